@@ -1,4 +1,4 @@
-"""What a person waits for on 5,000,000 payments: status, history, page 1 and page 10,000, a report.
+"""Time what people wait for on 5,000,000 payments: status, history, page 1 and page 10,000, a report.
 
     .venv/bin/python benchmarks/queries.py [--quick] [--rows N] [--plans]
 

@@ -29,7 +29,7 @@ _EMAIL = re.compile(
 def clean_name(text: str, field: str = "name") -> str:
     """Return a name as it is stored: one line, single spaces, no invisible characters.
 
-    :param what: the kind of name, for the error.
+    :param field: the kind of name, for the error.
     :raises Refused: empty, over 200 characters, without a letter, with a control character, or a formula.
     """
     cleaned = _one_line(text, field, LONGEST_NAME)

@@ -24,7 +24,7 @@ _NO_SANDBOX = "for a first try: procomp-pay sandbox (in another terminal); for r
 class ProviderRegistry:
     """Stripe and Kaspi as configured.
 
-    :param guarded: False for a single check (``doctor``): it ends within a few seconds, and no circuit
+    :param with_circuits: False for a single check (``doctor``): it ends within a few seconds, and no circuit
         breaker hides why a provider does not answer.
     """
 

@@ -19,7 +19,7 @@ from procomp_pay.sandbox.store import StateError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m procomp_pay.sandbox", description=__doc__)
     made.add_argument("--host", default="127.0.0.1", help="a loopback address")
     made.add_argument("--port", type=int, default=0, help="0 takes a free one")
@@ -50,7 +50,7 @@ async def serve(options: SandboxOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse and run; 2 for options that make no sense, 5 when the port or the state file is not to be had."""
+    """Parse and run; return 2 for invalid options, 5 if the port or the state file is unavailable."""
     given = parser().parse_args(argv)
     try:
         options = SandboxOptions(

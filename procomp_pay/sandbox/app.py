@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """What the sandbox asks of a provider. `dump` gives JSON-ready state, `load` takes it back."""
+    """The interface of a provider in the sandbox. `dump` returns JSON-ready state, `load` restores it."""
 
     def routes(self) -> list[web.RouteDef]: ...
     def dump(self) -> dict[str, Any]: ...
@@ -36,7 +36,7 @@ class Provider(Protocol):
 
 @dataclass(frozen=True)
 class SandboxOptions:
-    """How the sandbox runs. Keys that are None are made at the first start and kept in the state file.
+    """The options of the sandbox. Keys that are None are created at the first start and then kept.
 
     With `tls_folder` a second port speaks TLS and asks for a client certificate; authority and client
     certificate are made anew in that folder at each start.
@@ -124,11 +124,11 @@ class Sandbox:
         )
 
     def clock(self) -> float:
-        """Unix seconds, moved forward by what `advance` was given."""
+        """Return Unix seconds, including what `advance` added."""
         return time.time() + self._offset
 
     def advance(self, seconds: float) -> float:
-        """Move the clock forward; timers that become due run now. Returns the new time."""
+        """Move the clock forward; timers that become due run now. Return the new time."""
         self._offset += seconds
         self._store.changed()
         self.stripe.core.run_due()
@@ -136,7 +136,7 @@ class Sandbox:
         return self.clock()
 
     def info(self) -> dict[str, Any]:
-        """Address and keys, for a program that starts the sandbox. All keys are test keys."""
+        """Return the address and the keys, for a program that starts the sandbox. All keys are test keys."""
         secret = self.stripe.core.private("we_sandbox").get("secrets", [None])[0]
         return {
             **self._keys,
@@ -181,9 +181,9 @@ class Sandbox:
         self.tls_url = f"https://{self._address()}"
 
     def _address(self) -> str:
-        """Host and port of the site that was started last."""
+        """Return the host and port of the site that was started last."""
         if self._runner is None:
-            raise RuntimeError("the sandbox does not run")
+            raise RuntimeError("the sandbox is not running")
         host, port = self._runner.addresses[-1][:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

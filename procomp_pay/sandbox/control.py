@@ -1,4 +1,4 @@
-"""The sandbox's own routes: what it is, its clock, its faults, its last requests."""
+"""The sandbox's own routes: its description, clock, faults and last requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Control:
         self._advance = advance
 
     def routes(self) -> list[web.RouteDef]:
-        """All of them."""
+        """Return the routes."""
         return [
             web.get("/", self.index),
             web.get("/_sandbox", self.show),

@@ -22,7 +22,7 @@ STRUCK = web.RequestKey("STRUCK", str)
 
 @dataclass
 class Fault:
-    """One rule. `skip` requests pass untouched first, then `times` requests are hit (None = for ever)."""
+    """One rule. It passes over `skip` requests, then applies to `times` requests (None: no limit)."""
 
     id: int
     kind: str
@@ -47,19 +47,19 @@ class Fault:
         return path.startswith(self.path)
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as it was given, with its id and how often it has struck."""
+        """Return the rule as it was given, with its id and the number of requests it was applied to."""
         return asdict(self)
 
 
 class Faults:
-    """The rules in force; the first that matches strikes."""
+    """The rules in force; the first that matches is applied."""
 
     def __init__(self) -> None:
         self._rules: list[Fault] = []
         self._ids = itertools.count(1)
 
     def add(self, given: dict[str, Any]) -> Fault:
-        """Add a rule. Raises ValueError, naming the field, for one that makes no sense."""
+        """Add a rule. Raises ValueError, naming the field, for an invalid one."""
         if len(self._rules) >= MAX_FAULTS:
             raise ValueError(f"at most {MAX_FAULTS} faults at a time")
         fault = Fault(id=next(self._ids), **_checked(given))
@@ -71,11 +71,11 @@ class Faults:
         self._rules.clear()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The rules in force, oldest first."""
+        """Return the rules in force, oldest first."""
         return [rule.to_json() for rule in self._rules]
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The rule that strikes this request, counted; spent rules are dropped."""
+        """Return the rule for this request and count the request; a rule that is used up is dropped."""
         for rule in self._rules:
             if not rule.matches(method, path):
                 continue
@@ -141,16 +141,16 @@ class RequestLog:
         self.total += 1
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Delete all of them."""
         self._lines.clear()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The lines, oldest first."""
+        """Return the lines, oldest first."""
         return [asdict(line) for line in self._lines]
 
 
 def log_middleware(log: RequestLog) -> Middleware:
-    """Notes each request, control routes aside; outermost, so that it sees what the client saw."""
+    """Log each request except those to control routes. Outermost, so that it sees what the client saw."""
 
     @web.middleware
     async def apply(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -177,13 +177,13 @@ def log_middleware(log: RequestLog) -> Middleware:
 
 
 def _common_name(certificate: Any) -> str | None:
-    """Whose certificate the client showed."""
+    """Return the common name of the client's certificate."""
     parts = [pair for group in (certificate or {}).get("subject", ()) for pair in group]
     return next((str(value) for name, value in parts if name == "commonName"), None)
 
 
 def fault_middleware(faults: Faults) -> Middleware:
-    """Strikes requests by the rules in force; control routes are left alone."""
+    """Apply the rules in force to every request except those to control routes."""
 
     @web.middleware
     async def apply(request: web.Request, handler: Handler) -> web.StreamResponse:

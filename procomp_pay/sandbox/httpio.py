@@ -1,4 +1,4 @@
-"""Reading small JSON bodies of the sandbox's own routes."""
+"""Read small JSON bodies of the sandbox's own routes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from aiohttp import web
 
 
 def refuse(message: str, status: int = 400) -> web.Response:
-    """An error of a control route: `{"error": message}`."""
+    """Return an error of a control route: `{"error": message}`."""
     return web.json_response({"error": message}, status=status)
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object; an empty body is an empty object. Raises ValueError for anything else."""
+    """Return the body as a JSON object, an empty one for an empty body. Raises ValueError otherwise."""
     raw = await request.text()
     if not raw.strip():
         return {}
@@ -28,7 +28,7 @@ async def json_body(request: web.Request) -> dict[str, Any]:
 
 
 async def json_or_form(request: web.Request) -> dict[str, Any]:
-    """The fields of a JSON or form body. Raises ValueError for a broken JSON one."""
+    """Return the fields of a JSON or form body. Raises ValueError for invalid JSON."""
     if request.content_type == "application/json":
         return await json_body(request)
     return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}

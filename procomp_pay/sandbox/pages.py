@@ -28,7 +28,7 @@ _HEADERS = {
 
 
 def page(title: str, body: str, *, status: int = 200) -> web.Response:
-    """A whole page; `title` is escaped, `body` is HTML that was made by the functions below."""
+    """Return a whole page; `title` is escaped, `body` is HTML made by the functions below."""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -40,12 +40,12 @@ def page(title: str, body: str, *, status: int = 200) -> web.Response:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text with a CSS class."""
+    """Return a paragraph of plain text with a CSS class."""
     return f'<p class="{escape(kind)}">{escape(text)}</p>'
 
 
 def buttons(field: str, choices: Mapping[str, str], quiet: Iterable[str] = ()) -> str:
-    """A form that posts to its own address, with one button for each value of `field`."""
+    """Return a form that posts to its own address, with one button for each value of `field`."""
     plain = set(quiet)
     rows = (
         f'<button name="{escape(field)}" value="{escape(value)}"'
@@ -56,6 +56,6 @@ def buttons(field: str, choices: Mapping[str, str], quiet: Iterable[str] = ()) -
 
 
 def links(targets: Mapping[str, str]) -> str:
-    """A list of links, address to label."""
+    """Return a list of links, address to label."""
     rows = (f'<li><a href="{escape(href)}">{escape(label)}</a></li>' for href, label in targets.items())
     return f"<ul>{''.join(rows)}</ul>"

@@ -23,7 +23,7 @@ class StateError(Exception):
 
 
 class Store:
-    """Keeps what `collect` returns in `path`; with no path it keeps nothing."""
+    """The state that `collect` returns, kept in `path`; without a path nothing is kept."""
 
     def __init__(self, path: Path | None, collect: Callable[[], dict[str, Any]]) -> None:
         self._path = path

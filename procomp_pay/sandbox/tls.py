@@ -1,5 +1,4 @@
-"""TLS for the sandbox: an authority, a server's and a client's certificate, made at run time and kept nowhere
-but in the folder that was asked for."""
+"""TLS for the sandbox: an authority, and a server's and a client's certificate, all in one folder."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ class Issued:
     key: bytes = field(repr=False)
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `name.crt` and `name.key` (mode 0600). Returns both paths."""
+        """Write `name.crt` and `name.key` (mode 0600). Return both paths."""
         paths = folder / f"{name}.crt", folder / f"{name}.key"
         paths[0].write_bytes(self.certificate)
         handle = os.open(paths[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -40,7 +39,7 @@ class Issued:
 
 
 class Authority:
-    """Signs certificates, as the bank does."""
+    """A certificate authority, as the bank's."""
 
     def __init__(self, name: str = "Sandbox root, no real bank") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -51,11 +50,11 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
-        """The authority's own certificate."""
+        """Return the authority's own certificate."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def server(self, host: str = "127.0.0.1") -> Issued:
-        """For a server at a loopback address."""
+        """Issue a certificate for a server at a loopback address."""
         names = [x509.DNSName("localhost")] if host == "localhost" else [x509.IPAddress(ip_address(host))]
         return self._issue("sandbox", ExtendedKeyUsageOID.SERVER_AUTH, names=names)
 
@@ -67,7 +66,7 @@ class Authority:
         begins: datetime | None = None,
         life: timedelta = LIFE,
     ) -> Issued:
-        """For a client, its key locked by `password` where one is given."""
+        """Issue a certificate for a client, its key encrypted with `password` if one is given."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, password=password, begins=begins, life=life)
 
     def _issue(
@@ -115,7 +114,7 @@ def _builder(
 
 @dataclass(frozen=True)
 class TlsFolder:
-    """What a client of the sandbox needs: the authority, and a client certificate with a locked key."""
+    """The files that a client needs: the authority, and a client certificate with an encrypted key."""
 
     ca: Path
     client_cert: Path
@@ -126,7 +125,7 @@ class TlsFolder:
 
 
 def make_folder(folder: Path, host: str) -> TlsFolder:
-    """Make everything anew in `folder`, which becomes readable for this user alone. Raises OSError."""
+    """Create all files anew in `folder`, which becomes readable for this user alone. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority, password = Authority(), secrets.token_urlsafe(12)
     ca = folder / "ca.crt"
@@ -136,7 +135,7 @@ def make_folder(folder: Path, host: str) -> TlsFolder:
 
 
 def server_context(authority: Authority, folder: Path, host: str) -> ssl.SSLContext:
-    """TLS 1.2, as Kaspi's document says, that asks each client for a certificate of this authority.
+    """Return a TLS 1.2 context that asks each client for a certificate of this authority, as Kaspi does.
 
     It is not demanded in the handshake, since the basic scheme has none: the API's own check refuses its
     absence (-10000) where the scheme needs it. One of another authority ends the handshake.

@@ -1,4 +1,4 @@
-"""How payments created by the platform are adopted."""
+"""Adopt payments that the platform created."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

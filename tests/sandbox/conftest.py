@@ -25,7 +25,7 @@ async def sandbox(receiver: Receiver) -> AsyncIterator[Sandbox]:
 
 
 class Receiver:
-    """A webhook endpoint: keeps what it was sent and answers what the test says."""
+    """A webhook endpoint that stores the requests and answers as the test says."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -92,7 +92,7 @@ RETURN = "https://example.test/back"
 
 @pytest.fixture
 def make_intent(client: stripe.StripeClient) -> Callable[..., Awaitable[Any]]:
-    """An intent of 50.00 USD; with `method`, confirmed by it."""
+    """Create an intent of 50.00 USD; with `method`, confirm it."""
 
     async def make(method: str | None = None, **params: Any) -> Any:
         given: dict[str, Any] = {"amount": 5000, "currency": "usd", **params}
@@ -105,7 +105,7 @@ def make_intent(client: stripe.StripeClient) -> Callable[..., Awaitable[Any]]:
 
 @pytest.fixture
 def make_session(client: stripe.StripeClient) -> Callable[..., Awaitable[Any]]:
-    """A checkout session for one entry fee of 50.00 USD."""
+    """Create a checkout session for one entry fee of 50.00 USD."""
 
     async def make(**params: Any) -> Any:
         price = {"currency": "usd", "unit_amount": 5000, "product_data": {"name": "Entry <fee>"}}

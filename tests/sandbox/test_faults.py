@@ -24,7 +24,7 @@ async def count(http) -> int:
     return len((await http.get(PATH)).json()["data"])
 
 
-async def test_cut_before_does_nothing_and_cut_after_does_everything(http, caplog):
+async def test_cut_before_prevents_the_work_and_cut_after_does_not(http, caplog):
     await strike(http, kind="cut_before", method="POST")
     with pytest.raises(httpx.TransportError):
         await http.post(PATH, data=INTENT, headers={"Idempotency-Key": "k"})
@@ -71,7 +71,7 @@ async def test_a_status_is_in_stripes_shape(client, http, status):
     assert await count(http) == 0
 
 
-async def test_a_status_after_the_work_hides_what_was_done(http):
+async def test_a_status_after_the_work_replaces_the_answer(http):
     await strike(http, kind="status", status=500, after=True)
     key = {"Idempotency-Key": "k"}
     assert (await http.post(PATH, data=INTENT, headers=key)).status_code == 500
@@ -101,7 +101,7 @@ async def test_skip_and_times_count(http):
         {"kind": "status", "colour": "red"},
     ],
 )
-async def test_faults_that_make_no_sense(http, bad):
+async def test_invalid_faults_are_refused(http, bad):
     answer = await http.post("/_sandbox/faults", json=bad)
     assert answer.status_code == 400
     assert (await http.get("/_sandbox/faults")).json() == {"faults": []}
@@ -166,7 +166,7 @@ def test_options_do_not_show_keys():
     assert "hidden" not in shown
 
 
-async def test_faults_strike_kaspi_too(sandbox, http):
+async def test_faults_apply_to_kaspi_too(sandbox, http):
     await http.post("/_sandbox/faults", json={"path": "/r1/", "kind": "status", "status": 503})
     path, key = "/r1/v01/partner/tradepoints", {"Api-Key": sandbox.info()["kaspi_api_key"]}
     struck = await http.get(path, headers=key)

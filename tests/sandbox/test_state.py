@@ -24,7 +24,7 @@ INTENT |= {"return_url": "https://example.test/"}
 
 @asynccontextmanager
 async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
-    """A real sandbox process and the line that it printed."""
+    """Start a real sandbox process; return it with the line that it printed."""
     command = [sys.executable, "-m", "procomp_pay.sandbox", *arguments]
     running = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
@@ -42,7 +42,7 @@ def connect(info: dict[str, Any]) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=False, base_url=info["url"], headers=headers, timeout=10)
 
 
-async def test_a_kill_loses_no_answered_request_and_no_webhook(tmp_path, receiver, eventually):
+async def test_a_kill_loses_no_answered_request_or_webhook(tmp_path, receiver, eventually):
     state = tmp_path / "sandbox.json"
     arguments = ["--state", str(state), "--webhook-url", receiver.url]
     async with process(*arguments) as (first, info), connect(info) as http:
@@ -127,7 +127,7 @@ async def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
-async def test_waiters_share_a_write(tmp_path, monkeypatch):
+async def test_concurrent_saves_share_one_write(tmp_path, monkeypatch):
     written: list[str] = []
     monkeypatch.setattr(store, "write_atomically", lambda _path, text: written.append(text))
     value = 0

@@ -199,7 +199,7 @@ def old(
 
 
 def differences(recorded: Any, shown: Any, where: str = "") -> list[str]:
-    """What is not as it was. A later release may show more of a thing, never less and nothing else."""
+    """Return the differences. A later release may show more of a record, never less and no other value."""
     if isinstance(recorded, dict) and isinstance(shown, dict):
         missing = [f"{where}.{name} is gone" for name in recorded if name not in shown]
         return missing + [
@@ -285,7 +285,7 @@ def compared(old: OldDatabase) -> list[dict[str, Any]]:
 
 
 def test_reconcile_finds_the_same(old: OldDatabase) -> None:
-    """What is open or was accepted is known again by its fingerprint: nothing is opened a second time."""
+    """Discrepancies that are open or accepted are recognised by their fingerprint: none is opened again."""
     old.run("db", "upgrade")
     old.open_sandbox()
     everything = ("discrepancies", "list", "--state", "all", "--limit", "200")
@@ -302,7 +302,7 @@ def test_reconcile_finds_the_same(old: OldDatabase) -> None:
 
 
 def written(old: OldDatabase, payment_ids: list[str]) -> list[Any]:
-    """What is in the audit trail and in the outbox of payments, without the ids that are new each time."""
+    """Return the audit trail and outbox of payments, without the ids that differ between runs."""
     kept = ("actor", "source", "action", "note", "before", "after")
     results = []
     for payment_id in payment_ids:

@@ -1,4 +1,4 @@
-"""Reconciliation runs, and the differences that they have to find."""
+"""Run reconciliations, and create the mismatches that they have to find."""
 
 from __future__ import annotations
 

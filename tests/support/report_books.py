@@ -1,4 +1,4 @@
-"""Random books, written as rows, and a second bookkeeper who counts them in plain Python."""
+"""Random payments, written as rows, and an independent count of them in plain Python."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _REASONS = (None, "Your card was declined.", "=HYPERLINK(1)", "<b>Срок</b> �
 
 @dataclass
 class Books:
-    """Rows, as they were written."""
+    """The rows as they were written."""
 
     payments: list[Payment] = field(default_factory=list)
     details: dict[str, PaymentDetail] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Books:
 
 
 def _moment(chance: random.Random, after: datetime) -> datetime:
-    """Often within microseconds of a midnight."""
+    """Return a random time, often within microseconds of a midnight."""
     if chance.random() < 0.4:
         midnight = datetime(2024, 2, 28, tzinfo=ALMATY) + timedelta(days=chance.randrange(6))
         near = midnight.astimezone(UTC) + timedelta(microseconds=chance.choice((-1_000_000, -1, 0, 1, 999)))
@@ -77,7 +77,7 @@ def _moment(chance: random.Random, after: datetime) -> datetime:
 
 
 def random_books(seed: int, count: int = 60) -> Books:
-    """Books of a few days around the change of Almaty's clocks."""
+    """Return books of a few days around the change of Almaty's clocks."""
     chance, books = random.Random(seed), Books()
     for number in range(count):
         _payment(chance, books, f"pay{number:03}")
@@ -159,7 +159,7 @@ def _dispute(chance: random.Random, books: Books, detail: PaymentDetail) -> None
     detail.dispute_id, detail.dispute_state = f"dp-{detail.payment_id}", chance.choice(list(DisputeState))
     detail.dispute_amount = detail.charged_amount
     if chance.random() < 0.2:
-        return  # of before there was an audit
+        return  # from before there was an audit
     at = detail.completed_at or NOW
     for seq, word in enumerate(("open", detail.dispute_state.value), start=1):
         at = _moment(chance, at)
@@ -197,7 +197,7 @@ def _in(day: date, since: date | None, until: date | None) -> bool:
 
 @dataclass
 class Oracle:
-    """The same figures, counted one by one."""
+    """The figures of a report, counted one by one."""
 
     books: Books
     tournament: str | None
@@ -240,7 +240,7 @@ class Oracle:
         )  # fmt: skip
 
     def money(self, key: str) -> dict[Any, dict[str, Any]]:
-        """By ``day``, ``method``, ``tournament`` or ``all``, and currency."""
+        """Return the sums by ``day``, ``method``, ``tournament`` or ``all``, and currency."""
         sums: dict[Any, dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal) | {"fees": None})
         for p, at, currency, name, amount in self._moves():
             if not self._is_of(p) or not _in(_day(at), self.since, self.until):
@@ -295,7 +295,7 @@ class Oracle:
 
 @dataclass
 class Nobody:
-    """A report asks no provider."""
+    """A registry without providers: a report asks none."""
 
     def of(self, channel: Any) -> Any:
         raise AssertionError("a report asks no provider")

@@ -1,1 +1,1 @@
-"""What all commands share: the console, the context of a run, options, formats, help pages, errors."""
+"""Shared by all commands: the console, the context of a run, options, formats, help pages, errors."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """How large a file of one kind may be, and what an error tells the user to do.
+    """The size limit of one kind of file, and the next step that its errors name.
 
     :param noun: what the file should be, for messages: ``statement``.
     :param save_again: the next step where the file itself is at fault.

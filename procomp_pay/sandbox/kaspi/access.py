@@ -1,4 +1,4 @@
-"""Who may call: the request id, the key of the basic scheme, the certificate of the other two."""
+"""Check a caller's access: the request id, the key of the basic scheme, the certificate of the other two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CERTIFICATE_HEADER: Final = "X-Sandbox-Client-Cert"
 
 
 def check_request_id(request: web.Request) -> None:
-    """Every call carries a GUID in X-Request-ID, with or without dashes. Raises MalformedRequestError.
+    """Check that X-Request-ID is a GUID, with or without dashes. Raises MalformedRequestError.
 
     It is a correlation id and nothing else: the same one twice does the work twice.
     """
@@ -42,7 +42,7 @@ def check_access(request: web.Request, scheme: str, book: Book) -> None:
 
 
 def _has_client_certificate(request: web.Request) -> bool:
-    """The one place that knows how a certificate shows: by TLS where there is TLS, else by a header."""
+    """Return whether the client has a certificate: by TLS if the connection is TLS, else by a header."""
     if request.get_extra_info("ssl_object") is not None:
         return bool(request.get_extra_info("peercert"))
     return request.headers.get(CERTIFICATE_HEADER) == "present"

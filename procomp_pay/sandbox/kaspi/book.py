@@ -1,4 +1,4 @@
-"""The emulator's memory: every record, the counters, and the way to a file and back."""
+"""The emulator's state: every record and counter, with export and import."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Record = TypeVar("Record", bound=Payment | ReturnQr)
 
 
 def new_token() -> str:
-    """41 random digits, the first not zero: the bare content of a Kaspi QR."""
+    """Return 41 random digits, the first not zero: the content of a Kaspi QR."""
     return str(10 ** (TOKEN_DIGITS - 1) + secrets.randbelow(9 * 10 ** (TOKEN_DIGITS - 1)))
 
 
 class Book:
-    """All state of one emulated Kaspi.
+    """The state of one emulated Kaspi.
 
     Every change ends with `commit`, which is the owner's chance to save before the answer leaves.
     """
@@ -71,12 +71,12 @@ class Book:
         self._tokens: dict[str, Payment | ReturnQr] = {}
 
     def next_id(self) -> int:
-        """An 11-digit id, rising, shared by payments, return QRs and refunds."""
+        """Return the next 11-digit id; payments, return QRs and refunds share one sequence."""
         self._last_id += 1
         return self._last_id
 
     def date(self, unix_seconds: float) -> str:
-        """A moment in the date form that is switched on."""
+        """Return a time in the date format that is switched on."""
         form = self.settings.date_form
         if form == CYCLE:
             form = FORMS[self._dates_written % len(FORMS)]
@@ -98,7 +98,7 @@ class Book:
         return device
 
     def add(self, record: Payment | ReturnQr) -> None:
-        """Remember a payment or a return QR, findable by id and by token."""
+        """Store a payment or a return QR under its id and its token."""
         if isinstance(record, Payment):
             self.payments[record.payment_id] = record
         else:
@@ -106,12 +106,12 @@ class Book:
         self._tokens[record.token] = record
 
     def payment(self, payment_id: int) -> Payment | None:
-        """A payment as it stands now: deadlines that have passed are applied (and saved) first."""
+        """Return a payment in its present state: deadlines that have passed are applied (and saved) first."""
         payment = self.payments.get(payment_id)
         return None if payment is None else self._now(payment)
 
     def return_qr(self, return_id: int) -> ReturnQr | None:
-        """A return QR as it stands now."""
+        """Return a return QR in its present state."""
         item = self.returns.get(return_id)
         return None if item is None else self._now(item)
 
@@ -130,7 +130,7 @@ class Book:
         return record
 
     def dump(self) -> dict[str, Any]:
-        """The whole state as JSON values."""
+        """Return the whole state as JSON values."""
         return {
             "version": VERSION,
             "organization_bin": self.organization_bin,

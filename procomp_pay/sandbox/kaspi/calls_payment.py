@@ -82,8 +82,9 @@ def create_link(call: Call) -> Data:
 
 
 def _refuse_flood(book: Book, payment: Payment) -> None:
-    """A remote invoice must not be polled on a timer. The document names no code for the refusal: we answer
-    HTTP 429 with -999, which say the same to a reader of either."""
+    """Refuse to be polled about a remote invoice on a timer.
+
+    The document names no code for the refusal: we answer HTTP 429 with -999, so that either shows it."""
     now, gap = book.clock(), book.timers.remote_status_gap
     if payment.polled_at is not None and now - payment.polled_at < gap:
         raise KaspiError(
@@ -97,7 +98,7 @@ def _refuse_flood(book: Book, payment: Payment) -> None:
 
 
 def payment_status(call: Call) -> Data:
-    """GET /payment/status/{id}; v02 adds the facts of a processed payment. Raises KaspiError -1601."""
+    """GET /payment/status/{id}; v02 adds the details of a processed payment. Raises KaspiError -1601."""
     book = call.book
     payment = book.payment(number(call.path["id"]) or 0)
     if payment is None or (call.scheme != "r3" and payment.organization_bin != book.organization_bin):

@@ -1,4 +1,4 @@
-"""Giving money back: at once in the enhanced scheme, with the buyer's scan in the standard one."""
+"""Refunds: at once in the enhanced scheme, with the buyer's scan in the standard one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_OPERATIONS = 10
 
 
 def give_back(book: Book, payment: Payment, amount: Decimal, made_by: str) -> Refund:
-    """Refund `amount` tenge; the same request twice gives the money twice, as nothing promises otherwise.
+    """Refund `amount` tenge. The same request twice refunds twice: Kaspi's document promises nothing else.
 
     Raises KaspiError -99000011 (not paid), -99000005 (more than is left), -99000020 (part of a loan).
     """

@@ -24,7 +24,7 @@ ANYBODY = "Тест Т."
 
 
 def _client_name(book: Book, phone: str) -> str:
-    """Everybody with a right number is a client, except whom the control page has named or removed."""
+    """Return the name of a number's client; every valid number has one unless the control page removed it."""
     if not PHONE_FORM.fullmatch(phone):
         raise KaspiError(PHONE_NOT_FOUND)
     name = book.phones.get(phone, ANYBODY)

@@ -23,7 +23,7 @@ DEVICE_ID_FORM = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def active_device(book: Book, token: str, organization_bin: str) -> Device:
-    """The device of a token. Raises KaspiError -1501 (unknown, or another BIN's) or -1502 (off, deleted)."""
+    """Return a token's device. Raises KaspiError -1501 (unknown, of another BIN) or -1502 (off, deleted)."""
     device = book.devices.get(token)
     if device is None or device.organization_bin != organization_bin:
         raise KaspiError(DEVICE_UNKNOWN)
@@ -33,7 +33,7 @@ def active_device(book: Book, token: str, organization_bin: str) -> Device:
 
 
 def working_point(book: Book, device: Device) -> TradePoint:
-    """The trade point of a device. Raises KaspiError -99000002 (gone) or 990000018 (off)."""
+    """Return the trade point of a device. Raises KaspiError -99000002 (deleted) or 990000018 (off)."""
     point = book.trade_points.get(device.trade_point_id)
     if point is None:
         raise KaspiError(TRADE_POINT_UNKNOWN)

@@ -55,7 +55,7 @@ MESSAGES: Final[dict[int, str]] = {
 
 
 def message_for(code: int) -> str:
-    """Text for a StatusCode; a code the document lists without words gets a neutral sentence."""
+    """Return the text for a StatusCode; a neutral sentence if the document has none."""
     return MESSAGES.get(code, f"Операция отклонена (код {code})")
 
 
@@ -89,4 +89,4 @@ class MalformedRequestError(Exception):
 
 
 class StepRefusedError(Exception):
-    """A step of a payment's life that its present state does not allow (scan of a dead QR, say)."""
+    """A step that the payment's present state does not allow, such as the scan of an expired QR."""

@@ -1,4 +1,4 @@
-"""The control pages (JSON, under /_sandbox/kaspi): what a tester does behind Kaspi's back."""
+"""The control pages (JSON, under /_sandbox/kaspi), with which a tester changes Kaspi's state."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ Answer = Callable[[Book, web.Request, dict[str, Any]], Any]
 
 
 class NotHereError(Exception):
-    """The control page was asked about something that does not exist."""
+    """The control page was asked for a record that does not exist."""
 
 
 def control_routes(book: Book) -> list[web.RouteDef]:
-    """All control routes."""
+    """Return all control routes."""
     table: list[tuple[str, str, Answer]] = [
         ("GET", "", lambda book, _request, _body: overview(book)),
         ("POST", "/settings", _settings),
@@ -116,13 +116,15 @@ def _late_process(book: Book, request: web.Request, _body: dict[str, Any]) -> di
 
 
 def _status(book: Book, request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
-    """Show any status in place of the true one, until null or a step of the buyer takes it away."""
+    """Report any status in place of the true one, until null or a step of the buyer ends that."""
     payment = _payment(book, request)
     status = body.get("Status")
     if status is not None and (not isinstance(status, str) or not status):
         raise MalformedRequestError("Status must be a string, or null")
     if status == PROCESSED and payment.status != PROCESSED:
-        raise MalformedRequestError("Use late-process: a payment that only looks paid has no facts to show")
+        raise MalformedRequestError(
+            "Use late-process: a payment that only looks paid has no operation to show"
+        )
     payment.shown_as = status
     book.commit()
     return _view(book, request, payment)
@@ -187,7 +189,7 @@ def _change_device(book: Book, request: web.Request, body: dict[str, Any]) -> di
 
 
 def _phone(book: Book, _request: web.Request, body: dict[str, Any]) -> dict[str, Any]:
-    """Name the client of a phone number; null makes the number nobody's."""
+    """Name the client of a phone number; null removes the client."""
     phone, name = _name(body, "PhoneNumber", ""), body.get("ClientName")
     if name is not None and not isinstance(name, str):
         raise MalformedRequestError("ClientName must be a string, or null")

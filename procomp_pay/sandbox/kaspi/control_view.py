@@ -1,4 +1,4 @@
-"""How the control pages show the state."""
+"""Views of the state for the control pages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .model import Payment, TradePoint
 
 
 def payment_view(book: Book, payment: Payment, origin: str) -> dict[str, Any]:
-    """A payment with what a clerk sees in the Kaspi Pay app: the operation number and the receipt's number.
+    """Return a payment as the Kaspi Pay app shows it, with the operation number and the receipt's number.
 
-    Amounts are tenge with two decimals, moments ISO 8601 in UTC.
+    Amounts are tenge with two decimals, times ISO 8601 in UTC.
     """
     operation = payment.operation_number
     return {
@@ -51,7 +51,7 @@ def payment_view(book: Book, payment: Payment, origin: str) -> dict[str, Any]:
 
 
 def point_view(point: TradePoint) -> dict[str, Any]:
-    """A trade point with its switches."""
+    """Return a trade point with its switches."""
     return {
         "TradePointId": point.trade_point_id,
         "TradePointName": point.name,
@@ -63,7 +63,7 @@ def point_view(point: TradePoint) -> dict[str, Any]:
 
 
 def overview(book: Book) -> dict[str, Any]:
-    """All that a newcomer has to write into a configuration, and the switches as they stand."""
+    """Return all values that a configuration needs, and the present switches."""
     return {
         "api_key": book.api_key,
         "organization_bin": book.organization_bin,

@@ -19,7 +19,7 @@ def _offset(moment: datetime) -> str:
 
 
 def write_date(unix_seconds: float, form: str) -> str:
-    """A moment as Kaspi writes it, in Almaty time; `form` is one of FORMS.
+    """Return a time as Kaspi writes it, in Almaty time; `form` is one of FORMS.
 
     The forms: `2026-11-03T12:03:00+05:00`, `…+05`, `….166+05:00`, `….1660000` with no offset at all, and
     `2026-11-3T12:03:00.166+05:00` with a one-digit day. Fractions of a second are cut, never rounded up.
@@ -47,12 +47,12 @@ def write_date(unix_seconds: float, form: str) -> str:
 
 
 def utc_text(unix_seconds: float | None) -> str | None:
-    """A moment for the control pages: ISO 8601 in UTC, or None."""
+    """Return a time for the control pages: ISO 8601 in UTC, or None."""
     if unix_seconds is None:
         return None
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def almaty_stamp(unix_seconds: float) -> str:
-    """A moment as the bill protocol writes it: `20261103120300`, in Almaty time."""
+    """Return a time as the bill protocol writes it: `20261103120300`, in Almaty time."""
     return f"{datetime.fromtimestamp(unix_seconds, ALMATY):%Y%m%d%H%M%S}"

@@ -1,4 +1,4 @@
-"""The door of the package: one object that holds an emulated Kaspi."""
+"""The entry point of the package: one object that holds an emulated Kaspi."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class KaspiSandbox:
         return self._book.ready_device
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route: /r1, /r2, /r3 (the API), /gateway, /pay (the phone), /_sandbox/kaspi (the control)."""
+        """Return the routes: /r1, /r2, /r3 (the API), /gateway, /pay (the phone), /_sandbox/kaspi."""
         book = self._book
         return [
             *api_routes(book),
@@ -95,7 +95,7 @@ class KaspiSandbox:
         ]
 
     def dump(self) -> dict[str, Any]:
-        """The state as plain JSON values, amounts as text; without the flood counters of the minute."""
+        """Return the state as JSON values, amounts as text, without the last minute's request counters."""
         return self._book.dump()
 
     def load(self, data: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class KaspiSandbox:
             self._book.api_key = self._given_key
 
     async def start(self) -> None:
-        """Nothing to start: time is looked at when somebody asks."""
+        """Do nothing: deadlines are applied at each request."""
 
     async def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""A gateway in front of Kaspi, in its simplest form: one POST makes a payment, a GET says how it stands.
+"""A gateway in front of Kaspi, in its simplest form: one POST creates a payment, a GET returns its status.
 
 Its buyers pay on the same phone page as everybody: `/pay/{id}`. Its signed callback is sent on request.
 """

@@ -43,7 +43,7 @@ def _unconfirmed(payment: Payment, now: float) -> bool:
 
 
 def shown_status(payment: Payment, settings: Settings) -> str:
-    """The status that `/payment/status` reports."""
+    """Return the status that `/payment/status` reports."""
     if payment.shown_as is not None:
         return payment.shown_as
     if payment.kind == LINK and payment.status == WAIT:
@@ -57,7 +57,7 @@ def _move(payment: Payment, status: str) -> None:
 
 
 def scan(payment: Payment, now: float, confirmation_wait: int, buyer: str) -> None:
-    """The buyer scans the QR or opens the link: Wait, with `confirmation_wait` seconds to confirm.
+    """Scan the QR or open the link as the buyer: Wait, with `confirmation_wait` seconds to confirm.
 
     Raises StepRefusedError for a dead token, a second scan and a remote invoice (which has no QR).
     """
@@ -71,7 +71,7 @@ def scan(payment: Payment, now: float, confirmation_wait: int, buyer: str) -> No
 
 
 def confirm(payment: Payment, now: float, settings: Settings, spare_id: int, product_type: str) -> None:
-    """The buyer confirms: Processed. Raises StepRefusedError unless scanned, or an open invoice."""
+    """Confirm as the buyer: Processed. Raises StepRefusedError unless scanned, or an open invoice."""
     if payment.status not in (WAIT, REMOTE_CREATED):
         raise StepRefusedError(f"cannot be confirmed in status {payment.status}")
     process(payment, now, settings, spare_id, product_type)
@@ -93,7 +93,7 @@ def process(payment: Payment, now: float, settings: Settings, spare_id: int, pro
 
 
 def fail(payment: Payment, *, only_from: tuple[str, ...]) -> None:
-    """The buyer cancels or Kaspi fails: Error, or RemotePaymentRejected for an invoice.
+    """Cancel as the buyer, or fail as Kaspi: Error, or RemotePaymentRejected for an invoice.
 
     Raises StepRefusedError when the payment is in none of `only_from`.
     """
@@ -103,7 +103,7 @@ def fail(payment: Payment, *, only_from: tuple[str, ...]) -> None:
 
 
 def identify(item: ReturnQr, now: float, buyer: str) -> None:
-    """The buyer scans a return QR. Raises StepRefusedError when it is dead or used."""
+    """Scan a return QR as the buyer. Raises StepRefusedError if it has expired or was used."""
     if item.status != CREATED or now >= item.open_until:
         raise StepRefusedError("the return QR has expired or was used")
     item.status = IDENTITY_OBTAINED

@@ -1,4 +1,4 @@
-"""What the emulated Kaspi remembers. Amounts are Decimal tenge, moments are Unix seconds."""
+"""The records of the emulated Kaspi. Amounts are Decimal tenge, times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Payment:
 
 @dataclass
 class ReturnQr:
-    """A QR by which a buyer shows who they are before a refund (standard scheme)."""
+    """A QR that identifies the buyer before a refund (standard scheme)."""
 
     return_id: int
     token: str
@@ -137,7 +137,7 @@ class Settings:
 
 
 def as_json(record: Any) -> dict[str, Any]:
-    """A record as plain JSON values; amounts become text, so that no reader turns them into floats."""
+    """Return a record as plain JSON values; amounts become text, so that no reader turns them into floats."""
 
     def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: str(value) if isinstance(value, Decimal) else value for key, value in pairs}
@@ -146,6 +146,6 @@ def as_json(record: Any) -> dict[str, Any]:
 
 
 def payment_from_json(data: dict[str, Any]) -> Payment:
-    """The reverse of `as_json` for a payment with its refunds."""
+    """Return the payment that `as_json` wrote, with its refunds."""
     refunds = [Refund(**{**refund, "amount": Decimal(refund["amount"])}) for refund in data["refunds"]]
     return Payment(**{**data, "amount": Decimal(data["amount"]), "refunds": refunds})

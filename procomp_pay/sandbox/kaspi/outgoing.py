@@ -1,4 +1,4 @@
-"""What comes from outside to a merchant, sent on request: Kaspi's bill calls and a gateway's callbacks.
+"""Send a merchant, on request, Kaspi's bill calls and a gateway's callbacks.
 
 ``POST /_sandbox/kaspi/bill`` makes Kaspi call ``check`` or ``pay`` (bill protocol): GET, 15 seconds, again on
 any break and any answer that is not HTTP 200. ``POST /_sandbox/kaspi/callback`` posts a signed callback as
@@ -31,7 +31,7 @@ _LONGEST_SHOWN: Final = 5000
 
 
 def outgoing_routes(book: Book, prefix: str) -> list[web.RouteDef]:
-    """The two calls under `prefix`."""
+    """Return the routes of the two calls under `prefix`."""
 
     async def bill(request: web.Request) -> web.StreamResponse:
         return await _served(request, lambda body: _bill(book, body))
@@ -50,8 +50,8 @@ async def _served(request: web.Request, send: Any) -> web.StreamResponse:
 
 
 async def _bill(book: Book, body: dict[str, Any]) -> dict[str, Any]:
-    """`url`, `command`, `account`; optional `sum`, `txn_id` (a new one each time), `txn_date`, `tries`, and
-    `more`: further parameters as they are agreed with Kaspi."""
+    """Call `url` with `command` and `account`; optional `sum`, `txn_id` (default: a new one), `txn_date`,
+    `tries`, and `more`: further parameters as they are agreed with Kaspi."""
     command = _text(body, "command")
     if command not in ("check", "pay"):
         raise MalformedRequestError("command is check or pay")
@@ -85,8 +85,10 @@ async def _until_answered(url: str, query: dict[str, str], tries: int) -> dict[s
 
 
 async def _callback(book: Book, body: dict[str, Any]) -> dict[str, Any]:
-    """`url`, `secret`; a `document` as it is, or `payment` (a QrPaymentId of this sandbox) with `status`
-    (default paid) in ApiPay's shape. Optional `external_order_id`, `timestamp` (seconds from now)."""
+    """Post to `url`, signed with `secret`: a `document` as it is, or `payment` (a QrPaymentId of this
+    sandbox) with `status` (default paid) in ApiPay's shape. Optional `external_order_id`, and `timestamp` in
+    seconds from now.
+    """
     document = body.get("document") or _invoice(book, body)
     raw = simplejson.dumps(document, use_decimal=True, ensure_ascii=False).encode()
     digest = hmac.new(_text(body, "secret").encode(), raw, hashlib.sha256).hexdigest()

@@ -24,7 +24,7 @@ PAGE_HEADERS = {
 
 
 def phone_routes(book: Book) -> list[web.RouteDef]:
-    """`/pay/{key}`: the key is the 41-digit token or, for convenience, the number of the payment."""
+    """Return the routes of `/pay/{key}`; the key is the 41-digit token or a payment's id."""
 
     async def show(request: web.Request) -> web.StreamResponse:
         record = book.by_key(request.match_info["key"])

@@ -86,7 +86,7 @@ def _sentence(payment: Payment, now: float) -> str:
 
 
 def payment_page(payment: Payment, store: str, now: float, note: str | None = None) -> str:
-    """The purchase as the buyer sees it, with the buttons that its state allows."""
+    """Return the purchase as the buyer sees it, with the buttons that its state allows."""
     pairs = [("Shop", store), ("Status", payment.status), ("Purchase", str(payment.payment_id))]
     if payment.kind == REMOTE:
         pairs += [("Phone", payment.buyer), ("Comment", payment.comment or "")]
@@ -103,7 +103,7 @@ def payment_page(payment: Payment, store: str, now: float, note: str | None = No
 
 
 def return_page(item: ReturnQr, note: str | None = None) -> str:
-    """A return QR: the buyer shows who they are."""
+    """Return the page of a return QR, with which the buyer is identified."""
     buttons = ""
     if item.status == CREATED:
         buttons = _button("scan", "Scan for the return", main=True) + _button("cancel", "Cancel")
@@ -114,5 +114,5 @@ def return_page(item: ReturnQr, note: str | None = None) -> str:
 
 
 def missing_page() -> str:
-    """The answer to a token that was never given out."""
+    """Return the answer to an unknown token."""
     return _page("not found", "<h1>No such QR or link</h1>")

@@ -1,4 +1,4 @@
-"""The table of calls, and what happens around each: request id, access, forced codes, envelope."""
+"""The table of calls, and the handling around each: request id, access, forced codes, envelope."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TEST_STEPS: Final = ("scan", "confirm", "scanerror", "confirmerror")
 
 
 def api_routes(book: Book) -> list[web.RouteDef]:
-    """Every route of the three schemes, with v02 of the status call and the test host's steps."""
+    """Return the routes of the three schemes, with v02 of the status call and the test host's steps."""
     routes = [
         _route(book, entry, scheme, "v01", entry.path, entry.run)
         for entry in CALLS
@@ -83,8 +83,10 @@ def _route(
 
 
 def _test_step(step: str) -> Callable[[Call], Data]:
-    """A call of the test host. For these the document lists no refusal but -999, which would say "try again":
-    an unknown id gets -1601 and a wrong moment -99000011."""
+    """Serve a call of the test host.
+
+    For these the document lists no refusal but -999, which means "try again": an unknown id gets -1601, and a
+    step that the state does not allow -99000011."""
 
     def run(call: Call) -> Data:
         record = call.book.by_key(str(number(call.text("qrPaymentId")) or 0))
@@ -133,12 +135,12 @@ def _is_test(entry: Entry) -> bool:
 
 
 def _test_answer(result: KaspiError) -> web.Response:
-    """The test calls alone answer with a lower-case `message`."""
+    """Return the answer of a test call; these alone have a lower-case `message`."""
     return json_answer({"StatusCode": result.code, "message": result.message}, result.http_status)
 
 
 def _take_forced(book: Book, path: str) -> ForcedCode | None:
-    """The code to force on this call, if any: `/payment/status` also matches `/payment/status/1`."""
+    """Return the code to force on this call, if any: `/payment/status` also matches `/payment/status/1`."""
     for item in book.forced:
         if path == item.path or path.startswith(item.path.rstrip("/") + "/"):
             item.times -= 1

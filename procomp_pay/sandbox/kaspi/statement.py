@@ -61,7 +61,7 @@ HEADS_2026: Final = (
 
 @dataclass(frozen=True)
 class Oddities:
-    """What is odd about the file; the defaults are a plain one.
+    """The oddities of the file; by default it has none.
 
     `refunds` is `own` (a refund has its own number and names its purchase) or `purchase` (it stands under the
     purchase's number). `seconds` false cuts times to the minute, as some editions do. With `layout=2026`,
@@ -96,7 +96,7 @@ _FLAGS: Final = ("title", "total", "duplicate", "seconds", "payment_ids", "cash"
 
 
 def read_oddities(query: Any) -> Oddities:
-    """From the query of a request. Raises ValueError for one that there is not."""
+    """Read the oddities from the query of a request. Raises ValueError for an unknown one."""
     chosen: dict[str, Any] = {}
     for name, value in query.items():
         if name in _CHOICES:
@@ -265,7 +265,7 @@ def _title(book: Book, found: Sequence[Operation]) -> list[list[Any]]:
 
 
 def as_csv(table: list[list[Any]], odd: Oddities) -> bytes:
-    """The report as CSV text."""
+    """Return the report as CSV text."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=DELIMITERS[odd.delimiter])
     for row in table:
@@ -280,7 +280,7 @@ def _amount(value: Decimal, odd: Oddities) -> str:
 
 
 def as_xlsx(table: list[list[Any]]) -> bytes:
-    """The report as a workbook: amounts are numbers, everything else is text, as Kaspi Pay writes it."""
+    """Return the report as a workbook: amounts are numbers, everything else is text, as in Kaspi Pay."""
     import openpyxl
 
     book = openpyxl.Workbook(write_only=True)

@@ -1,4 +1,4 @@
-"""The buyer's side: what the `/test/payment` calls and the phone page do to a payment or a return QR."""
+"""The buyer's steps on a payment or a return QR, by the `/test/payment` calls and the phone page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def take(
     buyer: str = DEFAULT_BUYER,
     product_type: str | None = None,
 ) -> None:
-    """Do one of ACTIONS and save. `pay` is scan (where it is still to do) and confirm in one.
+    """Do one of ACTIONS and save. `pay` scans (unless that was done) and confirms.
 
     Raises StepRefusedError when the state does not allow it; nothing has changed then.
     """

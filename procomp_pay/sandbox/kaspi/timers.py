@@ -32,7 +32,7 @@ class Timers:
 
     @classmethod
     def scaled(cls, scale: float) -> Timers:
-        """Kaspi's 5 / 180 / 65 seconds, 24 hours, 10 and 60 seconds, each running `scale` times faster.
+        """Return Kaspi's 5 / 180 / 65 seconds, 24 hours, 10 and 60 seconds, each `scale` times shorter.
 
         Raises ValueError unless the scale is a finite number above zero.
         """

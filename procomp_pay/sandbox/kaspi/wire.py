@@ -23,7 +23,7 @@ BIN_FORM: Final = re.compile(r"[0-9]{12}")
 
 
 def tenge(value: object) -> Decimal:
-    """A JSON number as tenge with two decimals. Raises KaspiError 990000028 for anything else."""
+    """Return a JSON number as tenge with two decimals. Raises KaspiError 990000028 for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise KaspiError(WRONG_AMOUNT)
     amount = Decimal(value)
@@ -33,7 +33,7 @@ def tenge(value: object) -> Decimal:
 
 
 def tenge_text(value: object) -> Decimal:
-    """Tenge from a form or a control body, where text is allowed too. Raises MalformedRequestError."""
+    """Return tenge from a form or a control body, which may be text too. Raises MalformedRequestError."""
     try:
         return tenge(Decimal(value) if isinstance(value, str) else value)
     except (KaspiError, InvalidOperation) as error:
@@ -41,13 +41,13 @@ def tenge_text(value: object) -> Decimal:
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """JSON with Decimal written as it stands: `200.00`."""
+    """Return JSON with every Decimal written exactly: `200.00`."""
     text = simplejson.dumps(value, use_decimal=True, ensure_ascii=False)
     return web.json_response(text=text, status=status, headers=headers)
 
 
 def success(data: Data) -> web.Response:
-    """The envelope of a call that went well; Data is left out when there is none."""
+    """Return the envelope of a successful call; Data is left out if there is none."""
     envelope: dict[str, Any] = {"StatusCode": OK, "Message": "OK"}
     if data is not None:
         envelope["Data"] = data
@@ -55,14 +55,14 @@ def success(data: Data) -> web.Response:
 
 
 def refusal(error: KaspiError) -> web.Response:
-    """The envelope of a refusal: code and message, no Data."""
+    """Return the envelope of a refusal: code and message, no Data."""
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
     body = {"StatusCode": error.code, "Message": error.message}
     return json_answer(body, error.http_status, headers)
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object, numbers with a point as Decimal. Raises MalformedRequestError."""
+    """Return the body as a JSON object, fractional numbers as Decimal. Raises MalformedRequestError."""
     if request.content_type != "application/json":
         raise MalformedRequestError("Content-Type must be application/json", http_status=415)
     try:
@@ -90,51 +90,51 @@ class Call:
     body: Mapping[str, Any]
 
     def text(self, name: str) -> str:
-        """A text that must be there. Raises MalformedRequestError."""
+        """Return a required text. Raises MalformedRequestError."""
         value = self.body.get(name)
         if not isinstance(value, str) or not value:
             raise MalformedRequestError(f"{name} is required and must be a string")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """A text or nothing. Raises MalformedRequestError for another type."""
+        """Return a text or None. Raises MalformedRequestError for another type."""
         value = self.body.get(name)
         if value is not None and not isinstance(value, str):
             raise MalformedRequestError(f"{name} must be a string")
         return value
 
     def whole(self, name: str) -> int:
-        """A JSON integer that must be there. Raises MalformedRequestError."""
+        """Return a required JSON integer. Raises MalformedRequestError."""
         value = self.body.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise MalformedRequestError(f"{name} is required and must be an integer")
         return value
 
     def amount(self) -> Decimal:
-        """The field Amount in tenge. Raises KaspiError 990000028."""
+        """Return the field Amount in tenge. Raises KaspiError 990000028."""
         return tenge(self.body.get("Amount"))
 
     def asked(self, name: str) -> str:
-        """A query parameter that must be there. Raises MalformedRequestError."""
+        """Return a required query parameter. Raises MalformedRequestError."""
         value = self.query.get(name)
         if not value:
             raise MalformedRequestError(f"The query parameter {name} is required")
         return value
 
     def organization(self) -> str:
-        """The BIN the call acts for: named in the body in the enhanced scheme, bound to the key otherwise."""
+        """Return the BIN that the call acts for: in the body in the enhanced scheme, otherwise the key's."""
         if self.scheme != "r3":
             return self.book.organization_bin
         return checked_bin(self.text("OrganizationBin"))
 
 
 def checked_bin(value: str) -> str:
-    """A BIN of 12 digits. Raises MalformedRequestError."""
+    """Return a BIN of 12 digits. Raises MalformedRequestError."""
     if not BIN_FORM.fullmatch(value):
         raise MalformedRequestError("OrganizationBin must be 12 digits")
     return value
 
 
 def number(value: str) -> int | None:
-    """Digits as a number; None for anything else, for ids that stand in an address."""
+    """Return digits as a number, None for anything else; for ids in a path."""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 19 else None

@@ -1,4 +1,4 @@
-"""Control routes about Stripe: what a bank, a customer or a bad line would do, on request."""
+"""Control routes about Stripe, which act as the bank, the customer or a faulty network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Admin:
         self._webhooks = webhooks
 
     def routes(self) -> list[web.RouteDef]:
-        """All of them."""
+        """Return the routes."""
         stripe = "/_sandbox/stripe"
         return [
             web.get("/_sandbox/webhooks", self.show_webhooks),

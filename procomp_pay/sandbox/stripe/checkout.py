@@ -130,7 +130,7 @@ def expire(core: Core, call: Call) -> Json:
 
 
 def expire_by_timer(core: Core, session_id: str) -> None:
-    """Timer: the session's time is over; one that is just being paid is looked at again soon."""
+    """Expire the session at its deadline; if it is being paid just now, try again soon."""
     row = core.tables["sessions"][session_id]
     if row["status"] != "open":
         return
@@ -147,7 +147,7 @@ def busy(core: Core, row: Json) -> bool:
 
 
 def pay(core: Core, session_id: str, method_name: str) -> Json:
-    """The customer presses a button of the hosted page; returns the intent as it then is.
+    """Press a button of the hosted page as the customer; return the intent afterwards.
 
     Raises StripeError 402 for a decline (the session stays open) and 400 for a session that is not open.
     """
@@ -196,7 +196,7 @@ def redirect(row: Json) -> str:
 
 
 def find(core: Core, session_id: str) -> Json:
-    """The session itself. Raises StripeError `resource_missing`."""
+    """Return the session itself. Raises StripeError `resource_missing`."""
     return core.get("sessions", session_id, "session")
 
 
@@ -210,7 +210,7 @@ def _expire(core: Core, row: Json) -> None:
 
 
 def _intent(core: Core, row: Json) -> Json:
-    """The session's intent, made when paying starts."""
+    """Return the session's intent, which is created when paying starts."""
     if row["payment_intent"] is not None:
         return core.tables["payment_intents"][row["payment_intent"]]
     data = core.private(row["id"])["payment_intent_data"]
@@ -230,7 +230,7 @@ def _intent(core: Core, row: Json) -> Json:
 
 
 def _total(items: list[Json]) -> tuple[int, str]:
-    """The sum in minor units and its currency. Raises StripeError for mixed currencies."""
+    """Return the sum in minor units and its currency. Raises StripeError for mixed currencies."""
     codes = {item["currency"] for item in items}
     if len(codes) > 1:
         raise invalid_param("All line items must have the same currency.", "line_items")

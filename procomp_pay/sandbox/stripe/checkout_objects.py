@@ -7,7 +7,7 @@ from procomp_pay.sandbox.stripe.errors import Json, invalid_param
 
 
 def line_item(core: Core, params: Json) -> Json:
-    """A line item made of `price_data` and `quantity`; amounts in minor units."""
+    """Return a line item made of `price_data` and `quantity`; amounts in minor units."""
     data, quantity = params["price_data"], params["quantity"]
     if quantity < 1 or data["unit_amount"] < 0:
         raise invalid_param("Invalid positive integer", "line_items", "parameter_invalid_integer")
@@ -52,7 +52,7 @@ def _price(core: Core, data: Json) -> Json:
 
 
 def session(core: Core, params: Json, *, total: int, code: str, expires_at: int) -> Json:
-    """An open, unpaid session of `total` minor units of `code`; no intent until paying starts."""
+    """Return an open, unpaid session of `total` minor units of `code`; no intent until paying starts."""
     session_id = core.new_id("cs_test", 58)
     return {
         "id": session_id,
@@ -98,7 +98,7 @@ def session(core: Core, params: Json, *, total: int, code: str, expires_at: int)
 
 
 def _nothing() -> Json:
-    """Fields that stay null for a plain one-time payment."""
+    """Return the fields that stay null for a plain one-time payment."""
     return dict.fromkeys(
         (
             "after_expiration",

@@ -74,11 +74,11 @@ class Core:
     timers_changed: Callable[[], None] = lambda: None
 
     def now(self) -> int:
-        """Unix seconds."""
+        """Return the time in Unix seconds."""
         return int(self.clock())
 
     def new_id(self, prefix: str, length: int = 24) -> str:
-        """A fresh id such as `pi_` with 24 letters and digits."""
+        """Return a new id such as `pi_` with 24 letters and digits."""
         return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(length))}"
 
     def put(self, table: str, row: Json) -> Json:
@@ -88,7 +88,7 @@ class Core:
         return row
 
     def get(self, table: str, wanted: str, param: str = "id", *, status: int = 404) -> Json:
-        """The object itself, not a copy. Raises StripeError `resource_missing`."""
+        """Return the object itself, not a copy. Raises StripeError `resource_missing`."""
         row = self.tables[table].get(wanted)
         if row is None:
             raise missing_object(table.rstrip("s"), wanted, param, status=status)
@@ -100,7 +100,7 @@ class Core:
         return self.tables["private"].setdefault(owner, {})
 
     def view(self, row: Json) -> Json:
-        """A copy as the API shows it, with the fields that depend on other objects or on time."""
+        """Return a copy as the API shows it, with the fields that depend on other objects or on time."""
         shown = deepcopy(row)
         kind = row.get("object")
         if kind == "charge":
@@ -159,12 +159,12 @@ class Core:
             self.actions[row["action"]](row["owner"])
 
     def dump(self) -> dict[str, Any]:
-        """The whole state, ready for JSON, less what Stripe too would have forgotten."""
+        """Return the whole state, ready for JSON, without what Stripe too would have deleted."""
         self._forget()
         return dict(self.tables)
 
     def load(self, data: dict[str, Any]) -> None:
-        """Take back what `dump` gave."""
+        """Restore what `dump` returned."""
         for name in TABLES:
             self.tables[name] = dict(data.get(name, {}))
 

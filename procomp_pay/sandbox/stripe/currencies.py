@@ -26,12 +26,12 @@ _DEFAULT_MINIMUM = 50
 
 
 def minimum_amount(currency: str) -> int:
-    """The smallest charge in minor units of `currency`."""
+    """Return the smallest charge in minor units of `currency`."""
     return _MINIMUM.get(currency, _DEFAULT_MINIMUM)
 
 
 def display(amount: int, currency: str) -> str:
-    """`amount` minor units for a person, as "50.00 USD"."""
+    """Return `amount` minor units as text such as "50.00 USD"."""
     code = currency.upper()
     if currency in ZERO_DECIMAL:
         return f"{amount} {code}"

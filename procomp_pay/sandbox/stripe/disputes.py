@@ -20,7 +20,7 @@ OPEN = ("warning_needs_response", "needs_response", "under_review")
 
 
 def open_dispute(core: Core, charge: Json, reason: str) -> Json:
-    """The card's holder wants the money back: it leaves the balance at once, with a fee."""
+    """Open a dispute as the cardholder: the money leaves the balance at once, with a fee."""
     if charge["disputed"] or not charge["captured"]:
         raise StripeError(f"Charge {charge['id']} cannot be disputed (again).")
     row = records.dispute(core, charge, reason)

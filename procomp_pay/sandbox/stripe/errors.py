@@ -33,33 +33,33 @@ class StripeError(Exception):
         self.fields = {name: value for name, value in sorted(body.items()) if value is not None}
 
     def body(self) -> Json:
-        """The JSON document of the answer."""
+        """Return the JSON document of the answer."""
         return {"error": self.fields}
 
 
 def invalid_param(message: str, param: str, code: str | None = None) -> StripeError:
-    """A parameter that validation refuses; nothing has run, so no idempotency key is used up."""
+    """Return the error for an invalid parameter; nothing has run, so no idempotency key is used up."""
     return StripeError(message, code=code, param=param, executed=False)
 
 
 def missing_object(noun: str, wanted: str, param: str = "id", *, status: int = 404) -> StripeError:
-    """404 `resource_missing`, as for an unknown id."""
+    """Return 404 `resource_missing`, as for an unknown id."""
     return StripeError(f"No such {noun}: '{wanted}'", status=status, code="resource_missing", param=param)
 
 
 def bad_key(message: str) -> StripeError:
-    """401 for a missing or wrong API key."""
+    """Return 401 for a missing or wrong API key."""
     return StripeError(message, status=401, executed=False)
 
 
 def unknown_route(method: str, path: str) -> StripeError:
-    """404 for a path that the API (or this sandbox) does not have."""
+    """Return 404 for a path that the API (or this sandbox) does not have."""
     text = f"Unrecognized request URL ({method}: {path}). The sandbox has no such endpoint."
     return StripeError(text, status=404, executed=False)
 
 
 def unexpected_state(intent: Json, verb: str, allowed: tuple[str, ...]) -> StripeError:
-    """400 `payment_intent_unexpected_state`, with the intent itself as Stripe sends it."""
+    """Return 400 `payment_intent_unexpected_state`, with the intent itself as Stripe sends it."""
     text = (
         f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}. "
         f"Only a PaymentIntent with one of the following statuses may be used: {', '.join(allowed)}."

@@ -105,7 +105,7 @@ def list_endpoints(core: Core, call: Call) -> Json:
 
 
 def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> str:
-    """The endpoint of the sandbox's own options; returns its secret, made on first use."""
+    """Set the endpoint of the sandbox's options; return its secret, which is created on first use."""
     known = core.private(SANDBOX_ENDPOINT)
     if secret is not None and known.get("secrets", [None])[0] != secret:
         known["secrets"] = [secret]
@@ -121,7 +121,7 @@ def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) ->
 
 
 def rotate(core: Core, endpoint_id: str, *, keep_old: bool) -> str:
-    """A new signing secret; with `keep_old` deliveries are signed with the old one too."""
+    """Create a new signing secret; with `keep_old` deliveries are signed with the old one too."""
     known = core.private(endpoint_id)
     secret = new_secret()
     known["secrets"] = [secret, known["secrets"][0]] if keep_old else [secret]
@@ -129,5 +129,5 @@ def rotate(core: Core, endpoint_id: str, *, keep_old: bool) -> str:
 
 
 def new_secret() -> str:
-    """A signing secret of Stripe's form."""
+    """Return a signing secret in Stripe's format."""
     return f"whsec_{secrets.token_hex(16)}"

@@ -38,7 +38,7 @@ class HostedPages:
         self._core = core
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes under /c/."""
+        """Return the routes under /c/."""
         return [
             web.get("/c/pay/{id}", self.show_checkout),
             web.post("/c/pay/{id}", self.pay),

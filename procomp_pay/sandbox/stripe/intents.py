@@ -97,7 +97,7 @@ def create(core: Core, call: Call) -> Json:
 
 
 def start(core: Core, intent: Json) -> None:
-    """Put a new intent on the books and say so."""
+    """Store a new intent and emit its event."""
     core.put("payment_intents", intent)
     core.emit("payment_intent.created", intent)
 

@@ -28,7 +28,7 @@ _PREFIXES = {
 
 
 def page(core: Core, table: str, params: Json, url: str, keep: Callable[[Json], bool]) -> Json:
-    """One page of `table`, newest first, of the rows that `keep` accepts.
+    """Return one page of the rows of `table` that `keep` accepts, newest first.
 
     Raises StripeError for a bad limit or a cursor that is not in the table.
     """
@@ -60,7 +60,7 @@ def _within(row: Json, params: Json) -> bool:
 
 
 def same(params: Json, *names: str) -> Callable[[Json], bool]:
-    """A filter: each named parameter that was given must equal the row's field."""
+    """Return a filter: each named parameter that was given must equal the row's field."""
     wanted = {name: params[name] for name in names if params.get(name) is not None}
     return lambda row: all(row.get(name) == value for name, value in wanted.items())
 
@@ -99,7 +99,7 @@ def _expand_one(core: Core, target: Json, parts: list[str], path: str) -> None:
 
 
 def line_items(core: Core, session_id: str) -> Json:
-    """The session's line items as a list object."""
+    """Return the session's line items as a list object."""
     items = core.tables["private"].get(session_id, {}).get("line_items", [])
     url = f"/v1/checkout/sessions/{session_id}/line_items"
     return {"object": "list", "data": [dict(item) for item in items], "has_more": False, "url": url}

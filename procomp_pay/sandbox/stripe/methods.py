@@ -66,7 +66,7 @@ DATA_TYPES = ("card",)
 
 
 def attach(core: Core, params: Json) -> str | None:
-    """The id of the payment method that the parameters name or describe, made if need be.
+    """Return the id of the payment method that the parameters name or describe; create it if needed.
 
     Raises StripeError for an unknown id.
     """
@@ -83,7 +83,7 @@ def attach(core: Core, params: Json) -> str | None:
 
 
 def make(core: Core, name: str) -> str:
-    """A fresh payment method that behaves as the test method `name`; returns its id."""
+    """Create a payment method that behaves as the test method `name`; return its id."""
     method = METHODS[name]
     row = objects.payment_method(core, brand=method.brand, last4=method.last4, wallet=method.wallet)
     core.put("payment_methods", row)

@@ -12,13 +12,13 @@ _CHECKS = {"address_line1_check": None, "address_postal_code_check": None, "cvc_
 
 
 def billing_details(email: str | None = None) -> Json:
-    """Empty billing details, as the sandbox asks nobody for an address."""
+    """Return empty billing details: the sandbox never asks for an address."""
     address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
     return {"address": address, "email": email, "name": None, "phone": None, "tax_id": None}
 
 
 def payment_intent(core: Core, params: Json) -> Json:
-    """A fresh intent in `requires_payment_method`; `params` as read by the endpoint's schema."""
+    """Return a new intent in `requires_payment_method`; `params` as read by the endpoint's schema."""
     intent_id = core.new_id("pi")
     automatic = params.get("automatic_payment_methods")
     if automatic is None and not params.get("payment_method_types"):
@@ -81,7 +81,7 @@ def _wallet(kind: str | None, last4: str) -> Json | None:
 
 
 def payment_method(core: Core, *, brand: str, last4: str, wallet: str | None) -> Json:
-    """A card; `wallet` is `apple_pay`, `google_pay` or None."""
+    """Return a card; `wallet` is `apple_pay`, `google_pay` or None."""
     return {
         "id": core.new_id("pm"),
         "object": "payment_method",
@@ -113,7 +113,7 @@ def payment_method(core: Core, *, brand: str, last4: str, wallet: str | None) ->
 
 
 def charge(core: Core, intent: Json, method: Json) -> Json:
-    """A charge of the whole intent, not yet decided: status `pending`, unpaid."""
+    """Return a charge of the whole intent, not yet decided: status `pending`, unpaid."""
     charge_id = core.new_id("ch")
     return {
         "id": charge_id,
@@ -197,7 +197,7 @@ def _card_details(intent: Json, card: Json) -> Json:
 
 
 def outcome(*, declined: str | None = None, message: str = "Payment complete.") -> Json:
-    """The `outcome` of a charge; `declined` is the decline code, None for a payment that went through."""
+    """Return the `outcome` of a charge; `declined` is the decline code, None for a successful payment."""
     return {
         "advice_code": "try_again_later" if declined else None,
         "network_advice_code": None,

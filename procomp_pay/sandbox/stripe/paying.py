@@ -1,4 +1,4 @@
-"""What happens to an intent when a payment method is charged: success, decline, authentication, capture."""
+"""Charge an intent's payment method: success, decline, authentication, capture."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def complete(core: Core, intent: Json, *, authenticated: bool = False) -> None:
 
 
 def finish_processing(core: Core, intent_id: str) -> None:
-    """Timer: an intent that was processing is paid."""
+    """Complete an intent that was processing, at its deadline."""
     intent = core.tables["payment_intents"][intent_id]
     if intent["status"] == "processing":
         complete(core, intent)
 
 
 def authenticate(core: Core, intent: Json, *, passed: bool) -> None:
-    """The customer came back from 3-D Secure. Raises StripeError 402 when it failed."""
+    """Complete the intent after 3-D Secure. Raises StripeError 402 if that failed."""
     if passed:
         complete(core, intent, authenticated=True)
         return
@@ -79,7 +79,7 @@ def capture(core: Core, intent: Json, amount: int) -> None:
 
 
 def release(core: Core, intent: Json) -> None:
-    """Let go of an authorization that is canceled; no money moves."""
+    """Release an authorization that is canceled; no money moves."""
     charge = core.get("charges", intent["latest_charge"])
     charge.update(amount_refunded=charge["amount"], refunded=True)
     intent.update(amount_capturable=0)

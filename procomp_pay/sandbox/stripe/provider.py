@@ -35,7 +35,7 @@ async def _nothing_to_save() -> None:
 
 
 class StripeSandbox:
-    """Answers as api.stripe.com does.
+    """Stripe's API, as api.stripe.com answers.
 
     `clock` gives Unix seconds; `changed` is called after each change of state; `saved` returns when all
     changes so far are durable.
@@ -80,23 +80,23 @@ class StripeSandbox:
         self.core.tables["settings"].setdefault("account", made)
 
     def routes(self) -> list[web.RouteDef]:
-        """The API, the hosted pages and the Stripe part of the control routes."""
+        """Return the API, the hosted pages and the Stripe part of the control routes."""
         api = [web.route(item.method, item.path, self._handler(item)) for item in ENDPOINTS]
         unknown = web.route("*", "/v1/{tail:.*}", self._unknown)
         report = report_routes(self.core)
         return [*api, *self._pages.routes(), *self._admin.routes(), *report, unknown]
 
     def dump(self) -> dict[str, Any]:
-        """The whole state, ready for JSON."""
+        """Return the whole state, ready for JSON."""
         return self.core.dump()
 
     def load(self, data: dict[str, Any]) -> None:
-        """Take back what `dump` gave."""
+        """Restore what `dump` returned."""
         self.core.load(data)
         self._ensure_account()
 
     def set_endpoint(self, address: str | None, secret: str | None) -> str:
-        """The webhook endpoint of the options; returns its signing secret."""
+        """Set the webhook endpoint of the options; return its signing secret."""
         return events.set_sandbox_endpoint(self.core, address, secret)
 
     async def start(self) -> None:
@@ -113,7 +113,7 @@ class StripeSandbox:
         await self.webhooks.stop()
 
     def wake(self) -> None:
-        """The clock was moved: look at the timers again."""
+        """Check the timers again after the clock was moved."""
         self._stir.set()
 
     async def _run_timers(self) -> None:
@@ -132,7 +132,7 @@ class StripeSandbox:
 
     @web.middleware
     async def lock_keys(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Middleware, outside of the faults: a key stays locked for as long as its request lasts."""
+        """Lock an idempotency key for as long as its request lasts. Middleware, outside of the faults."""
         key = request.headers.get("Idempotency-Key", "")
         if request.method != "POST" or not key or not request.path.startswith("/v1/"):
             return await handler(request)
@@ -182,7 +182,7 @@ class StripeSandbox:
         return _answer(request, request_id, status, body)
 
     def _run(self, endpoint: Endpoint, call: Call, paths: list[str]) -> tuple[int, Json]:
-        """Status and body, also of an error that came after the work had begun."""
+        """Return status and body, also of an error that came after the work had begun."""
         begun = False
         try:
             body = endpoint.function(self.core, call)

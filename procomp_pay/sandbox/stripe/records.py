@@ -19,14 +19,14 @@ _EVIDENCE = tuple(_EVIDENCE_TEXT.split())
 
 
 def card_fee(amount: int) -> int:
-    """Stripe's US card price in minor units: 2.9 %, rounded half up, and 30."""
+    """Return Stripe's US card price in minor units: 2.9 %, rounded half up, plus 30."""
     return (amount * 29 + 500) // 1000 + 30
 
 
 def balance_transaction(
     core: Core, *, amount: int, fee: int, source: Json, type_: str, category: str | None = None
 ) -> Json:
-    """A movement of `amount` minor units (negative: out), less `fee`, in the currency of its source."""
+    """Return a movement of `amount` minor units (negative: out), less `fee`, in its source's currency."""
     details = [
         {
             "amount": fee,
@@ -58,7 +58,7 @@ def balance_transaction(
 
 
 def refund(core: Core, charge: Json, amount: int, params: Json) -> Json:
-    """A refund of `amount` minor units of the charge; status `pending` until it is decided."""
+    """Return a refund of `amount` minor units of the charge; status `pending` until it is decided."""
     return {
         "id": core.new_id("re"),
         "object": "refund",
@@ -89,7 +89,7 @@ def refund(core: Core, charge: Json, amount: int, params: Json) -> Json:
 
 
 def dispute(core: Core, charge: Json, reason: str) -> Json:
-    """A dispute of the whole charge that waits for an answer."""
+    """Return a dispute of the whole charge that waits for an answer."""
     card = charge["payment_method_details"]["card"]
     return {
         "id": core.new_id("du"),
@@ -127,7 +127,7 @@ def dispute(core: Core, charge: Json, reason: str) -> Json:
 
 
 def webhook_endpoint(core: Core, params: Json) -> Json:
-    """An enabled endpoint; its secret is kept apart and shown once."""
+    """Return an enabled endpoint; its secret is stored elsewhere and shown once."""
     return {
         "id": core.new_id("we"),
         "object": "webhook_endpoint",
@@ -144,7 +144,7 @@ def webhook_endpoint(core: Core, params: Json) -> Json:
 
 
 def account(core: Core) -> Json:
-    """The sandbox's account: charges enabled, never live."""
+    """Return the sandbox's account: charges enabled, never live."""
     return {
         "id": core.tables["settings"]["account"]["account_id"],
         "object": "account",

@@ -72,7 +72,7 @@ def list_all(core: Core, call: Call) -> Json:
 
 
 def succeed(core: Core, refund_id: str) -> None:
-    """Timer: a pending refund has arrived."""
+    """Complete a pending refund at its deadline."""
     row = core.tables["refunds"][refund_id]
     if row["status"] == "pending":
         row["status"] = "succeeded"
@@ -80,13 +80,13 @@ def succeed(core: Core, refund_id: str) -> None:
 
 
 def fail_by_timer(core: Core, refund_id: str) -> None:
-    """Timer: a refund that seemed to have arrived comes back."""
+    """Fail a refund, at its deadline, that had seemed to succeed."""
     if core.tables["refunds"][refund_id]["status"] in ("pending", "succeeded"):
         fail(core, refund_id)
 
 
 def fail(core: Core, refund_id: str, reason: str = "expired_or_canceled_card") -> Json:
-    """The bank sent the money back: the charge counts as paid again. Raises StripeError if it cannot."""
+    """Fail a refund as the bank: the charge counts as paid again. Raises StripeError if it cannot."""
     row = core.get("refunds", refund_id)
     if row["status"] not in ("pending", "succeeded", "requires_action"):
         raise StripeError(f"This refund has already ended: {row['status']}.")
@@ -155,7 +155,7 @@ def _charge(core: Core, params: Json) -> Json:
 
 
 def _amount(charge: Json, asked: int | None) -> int:
-    """Minor units to pay back; everything that is left when nothing was asked for."""
+    """Return the minor units to refund; everything that is left if no amount was given."""
     left: int = charge["amount_captured"] - charge["amount_refunded"]
     if left == 0:
         message = f"Charge {charge['id']} has already been refunded."

@@ -112,7 +112,7 @@ def _customer_facing(row: Json, mark: str) -> dict[str, str]:
 
 
 def _charge_and_intent(core: Core, source: str) -> tuple[str | None, str | None]:
-    """The charge and the payment intent behind a movement of money."""
+    """Return the charge and the payment intent behind a balance transaction."""
     charges: dict[str, Any] = core.tables["charges"]
     for table in ("refunds", "disputes"):
         if source in core.tables[table]:

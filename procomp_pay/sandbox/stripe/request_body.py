@@ -24,7 +24,7 @@ _PART = re.compile(r"\[([^\[\]]*)\]")
 
 
 def parse_form(raw: str) -> dict[str, Any]:
-    """The nested parameters of a query string or form body.
+    """Return the nested parameters of a query string or form body.
 
     Numbered keys stay a dict here (`{"0": …}`); `schema.array` turns them into a list, since only the
     schema knows that a list is meant. Raises StripeError (400) for a name that cannot be read.
@@ -66,7 +66,7 @@ MAX_LENGTH = 255
 
 
 class Idempotency:
-    """Answers kept by key. A key that is being worked on is locked."""
+    """The stored answers by key. A key whose request is in progress is locked."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -116,7 +116,7 @@ class Idempotency:
 
 
 def fingerprint(raw: str) -> str:
-    """A digest of the parameters that does not depend on their order."""
+    """Return a digest of the parameters that does not depend on their order."""
     return hashlib.sha256(json.dumps(sorted(raw.split("&"))).encode()).hexdigest()
 
 

@@ -18,7 +18,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 
 
 def text(limit: int = 5000) -> Reader:
-    """A string of at most `limit` characters; an empty one means "unset" and becomes None."""
+    """Return a reader of a string of at most `limit` characters; an empty one ("unset") becomes None."""
 
     def read(value: Any, name: str) -> str | None:
         given = _plain(value, name)
@@ -31,7 +31,7 @@ def text(limit: int = 5000) -> Reader:
 
 
 def integer(value: Any, name: str) -> int:
-    """A whole number; `parameter_invalid_integer` for anything else."""
+    """Read a whole number; `parameter_invalid_integer` for anything else."""
     given = _plain(value, name)
     if not re.fullmatch(r"-?\d{1,15}", given):
         raise invalid_param(f"Invalid integer: {given}", name, "parameter_invalid_integer")
@@ -39,7 +39,7 @@ def integer(value: Any, name: str) -> int:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """`true` or `false`."""
+    """Read `true` or `false`."""
     given = _plain(value, name).lower()
     if given not in ("true", "false"):
         raise invalid_param(f"Invalid boolean: {given}", name)
@@ -47,7 +47,7 @@ def boolean(value: Any, name: str) -> bool:
 
 
 def currency(value: Any, name: str) -> str:
-    """A three-letter code that Stripe charges in, in lower case."""
+    """Read a three-letter code that Stripe charges in, in lower case."""
     given = _plain(value, name).lower()
     if given not in CURRENCIES:
         message = f"Invalid currency: {given}. Stripe currently supports: {', '.join(sorted(CURRENCIES))}"
@@ -56,7 +56,7 @@ def currency(value: Any, name: str) -> str:
 
 
 def url(value: Any, name: str) -> str:
-    """An address with an explicit scheme; schemes that run code are refused."""
+    """Read an address with an explicit scheme; schemes that run code are refused."""
     given = _plain(value, name)
     if not _URL.match(given):
         message = "Invalid URL: An explicit scheme (such as https) must be provided."
@@ -65,7 +65,7 @@ def url(value: Any, name: str) -> str:
 
 
 def email(value: Any, name: str) -> str | None:
-    """An e-mail address; empty unsets it."""
+    """Read an e-mail address; empty unsets it."""
     given = _plain(value, name)
     if given and not _EMAIL.match(given):
         raise invalid_param(f"Invalid email address: {given}", name, "email_invalid")
@@ -73,7 +73,7 @@ def email(value: Any, name: str) -> str | None:
 
 
 def one_of(*allowed: str) -> Reader:
-    """One of the named strings."""
+    """Return a reader of one of the named strings."""
 
     def read(value: Any, name: str) -> str:
         given = _plain(value, name)
@@ -85,7 +85,7 @@ def one_of(*allowed: str) -> Reader:
 
 
 def metadata(value: Any, name: str) -> dict[str, str]:
-    """At most 50 keys of 40 characters with values of 500; an empty value deletes its key later on.
+    """Read at most 50 keys of 40 characters with values of 500; an empty value deletes its key later on.
 
     An empty string in place of the whole map unsets every key: returned as `{"": ""}`.
     """
@@ -105,7 +105,7 @@ def metadata(value: Any, name: str) -> dict[str, str]:
 
 
 def array(item: Reader, limit: int = 100) -> Reader:
-    """A list; each element is read by `item`."""
+    """Return a reader of a list, each element read by `item`."""
 
     def read(value: Any, name: str) -> list[Any]:
         if value == "":
@@ -120,7 +120,7 @@ def array(item: Reader, limit: int = 100) -> Reader:
 
 
 def table(fields: Mapping[str, Reader], required: tuple[str, ...] = ()) -> Reader:
-    """A nested object with these fields and no others."""
+    """Return a reader of a nested object with these fields and no others."""
 
     def read(value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -131,7 +131,7 @@ def table(fields: Mapping[str, Reader], required: tuple[str, ...] = ()) -> Reade
 
 
 def when(value: Any, name: str) -> dict[str, int]:
-    """A `created` filter: an exact second, or any of gt, gte, lt, lte (Unix seconds)."""
+    """Read a `created` filter: an exact second, or any of gt, gte, lt, lte (Unix seconds)."""
     if isinstance(value, dict):
         bounds = read_params(value, dict.fromkeys(("gt", "gte", "lt", "lte"), integer), (), within=name)
         return {key: int(item) for key, item in bounds.items()}

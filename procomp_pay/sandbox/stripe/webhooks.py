@@ -31,7 +31,7 @@ KEPT_ATTEMPTS = 20
 
 
 class Webhooks:
-    """Sends each event to each endpoint that wants it.
+    """Delivery of each event to each endpoint that wants it.
 
     Modes: `normal` sends at once, `hold` and `reverse` wait for `flush` (reverse: newest first), `drop`
     never sends, `duplicate` sends twice.
@@ -47,7 +47,7 @@ class Webhooks:
 
     @property
     def mode(self) -> str:
-        """One of MODES."""
+        """Return one of MODES."""
         return str(self._core.tables["settings"].get("webhooks", {}).get("mode", "normal"))
 
     def set_mode(self, mode: str) -> None:
@@ -82,7 +82,7 @@ class Webhooks:
             self._stir.set()
 
     def to_json(self) -> list[Json]:
-        """Every delivery that is still known, oldest first."""
+        """Return every delivery that is still known, oldest first."""
         return list(self._core.tables["deliveries"].values())
 
     async def start(self) -> None:
@@ -102,7 +102,7 @@ class Webhooks:
             await self._client.close()
 
     async def flush(self) -> dict[str, int]:
-        """Try everything that is pending now, one after the other, and say how it went."""
+        """Try everything that is pending now, one after the other, and return the results."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
         rows = self._pending()
         if self.mode == "reverse":
@@ -149,7 +149,7 @@ class Webhooks:
         self._stir.set()
 
     async def _attempt(self, row: Json) -> None:
-        """One attempt (two in mode `duplicate`), noted in the delivery."""
+        """Make one attempt (two in mode `duplicate`) and note it in the delivery."""
         row["next_at"] = time.time() + 1.0  # should saving fail, do not spin
         await self._saved()  # an event must not be heard of before it would survive a kill
         outcome = await self._post(row)
@@ -194,7 +194,7 @@ def _wants(patterns: list[str], type_: str) -> bool:
 
 
 def signature(payload: bytes, keys: list[str], at: int) -> str:
-    """The `Stripe-Signature` header: HMAC-SHA256 of `t.payload` with each key; `at` in Unix seconds."""
+    """Return a `Stripe-Signature` header: HMAC-SHA256 of `t.payload` with each key; `at` in Unix seconds."""
     signed = f"{at}.".encode() + payload
     parts = [hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys]
     return ",".join([f"t={at}", *(f"v1={part}" for part in parts)])

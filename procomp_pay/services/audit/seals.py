@@ -164,7 +164,7 @@ async def seal(
     """Seal everything that is committed now, after checking what the last seal covers.
 
     :param force: seal even if the trail does not match the last seal.
-    :param seen: called now and then with the number of entries so far.
+    :param on_progress: called now and then with the number of entries so far.
     :raises ManualReviewRequired: the trail does not match the last seal.
     :raises DatabaseBusy: writers kept the lock, or another process sealed meanwhile; nothing was written.
     """

@@ -148,7 +148,7 @@ async def verify(
 
     :param root: a root that was stored elsewhere; one of the seals must have it.
     :param all_seals: recompute every seal; otherwise the newest ones and some of the older ones.
-    :param seen: called now and then with the number of entries so far.
+    :param on_progress: called now and then with the number of entries so far.
     :raises NotFound: no such payment, and no chain of one.
     """
     report = AuditReport()

@@ -151,7 +151,7 @@ async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, 
 async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     """Run all background work once: the inbox, every payment and refund that is due, then deliveries.
 
-    :param missed: first fetch the events that did not reach the webhook.
+    :param backfill: first fetch the events that did not reach the webhook.
     """
     done = Pass()
     if backfill:

@@ -60,7 +60,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:
-    """What is asked for.
+    """A request for one reconciliation.
 
     :param since, until: ``None``: a week back, further where something was not read yet; up to now.
     :param lines: a statement in place of the API; read once, in whatever order it has.
@@ -95,7 +95,7 @@ async def reconcile(
 ) -> Report:
     """Compare one provider's books with ours. The caller has ``reconcile_lock``.
 
-    :param seen: called with progress: a word and a count.
+    :param on_progress: called with progress: a word and a count.
     :returns: what was found and done; ``report.cut`` is set where the provider stopped answering.
     :raises Refused: a window that makes no sense. :raises ConfigurationError: the provider is not configured.
     :raises PaymentError: a statement's line cannot be read; nothing was compared with half a file.

@@ -78,7 +78,7 @@ async def run(
 ) -> Report:
     """Refund every payment that can be refunded.
 
-    :param seen: called with each payment as it ends.
+    :param on_progress: called with each payment as it ends.
     :param stop: called before each payment; True ends the run after the refunds in progress.
     :raises ConfigurationError, DatabaseUnavailable: it cannot continue; refunds already made are kept.
     """

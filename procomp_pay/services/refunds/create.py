@@ -70,7 +70,7 @@ class RefundCommand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a refund would do, shown to the operator for confirmation.
+    """The effect of a refund, shown to the operator for confirmation.
 
     :param before: the amount refunded earlier, pending refunds included.
     :param way: how the money gets to the customer.

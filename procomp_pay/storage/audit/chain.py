@@ -25,7 +25,7 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """Who did what, and on which evidence.
+    """The actor, the action and its evidence.
 
     :param source: the kind of evidence: ``stripe_webhook``, ``kaspi_status``, ``person`` …
     :param source_id: the event's id there.

@@ -57,7 +57,7 @@ _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=((?:\\.|[^\s\\])*)\s*")
 
 
 class PostgresqlConnection(NamedTuple):
-    """How to connect.
+    """Parameters of a connection.
 
     :param url: what the driver takes. :param arguments: driver arguments that cannot be part of it.
     :param settings: session options to be set in each transaction: behind PgBouncer, which keeps no session.

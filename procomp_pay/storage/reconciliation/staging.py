@@ -52,7 +52,7 @@ class Staging:
     ) -> None:
         """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on.
 
-        :param seen: called with the number of rows so far.
+        :param on_progress: called with the number of rows so far.
         """
 
         def noted() -> Iterator[StagedRow]:

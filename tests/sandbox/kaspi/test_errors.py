@@ -1,4 +1,4 @@
-"""Each StatusCode, and what has none."""
+"""Each StatusCode, and the errors without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def kaspi() -> AsyncIterator[Kaspi]:
 
 
 async def code(kaspi: Kaspi, path: str, body: dict[str, object], scheme: str = "r3") -> int:
-    """StatusCode of a POST; refusals never carry Data and always carry a Message."""
+    """Return the StatusCode of a POST; a refusal has no Data and always a Message."""
     answer = await kaspi.post(path, body, scheme=scheme)
     if answer["StatusCode"] != 0:
         assert set(answer) == {"StatusCode", "Message"}
@@ -26,7 +26,7 @@ async def code(kaspi: Kaspi, path: str, body: dict[str, object], scheme: str = "
 
 
 async def create_code(kaspi: Kaspi, token: str | None = None, **more: object) -> set[int]:
-    """StatusCodes of qr/create and create-link, which have the same list."""
+    """Return the StatusCodes of qr/create and create-link, which have the same list."""
     body = {"DeviceToken": token or kaspi.box.device_token, "Amount": Decimal("100.00"), **more}
     return {await code(kaspi, path, body) for path in ("/qr/create", "/qr/create-link")}
 
@@ -37,7 +37,7 @@ async def test_ping(kaspi: Kaspi, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", "not-a-guid", "123"])
-async def test_the_request_id_is_demanded(kaspi: Kaspi, value: str | None) -> None:
+async def test_the_request_id_is_required(kaspi: Kaspi, value: str | None) -> None:
     headers = kaspi.headers("r3")
     del headers["X-Request-ID"]
     headers |= {} if value is None else {"X-Request-ID": value}
@@ -48,7 +48,7 @@ async def test_the_request_id_is_demanded(kaspi: Kaspi, value: str | None) -> No
 
 
 @pytest.mark.parametrize("scheme", ["r2", "r3"])
-async def test_no_certificate_is_minus_10000(kaspi: Kaspi, scheme: str) -> None:
+async def test_a_missing_certificate_is_minus_10000(kaspi: Kaspi, scheme: str) -> None:
     headers = kaspi.headers("r1")
     answer = await kaspi.ask("GET", "/health/ping", scheme=scheme, headers=headers)
     assert (answer.status_code, answer.json()["StatusCode"]) == (200, -10000)
@@ -58,7 +58,7 @@ async def test_no_certificate_is_minus_10000(kaspi: Kaspi, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "test_wrong", "тест"])
-async def test_a_wrong_api_key(kaspi: Kaspi, key: str | None) -> None:
+async def test_a_wrong_api_key_is_refused(kaspi: Kaspi, key: str | None) -> None:
     headers: dict[str, str] = {"X-Request-ID": "0" * 32, "X-Sandbox-Client-Cert": "present"}
     raw = {name.encode(): value.encode() for name, value in headers.items()}
     raw |= {} if key is None else {b"Api-Key": key.encode()}
@@ -80,7 +80,7 @@ async def test_trade_points(kaspi: Kaspi) -> None:
     assert (await kaspi.get("/partner/tradepoints", scheme="r1"))["StatusCode"] == -14000002
 
 
-async def test_each_scheme_has_its_own_calls(kaspi: Kaspi) -> None:
+async def test_each_scheme_serves_only_its_calls(kaspi: Kaspi) -> None:
     absent = [
         ("GET", "r3", "/partner/tradepoints"),
         ("GET", "r1", "/partner/tradepoints/123456789012"),
@@ -105,7 +105,7 @@ async def test_device_registration_is_idempotent(kaspi: Kaspi) -> None:
     assert await code(kaspi, "/device/register", body) == -1503
 
 
-async def test_device_registration_refusals(kaspi: Kaspi) -> None:
+async def test_refusals_of_device_registration(kaspi: Kaspi) -> None:
     point = kaspi.box.trade_point_id
     assert await code(kaspi, "/device/register", {"DeviceId": "a", "TradePointId": 1}) == -99000002
     foreign = await kaspi.point(OrganizationBin="000000000001")
@@ -129,7 +129,7 @@ async def test_a_deleted_device(kaspi: Kaspi) -> None:
     assert await kaspi.device(await kaspi.point()) != token
 
 
-async def test_create_refuses_by_device(kaspi: Kaspi) -> None:
+async def test_create_is_refused_by_the_devices_state(kaspi: Kaspi) -> None:
     assert await create_code(kaspi, "unknown") == {-1501}
     foreign = await kaspi.point(OrganizationBin="000000000001")
     token = await kaspi.device(foreign, OrganizationBin="000000000001")
@@ -143,19 +143,21 @@ async def test_create_refuses_by_device(kaspi: Kaspi) -> None:
     ("change", "expected"),
     [({"Active": False}, 990000018), ({"AcceptsQr": False}, 990000026), ({"PaymentMethods": []}, 990000033)],
 )
-async def test_create_refuses_by_trade_point(kaspi: Kaspi, change: dict[str, object], expected: int) -> None:
+async def test_create_is_refused_by_the_trade_points_state(
+    kaspi: Kaspi, change: dict[str, object], expected: int
+) -> None:
     await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", change)
     assert await create_code(kaspi) == {expected}
 
 
-async def test_create_at_a_trade_point_that_is_gone(kaspi: Kaspi) -> None:
+async def test_create_at_a_deleted_trade_point_is_refused(kaspi: Kaspi) -> None:
     await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", method="DELETE")
     assert await create_code(kaspi) == {-99000002}
     assert await kaspi.point() != kaspi.box.trade_point_id
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "0.001", "10.005", "1e20", '"100.00"', "null", "true", "[]"])
-async def test_a_wrong_amount(kaspi: Kaspi, amount: str) -> None:
+async def test_an_invalid_amount_is_refused(kaspi: Kaspi, amount: str) -> None:
     text = f'{{"DeviceToken":"{kaspi.box.device_token}","Amount":{amount}}}'
     headers = kaspi.headers("r1") | {"Content-Type": "application/json"}
     answer = await kaspi.http.post("/r1/v01/qr/create", content=text, headers=headers)
@@ -164,7 +166,7 @@ async def test_a_wrong_amount(kaspi: Kaspi, amount: str) -> None:
 
 
 @pytest.mark.parametrize("amount", ["1", "0.01", "99.9", "5000.00", "1000000"])
-async def test_a_right_amount(kaspi: Kaspi, amount: str) -> None:
+async def test_valid_amounts_are_accepted(kaspi: Kaspi, amount: str) -> None:
     payment_id = await kaspi.paid(amount)
     answer = await kaspi.details(payment_id)
     assert answer["Data"]["TotalAmount"] == Decimal(amount)
@@ -184,7 +186,7 @@ async def test_a_right_amount(kaspi: Kaspi, amount: str) -> None:
         b"[" * 100000,
     ],
 )
-async def test_a_body_that_is_no_json_object(kaspi: Kaspi, body: bytes) -> None:
+async def test_a_body_other_than_a_json_object_is_refused(kaspi: Kaspi, body: bytes) -> None:
     headers = kaspi.headers("r1") | {"Content-Type": "application/json"}
     answer = await kaspi.http.post("/r1/v01/qr/create", content=body, headers=headers)
     assert answer.status_code == 400
@@ -215,7 +217,7 @@ async def test_an_unknown_purchase_is_minus_1601(kaspi: Kaspi, asked: str) -> No
     assert set(answer) == {"StatusCode", "message"}
 
 
-async def test_details_refuse_what_is_unpaid_or_not_ours(kaspi: Kaspi) -> None:
+async def test_details_of_an_unpaid_or_foreign_purchase_are_refused(kaspi: Kaspi) -> None:
     unpaid = (await kaspi.create())["QrPaymentId"]
     assert (await kaspi.details(unpaid))["StatusCode"] == -1601
     payment_id = await kaspi.paid()
@@ -245,7 +247,7 @@ async def test_the_test_steps_take_the_id_as_a_string(kaspi: Kaspi) -> None:
     assert await kaspi.status(payment_id) == "QrTokenCreated"
 
 
-async def test_a_forced_code_is_answered_so_many_times(kaspi: Kaspi) -> None:
+async def test_a_forced_code_is_answered_the_given_number_of_times(kaspi: Kaspi) -> None:
     await kaspi.control("/force", {"path": "/qr/create", "code": -999, "times": 2})
     body = {"DeviceToken": kaspi.box.device_token, "Amount": 100}
     assert await code(kaspi, "/qr/create-link", body) == 0
@@ -289,7 +291,7 @@ async def test_forced_codes_can_be_taken_back(kaspi: Kaspi) -> None:
         ("/phones", {"PhoneNumber": ""}),
     ],
 )
-async def test_control_refuses_nonsense(kaspi: Kaspi, path: str, body: dict[str, object]) -> None:
+async def test_invalid_control_requests_are_refused(kaspi: Kaspi, path: str, body: dict[str, object]) -> None:
     before = await kaspi.control("", method="GET")
     answer = await kaspi.http.post(f"/_sandbox/kaspi{path}", json=body)
     assert answer.status_code == 400
@@ -297,13 +299,13 @@ async def test_control_refuses_nonsense(kaspi: Kaspi, path: str, body: dict[str,
     assert await kaspi.control("", method="GET") == before
 
 
-async def test_control_knows_what_is_not_there(kaspi: Kaspi) -> None:
+async def test_control_requests_for_unknown_records_are_404(kaspi: Kaspi) -> None:
     for path in ("/payments/1/late-process", "/tradepoints/1", "/devices/none"):
         answer = await kaspi.http.post(f"/_sandbox/kaspi{path}", json={})
         assert answer.status_code == 404, path
 
 
-async def test_a_payment_cannot_only_look_paid(kaspi: Kaspi) -> None:
+async def test_a_paid_status_cannot_be_only_shown(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     answer = await kaspi.http.post(
         f"/_sandbox/kaspi/payments/{payment_id}/status", json={"Status": "Processed"}

@@ -30,7 +30,7 @@ async def test_a_payment_from_post_to_paid(kaspi: Kaspi) -> None:
     assert fields["transaction_id"]
 
 
-async def test_its_key_and_its_form_are_checked(kaspi: Kaspi) -> None:
+async def test_the_gateways_key_and_fields_are_checked(kaspi: Kaspi) -> None:
     auth = {"Authorization": f"Bearer {kaspi.box.api_key}"}
     assert (await kaspi.http.post("/gateway/payments", json={"amount": 1})).status_code == 401
     wrong = await kaspi.http.post("/gateway/payments", json={"amount": "x"}, headers=auth)

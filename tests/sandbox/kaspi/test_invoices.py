@@ -1,4 +1,4 @@
-"""Invoices by phone number: a day of life, no polling on a timer."""
+"""Invoices by phone number: valid for a day, no polling on a timer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 24 * 60 * 60
 
 
 async def invoice(kaspi: Kaspi, **more: object) -> dict[str, object]:
-    """The whole answer of remote/create."""
+    """Return the whole answer of remote/create."""
     body = {
         "DeviceToken": kaspi.box.device_token, "Amount": Decimal("900.00"), "PhoneNumber": PHONE,
         "Comment": "E-7", **more,
@@ -31,7 +31,7 @@ async def invoice(kaspi: Kaspi, **more: object) -> dict[str, object]:
 
 
 async def made(kaspi: Kaspi) -> int:
-    """The id of a new invoice."""
+    """Return the id of a new invoice."""
     data = (await invoice(kaspi))["Data"]
     assert isinstance(data, dict)
     assert set(data) == {"QrPaymentId"}
@@ -39,14 +39,14 @@ async def made(kaspi: Kaspi) -> int:
 
 
 async def client(kaspi: Kaspi, phone: str = PHONE, token: str | None = None) -> dict[str, object]:
-    """The whole answer of client-info."""
+    """Return the whole answer of client-info."""
     query = f"phoneNumber={phone}&deviceToken={token or kaspi.box.device_token}"
     answer: dict[str, object] = await kaspi.get(f"/remote/client-info?{query}")
     return answer
 
 
 async def cancel(kaspi: Kaspi, payment_id: int) -> dict[str, object]:
-    """The whole answer of remote/cancel."""
+    """Return the whole answer of remote/cancel."""
     body = {"QrPaymentId": payment_id, "DeviceToken": kaspi.box.device_token}
     answer: dict[str, object] = await kaspi.post("/remote/cancel", body)
     return answer
@@ -62,12 +62,12 @@ async def test_client_info(kaspi: Kaspi) -> None:
 
 
 @pytest.mark.parametrize("phone", ["77077777777", "8707777777", "870777777777", "phone"])
-async def test_a_number_that_is_none(kaspi: Kaspi, phone: str) -> None:
+async def test_an_invalid_phone_number_is_refused(kaspi: Kaspi, phone: str) -> None:
     assert (await client(kaspi, phone))["StatusCode"] == -1404
     assert (await invoice(kaspi, PhoneNumber=phone))["StatusCode"] == -1404
 
 
-async def test_client_info_50_times_a_minute_for_a_device(kaspi: Kaspi) -> None:
+async def test_client_info_is_limited_to_50_a_minute_per_device(kaspi: Kaspi) -> None:
     for _ in range(50):
         assert (await client(kaspi))["StatusCode"] == 0
         kaspi.clock.wait(1)
@@ -129,7 +129,7 @@ async def test_cancel(kaspi: Kaspi) -> None:
     assert (await cancel(kaspi, payment_id))["StatusCode"] == -99000001
 
 
-async def test_cancel_what_is_no_open_invoice(kaspi: Kaspi) -> None:
+async def test_cancelling_anything_but_an_open_invoice_is_refused(kaspi: Kaspi) -> None:
     paid = await made(kaspi)
     await kaspi.phone(paid, "pay")
     qr = (await kaspi.create())["QrPaymentId"]
@@ -139,7 +139,7 @@ async def test_cancel_what_is_no_open_invoice(kaspi: Kaspi) -> None:
     assert await kaspi.status(paid) == "Processed"
 
 
-async def test_refusals_by_device_point_and_amount(kaspi: Kaspi) -> None:
+async def test_invoices_are_refused_by_device_trade_point_and_amount(kaspi: Kaspi) -> None:
     assert (await invoice(kaspi, DeviceToken="x"))["StatusCode"] == -1501
     assert (await client(kaspi, token="x"))["StatusCode"] == -1501
     assert (await invoice(kaspi, Amount=0))["StatusCode"] == 990000028

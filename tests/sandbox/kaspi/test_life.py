@@ -58,7 +58,7 @@ async def test_a_link_leads_to_our_own_phone_page_and_can_be_paid(kaspi: Kaspi, 
 
 
 @pytest.mark.parametrize("scheme", ALL)
-async def test_created_scanned_confirmed(kaspi: Kaspi, scheme: str) -> None:
+async def test_a_payment_is_created_scanned_and_confirmed(kaspi: Kaspi, scheme: str) -> None:
     payment_id = (await kaspi.create(scheme=scheme))["QrPaymentId"]
     assert await kaspi.status(payment_id, scheme=scheme) == "QrTokenCreated"
     assert await kaspi.step("scan", payment_id, scheme=scheme) == {"StatusCode": 0, "message": "OK"}
@@ -84,7 +84,7 @@ async def test_confirmerror_needs_a_scan_first(kaspi: Kaspi) -> None:
     assert await kaspi.status(payment_id) == "QrTokenCreated"
 
 
-async def test_scan_lives_for_180_seconds(kaspi: Kaspi) -> None:
+async def test_a_qr_can_be_scanned_for_180_seconds(kaspi: Kaspi) -> None:
     first, second = [(await kaspi.create())["QrPaymentId"] for _ in range(2)]
     kaspi.clock.wait(179.9)
     assert (await kaspi.step("scan", first))["StatusCode"] == 0
@@ -94,7 +94,7 @@ async def test_scan_lives_for_180_seconds(kaspi: Kaspi) -> None:
     assert (await kaspi.step("scanerror", second))["StatusCode"] == -99000011
 
 
-async def test_an_expired_qr_can_be_made_to_say_error(kaspi: Kaspi) -> None:
+async def test_an_expired_qr_can_report_error(kaspi: Kaspi) -> None:
     await kaspi.control("/settings", {"expired_status": "Error"})
     payment_id = (await kaspi.create())["QrPaymentId"]
     kaspi.clock.wait(179)
@@ -103,7 +103,7 @@ async def test_an_expired_qr_can_be_made_to_say_error(kaspi: Kaspi) -> None:
     assert await kaspi.status(payment_id) == "Error"
 
 
-async def test_confirmation_lives_for_65_seconds_from_the_scan(kaspi: Kaspi) -> None:
+async def test_a_scanned_payment_can_be_confirmed_for_65_seconds(kaspi: Kaspi) -> None:
     first, second = [(await kaspi.create())["QrPaymentId"] for _ in range(2)]
     kaspi.clock.wait(170)
     await kaspi.step("scan", first)
@@ -127,7 +127,7 @@ async def test_a_second_scan_and_a_second_confirm_are_refused(kaspi: Kaspi) -> N
     assert await kaspi.status(payment_id) == "Processed"
 
 
-async def test_nothing_is_deduplicated(kaspi: Kaspi) -> None:
+async def test_create_requests_are_not_deduplicated(kaspi: Kaspi) -> None:
     headers = kaspi.headers("r3")
     body = {
         "OrganizationBin": kaspi.box.organization_bin, "DeviceToken": kaspi.box.device_token,
@@ -140,7 +140,7 @@ async def test_nothing_is_deduplicated(kaspi: Kaspi) -> None:
 
 
 @pytest.mark.parametrize("scheme", ALL)
-async def test_v02_tells_more_once_it_is_paid(kaspi: Kaspi, scheme: str) -> None:
+async def test_v02_has_more_fields_once_paid(kaspi: Kaspi, scheme: str) -> None:
     data = await kaspi.create("5000.00")
     path = f"/payment/status/{data['QrPaymentId']}"
     assert (await kaspi.get(path, scheme=scheme, version="v02"))["Data"] == {"Status": "QrTokenCreated"}
@@ -173,7 +173,7 @@ async def test_operation_numbers_can_differ_from_payment_ids(kaspi: Kaspi) -> No
     assert answer["Data"]["TransactionId"] == own["OperationNumber"]
 
 
-async def test_the_link_status_of_the_wild(kaspi: Kaspi) -> None:
+async def test_the_undocumented_status_of_links(kaspi: Kaspi) -> None:
     await kaspi.control("/settings", {"link_open_status": "RemotePaymentCreated"})
     body = {"DeviceToken": kaspi.box.device_token, "Amount": 100}
     link = (await kaspi.post("/qr/create-link", body))["Data"]["PaymentId"]
@@ -198,7 +198,7 @@ async def test_late_payment_after_expiry_and_after_error(kaspi: Kaspi) -> None:
     assert again.status_code == 409
 
 
-async def test_an_unknown_status_is_shown_until_it_is_taken_away(kaspi: Kaspi) -> None:
+async def test_an_unknown_status_is_shown_until_it_is_removed(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     await kaspi.control(f"/payments/{payment_id}/status", {"Status": "SomethingNew"})
     assert await kaspi.status(payment_id) == "SomethingNew"
@@ -235,7 +235,7 @@ async def test_unpadded_day_and_the_cycle_of_forms(kaspi: Kaspi) -> None:
     assert expiry_dates[5] == expiry_dates[0]
 
 
-async def test_a_fast_clock_reports_the_timers_it_lives_by() -> None:
+async def test_a_fast_clock_reports_its_scaled_timers() -> None:
     async with running(time_scale=60.0) as kaspi:
         data = await kaspi.create()
         assert data["QrPaymentBehaviorOptions"] == {
@@ -251,6 +251,6 @@ async def test_a_fast_clock_reports_the_timers_it_lives_by() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_scale_that_makes_no_sense(scale: float) -> None:
+def test_invalid_time_scales_are_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="time_scale"):
         Kaspi(time_scale=scale)

@@ -45,7 +45,7 @@ async def test_cancel_on_the_phone(kaspi: Kaspi, before: list[str]) -> None:
     assert await kaspi.status(data["QrPaymentId"]) == "Error"
 
 
-async def test_pay_finishes_what_is_scanned(kaspi: Kaspi) -> None:
+async def test_pay_confirms_a_scanned_payment(kaspi: Kaspi) -> None:
     data = await kaspi.create()
     await kaspi.phone(data["QrToken"], "scan")
     answer = await kaspi.phone(data["QrToken"], "pay")
@@ -55,7 +55,7 @@ async def test_pay_finishes_what_is_scanned(kaspi: Kaspi) -> None:
     }  # fmt: skip
 
 
-async def test_a_dead_qr_is_refused_with_a_reason(kaspi: Kaspi) -> None:
+async def test_an_expired_qr_is_refused_with_a_reason(kaspi: Kaspi) -> None:
     data = await kaspi.create()
     kaspi.clock.wait(180)
     answer = await kaspi.phone(data["QrToken"], "pay")
@@ -72,7 +72,7 @@ async def test_a_dead_qr_is_refused_with_a_reason(kaspi: Kaspi) -> None:
 @pytest.mark.parametrize(
     "fields", [{}, {"action": "steal"}, {"action": "scanerror"}, {"action": "pay", "product": "Cash"}]
 )
-async def test_an_action_that_is_none(kaspi: Kaspi, fields: dict[str, str]) -> None:
+async def test_an_unknown_action_is_refused(kaspi: Kaspi, fields: dict[str, str]) -> None:
     data = await kaspi.create()
     answer = await kaspi.http.post(
         f"/pay/{data['QrToken']}", data=fields, headers={"Accept": "application/json"}
@@ -81,13 +81,13 @@ async def test_an_action_that_is_none(kaspi: Kaspi, fields: dict[str, str]) -> N
     assert await kaspi.status(data["QrPaymentId"]) == "QrTokenCreated"
 
 
-async def test_an_unknown_token(kaspi: Kaspi) -> None:
+async def test_an_unknown_token_is_404(kaspi: Kaspi) -> None:
     for key in ("1" * 41, "abc", "7"):
         assert (await kaspi.http.get(f"/pay/{key}")).status_code == 404
         assert (await kaspi.phone(key, "pay")).status_code == 404
 
 
-async def test_what_others_wrote_is_escaped() -> None:
+async def test_foreign_text_is_escaped() -> None:
     async with running(trade_point_name='<img src=x onerror="alert(1)">') as kaspi:
         body = {
             "DeviceToken": kaspi.box.device_token, "Amount": 5, "PhoneNumber": "87077777777",

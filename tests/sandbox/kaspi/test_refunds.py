@@ -1,4 +1,4 @@
-"""Refunds: enhanced, standard, and the ones a cashier makes."""
+"""Refunds in the enhanced and the standard scheme, and by a cashier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def kaspi() -> AsyncIterator[Kaspi]:
 
 
 async def left(kaspi: Kaspi, payment_id: int) -> Decimal:
-    """Return the refundable amount that Kaspi's details tell."""
+    """Return the refundable amount in Kaspi's details."""
     return Decimal((await kaspi.details(payment_id))["Data"]["AvailableReturnAmount"])
 
 
@@ -33,7 +33,7 @@ async def test_details_of_a_paid_purchase(kaspi: Kaspi) -> None:
     assert (await kaspi.details(payment_id, scheme="r2"))["Data"]["TotalAmount"] == 200
 
 
-async def test_parts_down_to_zero(kaspi: Kaspi) -> None:
+async def test_partial_refunds_down_to_zero(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     first = await kaspi.refund(payment_id, "30.01")
     second = await kaspi.refund(payment_id, "69.99")
@@ -44,7 +44,7 @@ async def test_parts_down_to_zero(kaspi: Kaspi) -> None:
     assert await kaspi.status(payment_id) == "Processed"
 
 
-async def test_the_same_refund_twice_gives_the_money_twice(kaspi: Kaspi) -> None:
+async def test_the_same_refund_request_twice_refunds_twice(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     body = {
         "OrganizationBin": kaspi.box.organization_bin, "DeviceToken": kaspi.box.device_token,
@@ -57,32 +57,32 @@ async def test_the_same_refund_twice_gives_the_money_twice(kaspi: Kaspi) -> None
         assert await left(kaspi, payment_id) == remaining
 
 
-async def test_more_than_the_purchase(kaspi: Kaspi) -> None:
+async def test_a_refund_above_the_purchase_is_refused(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     assert (await kaspi.refund(payment_id, "100.01"))["StatusCode"] == -99000005
     assert await left(kaspi, payment_id) == 100
 
 
-async def test_refund_of_nothing(kaspi: Kaspi) -> None:
+async def test_a_refund_of_zero_is_refused(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     assert (await kaspi.refund(payment_id, "0"))["StatusCode"] == 990000028
     assert (await kaspi.refund(payment_id, "-1"))["StatusCode"] == 990000028
     assert await left(kaspi, payment_id) == 100
 
 
-async def test_an_unknown_purchase(kaspi: Kaspi) -> None:
+async def test_a_refund_of_an_unknown_purchase_is_refused(kaspi: Kaspi) -> None:
     assert (await kaspi.refund(1, "1.00"))["StatusCode"] == -99000001
 
 
 @pytest.mark.parametrize("steps", [[], ["scan"], ["scanerror"], ["scan", "confirmerror"]])
-async def test_an_unpaid_purchase(kaspi: Kaspi, steps: list[str]) -> None:
+async def test_a_refund_of_an_unpaid_purchase_is_refused(kaspi: Kaspi, steps: list[str]) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     for step in steps:
         await kaspi.step(step, payment_id)
     assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == -99000011
 
 
-async def test_only_within_one_trade_point_but_from_any_device_of_it(kaspi: Kaspi) -> None:
+async def test_any_device_of_the_trade_point_may_refund_and_no_other(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     elsewhere = await kaspi.device(await kaspi.point(), "far")
     assert (await kaspi.refund(payment_id, "1.00", DeviceToken=elsewhere))["StatusCode"] == -99000003
@@ -90,7 +90,7 @@ async def test_only_within_one_trade_point_but_from_any_device_of_it(kaspi: Kasp
     assert (await kaspi.refund(payment_id, "1.00", DeviceToken=beside))["StatusCode"] == 0
 
 
-async def test_devices_and_trade_points_that_may_not(kaspi: Kaspi) -> None:
+async def test_refunds_are_refused_by_device_and_trade_point(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     device, point = f"/devices/{kaspi.box.device_token}", f"/tradepoints/{kaspi.box.trade_point_id}"
     assert (await kaspi.refund(payment_id, "1.00", DeviceToken="x"))["StatusCode"] == -1501
@@ -105,7 +105,7 @@ async def test_devices_and_trade_points_that_may_not(kaspi: Kaspi) -> None:
     assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == -99000002
 
 
-async def test_a_loan_is_returned_whole(kaspi: Kaspi) -> None:
+async def test_a_loan_is_refunded_only_in_full(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00", product="Loan")
     assert (await kaspi.refund(payment_id, "99.99"))["StatusCode"] == -99000020
     assert (await kaspi.refund(payment_id, "100.00"))["StatusCode"] == 0
@@ -120,7 +120,7 @@ async def test_a_refund_that_fails_at_the_bank(kaspi: Kaspi) -> None:
     assert (await kaspi.refund(payment_id, "100.00"))["StatusCode"] == 0
 
 
-async def test_a_cashier_gives_money_back_behind_our_back(kaspi: Kaspi) -> None:
+async def test_a_refund_by_a_cashier_in_the_kaspi_app(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
     view = await kaspi.control(f"/payments/{payment_id}/cashier-refund", {"Amount": "70.50"})
     assert [(refund["Amount"], refund["By"]) for refund in view["Refunds"]] == [(Decimal("70.50"), "cashier")]
@@ -132,14 +132,14 @@ async def test_a_cashier_gives_money_back_behind_our_back(kaspi: Kaspi) -> None:
 
 
 async def new_return(kaspi: Kaspi) -> dict[str, object]:
-    """Data of a new return QR."""
+    """Return the data of a new return QR."""
     answer = await kaspi.post("/return/create", {"DeviceToken": kaspi.box.device_token}, scheme="r2")
     assert answer["StatusCode"] == 0
     data: dict[str, object] = answer["Data"]
     return data
 
 
-async def test_a_return_qr_has_the_documented_shape_and_life(kaspi: Kaspi) -> None:
+async def test_a_return_qr_has_the_documented_fields_and_lifetime(kaspi: Kaspi) -> None:
     data = await new_return(kaspi)
     assert set(data) == {"QrToken", "ExpireDate", "QrReturnId", "QrReturnBehaviorOptions"}
     assert data["QrReturnBehaviorOptions"] == {
@@ -152,14 +152,14 @@ async def test_a_return_qr_has_the_documented_shape_and_life(kaspi: Kaspi) -> No
     assert (await kaspi.phone(str(data["QrToken"]), "scan")).status_code == 409
 
 
-async def test_a_return_qr_dies_and_can_be_cancelled(kaspi: Kaspi) -> None:
+async def test_a_return_qr_expires_and_can_be_cancelled(kaspi: Kaspi) -> None:
     dead, cancelled = await new_return(kaspi), await new_return(kaspi)
     assert (await kaspi.phone(str(cancelled["QrToken"]), "cancel")).json()["Status"] == "Error"
     kaspi.clock.wait(180)
     assert (await kaspi.phone(str(dead["QrToken"]), "scan")).status_code == 409
 
 
-async def test_return_create_refusals(kaspi: Kaspi) -> None:
+async def test_refusals_of_return_create(kaspi: Kaspi) -> None:
     async def code(token: str) -> int:
         answer = await kaspi.post("/return/create", {"DeviceToken": token}, scheme="r2")
         return int(answer["StatusCode"])

@@ -21,7 +21,7 @@ async def kaspi() -> AsyncIterator[Kaspi]:
 
 
 async def busy(kaspi: Kaspi) -> dict[str, int]:
-    """A sandbox with one of everything."""
+    """Create a sandbox with one record of each kind."""
     waiting = (await kaspi.create("10.10", ExternalId="E-1"))["QrPaymentId"]
     await kaspi.step("scan", waiting)
     paid = await kaspi.paid("100.00")
@@ -57,7 +57,7 @@ async def test_a_dump_goes_through_real_json_and_back(kaspi: Kaspi) -> None:
         assert await again.status(ids["waiting"]) == "Error"
 
 
-async def test_deadlines_outlive_another_time_scale(kaspi: Kaspi) -> None:
+async def test_deadlines_are_kept_at_another_time_scale(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     async with running(time_scale=60.0) as again:
         again.box.load(json.loads(json.dumps(kaspi.box.dump())))
@@ -69,7 +69,7 @@ def box(**options: Any) -> KaspiSandbox:
     return KaspiSandbox(clock=Clock(), changed=lambda: None, **options)
 
 
-def test_a_given_key_outlives_a_load() -> None:
+def test_a_given_key_is_kept_by_a_load() -> None:
     saved = box().dump()
     fresh, given = box(), box(api_key="test_mine")
     for item in (fresh, given):
@@ -85,7 +85,7 @@ def test_keys_are_made_at_run_time() -> None:
     assert first.device_token != second.device_token
 
 
-def test_another_version_is_not_guessed_at() -> None:
+def test_a_state_of_another_version_is_refused() -> None:
     item = box()
     before = item.dump()
     with pytest.raises(ValueError, match="version 99"):
@@ -93,7 +93,7 @@ def test_another_version_is_not_guessed_at() -> None:
     assert item.dump() == before
 
 
-def test_ids_do_not_repeat_in_a_sandbox_begun_afresh() -> None:
+def test_ids_are_not_repeated_by_a_new_sandbox() -> None:
     clock = Clock()
     first = KaspiSandbox(clock=clock, changed=lambda: None).dump()["last_id"]
     clock.wait(60)
@@ -102,7 +102,7 @@ def test_ids_do_not_repeat_in_a_sandbox_begun_afresh() -> None:
 
 
 async def test_every_change_is_saved_before_its_answer(kaspi: Kaspi) -> None:
-    """After any answer the last save is the state: nothing changed behind the owner's back."""
+    """After any answer the last saved state is the state."""
 
     async def saved(name: str, *, new: bool = True) -> None:
         assert kaspi.saves[-1] == json.dumps(kaspi.box.dump()), name
@@ -148,7 +148,7 @@ async def test_every_change_is_saved_before_its_answer(kaspi: Kaspi) -> None:
     await saved("a forced code used up")
 
 
-async def test_what_time_has_done_is_saved_when_it_is_seen(kaspi: Kaspi) -> None:
+async def test_an_expiry_is_saved_when_it_is_reported(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     await kaspi.step("scan", payment_id)
     kaspi.clock.wait(65)
@@ -159,7 +159,7 @@ async def test_what_time_has_done_is_saved_when_it_is_seen(kaspi: Kaspi) -> None
     assert len(kaspi.saves) == count + 1
 
 
-async def test_the_overview_holds_what_a_newcomer_needs(kaspi: Kaspi) -> None:
+async def test_the_overview_has_all_values_for_a_configuration(kaspi: Kaspi) -> None:
     view = await kaspi.control("", method="GET")
     assert view["api_key"] == kaspi.box.api_key
     assert view["organization_bin"] == "123456789012"
@@ -181,7 +181,7 @@ async def test_the_list_of_payments_is_newest_first_and_up_to_date(kaspi: Kaspi)
     assert page.status_code == 200
 
 
-def test_routes_are_route_definitions_without_doubles() -> None:
+def test_routes_are_unique() -> None:
     routes = box().routes()
     assert all(isinstance(route, web.RouteDef) for route in routes)
     assert len({(route.method, route.path) for route in routes}) == len(routes)

@@ -1,4 +1,4 @@
-"""Real mutual TLS: where there is TLS, the certificate itself counts and the stand-in header does not."""
+"""Real mutual TLS: the certificate is checked instead of the header that stands in without TLS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.kaspi_sandbox import Kaspi
 
 
 def certificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key, in one PEM file."""
+    """Create a self-signed certificate for 127.0.0.1 with its key, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -44,7 +44,7 @@ def certificate(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("shown", [True, False])
-async def test_the_certificate_itself_counts(tmp_path: Path, shown: bool) -> None:
+async def test_the_certificate_is_checked_instead_of_the_header(tmp_path: Path, shown: bool) -> None:
     server, client = certificate(tmp_path, "server"), certificate(tmp_path, "client")
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client))
     serving.load_cert_chain(server)

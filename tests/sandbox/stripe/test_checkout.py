@@ -9,7 +9,7 @@ JSON = {"Accept": "application/json"}
 
 
 async def events_of(client: stripe.StripeClient) -> list[str]:
-    """The types of all events, oldest first."""
+    """Return the types of all events, oldest first."""
     listed = await client.v1.events.list_async({"limit": 100})
     return [event.type for event in reversed(listed.data)]
 
@@ -62,7 +62,7 @@ async def test_a_decline_keeps_the_session_open(client, http, make_session):
     assert types.index("payment_intent.payment_failed") < types.index("checkout.session.completed")
 
 
-async def test_the_page_is_for_people(http, make_session):
+async def test_the_page_is_html(http, make_session):
     session = await make_session()
     page = await http.get(session.url)
     assert page.headers["Content-Type"].startswith("text/html")
@@ -133,7 +133,7 @@ async def test_expire_by_the_clock(client, http, make_session):
         {"line_items": [{"price_data": {"currency": "usd", "unit_amount": 1000}, "quantity": 1}]},
     ],
 )
-async def test_sessions_that_make_no_sense(client, make_session, params):
+async def test_invalid_sessions_are_refused(client, make_session, params):
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await make_session(**params)
     assert caught.value.http_status == 400

@@ -21,7 +21,7 @@ async def count(http) -> int:
     return len((await http.get(PATH)).json()["data"])
 
 
-async def test_the_same_request_is_answered_from_memory(http):
+async def test_a_repeated_request_gets_the_first_answer(http):
     first = await http.post(PATH, data=INTENT, headers=keyed("k"))
     assert "Idempotent-Replayed" not in first.headers
     second = await http.post(PATH, data=dict(reversed(INTENT.items())), headers=keyed("k"))
@@ -43,7 +43,7 @@ async def test_a_key_is_for_one_request(client, http):
     assert await count(http) == 1
 
 
-async def test_a_decline_is_kept(http, make_intent):
+async def test_a_decline_is_stored_under_its_key(http, make_intent):
     made = await make_intent()
     confirm = {"payment_method": "pm_card_chargeDeclined", "return_url": "https://example.test/"}
     responses = [
@@ -62,7 +62,7 @@ async def test_a_validation_error_uses_up_no_key(http):
     assert (done.status_code, "Idempotent-Replayed" in done.headers) == (200, False)
 
 
-async def test_a_server_error_is_kept(http, make_intent, monkeypatch, caplog):
+async def test_a_server_error_is_stored_under_its_key(http, make_intent, monkeypatch, caplog):
     paid = await make_intent("pm_card_visa")
 
     def broken(*args, **kwargs):
@@ -90,7 +90,7 @@ async def test_concurrent_use_of_a_key_is_refused(http):
     assert await count(http) == 1
 
 
-async def test_many_at_once_make_one(http):
+async def test_concurrent_requests_with_one_key_create_one_object(http):
     async def once():
         return (await http.post(PATH, data=INTENT, headers=keyed("k"))).status_code
 
@@ -100,7 +100,7 @@ async def test_many_at_once_make_one(http):
     assert await count(http) == 1
 
 
-async def test_a_key_lives_a_day(sandbox, http):
+async def test_a_key_is_kept_for_a_day(sandbox, http):
     await http.post(PATH, data=INTENT, headers=keyed("k"))
     sandbox.advance(23 * 3600)
     again = await http.post(PATH, data=INTENT, headers=keyed("k"))

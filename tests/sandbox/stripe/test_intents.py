@@ -12,7 +12,7 @@ CONFIRM = {"return_url": RETURN}
 
 
 async def types_of(client: stripe.StripeClient) -> list[str]:
-    """The types of all events, oldest first."""
+    """Return the types of all events, oldest first."""
     listed = await client.v1.events.list_async({"limit": 100})
     return [event.type for event in reversed(listed.data)]
 
@@ -111,7 +111,7 @@ async def test_cancel_follows_the_state(client, make_intent):
         await client.v1.payment_intents.confirm_async(made.id, {"payment_method": "pm_card_visa", **CONFIRM})
 
 
-async def test_manual_capture_takes_a_part_or_lets_go(client, make_intent):
+async def test_manual_capture_takes_a_part_or_releases(client, make_intent):
     authorised = await make_intent("pm_card_visa", capture_method="manual")
     assert (authorised.status, authorised.amount_capturable, authorised.amount_received) == (
         "requires_capture",
@@ -262,7 +262,7 @@ async def test_refunds_never_exceed_the_charge(client, make_intent):
     assert (await types_of(client))[-4:] == ["refund.created", "charge.refunded"] * 2
 
 
-async def test_refunds_that_make_no_sense(client, make_intent):
+async def test_invalid_refunds_are_refused(client, make_intent):
     paid, unpaid = await make_intent("pm_card_visa"), await make_intent()
     for bad in (
         {},
@@ -295,7 +295,7 @@ async def test_a_refund_can_fail_later_and_the_charge_counts_as_paid_again(clien
     ("method", "first", "last"),
     [("pm_card_refundFail", "succeeded", "failed"), ("pm_card_pendingRefund", "pending", "succeeded")],
 )
-async def test_refunds_that_are_decided_later(client, sandbox, make_intent, method, first, last):
+async def test_pending_refunds_are_decided_later(client, sandbox, make_intent, method, first, last):
     paid = await make_intent(method)
     refund = await client.v1.refunds.create_async({"payment_intent": paid.id})
     assert refund.status == first

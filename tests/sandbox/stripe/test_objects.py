@@ -14,7 +14,7 @@ OTHER_CASE = {("payment_intent", "payment_method_configuration_details")}
 
 
 def missing(kind: str, served: dict[str, Any]) -> list[str]:
-    """Names that the fixture has and the served object lacks, one level deep."""
+    """Return the names that the fixture has and the served object lacks, one level deep."""
     expected = FIELDS[kind]
     names = [name for name in expected["fields"] if name not in served]
     for name, inner in expected["nested"].items():
@@ -53,7 +53,7 @@ async def collect(
     return objects
 
 
-async def test_every_object_has_every_field_of_stripes_fixture(client, http, make_intent, make_session):
+async def test_every_object_has_all_fields_of_stripes_fixture(client, http, make_intent, make_session):
     found = await collect(client, http, make_intent, make_session)
     assert set(found) == {kind for kind in FIELDS if not kind.startswith("_")}
     for kind, objects in found.items():
@@ -65,7 +65,7 @@ async def test_every_object_has_every_field_of_stripes_fixture(client, http, mak
         assert missing(event["data"]["object"]["object"], event["data"]["object"]) == []
 
 
-def test_a_missing_field_would_be_seen():
+def test_a_missing_field_is_detected():
     served = dict.fromkeys(FIELDS["refund"]["fields"])
     del served["amount"]
     assert missing("refund", served) == ["amount"]

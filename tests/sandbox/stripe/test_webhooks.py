@@ -26,7 +26,7 @@ async def test_events_arrive_signed(sandbox, client, receiver, make_intent, even
     assert kept.request.id.startswith("req_")
 
 
-async def test_events_name_the_request_and_its_key(client):
+async def test_events_have_the_request_and_its_key(client):
     key = {"idempotency_key": "key-1"}
     await client.v1.payment_intents.create_async({"amount": 5000, "currency": "usd"}, key)
     [event] = (await client.v1.events.list_async()).data
@@ -57,7 +57,7 @@ async def test_a_failed_delivery_is_tried_again_with_growing_pauses(
     assert (await client.v1.events.list_async({"delivery_success": True})).data[0].id == event.id
 
 
-async def test_an_endpoint_that_is_down_keeps_its_events(http, receiver, make_intent, eventually, sandbox):
+async def test_events_wait_for_an_endpoint_that_is_down(http, receiver, make_intent, eventually, sandbox):
     await http.post("/_sandbox/webhooks", json={"url": "http://127.0.0.1:9/hook"})
     await make_intent()
     await eventually(lambda: sandbox.stripe.webhooks.to_json()[0]["tries"] >= 2)
@@ -72,7 +72,7 @@ async def test_an_endpoint_that_is_down_keeps_its_events(http, receiver, make_in
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("hold", PAID), ("reverse", PAID[::-1])])
-async def test_held_events_go_out_on_flush(sandbox, http, receiver, make_intent, mode, expected):
+async def test_held_events_are_sent_by_flush(sandbox, http, receiver, make_intent, mode, expected):
     assert (await http.post("/_sandbox/webhooks", json={"mode": mode})).json() == {"mode": mode}
     await make_intent("pm_card_visa")
     assert receiver.got == []
@@ -99,7 +99,7 @@ async def test_duplicates_carry_the_same_id(sandbox, http, receiver, make_intent
     assert (await http.post("/_sandbox/webhooks", json={"mode": "odd"})).status_code == 400
 
 
-async def test_both_secrets_sign_while_one_is_rotated(sandbox, http, receiver, make_intent, eventually):
+async def test_both_secrets_sign_during_a_rotation(sandbox, http, receiver, make_intent, eventually):
     old = sandbox.info()["webhook_secret"]
     new = (await http.post("/_sandbox/webhooks/rotate", json={"keep_old": True})).json()["webhook_secret"]
     await make_intent()
@@ -146,7 +146,7 @@ async def test_events_are_filtered_by_type_and_time(client, make_intent):
         await client.v1.events.list_async({"type": "charge.*", "types": ["charge.succeeded"]})
 
 
-async def test_a_changed_object_says_what_it_was(client, make_intent):
+async def test_an_update_event_has_the_previous_values(client, make_intent):
     paid = await make_intent("pm_card_visa")
     await client.v1.refunds.create_async({"payment_intent": paid.id})
     [event] = (await client.v1.events.list_async({"type": "charge.refunded"})).data

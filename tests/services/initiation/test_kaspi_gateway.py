@@ -16,7 +16,7 @@ from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 S = PaymentStatus
@@ -90,7 +90,7 @@ async def test_an_unavailable_gateway_does_not_contradict_a_verification(
     done = await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
     for _ in range(3):
-        report = await plants.run(environment, "kaspi")
+        report = await reconciliation.run(environment, "kaspi")
         assert (report.found, report.still_open) == (0, 0), report.told
         environment.later(1000)
         await environment.maintain()

@@ -1,4 +1,4 @@
-"""What is counted, on both databases, and that it is counted by index."""
+"""Metrics are counted on both databases, by index."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.database import migrate
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 
 #: Of revision 0002; what came later is not there on the way.
@@ -45,12 +45,12 @@ def _shape(url: str) -> dict[str, Any]:
 
 
 async def test_rows_live_through_every_revision(environment: ServiceEnvironment, database_url: str) -> None:
-    opened = await plants.paid(environment)
+    opened = await reconciliation.paid(environment)
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
-    await plants.paid_by_kaspi(environment)
+    await reconciliation.paid_by_kaspi(environment)
     await environment.start(await environment.participant())
-    await plants.paid_twice(environment)
-    await plants.run(environment)
+    await reconciliation.paid_twice(environment)
+    await reconciliation.run(environment)
     await environment.ctx.db.dispose()
     shape = _shape(database_url)
     assert shape["triggers"]

@@ -1,4 +1,4 @@
-"""What participants and the desk's owners read."""
+"""E-mails to participants and alerts to the organiser."""
 
 from __future__ import annotations
 

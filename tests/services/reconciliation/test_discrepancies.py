@@ -1,4 +1,4 @@
-"""Discrepancies end once, each in its way, and what was decided holds."""
+"""Each discrepancy is resolved once, and a resolution is permanent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from procomp_pay.services.reconciliation import discrepancies as use
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.storage.models.payments import AuditEntry, Refund
 from procomp_pay.storage.models.states import DiscrepancyState
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 
 
@@ -24,9 +24,9 @@ async def only(environment: ServiceEnvironment, **wanted: Any) -> use.Discrepanc
     return found
 
 
-async def test_accepted_it_stays_closed_until_it_changes(environment: ServiceEnvironment) -> None:
-    opened = await plants.participant_gone(environment)
-    await plants.run(environment)
+async def test_an_accepted_discrepancy_stays_closed_until_it_changes(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.participant_gone(environment)
+    await reconciliation.run(environment)
     found = await only(environment, state=DiscrepancyState.OPEN, payment_id=opened.view.payment_id)
     done = await use.resolve(
         environment.ctx, found.discrepancy_id, How.ACCEPT, "he withdrew, no refund", CLERK
@@ -40,37 +40,39 @@ async def test_accepted_it_stays_closed_until_it_changes(environment: ServiceEnv
     )  # fmt: skip
     with pytest.raises(Conflict, match="resolved by aigerim"):
         await use.resolve(environment.ctx, found.discrepancy_id, How.WRITE_OFF, "again", CLERK)
-    report = await plants.run(environment)
-    assert plants.kinds(report) == {("PARTICIPANT_MISMATCH", "accepted"): 1}
+    report = await reconciliation.run(environment)
+    assert reconciliation.kinds(report) == {("PARTICIPANT_MISMATCH", "accepted"): 1}
     assert not report.needs_person
     clear = """UPDATE "Participant" SET "paymentId" = NULL WHERE id = :id"""
-    await plants.change(environment, clear, id=opened.view.participant_id)
-    assert plants.kinds(await plants.run(environment)) == {("PARTICIPANT_MISMATCH", "accepted"): 1}
+    await reconciliation.change(environment, clear, id=opened.view.participant_id)
+    assert reconciliation.kinds(await reconciliation.run(environment)) == {
+        ("PARTICIPANT_MISMATCH", "accepted"): 1
+    }
     back = """UPDATE "Participant" SET "paymentId" = :other, status = 'PAID' WHERE id = :id"""
-    other = await plants.paid(environment)
+    other = await reconciliation.paid(environment)
     free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'CANCELLED' WHERE id = :id"""
-    await plants.change(environment, free, id=other.view.participant_id)
-    await plants.change(environment, back, id=opened.view.participant_id, other=other.view.payment_id)
-    assert ("DUPLICATE_PAYMENT", "opened") in plants.kinds(await plants.run(environment))
+    await reconciliation.change(environment, free, id=other.view.participant_id)
+    await reconciliation.change(environment, back, id=opened.view.participant_id, other=other.view.payment_id)
+    assert ("DUPLICATE_PAYMENT", "opened") in reconciliation.kinds(await reconciliation.run(environment))
 
 
-async def test_given_back_once(environment: ServiceEnvironment) -> None:
-    opened = await plants.late(environment)
-    await plants.run(environment)
+async def test_a_resolution_refunds_once(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.late(environment)
+    await reconciliation.run(environment)
     found = await only(environment)
-    for _ in range(2):  # the first one is as good as killed before it closed the row
+    for _ in range(2):  # as if the first process had been killed before it closed the row
         await use._give_back(environment.ctx, found, CLERK)
     await use.resolve(environment.ctx, found.discrepancy_id, How.REFUND, "it came too late", CLERK)
     assert await environment.status(opened) is PaymentStatus.REFUNDED
     assert len(await environment.rows(Refund)) == 1
     assert len(await environment.stripe_objects("refunds")) == 1
-    report = await plants.run(environment)
+    report = await reconciliation.run(environment)
     assert (report.found, report.still_open) == (0, 0)
 
 
-async def test_a_fix_takes_over_what_the_provider_says(environment: ServiceEnvironment) -> None:
-    opened = await plants.never_paid(environment)
-    await plants.run(environment)
+async def test_a_fix_adopts_the_providers_status(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.never_paid(environment)
+    await reconciliation.run(environment)
     found = await only(environment, kind=DiscrepancyKind.STATUS_MISMATCH)
     with pytest.raises(ManualReviewRequired, match="not paid at the provider"):
         await use.resolve(environment.ctx, found.discrepancy_id, How.FIX, "look again", CLERK)
@@ -80,9 +82,9 @@ async def test_a_fix_takes_over_what_the_provider_says(environment: ServiceEnvir
     assert done.resolution == "fix"
 
 
-async def test_what_cannot_be(environment: ServiceEnvironment) -> None:
-    await plants.not_ours(environment)
-    await plants.run(environment)
+async def test_invalid_resolutions_are_refused(environment: ServiceEnvironment) -> None:
+    await reconciliation.not_ours(environment)
+    await reconciliation.run(environment)
     found = await only(environment, provider="stripe")
     assert found.payment_id is None
     with pytest.raises(Refused, match="no payment of ours"):
@@ -96,20 +98,20 @@ async def test_what_cannot_be(environment: ServiceEnvironment) -> None:
     assert (await use.one(environment.ctx, found.discrepancy_id)).is_open
 
 
-async def test_a_second_intent_is_not_given_back_by_mistake(environment: ServiceEnvironment) -> None:
-    opened = await plants.paid_twice(environment)
-    await plants.run(environment)
+async def test_a_second_intent_is_not_refunded_by_mistake(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.paid_twice(environment)
+    await reconciliation.run(environment)
     found = await only(environment)
     with pytest.raises(Refused, match="second payment at Stripe"):
         await use.resolve(environment.ctx, found.discrepancy_id, How.REFUND, "paid twice", CLERK)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
 
 
-async def test_pages_and_filters(environment: ServiceEnvironment) -> None:
+async def test_list_pages_and_filters(environment: ServiceEnvironment) -> None:
     for _ in range(3):
-        await plants.not_ours(environment)
-    gone = await plants.participant_gone(environment)
-    await plants.run(environment)
+        await reconciliation.not_ours(environment)
+    gone = await reconciliation.participant_gone(environment)
+    await reconciliation.run(environment)
     first, cursor = await use.many(environment.ctx, use.Filter(), limit=3)
     second, end = await use.many(environment.ctx, use.Filter(), limit=3, cursor=cursor)
     assert len({each.discrepancy_id for each in first + second}) == 4
@@ -120,11 +122,11 @@ async def test_pages_and_filters(environment: ServiceEnvironment) -> None:
         await use.many(environment.ctx, use.Filter(), cursor="??")
 
 
-async def test_a_refund_that_was_refused_does_not_end_it_at_the_second_try(
+async def test_a_refused_refund_does_not_resolve_a_discrepancy_at_the_second_attempt(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await plants.late(environment)
-    await plants.run(environment)
+    opened = await reconciliation.late(environment)
+    await reconciliation.run(environment)
     found = await only(environment)
     await environment.fault("/v1/refunds", "status", method="POST", status=400, times=1)
     with pytest.raises(Refused):
@@ -135,9 +137,11 @@ async def test_a_refund_that_was_refused_does_not_end_it_at_the_second_try(
     assert [row.state.value for row in await environment.rows(Refund)].count("SUCCEEDED") == 1
 
 
-async def test_a_refund_that_nobody_knows_of_does_not_end_it(environment: ServiceEnvironment) -> None:
-    await plants.late(environment)
-    await plants.run(environment)
+async def test_a_refund_with_unknown_outcome_does_not_resolve_a_discrepancy(
+    environment: ServiceEnvironment,
+) -> None:
+    await reconciliation.late(environment)
+    await reconciliation.run(environment)
     found = await only(environment)
     await environment.fault("/v1/refunds", "cut_before", method="POST", times=1000)
     for _ in range(2):

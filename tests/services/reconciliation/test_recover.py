@@ -87,7 +87,7 @@ async def rows_of(
 
 
 @pytest.mark.parametrize("channel", [Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT])
-async def test_a_lost_payment_is_back_on_its_participant(
+async def test_a_lost_payment_is_restored_to_its_participant(
     environment: ServiceEnvironment, channel: Channel
 ) -> None:
     lost = await paid_and_lost(environment, await environment.participant(), channel)
@@ -114,7 +114,7 @@ async def test_a_lost_payment_is_back_on_its_participant(
     assert (again.recovered, again.found) == ([], 0)
 
 
-async def test_a_part_refund_and_a_dispute_since_the_backup_come_back_too(
+async def test_a_partial_refund_and_a_dispute_since_the_backup_are_restored(
     environment: ServiceEnvironment,
 ) -> None:
     lost = await paid_and_lost(environment, await environment.participant())
@@ -149,7 +149,7 @@ async def test_a_dry_run_names_the_payment_and_writes_nothing(environment: Servi
     assert (payment, detail) == (None, None)
 
 
-async def test_an_open_page_is_rebuilt_on_request_and_offered_again(environment: ServiceEnvironment) -> None:
+async def test_an_open_page_is_restored_and_returned_by_initiate(environment: ServiceEnvironment) -> None:
     lost = await started_and_lost(environment, await environment.participant())
     assert (await run(environment)).recovered == []
     report = await run(environment, recover=True)
@@ -168,7 +168,7 @@ async def test_a_payment_whose_participant_is_gone_stays_a_discrepancy(
     assert payment is None
 
 
-async def test_who_was_charged_again_after_the_restore_has_a_duplicate(
+async def test_a_participant_charged_again_after_the_restore_has_a_duplicate(
     environment: ServiceEnvironment,
 ) -> None:
     participant = await environment.participant()
@@ -185,7 +185,7 @@ async def test_who_was_charged_again_after_the_restore_has_a_duplicate(
     assert (duplicate.kind, duplicate.payment_id) == ("DUPLICATE_PAYMENT", lost.payment_id)
 
 
-async def test_stripe_goes_away_while_payments_are_rebuilt(environment: ServiceEnvironment) -> None:
+async def test_a_stripe_outage_while_payments_are_restored(environment: ServiceEnvironment) -> None:
     first = await paid_and_lost(environment, await environment.participant())
     second = await paid_and_lost(environment, await environment.participant())
     seen = await missed_webhook(environment)
@@ -204,7 +204,7 @@ async def test_stripe_goes_away_while_payments_are_rebuilt(environment: ServiceE
 
 
 @pytest.mark.parametrize("channel", [Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT])
-async def test_its_event_alone_rebuilds_a_lost_payment(
+async def test_a_lost_payment_is_restored_by_its_event_alone(
     environment: ServiceEnvironment, channel: Channel
 ) -> None:
     lost = await paid_and_lost(environment, await environment.participant(), channel)
@@ -232,7 +232,7 @@ async def test_its_event_alone_rebuilds_a_lost_payment(
         await refused
 
 
-async def test_an_event_of_a_participant_that_is_not_ours_stays_foreign(
+async def test_an_event_of_an_unknown_participant_stays_foreign(
     environment: ServiceEnvironment,
 ) -> None:
     lost = await paid_and_lost(environment, "of-another-installation")

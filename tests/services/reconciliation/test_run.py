@@ -1,4 +1,4 @@
-"""``reconcile`` against a real sandbox: each kind of fault is planted, found, named, mended or kept."""
+"""``reconcile`` against a real sandbox finds each kind of mismatch, and repairs it or records it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def reconciled_entries(environment: ServiceEnvironment, opened: views.Open
 
 
 async def everything_clean(environment: ServiceEnvironment) -> list[views.Opening]:
-    """Paid, refunded in part and in full, open, cancelled, declined: nothing of it is a difference."""
+    """Create payments that are paid, refunded in part and in full, open, cancelled, declined: no mismatch."""
     made = [await paid(environment) for _ in range(4)]
     await refund(environment.ctx, RefundCommand(made[1].view.payment_id, "injured"), CLERK)
     part = RefundCommand(
@@ -85,16 +85,16 @@ async def test_a_clean_run_finds_nothing(environment: ServiceEnvironment) -> Non
     assert {each.state for each in await environment.rows(ReconciliationRun)} == {"done"}
 
 
-# -- each kind of fault, planted with Stripe
+# -- each kind of mismatch, made with Stripe
 
 
-MENDED = {
+REPAIRED = {
     missed_webhook: "STATUS_MISMATCH",
     refunded_in_dashboard: "REFUND_MISMATCH",
     not_activated: "PARTICIPANT_MISMATCH",
     disputed: "STATUS_MISMATCH",
 }
-KEPT = {
+RECORDED = {
     not_ours: "MISSING_LOCALLY",
     gone_at_stripe: "MISSING_AT_PROVIDER",
     never_paid: "STATUS_MISMATCH",
@@ -107,47 +107,49 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("plant", MENDED, ids=lambda each: each.__name__)
-async def test_what_is_safe_is_mended_once(environment: ServiceEnvironment, plant: Any) -> None:
+@pytest.mark.parametrize("make_mismatch", REPAIRED, ids=lambda maker: maker.__name__)
+async def test_safe_repairs_are_made_once(environment: ServiceEnvironment, make_mismatch: Any) -> None:
     await paid(environment)
-    opened = await plant(environment)
+    opened = await make_mismatch(environment)
     dry = await run(environment, dry_run=True)
-    assert kinds(dry) == {(MENDED[plant], "would repair"): 1}
+    assert kinds(dry) == {(REPAIRED[make_mismatch], "would repair"): 1}
     report = await run(environment)
-    assert kinds(report) == {(MENDED[plant], "repaired"): 1}
+    assert kinds(report) == {(REPAIRED[make_mismatch], "repaired"): 1}
     assert report.still_open == 0
     assert len(await reconciled_entries(environment, opened)) == 1
-    if plant is not disputed:
+    if make_mismatch is not disputed:
         assert (
             await environment.read_participant(opened.view.participant_id)
         ).status is ParticipantStatus.PAID
     again = await run(environment)
     assert (again.found, again.still_open) == (0, 0)
     assert len(await reconciled_entries(environment, opened)) == 1
-    await environment.deliver()  # the webhook that was missed comes after all
+    await environment.deliver()  # the missed webhook comes after all
     assert len(await reconciled_entries(environment, opened)) == 1
 
 
-@pytest.mark.parametrize("plant", KEPT, ids=lambda each: each.__name__)
-async def test_what_needs_a_person_is_kept_once(environment: ServiceEnvironment, plant: Any) -> None:
+@pytest.mark.parametrize("make_mismatch", RECORDED, ids=lambda maker: maker.__name__)
+async def test_a_mismatch_for_manual_review_is_recorded_once(
+    environment: ServiceEnvironment, make_mismatch: Any
+) -> None:
     await paid(environment)
-    await plant(environment)
+    await make_mismatch(environment)
     dry = await run(environment, dry_run=True)
-    assert kinds(dry) == {(KEPT[plant], "would open"): 1}
+    assert kinds(dry) == {(RECORDED[make_mismatch], "would open"): 1}
     assert await environment.rows(Discrepancy) == []
     report = await run(environment)
-    assert kinds(report) == {(KEPT[plant], "opened"): 1}
+    assert kinds(report) == {(RECORDED[make_mismatch], "opened"): 1}
     assert report.still_open == 1
     [row] = await open_rows(environment)
     again = await run(environment)
-    assert kinds(again) == {(KEPT[plant], "again"): 1}
+    assert kinds(again) == {(RECORDED[make_mismatch], "again"): 1}
     [same] = await open_rows(environment)
     assert same.id == row.id
     assert same.last_seen_at > row.last_seen_at
     assert same.provider == "stripe"
 
 
-async def test_a_late_payment_is_taken_and_left_to_a_person(environment: ServiceEnvironment) -> None:
+async def test_a_late_payment_is_recorded_for_manual_review(environment: ServiceEnvironment) -> None:
     opened = await late(environment)
     report = await run(environment)
     assert kinds(report) == {("STATUS_MISMATCH", "repaired"): 1, ("LATE_PAYMENT", "again"): 1}
@@ -156,23 +158,23 @@ async def test_a_late_payment_is_taken_and_left_to_a_person(environment: Service
     assert [each.kind for each in await open_rows(environment)] == ["LATE_PAYMENT"]
 
 
-async def test_all_mixed(environment: ServiceEnvironment) -> None:
+async def test_all_mismatches_in_one_run(environment: ServiceEnvironment) -> None:
     await everything_clean(environment)
-    for plant in (*MENDED, *KEPT):
-        await plant(environment)
+    for make_mismatch in (*REPAIRED, *RECORDED):
+        await make_mismatch(environment)
     report = await run(environment)
-    expected = Counter((kind, "repaired") for kind in MENDED.values())
-    expected += Counter((kind, "opened") for kind in KEPT.values())
+    expected = Counter((kind, "repaired") for kind in REPAIRED.values())
+    expected += Counter((kind, "opened") for kind in RECORDED.values())
     assert kinds(report) == expected
     again = await run(environment)
-    assert kinds(again) == Counter((kind, "again") for kind in KEPT.values())
+    assert kinds(again) == Counter((kind, "again") for kind in RECORDED.values())
 
 
-# -- what must never be said falsely
+# -- no false mismatch
 
 
 def dump(environment: ServiceEnvironment) -> Any:
-    """Every row of every table."""
+    """Return every row of every table."""
 
     async def read() -> dict[str, list[Any]]:
         found = {}
@@ -188,16 +190,16 @@ def dump(environment: ServiceEnvironment) -> Any:
 async def test_a_dry_run_changes_nothing_at_all(environment: ServiceEnvironment) -> None:
     await everything_clean(environment)
     await paid_by_kaspi(environment)
-    for plant in (*MENDED, *KEPT):
-        await plant(environment)
+    for make_mismatch in (*REPAIRED, *RECORDED):
+        await make_mismatch(environment)
     before = await dump(environment)
     for provider in ("stripe", "kaspi"):
         await run(environment, provider, dry_run=True)
     assert await dump(environment) == before
 
 
-async def test_a_provider_that_dies_half_way(environment: ServiceEnvironment) -> None:
-    """No half-read window says that something is missing; what was read is mended all the same."""
+async def test_a_provider_that_fails_halfway(environment: ServiceEnvironment) -> None:
+    """A window that was read in part reports nothing as missing; what was read is repaired all the same."""
     await gone_at_stripe(environment)
     await missed_webhook(environment)
     await environment.fault("/v1/refunds", "status", status=503, method="GET", times=50)
@@ -215,7 +217,7 @@ async def test_a_provider_that_dies_half_way(environment: ServiceEnvironment) ->
     assert kinds(await run(environment)) == {("MISSING_AT_PROVIDER", "opened"): 1}
 
 
-async def test_a_page_that_fails_is_told_with_how_far_it_got(environment: ServiceEnvironment) -> None:
+async def test_a_failed_page_is_reported_with_the_progress_so_far(environment: ServiceEnvironment) -> None:
     for _ in range(205):
         core = stripe(environment)
         core.put("payment_intents", {**objects.payment_intent(core, {"amount": 5000, "currency": "usd"})})
@@ -225,15 +227,17 @@ async def test_a_page_that_fails_is_told_with_how_far_it_got(environment: Servic
     assert report.cut.endswith("after 2 pages (200 payment intents)")
 
 
-async def test_what_moves_meanwhile_is_left_for_the_next_run(environment: ServiceEnvironment) -> None:
-    """A webhook settles a payment between Stripe's page and our books: no difference, and no harm."""
+async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
+    environment: ServiceEnvironment,
+) -> None:
+    """A webhook settles a payment after Stripe's page was read: no mismatch."""
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
     said: list[str] = []
 
     class Slow:
-        """The real service; between its pages somebody pays and the webhook comes."""
+        """The real service; a payment is settled between two of its pages."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(environment.ctx.providers.of(Channel.STRIPE_INTENT), name)
@@ -260,7 +264,7 @@ async def test_what_moves_meanwhile_is_left_for_the_next_run(environment: Servic
     assert (await run(environment)).found == 0
 
 
-async def test_what_is_gone_closes_by_itself_and_opens_again(environment: ServiceEnvironment) -> None:
+async def test_a_resolved_mismatch_closes_by_itself_and_opens_again(environment: ServiceEnvironment) -> None:
     opened = await participant_gone(environment)
     assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
     heal = """UPDATE "Participant" SET status = 'PAID' WHERE id = :id"""
@@ -275,7 +279,7 @@ async def test_what_is_gone_closes_by_itself_and_opens_again(environment: Servic
     assert len(await environment.rows(Discrepancy)) == 1
 
 
-async def test_fees_are_kept_once(environment: ServiceEnvironment) -> None:
+async def test_fees_are_stored_once(environment: ServiceEnvironment) -> None:
     opened = await refunded_in_dashboard(environment)
     for _ in range(2):
         await run(environment)
@@ -311,7 +315,7 @@ async def test_a_window_that_makes_no_sense(environment: ServiceEnvironment) -> 
         await run(environment, since=now - timedelta(days=1), until=now - timedelta(days=2))
 
 
-async def test_a_killed_run_is_told_and_its_window_taken_over(environment: ServiceEnvironment) -> None:
+async def test_a_killed_run_is_recorded_and_its_window_is_read_again(environment: ServiceEnvironment) -> None:
     old = environment.now() - timedelta(days=90)
     async with environment.ctx.db.writing() as session:
         session.add(
@@ -332,7 +336,7 @@ async def test_a_killed_run_is_told_and_its_window_taken_over(environment: Servi
 # -- Kaspi
 
 
-async def test_a_kaspi_payment_that_came_late(environment: ServiceEnvironment) -> None:
+async def test_a_late_kaspi_payment(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     environment.later(4000)
     await environment.maintain()
@@ -347,17 +351,17 @@ async def test_a_kaspi_payment_that_came_late(environment: ServiceEnvironment) -
     assert kinds(await run(environment, "kaspi")) == {("LATE_PAYMENT", "again"): 1}
 
 
-async def test_a_kaspi_payment_that_is_stuck(environment: ServiceEnvironment) -> None:
+async def test_a_stuck_kaspi_payment(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     await at_kaspi(environment, opened, "status", {"Status": "Wait"})
     environment.later(3600)
     assert kinds(await run(environment, "kaspi")) == {
         ("STUCK", "repaired"): 1
-    }  # scanned, says Kaspi: it gets time
+    }  # scanned at Kaspi: it gets time
     assert await environment.status(opened) is PaymentStatus.PROCESSING
     environment.later(3600)
     report = await run(environment, "kaspi")
-    assert kinds(report) == {("STUCK", "again"): 1}  # the door has said so a moment before
+    assert kinds(report) == {("STUCK", "again"): 1}  # settlement has opened it a moment before
     assert kinds(await run(environment, "kaspi")) == {("STUCK", "again"): 1}
     [row] = await open_rows(environment)
     assert row.kind == "STUCK"
@@ -377,7 +381,7 @@ async def test_a_cashiers_refund_in_the_kaspi_app(environment: ServiceEnvironmen
     assert (await run(environment, "kaspi")).found == 0
 
 
-async def test_kaspi_dies_half_way(environment: ServiceEnvironment) -> None:
+async def test_kaspi_fails_halfway(environment: ServiceEnvironment) -> None:
     for _ in range(3):
         await paid_by_kaspi(environment)
     await environment.fault("/r1/", "status", status=503, times=50, skip=2)

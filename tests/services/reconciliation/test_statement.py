@@ -1,4 +1,4 @@
-"""``reconcile --statement``: lines against our books, without asking anybody."""
+"""``reconcile --statement``: lines against our payments, without requests to a provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import ReconciliationRun
 from procomp_pay.storage.reconciliation import staging_matches
 from procomp_pay.storage.reconciliation.staging_matches import Repeats
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.reconciliation import compare, line
 from tests.support.statement_files import STRIPE, stripe, text
@@ -34,13 +34,13 @@ from tests.support.statement_files import STRIPE, stripe, text
 async def charged(
     environment: ServiceEnvironment, number: int, opened: views.Opening, **more: Any
 ) -> StatementLine:
-    intent = await plants.intent_of(environment, opened)
+    intent = await reconciliation.intent_of(environment, opened)
     fees = {"fee": Decimal("1.75"), "net": Decimal("48.25")}
     return line(number, f"ch_{number}", environment.now(), payment_ref=intent, **(fees | more))
 
 
 async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
-    paid = [await plants.paid(environment) for _ in range(3)]
+    paid = [await reconciliation.paid(environment) for _ in range(3)]
     lines = [await charged(environment, number, each) for number, each in enumerate(paid, start=2)]
     await refund(environment.ctx, RefundCommand(paid[0].view.payment_id, "injured"), CLERK)
     [back] = await environment.stripe_objects("refunds")
@@ -65,15 +65,15 @@ async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
     )
 
 
-async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
-    right, wrong, euro, lost, twice = [await plants.paid(environment) for _ in range(5)]
-    missed = await plants.missed_webhook(environment)
+async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> None:
+    right, wrong, euro, lost, twice = [await reconciliation.paid(environment) for _ in range(5)]
+    missed = await reconciliation.missed_webhook(environment)
     intent = next(
         each["id"]
         for each in await environment.stripe_objects("payment_intents")
         if each["metadata"].get("payment_id") == missed.view.payment_id
     )
-    await plants.change(
+    await reconciliation.change(
         environment,
         """UPDATE "Payment" SET "stripePaymentId" = :pi WHERE id = :id""",
         pi=intent,
@@ -91,7 +91,7 @@ async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
     dry = await compare(environment, lines, dry_run=True)
     assert dry.found == 6
     report = await compare(environment, lines)
-    assert plants.kinds(report) == {
+    assert reconciliation.kinds(report) == {
         ("AMOUNT_MISMATCH", "opened"): 1,
         ("CURRENCY_MISMATCH", "opened"): 1,
         ("MISSING_AT_PROVIDER", "opened"): 1,
@@ -106,7 +106,9 @@ async def test_faults_in_a_statement(environment: ServiceEnvironment) -> None:
     assert named[DiscrepancyKind.MISSING_LOCALLY].theirs.number == 8  # type: ignore[union-attr]
     assert await environment.status(missed) is PaymentStatus.COMPLETED
     again = await compare(environment, lines)
-    assert plants.kinds(again) == {(kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"}
+    assert reconciliation.kinds(again) == {
+        (kind.value, "again"): 1 for kind in named if kind != "STATUS_MISMATCH"
+    }
 
 
 async def test_an_account_that_settles_in_another_currency(environment: ServiceEnvironment) -> None:
@@ -164,21 +166,21 @@ async def test_what_was_accepted_stays_so_in_another_export(environment: Service
     wrong = await plants.paid(environment)
     said = await charged(environment, 3, wrong, amount="49.00 USD")
     await compare(environment, [said])
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
     report = await compare(environment, [replace(said, number=70)])
-    assert plants.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
+    assert reconciliation.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
 
 
-async def test_a_line_that_cannot_be_read_accuses_nobody(environment: ServiceEnvironment) -> None:
-    on_progress, _ = await plants.paid(environment), await plants.paid(environment)
+async def test_an_unreadable_line_makes_no_payment_missing(environment: ServiceEnvironment) -> None:
+    on_progress, _ = await reconciliation.paid(environment), await reconciliation.paid(environment)
 
     report = await compare(environment, [await charged(environment, 2, on_progress)], skipped=1)
     assert (report.found, report.skipped, report.needs_person) == (0, 1, True)
 
 
-async def test_a_file_that_breaks_off_judges_nothing(environment: ServiceEnvironment) -> None:
-    opened = await plants.paid(environment)
+async def test_a_file_that_ends_early_reports_no_mismatch(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.paid(environment)
     good = await charged(environment, 2, opened)
 
     def broken() -> Any:
@@ -186,8 +188,8 @@ async def test_a_file_that_breaks_off_judges_nothing(environment: ServiceEnviron
         raise ValueError("line 3")
 
     with pytest.raises(ValueError, match="line 3"):
-        await plants.run(
-            environment, lines=plants.Lines(broken()), since=environment.now() - timedelta(days=1)
+        await reconciliation.run(
+            environment, lines=reconciliation.Lines(broken()), since=environment.now() - timedelta(days=1)
         )
     assert [each.state for each in await environment.rows(ReconciliationRun)] == ["failed"]
 
@@ -303,20 +305,20 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
 
 
 async def no_number(environment: ServiceEnvironment, opened: views.Opening) -> None:
-    """As under scheme basic: Kaspi did not tell the operation's number."""
-    await plants.change(
+    """Remove the operation number, as in scheme basic."""
+    await reconciliation.change(
         environment,
         """UPDATE "Payment" SET "kaspiTransactionId" = NULL WHERE id = :id""",
         id=opened.view.payment_id,
     )
-    await plants.change(
+    await reconciliation.change(
         environment, "DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id
     )
 
 
 async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: ServiceEnvironment) -> None:
-    known = await plants.paid_by_kaspi(environment)
-    unidentified = await plants.paid_by_kaspi(environment)
+    known = await reconciliation.paid_by_kaspi(environment)
+    unidentified = await reconciliation.paid_by_kaspi(environment)
     await no_number(environment, unidentified)
     async with environment.ctx.db.reading() as session:
         row = await session.get(Payment, known.view.payment_id)
@@ -327,23 +329,23 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: Service
         line(7, "700000002", environment.now(), "5000.00 KZT"),
     ]
     report = await compare(environment, lines, "kaspi")
-    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
+    assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
     assert report.told[0].finding.reference == "700000002"
 
 
-async def test_a_kaspi_line_finishes_the_payment_that_it_fits(environment: ServiceEnvironment) -> None:
+async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:
     opened = await environment.start(await environment.participant())
     environment.later(4000)
-    at = environment.now() - timedelta(seconds=3900)  # nobody looked since: Kaspi's last word is not known
+    at = environment.now() - timedelta(seconds=3900)  # not polled since: Kaspi's last status is not known
     report = await compare(environment, [line(5, "700000003", at, "24000.00 KZT")], "kaspi")
-    assert ("STATUS_MISMATCH", "repaired") in plants.kinds(report)
+    assert ("STATUS_MISMATCH", "repaired") in reconciliation.kinds(report)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     [used] = await environment.rows(KaspiOperation)
     assert (used.operation_number, used.payment_id) == ("700000003", opened.view.payment_id)
 
 
-async def test_between_two_that_fit_nobody_guesses(environment: ServiceEnvironment) -> None:
-    first, second = [await plants.paid_by_kaspi(environment) for _ in range(2)]
+async def test_two_candidates_for_a_line_are_not_matched(environment: ServiceEnvironment) -> None:
+    first, second = [await reconciliation.paid_by_kaspi(environment) for _ in range(2)]
     for each in (first, second):
         await no_number(environment, each)
     report = await compare(environment, [line(5, "700000004", environment.now(), "24000.00 KZT")], "kaspi")
@@ -385,17 +387,17 @@ def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {*again, "twice at once"} <= names.repeated
     monkeypatch.setattr(staging_matches, "MOST", 10)
     names.note_all(again)
-    assert names.repeated is None  # the database looks at all
+    assert names.repeated is None  # too many repetitions: the database compares all names
 
 
 @pytest.mark.parametrize("oddity", ["none", "a line twice", "a text of two lines"])
-async def test_a_file_is_compared_whichever_way_it_is_read(
+async def test_a_file_compares_equally_by_blocks_and_by_lines(
     environment: ServiceEnvironment, tmp_path: Path, oddity: str
 ) -> None:
-    """In blocks; or begun in blocks, given up, and read line by line."""
-    right, _lost = await plants.paid(environment), await plants.paid(environment)
+    """Read in blocks, or begun in blocks and continued line by line."""
+    right, _lost = await reconciliation.paid(environment), await reconciliation.paid(environment)
     at = f"{environment.now():%Y-%m-%d %H:%M:%S}"
-    intent = await plants.intent_of(environment, right)
+    intent = await reconciliation.intent_of(environment, right)
     rows = [
         stripe(number, created_utc=at, created=at, payment_intent_id=each)
         for number, each in enumerate([intent, "pi_nobodys"], start=2)
@@ -407,12 +409,15 @@ async def test_a_file_is_compared_whichever_way_it_is_read(
     path = tmp_path / "balance.csv"
     path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
     with open_statement(path, looks=False) as statement:
-        report = await plants.run(
+        report = await reconciliation.run(
             environment, "stripe", lines=statement, source_name="balance.csv",
             since=environment.now() - timedelta(days=1), until=environment.now() + timedelta(seconds=2),
         )  # fmt: skip
         assert statement.summary.repeated_count == (oddity == "a line twice")
     assert report.read["lines"] == (3 if oddity == "a text of two lines" else 2)
-    assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 1, ("MISSING_LOCALLY", "opened"): 1}
+    assert reconciliation.kinds(report) == {
+        ("MISSING_AT_PROVIDER", "opened"): 1,
+        ("MISSING_LOCALLY", "opened"): 1,
+    }
     [kept] = await environment.rows(Settlement)
     assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))

@@ -1,4 +1,4 @@
-"""Files that the sandbox exports, read back and tied to the payments that were really made."""
+"""Files that the sandbox exports are read back and matched to the payments that were made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, S
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.statement_files import HEADS, kaspi, text
@@ -35,7 +35,7 @@ FEE = Money(Decimal(24000), Currency.KZT)
 async def export(
     environment: ServiceEnvironment, path: Path, what: str
 ) -> tuple[list[StatementLine], StatementSummary, str]:
-    """A file of the sandbox, with its oddities, as it was read."""
+    """Export a file of the sandbox, with its oddities, and read it."""
     answer = await environment.http.get(f"/_sandbox/{what}")
     assert answer.status_code == 200, answer.text
     path.write_bytes(answer.content)
@@ -45,9 +45,9 @@ async def export(
 
 
 async def reconciled(environment: ServiceEnvironment, path: Path) -> Report:
-    """The file that was exported last, as ``reconcile --statement`` compares it."""
+    """Reconcile the file that was exported last."""
     with open_statement(path, looks=False) as statement:
-        return await plants.run(environment, "kaspi", lines=statement, source_name=path.name)
+        return await reconciliation.run(environment, "kaspi", lines=statement, source_name=path.name)
 
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
@@ -79,7 +79,7 @@ FILES_OF_2026 = (
 )
 
 
-async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
+async def test_kaspis_export_matches_our_payments(environment: ServiceEnvironment, tmp_path: Path) -> None:
     first, second = await paid(environment), await paid(environment)
     await control(environment, f"/payments/{first.view.provider_ref}/cashier-refund", {"Amount": "5000.00"})
     for what in ODD_FILES:
@@ -94,9 +94,9 @@ async def test_kaspis_export_of_what_happened(environment: ServiceEnvironment, t
         whole = (FEE, Decimal("228.00"), Decimal("23772.00"))
         assert money == {first.view.provider_ref: whole, second.view.provider_ref: whole}
         report = await reconciled(environment, tmp_path / "f")
-        # the first file finishes what it tells of; every other one agrees with the books then
-        mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
-        assert plants.kinds(report) == (mended if what == ODD_FILES[0] else {}), (what, report.told)
+        # the first file completes its payments; every other one agrees with them then
+        repaired = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
+        assert reconciliation.kinds(report) == (repaired if what == ODD_FILES[0] else {}), (what, report.told)
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
     assert (await environment.view(second)).refunded.amount == 0
 
@@ -191,12 +191,12 @@ async def test_numbers_of_their_own_are_matched_by_amount_and_time(
     lines, _, _ = await export(environment, tmp_path / "f", "kaspi/statement.csv")
     report = await reconciled(environment, tmp_path / "f")
     assert await environment.status(first) is PaymentStatus.COMPLETED
-    # two in the same minutes for the same fee: nobody can tell, and both are named
+    # two in the same minutes for the same fee cannot be told apart: both are named
     rivals = tuple(sorted((second.view.payment_id, third.view.payment_id)))
     unknown = [each.finding for each in report.told if each.became == "opened"]
     assert {each.reference for each in unknown} == {lines[1].ref, lines[2].ref}
     assert [each.theirs.candidates for each in unknown if each.theirs] == [rivals] * 2
-    # a number that became known leaves one
+    # once one number is known, one candidate is left
     await _record(environment, second, lines[1].ref)
     await reconciled(environment, tmp_path / "f")
     used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
@@ -219,13 +219,13 @@ async def _record(environment: ServiceEnvironment, opened: views.Opening, number
         )
 
 
-async def test_what_fits_is_of_the_amount_and_the_time(environment: ServiceEnvironment) -> None:
-    """A QR's life is minutes, an invoice's a day; each line is named with those that it lies in."""
+async def test_candidates_have_the_amount_and_the_time(environment: ServiceEnvironment) -> None:
+    """A QR is valid for minutes, an invoice for a day; a line's candidates were valid at its time."""
     started = environment.now()
     opened = await environment.start(await environment.participant())
     await environment.start(await environment.participant(), "apple_pay")
     verified = await environment.start(await environment.participant())
-    await _record(environment, verified, "55")  # its line bears that number, and no other line can be its
+    await _record(environment, verified, "55")  # its line has that number, so no other line matches it
     invoice = await environment.start(await environment.participant())
     async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, invoice.view.payment_id)
@@ -239,7 +239,7 @@ async def test_what_fits_is_of_the_amount_and_the_time(environment: ServiceEnvir
         replace(line, number=3, ref="79", at=started - timedelta(hours=21)),
         replace(line, number=4, ref="80", kind=LineKind.REFUND),
         replace(line, number=5, ref="81", at=started + timedelta(hours=2)),
-        replace(line, number=6, ref="82", payment_ref="19999999999"),  # of another QR, it says
+        replace(line, number=6, ref="82", payment_ref="19999999999"),  # it names another QR
     ]
     async with open_staging(environment.ctx.db, "kaspi") as staging:
         await staging.load_lines([line, *others])
@@ -251,9 +251,11 @@ async def test_what_fits_is_of_the_amount_and_the_time(environment: ServiceEnvir
     assert [each for each in suspects if each.payment_id and each.key != verified.view.payment_id] == []
 
 
-async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironment, tmp_path: Path) -> None:
-    """Another merchant's, most likely: nothing is judged until somebody says that it is ours."""
-    ours = await plants.paid_by_kaspi(environment)
+async def test_a_statement_without_a_line_of_ours_is_refused(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    """Most likely of another merchant: nothing is compared until the operator confirms that it is ours."""
+    ours = await reconciliation.paid_by_kaspi(environment)
     line = StatementLine(1, LineKind.PAYMENT, "77", environment.now(), Money(Decimal(700), Currency.KZT))
     lines = [line, replace(line, number=2, ref="78")]
     window = {
@@ -261,16 +263,23 @@ async def test_a_statement_of_which_no_line_is_ours(environment: ServiceEnvironm
         "until": environment.now() + timedelta(seconds=2),
     }
     with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
-        await plants.run(environment, "kaspi", lines=plants.Lines(lines), source_name="k.csv", **window)
+        await reconciliation.run(
+            environment, "kaspi", lines=reconciliation.Lines(lines), source_name="k.csv", **window
+        )
     assert "--yes" in str(told.value.next_step)
     assert await environment.rows(Discrepancy) == []
-    report = await plants.run(environment, "kaspi", lines=plants.Lines(lines), is_ours=True, **window)
+    report = await reconciliation.run(
+        environment, "kaspi", lines=reconciliation.Lines(lines), is_ours=True, **window
+    )
     assert report.is_foreign
-    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 2, ("MISSING_AT_PROVIDER", "opened"): 1}
+    assert reconciliation.kinds(report) == {
+        ("MISSING_LOCALLY", "opened"): 2,
+        ("MISSING_AT_PROVIDER", "opened"): 1,
+    }
     # one line of ours is enough
     own = replace(line, number=3, ref=str(ours.view.provider_ref), money=FEE)
     assert not (
-        await plants.run(environment, "kaspi", lines=plants.Lines([*lines, own]), **window)
+        await reconciliation.run(environment, "kaspi", lines=reconciliation.Lines([*lines, own]), **window)
     ).is_foreign
 
 

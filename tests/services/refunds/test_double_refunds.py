@@ -34,7 +34,7 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.payments.repository import load_payment
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.kaspi_payments import at_desk, gone, paid
@@ -113,7 +113,9 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(
     opened = await paid(environment, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
-    await plants.change(environment, was, id=pid)  # taken through a gateway, before the desk had a contract
+    await reconciliation.change(
+        environment, was, id=pid
+    )  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not made through Kaspi's own API"):
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await environment.rows(Refund)] == [RefundState.FAILED]
@@ -183,7 +185,7 @@ async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(
     opened = await paid(environment, KaspiScheme.ENHANCED)
     for _ in range(2):
         await in_the_app(environment, opened, 6000)
-    await plants.run(environment, "kaspi")
+    await reconciliation.run(environment, "kaspi")
     assert await refunded(environment, opened) == kzt("12000")
     ref = await number_of(environment, opened)
     whole = line(5, ref, environment.now(), "24000.00 KZT")
@@ -214,7 +216,7 @@ async def test_a_number_that_was_written_down_for_another_payment(environment: S
     done = await use.refund(environment.ctx, at_desk(second, None, "5000"), CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, None)
     assert await gone(environment, second) == Decimal("5000.00")
-    assert [row.kind for row in await plants.open_rows(environment)] == ["REFUND_MISMATCH"]
+    assert [row.kind for row in await reconciliation.open_rows(environment)] == ["REFUND_MISMATCH"]
 
 
 async def test_a_statements_refund_that_was_written_down_for_another_payment(
@@ -230,7 +232,9 @@ async def test_a_statements_refund_that_was_written_down_for_another_payment(
         line(6, "14001234567", environment.now(), "10000.00 KZT", kind=LineKind.REFUND, payment_ref=ref),
     ]
     await compare(environment, lines, "kaspi")
-    mine = [row for row in await plants.open_rows(environment) if row.payment_id == second.view.payment_id]
+    mine = [
+        row for row in await reconciliation.open_rows(environment) if row.payment_id == second.view.payment_id
+    ]
     assert [item.kind for item in mine] == ["REFUND_MISMATCH"]
     assert await refunded(environment, second) == Money(Decimal(0), kzt("1").currency)
 
@@ -284,17 +288,17 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await plants.change(environment, free, id=participant_id)
-        await plants.change(
+        await reconciliation.change(environment, free, id=participant_id)
+        await reconciliation.change(
             environment, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
-    await plants.run(environment, "kaspi")
+    await reconciliation.run(environment, "kaspi")
     person = await environment.read_participant(participant_id)
     assert (person.status, person.payment_id) == (ParticipantStatus.PAID, other.id)
     with pytest.raises(AlreadyPaid):
         await environment.start(participant_id)
-    assert await plants.open_rows(environment) == []
+    assert await reconciliation.open_rows(environment) == []
 
 
 @ONE_DATABASE
@@ -313,7 +317,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     report = await bulk.run(environment.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
     assert (report.of(Ending.FAILED).count, report.of(Ending.BACK).count) == (1, 1)
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
-    night = await plants.run(environment, "kaspi")
+    night = await reconciliation.run(environment, "kaspi")
     assert (night.cut, night.read["payments asked for"]) == (None, 2)
 
 
@@ -330,7 +334,7 @@ async def test_parts_that_stand_under_the_purchases_own_number(
         lines.append(line(6 + n, ref, at, f"{amount}.00 KZT", kind=LineKind.REFUND))
     for _ in range(2):
         report = await compare(environment, lines, "kaspi")
-        assert await plants.open_rows(environment) == [], report.told
+        assert await reconciliation.open_rows(environment) == [], report.told
         assert await refunded(environment, opened) == kzt(amounts[0]) + kzt(amounts[1])
 
 
@@ -342,7 +346,7 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     opened = await paid(environment, KaspiScheme.ENHANCED)
     pid, back = opened.view.payment_id, amount or "24000"
     await in_the_app(environment, opened, int(back))
-    await plants.run(environment, "kaspi")
+    await reconciliation.run(environment, "kaspi")
     money = None if amount is None else kzt(amount)
     brought = [MadeInApp(pid, number, "injured", money) for number in ("14001234567", "14001234568")]
     ended = await asyncio.gather(
@@ -359,8 +363,11 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     request = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
         await verify(environment.ctx, request, CLERK)
-    await plants.run(environment, "kaspi")
-    assert (await refunded(environment, opened), await plants.open_rows(environment)) == (kzt(back), [])
+    await reconciliation.run(environment, "kaspi")
+    assert (await refunded(environment, opened), await reconciliation.open_rows(environment)) == (
+        kzt(back),
+        [],
+    )
 
 
 @ONE_DATABASE
@@ -369,7 +376,7 @@ async def test_of_two_sums_the_amount_says_whose_number_it_is(environment: Servi
     pid = opened.view.payment_id
     for amount in (10000, 14000):
         await in_the_app(environment, opened, amount)
-        await plants.run(environment, "kaspi")
+        await reconciliation.run(environment, "kaspi")
     with pytest.raises(Conflict, match="several refunds without a number"):
         await record_made(environment.ctx, MadeInApp(pid, "14001234567", "injured"), CLERK)
     for number, back in (("14001234567", "14000"), ("14001234568", "10000")):

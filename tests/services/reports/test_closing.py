@@ -1,4 +1,4 @@
-"""The closing sheet: sums against a second bookkeeper, and the same sheet whenever it is asked for."""
+"""The closing sheet: its sums against an independent count, and the same sheet at any later time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NONE = Decimal("0.00")
 
 
 def a_seal(number: int, at: Any) -> AuditSeal:
-    """A seal; what else a seal holds is its own affair."""
+    """Return a seal; its other fields do not matter here."""
     values = {
         "id": f"seal{number}", "sealed_at": at, "merkle_root": f"{number:064}", "chain_count": 1,
         "sealed_by": "aigerim", "number": number, "last_entry_id": number, "previous_root": "",
@@ -36,7 +36,7 @@ def a_seal(number: int, at: Any) -> AuditSeal:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_the_sums_are_those_of_a_second_bookkeeper(db: PaymentDatabaseService, seed: int) -> None:
+async def test_the_sums_equal_an_independent_count(db: PaymentDatabaseService, seed: int) -> None:
     books = random_books(seed, 80)
     await books.write(db)
     for tournament in ("t1", "t2"):
@@ -94,7 +94,9 @@ def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
         assert (item.net is None) == (item.without_fee > 0)
 
 
-async def test_a_sheet_as_of_then_is_the_sheet_of_then(environment: ServiceEnvironment) -> None:
+async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
+    environment: ServiceEnvironment,
+) -> None:
     """Leave out of the sheet everything that happened after its time."""
     participant_id = await environment.participant()
     other = await environment.participant(tournament_id=f"t-{participant_id}", full_name="=1+1")
@@ -123,7 +125,7 @@ async def test_a_sheet_as_of_then_is_the_sheet_of_then(environment: ServiceEnvir
     assert now.totals[1].refunded == Decimal("50.00")
 
 
-async def test_who_checked_it_and_when(db: PaymentDatabaseService) -> None:
+async def test_the_sheet_names_the_last_checks(db: PaymentDatabaseService) -> None:
     books = random_books(1, 30)
     await books.write(db)
     early = await closing(desk_on(db), "t1", ALMATY)
@@ -154,7 +156,7 @@ async def test_who_checked_it_and_when(db: PaymentDatabaseService) -> None:
     assert {check.state for check in before.checks} == {"never"}
 
 
-async def test_a_resolved_discrepancy_was_open_before(db: PaymentDatabaseService) -> None:
+async def test_a_discrepancy_is_open_before_its_resolution(db: PaymentDatabaseService) -> None:
     books = random_books(2, 20)
     books.discrepancies.clear()
     mine = next(p.id for p in books.payments if p.tournament_id == "t1")
@@ -172,7 +174,7 @@ async def test_a_resolved_discrepancy_was_open_before(db: PaymentDatabaseService
     assert counts == [0, 1, 0]
 
 
-async def test_the_apps_users_are_one_clerk(db: PaymentDatabaseService) -> None:
+async def test_all_users_of_the_app_count_as_one_clerk(db: PaymentDatabaseService) -> None:
     books = random_books(5, 10)
     for number, p in enumerate(books.payments):
         books.audits = [audit for audit in books.audits if audit.payment_id != p.id]
@@ -188,7 +190,7 @@ async def test_the_apps_users_are_one_clerk(db: PaymentDatabaseService) -> None:
     assert Actor("u7", Source.APP).name not in str(sheet.full()["by_clerk"])
 
 
-async def test_no_payment_no_trouble(db: PaymentDatabaseService) -> None:
+async def test_a_tournament_without_payments(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     sheet = await closing(desk_on(db), "t3", ALMATY)
     assert sheet.lines == []
@@ -196,7 +198,7 @@ async def test_no_payment_no_trouble(db: PaymentDatabaseService) -> None:
     assert [check.state for check in sheet.checks] == ["never", "never"]
 
 
-async def test_what_cannot_be_closed(db: PaymentDatabaseService) -> None:
+async def test_invalid_closings_are_refused(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     with pytest.raises(NotFound):
         await closing(desk_on(db), "t9", ALMATY)

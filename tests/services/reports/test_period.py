@@ -1,4 +1,4 @@
-"""A report's figures against a second bookkeeper, on both databases."""
+"""A report's figures against an independent count, on both databases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SCOPES = [
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_figures_are_those_of_a_second_bookkeeper(db: PaymentDatabaseService, seed: int) -> None:
+async def test_the_figures_equal_an_independent_count(db: PaymentDatabaseService, seed: int) -> None:
     books = random_books(seed)
     await books.write(db)
     for tournament, since, until in _SCOPES:
@@ -71,7 +71,7 @@ def _of(flow: Flow) -> dict[str, Any]:
 
 
 def _wanted(money: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """The oracle's rows in the same form; Decimal and int compare by value."""
+    """Return the oracle's rows in the same form; Decimal and int compare by value."""
     names = _of(Flow("KZT"))
     wanted = {key: {name: row[name] for name in names} for key, row in money.items()}
     return {key: row for key, row in wanted.items() if row != _of(Flow(key[1]))}
@@ -85,7 +85,7 @@ def _headcounts_agree(made: Report, books: Books) -> None:
         assert (line.headcount.registered, line.headcount.paid) == (len(there), len(paid))
 
 
-async def test_nothing_but_exact_numbers(db: PaymentDatabaseService) -> None:
+async def test_all_figures_are_exact_numbers(db: PaymentDatabaseService) -> None:
     await random_books(3).write(db)
     types: set[type] = set()
 
@@ -101,7 +101,7 @@ async def test_nothing_but_exact_numbers(db: PaymentDatabaseService) -> None:
     assert all(isinstance(amount, Decimal) and amount.as_tuple().exponent == -2 for amount in amounts)
 
 
-async def test_books_without_a_payment(db: PaymentDatabaseService) -> None:
+async def test_a_period_without_payments(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     made = await report(desk_on(db), Period(ALMATY), "t1")
     assert made.tournament == ("t1", "Кубок t1")
@@ -111,7 +111,7 @@ async def test_books_without_a_payment(db: PaymentDatabaseService) -> None:
     assert (await report(desk_on(db), Period(ALMATY))).tournaments == []
 
 
-async def test_an_unknown_tournament(db: PaymentDatabaseService) -> None:
+async def test_an_unknown_tournament_is_refused(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     with pytest.raises(NotFound):
         await report(desk_on(db), Period(ALMATY), "t9")
@@ -119,7 +119,7 @@ async def test_an_unknown_tournament(db: PaymentDatabaseService) -> None:
 
 
 @pytest.mark.parametrize("name", ["Asia/Almaty", "Africa/Cairo", "Europe/London", "Asia/Kathmandu", "UTC"])
-def test_days_begin_and_end_where_the_clocks_say(name: str) -> None:
+def test_days_follow_the_time_zone(name: str) -> None:
     zone = ZoneInfo(name)
     first = datetime(2023, 12, 30, tzinfo=UTC)
     pieces = offsets(zone, first, first + timedelta(days=500))
@@ -137,7 +137,7 @@ def test_days_begin_and_end_where_the_clocks_say(name: str) -> None:
         assert day(begins - timedelta(microseconds=1)) == wanted - timedelta(days=1)
 
 
-def test_almatys_long_day() -> None:
+def test_almatys_day_of_25_hours() -> None:
     """The night to 1 March 2024 had an hour twice."""
     period = Period(ALMATY, date(2024, 2, 29), date(2024, 2, 29))
     assert period.begins is not None
@@ -145,7 +145,7 @@ def test_almatys_long_day() -> None:
     assert period.ends - period.begins == timedelta(hours=25)
 
 
-def test_a_period_that_cannot_be() -> None:
+def test_invalid_periods_are_refused() -> None:
     with pytest.raises(Refused):
         Period(ALMATY, date(2024, 3, 2), date(2024, 3, 1))
     with pytest.raises(Refused):

@@ -23,7 +23,7 @@ from procomp_pay.services.views.payment import one
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask
 from tests.support.reconciliation import compare, line
@@ -76,7 +76,7 @@ async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
 ) -> None:
     payment_id = await short_by_4000(environment)
     await verify(environment.ctx, override(payment_id), CLERK)
-    [left] = await plants.open_rows(environment)
+    [left] = await reconciliation.open_rows(environment)
     assert len(await environment.rows(Discrepancy)) == 1
     detail = left.detail
     assert (detail["charged"]["amount"], detail["paid"]["amount"]) == (
@@ -87,7 +87,7 @@ async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
     for still_open in (1, 0):
         first = await compare(environment, [line(5, NUMBER, environment.now(), "20000.00 KZT")], "kaspi")
         assert (first.found, first.still_open) == (0, still_open), first.told
-        asked = await plants.run(environment, "kaspi")
+        asked = await reconciliation.run(environment, "kaspi")
         assert (asked.found, asked.still_open) == (0, still_open), asked.told
         if still_open:
             await discrepancies.resolve(environment.ctx, left.id, How.ACCEPT, "seen", CLERK)
@@ -114,7 +114,7 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
         opened.view.payment_id, NUMBER, money=money, override=True, reason="he shows it"
     )
     await verify(environment.ctx, request, CLERK)
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "seen", CLERK)
     await environment.no_faults()
     await environment.phone(opened)
@@ -122,8 +122,8 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     await environment.maintain()
     ref = str((await environment.view(opened)).provider_ref)
     for _ in range(2):
-        await plants.run(environment, "kaspi")
+        await reconciliation.run(environment, "kaspi")
         # two numbers for one payment: the status of its QR says nothing about the one that was typed
-        assert "DUPLICATE_PAYMENT" in {item.kind for item in await plants.open_rows(environment)}
+        assert "DUPLICATE_PAYMENT" in {item.kind for item in await reconciliation.open_rows(environment)}
         await compare(environment, [line(5, ref, environment.now(), "24000.00 KZT")], "kaspi")
-        assert "AMOUNT_MISMATCH" in {item.kind for item in await plants.open_rows(environment)}
+        assert "AMOUNT_MISMATCH" in {item.kind for item in await reconciliation.open_rows(environment)}

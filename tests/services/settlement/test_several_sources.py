@@ -17,7 +17,7 @@ from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.reconciliation import compare, line
@@ -30,7 +30,7 @@ async def test_a_paid_bill_is_not_missing_although_it_cannot_be_polled(
     environment: ServiceEnvironment,
 ) -> None:
     await pay(environment.ctx, ask(await environment.participant()))
-    report = await plants.run(environment, "kaspi")
+    report = await reconciliation.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
@@ -42,7 +42,7 @@ async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEn
     [(payment, _)] = await of(environment, participant_id)
     await verify(environment.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
     await environment.no_faults()
-    report = await plants.run(environment, "kaspi")
+    report = await reconciliation.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
@@ -55,18 +55,18 @@ async def test_an_override_stays_open_after_reconciliation(environment: ServiceE
     )
     done = await verify(environment.ctx, request, CLERK)
     assert done.overridden
-    [mine] = await plants.open_rows(environment)
-    report = await plants.run(environment, "kaspi")
-    assert plants.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
-    [discrepancy] = await plants.open_rows(environment)
+    [mine] = await reconciliation.open_rows(environment)
+    report = await reconciliation.run(environment, "kaspi")
+    assert reconciliation.kinds(report) == {("STATUS_MISMATCH", "again"): 1}
+    [discrepancy] = await reconciliation.open_rows(environment)
     assert discrepancy.id == mine.id
     assert (discrepancy.detail["override"], discrepancy.detail["what"]) == (
         "seen in Kaspi Pay",
         "not paid at the provider",
     )
     # Kaspi no longer contradicts it, but an override is resolved only by an operator
-    await plants.at_kaspi(environment, opened, "late-process", {})
-    assert (await plants.run(environment, "kaspi")).still_open == 1
+    await reconciliation.at_kaspi(environment, opened, "late-process", {})
+    assert (await reconciliation.run(environment, "kaspi")).still_open == 1
 
 
 async def late_verification(environment: ServiceEnvironment) -> VerificationRequest:
@@ -91,17 +91,17 @@ async def lower_amount_verification(environment: ServiceEnvironment) -> Verifica
 async def test_a_discrepancy_of_a_verification_is_accepted_once(
     environment: ServiceEnvironment, word: Any
 ) -> None:
-    """Whether the payment is found by the number of its QR or by the operation number."""
+    """Find the payment by the number of its QR or by the operation number."""
     request = await word(environment)
     await environment.fault("/r1", "cut_before", times=99)
     await verify(environment.ctx, request, CLERK)
     await environment.no_faults()
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     qr = row.fingerprint.split(":")[2]
     assert qr != NUMBER
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "it is so", CLERK)
     if request.money is None:
-        again = [await plants.run(environment, "kaspi")]
+        again = [await reconciliation.run(environment, "kaspi")]
     else:
         rows = [
             line(n, NUMBER, environment.now(), "23900.00 KZT", payment_ref=ref)
@@ -111,19 +111,19 @@ async def test_a_discrepancy_of_a_verification_is_accepted_once(
     # an accepted amount becomes the charged amount, so nothing differs any more
     left = {(row.kind, "accepted"): 1} if request.money is None else {}
     for report in again:
-        assert plants.kinds(report) == left
-    assert await plants.open_rows(environment) == []
+        assert reconciliation.kinds(report) == left
+    assert await reconciliation.open_rows(environment) == []
 
 
 async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await plants.paid_by_kaspi(environment)
+    opened = await reconciliation.paid_by_kaspi(environment)
     qr = str(opened.view.provider_ref)
-    await plants.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     lines = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
     await compare(environment, lines, "kaspi")
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     assert row.fingerprint == f"DUPLICATE_PAYMENT:{opened.view.payment_id}:999000111"
     with pytest.raises(Refused, match="a second operation at Kaspi"):
         await discrepancies.resolve(environment.ctx, row.id, How.REFUND, "came twice", CLERK)
@@ -141,22 +141,22 @@ async def test_an_override_of_a_bill_stays_open(environment: ServiceEnvironment)
         override=True, reason="poor",
     )  # fmt: skip
     await verify(environment.ctx, request, CLERK)
-    before = {e.fingerprint for e in await plants.open_rows(environment)}
-    await plants.run(environment, "kaspi")
-    assert before <= {e.fingerprint for e in await plants.open_rows(environment)}
+    before = {e.fingerprint for e in await reconciliation.open_rows(environment)}
+    await reconciliation.run(environment, "kaspi")
+    assert before <= {e.fingerprint for e in await reconciliation.open_rows(environment)}
 
 
 async def test_a_second_operation_is_not_refunded_through_the_first(environment: ServiceEnvironment) -> None:
     """Two operations at Kaspi for one payment: a refund by us returns the money of the QR."""
-    opened = await plants.paid_by_kaspi(environment)
+    opened = await reconciliation.paid_by_kaspi(environment)
     event = PaymentEvent(
         payment_id=opened.view.payment_id, event_type=EventType.SUCCEEDED, at=environment.now(),
         source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
         ids=ProviderIds(kaspi_operation="999000111"),
     )  # fmt: skip
-    await plants.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     await apply_event(environment.ctx, event)
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     with pytest.raises(Refused, match="a second operation at Kaspi"):
         await discrepancies.resolve(environment.ctx, row.id, How.REFUND, "came twice", CLERK)
     assert await environment.status(opened) is S.COMPLETED
@@ -175,12 +175,12 @@ async def test_the_number_of_a_bill_with_a_different_amount_settles_no_other_pay
 
 
 async def test_a_refund_known_from_a_statement_is_not_missing_by_api(environment: ServiceEnvironment) -> None:
-    opened = await plants.paid_by_kaspi(environment)
+    opened = await reconciliation.paid_by_kaspi(environment)
     number = str(opened.view.provider_ref)
     back = line(3, "600000001", environment.now(), "24000.00 KZT", kind=LineKind.REFUND, payment_ref=number)
     await compare(environment, [line(2, number, environment.now(), "24000.00 KZT"), back], "kaspi")
     assert await environment.status(opened) is S.REFUNDED
-    report = await plants.run(environment, "kaspi")
+    report = await reconciliation.run(environment, "kaspi")
     assert (report.found, report.still_open) == (0, 0), report.told
 
 
@@ -193,7 +193,7 @@ async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_rep
     await environment.maintain()
     assert await environment.status(opened) is S.FAILED
     report = await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
-    assert plants.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
+    assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
     finding = report.told[0].finding
     assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
         "it fits a payment that is over",
@@ -210,7 +210,7 @@ async def test_a_qr_is_polled_after_a_line_matched_by_amount(environment: Servic
     await environment.phone(opened)
     environment.later(10)
     await environment.maintain()
-    assert [e.kind for e in await plants.open_rows(environment)] == ["DUPLICATE_PAYMENT"]
+    assert [e.kind for e in await reconciliation.open_rows(environment)] == ["DUPLICATE_PAYMENT"]
 
 
 async def test_kaspis_final_status_contradicts_a_line_matched_by_amount(
@@ -222,16 +222,16 @@ async def test_kaspis_final_status_contradicts_a_line_matched_by_amount(
     environment.later(10)
     await environment.maintain()
     assert await environment.status(opened) is S.COMPLETED
-    assert [e.kind for e in await plants.open_rows(environment)] == ["STATUS_MISMATCH"]
+    assert [e.kind for e in await reconciliation.open_rows(environment)] == ["STATUS_MISMATCH"]
 
 
 async def test_a_statement_reports_a_bill_with_a_different_amount_once(
     environment: ServiceEnvironment,
 ) -> None:
     await pay(environment.ctx, ask(await environment.participant(), "777000111", "20000.00"))
-    before = {e.fingerprint for e in await plants.open_rows(environment)}
+    before = {e.fingerprint for e in await reconciliation.open_rows(environment)}
     await compare(environment, [line(5, "777000111", environment.now(), "20000.00 KZT")], "kaspi")
-    assert {e.fingerprint for e in await plants.open_rows(environment)} == before
+    assert {e.fingerprint for e in await reconciliation.open_rows(environment)} == before
 
 
 async def test_a_refunded_bill_with_a_different_amount_blocks_nothing(
@@ -239,12 +239,12 @@ async def test_a_refunded_bill_with_a_different_amount_blocks_nothing(
 ) -> None:
     participant_id = await environment.participant()
     await pay(environment.ctx, ask(participant_id, "777000111", "20000.00"))
-    [row] = await plants.open_rows(environment)
+    [row] = await reconciliation.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "given back in Kaspi Pay", CLERK)
     opened = await environment.start(participant_id)
     assert await environment.status(opened) is S.PENDING
-    await plants.run(environment, "kaspi")
-    assert await plants.open_rows(environment) == []
+    await reconciliation.run(environment, "kaspi")
+    assert await reconciliation.open_rows(environment) == []
 
 
 async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bill(
@@ -254,7 +254,7 @@ async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bil
     gone = await environment.participant(status=ParticipantStatus.CANCELLED)
     for number, participant_id in enumerate((twice, twice, gone), start=777000111):
         await pay(environment.ctx, ask(participant_id, str(number)))
-    before = {e.fingerprint for e in await plants.open_rows(environment)}
+    before = {e.fingerprint for e in await reconciliation.open_rows(environment)}
     assert len(before) == 2
-    await plants.run(environment, "kaspi")
-    assert {e.fingerprint for e in await plants.open_rows(environment)} == before
+    await reconciliation.run(environment, "kaspi")
+    assert {e.fingerprint for e in await reconciliation.open_rows(environment)} == before

@@ -17,7 +17,7 @@ from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
-from tests.support import reconciliation as plants
+from tests.support import reconciliation
 from tests.support.environment import ServiceEnvironment
 
 #: Made anew by each run, as is whatever names them.
@@ -154,21 +154,21 @@ class Script:
             self.say(event)
 
     async def _people(self) -> None:
-        """Whose place is another payment's, who has gone, or is somewhere else; money that is late."""
+        """Participants who are paid by another payment, deleted or moved elsewhere; late money."""
         environment = self.environment
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, participant_id, event = await self.paid()
-        await plants.change(environment, paid, other=other, id=participant_id)
+        await reconciliation.change(environment, paid, other=other, id=participant_id)
         self.say(event)
         _, participant_id, event = await self.paid()
-        await plants.change(
+        await reconciliation.change(
             environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
         )
         self.say(event)
         _, participant_id, event = await self.paid()
         moved = (await environment.read_participant(await environment.participant())).tournament_id
-        await plants.change(
+        await reconciliation.change(
             environment,
             """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""",
             t=moved,
@@ -176,12 +176,14 @@ class Script:
         )
         self.say(event)
         _, participant_id, event = await self.paid()
-        await plants.change(environment, """DELETE FROM "Participant" WHERE id = :id""", id=participant_id)
+        await reconciliation.change(
+            environment, """DELETE FROM "Participant" WHERE id = :id""", id=participant_id
+        )
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
             change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
-            await plants.change(environment, change, id=payment_id)
+            await reconciliation.change(environment, change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
         participant_id = await environment.participant()

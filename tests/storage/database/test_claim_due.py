@@ -1,4 +1,4 @@
-"""What is claimed is found through the index of what waits, also by a statement that was prepared once."""
+"""Due rows are claimed through the index of waiting rows, also by a prepared statement."""
 
 from __future__ import annotations
 

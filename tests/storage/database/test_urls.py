@@ -16,7 +16,7 @@ BASE = "postgresql://me:geheim@h:6543/pay"
 
 
 def connecting(url: str) -> dict[str, object]:
-    """What the driver is given beside user, password and database."""
+    """Return the driver's parameters beside user, password and database."""
     how = urls.postgresql_connection(urls.parse(url))
     place = {"host": how.url.host, "port": how.url.port} if how.url.host else {}
     return place | dict(how.url.query) | how.arguments
