@@ -63,8 +63,10 @@ def large(text: str, ink: str = "█") -> list[str]:
     return ["".join(ink * 2 if pixel else "  " for pixel in row).rstrip() for row in _pixels(text)]
 
 
-#: The narrowest column beside a QR: a payment's id fits.
+#: The width of a column beside a QR in which a payment's id fits with its label.
 _BESIDE = 32
+#: The narrowest one: the id alone fits.
+_NARROWEST = 26
 #: Lines of text under a QR that has nothing beside it.
 _UNDER = 4
 
@@ -85,7 +87,7 @@ def position_for(picture: Picture | None, width: int, height: int) -> QrPosition
     """Return where a QR fits; the last line of the terminal is left for the prompt."""
     if picture is None:
         return QrPosition()
-    if picture.width + 2 + _BESIDE <= width and picture.height < height:
+    if picture.width + 2 + _NARROWEST <= width and picture.height < height:
         return QrPosition(beside=True)
     return QrPosition(above=picture.width <= width and picture.height + _UNDER < height)
 
@@ -130,6 +132,15 @@ def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> st
     if trouble:
         line += f"\n[bold yellow]! no connection, trying again[/] [dim]({console.safe(trouble)})[/]"
     return line
+
+
+def why_no_qr(picture: Picture, payload: str, width: int, height: int) -> str:
+    """Return why a QR is not drawn, and what to do."""
+    long = f" (of a link of {len(payload)} characters)" if len(payload) > 100 else ""
+    return (
+        f"The QR{long} needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
+        f"{width} x {height}. Make it larger, or add --qr-file qr.png"
+    )
 
 
 def pay_screen(

@@ -47,33 +47,46 @@ async def show(ctx: AppContext, opening: Opening, actor: Actor, *, watch: bool, 
     :param quiet: print nothing (``--json``).
     """
     from procomp_pay.cli.display import screens
-    from procomp_pay.domain.states import Channel
 
-    view, terminal = opening.view, console.out()
-    if quiet or view.is_final:
-        picture = None
-    else:
+    view, picture = opening.view, None
+    if not quiet and not view.is_final:
         picture = _picture(opening)
-        if picture is not None and opening.payment_url is not None:
-            terminal.print(_ways(opening)[0], soft_wrap=True)
-        if view.channel is Channel.KASPI_REMOTE:
-            _explain_invoice(view)
-        elif view.channel.is_kaspi:
-            await _warn_of_invoices(ctx, view)
-        elif not watch:
-            console.say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
-        if not watch or not sys.stderr.isatty():
-            terminal.print(screens.pay_screen(view, picture, terminal, below=_below(opening, picture)))
-        elif picture is None:
-            terminal.print(screens.pay_screen(view, None, terminal, below=_ways(opening)))
+        await _say_what_next(ctx, view, watch=watch)
+        _print_screen(opening, picture, watch=watch)
     if not watch:
         return view
     from procomp_pay.cli.payments.watch import follow_on_screen
 
-    view = await follow_on_screen(ctx, view.payment_id, actor, picture=picture, quiet=quiet)
+    view = await follow_on_screen(
+        ctx, view.payment_id, actor, picture=picture, payload=opening.qr_payload or "", quiet=quiet
+    )
     if not quiet:
         screens.print_final_panel(view)
     return view
+
+
+async def _say_what_next(ctx: AppContext, view: PaymentView, *, watch: bool) -> None:
+    from procomp_pay.domain.states import Channel
+
+    if view.channel is Channel.KASPI_REMOTE:
+        _explain_invoice(view)
+        return
+    if view.channel.is_kaspi:
+        await _warn_of_invoices(ctx, view)
+    if not watch:
+        console.say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
+
+
+def _print_screen(opening: Opening, picture: Picture | None, *, watch: bool) -> None:
+    """Print how to pay; a QR that is followed is drawn by the live screen."""
+    from procomp_pay.cli.display import screens
+
+    terminal = console.out()
+    ways = _ways(opening) if picture is None or opening.payment_url is not None else []
+    if picture is None or not watch or not sys.stderr.isatty():
+        terminal.print(screens.pay_screen(opening.view, picture, terminal, below=_below(opening)))
+    for way in ways:
+        terminal.print(way, soft_wrap=True)  # a link in one piece can be copied
 
 
 async def _warn_of_invoices(ctx: AppContext, view: PaymentView) -> None:
@@ -116,22 +129,14 @@ def _picture(opening: Opening) -> Picture | None:
     picture, terminal = qr.picture(opening.qr_payload), console.out()
     if screens.position_for(picture, terminal.width, terminal.height).fits:
         return picture
-    console.say(
-        f"The QR needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
-        f"{terminal.width} x {terminal.height}. Make it larger, or add --qr-file qr.png",
-        fg="yellow",
-    )
+    console.say(screens.why_no_qr(picture, opening.qr_payload, terminal.width, terminal.height), fg="yellow")
     return None
 
 
-def _below(opening: Opening, picture: Picture | None) -> list[str]:
-    """Return the lines under a payment that is not followed: how to pay as text, and until when."""
-
+def _below(opening: Opening) -> list[str]:
+    """Return the lines under a payment that is not followed: until when it can be paid."""
     view = opening.view
-    lines = _ways(opening) if picture is None else []
-    if view.expires_at is not None:
-        lines.append(f"[dim]until[/] {formats.clock_time(view.expires_at)}")
-    return lines
+    return [] if view.expires_at is None else [f"[dim]until[/] {formats.clock_time(view.expires_at)}"]
 
 
 def _ways(opening: Opening) -> list[str]:

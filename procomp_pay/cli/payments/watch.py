@@ -146,10 +146,17 @@ def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
 
 
 async def follow_on_screen(
-    ctx: AppContext, payment_id: str, actor: Actor, *, picture: Picture | None = None, quiet: bool = False
+    ctx: AppContext,
+    payment_id: str,
+    actor: Actor,
+    *,
+    picture: Picture | None = None,
+    payload: str = "",
+    quiet: bool = False,
 ) -> PaymentView:
     """Follow a payment: with a live screen in a terminal, with one line for each change elsewhere.
 
+    :param payload: the content of the QR, shown as text once the terminal is too small for it.
     :param quiet: print nothing (``--json``).
     """
     if quiet:
@@ -157,12 +164,14 @@ async def follow_on_screen(
     terminal = console.err()
     if not terminal.is_terminal or os.environ.get("TERM") == "dumb":
         return await follow(ctx, payment_id, actor, _line_by_line())
-    live, show = _live(terminal, picture)
+    live, show = _live(terminal, picture, payload)
     with live:
         return await follow(ctx, payment_id, actor, show)
 
 
-def _live(terminal: Console, picture: Picture | None) -> tuple[AbstractContextManager[Any], Show]:
+def _live(
+    terminal: Console, picture: Picture | None, payload: str
+) -> tuple[AbstractContextManager[Any], Show]:
     from rich.live import Live
     from rich.text import Text
 
@@ -174,8 +183,11 @@ def _live(terminal: Console, picture: Picture | None) -> tuple[AbstractContextMa
             shown = screens.pay_screen(state.view, None, terminal, below=[line])  # the QR was scanned
         elif picture is None:
             shown = Text.from_markup(line)
-        else:
+        elif screens.position_for(picture, terminal.width, terminal.height).fits:
             shown = screens.pay_screen(state.view, picture, terminal, below=[line])
+        else:
+            why = screens.why_no_qr(picture, payload, terminal.width, terminal.height)
+            shown = Text.from_markup(f"{line}\n[yellow]{console.safe(why)}[/]\n{console.safe(payload)}")
         live.update(shown, refresh=True)
 
     return live, show

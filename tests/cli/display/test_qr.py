@@ -59,6 +59,7 @@ def test_a_kaspi_qr_has_the_smallest_version() -> None:
     [
         ("1" * 41, 80, 24, True, False),
         ("1" * 41, 50, 20, False, True),
+        ("1" * 41, 60, 18, True, False),
         ("1" * 41, 28, 40, False, False),
         ("1" * 41, 80, 15, False, False),
         ("https://checkout.stripe.com/c/pay/cs_test_" + "x" * 64, 80, 24, True, False),
@@ -112,7 +113,7 @@ def in_a_terminal(clerk: CommandLine, width: int, height: int, *words: str, **mo
     return shown.decode()
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (50, 20)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (50, 20), (60, 18)])
 @pytest.mark.parametrize("colour", [True, False])
 def test_a_terminal_shows_the_whole_qr(
     sqlite_clerk: CommandLine, width: int, height: int, colour: bool
@@ -142,3 +143,21 @@ def test_a_terminal_too_small_for_the_qr_shows_its_text(sqlite_clerk: CommandLin
 def test_large_letters() -> None:
     assert screens.small("7") == ["▀▀█", "  █", "  ▀"]
     assert screens.large("I", "#") == ["######", "  ##", "  ##", "  ##", "######"]
+
+
+def test_the_long_link_of_a_page_is_told_why_it_is_not_drawn() -> None:
+    link = "https://checkout.stripe.com/c/pay/cs_live_" + "x" * 340
+    why = screens.why_no_qr(qr.picture(link), link, 80, 24)
+    assert why.startswith("The QR (of a link of 382 characters) needs ")
+    assert "this terminal has 80 x 24" in why
+    assert screens.why_no_qr(qr.picture("1" * 41), "1" * 41, 28, 10).startswith("The QR needs 29 columns")
+
+
+def test_a_link_that_is_not_drawn_is_printed_in_one_piece(sqlite_clerk: CommandLine) -> None:
+    page = sqlite_clerk.ask("initiate", "p2", "-m", "apple_pay", "--currency", "USD")
+    shown = in_a_terminal(
+        sqlite_clerk, 60, 18, "initiate", "p2", "-m", "apple_pay", "--currency", "USD", NO_COLOR="1"
+    )
+    assert page["payment_url"] in shown
+    assert "this terminal has 60 x 18" in re.sub(r"\s+", " ", shown)
+    assert "Follow it" in shown

@@ -113,11 +113,11 @@ async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> Non
 
 async def test_an_account_that_settles_in_another_currency(environment: ServiceEnvironment) -> None:
     """What the customer was charged is compared; the balance's currency is that of fees and nets alone."""
-    right, wrong, back = [await plants.paid(environment) for _ in range(3)]
+    right, wrong, back = [await reconciliation.paid(environment) for _ in range(3)]
     await refund(environment.ctx, RefundCommand(back.view.payment_id, "injured"), CLERK)
     [given_back] = await environment.stripe_objects("refunds")
     euro: dict[str, Any] = {"fee": Decimal("1.58"), "net": Decimal("44.30"), "settlement_currency": "EUR"}
-    intent = await plants.intent_of(environment, back)
+    intent = await reconciliation.intent_of(environment, back)
     out: dict[str, Any] = {
         "kind": LineKind.REFUND, "payment_ref": intent, "settlement_currency": "EUR", "fee": Decimal(0),
     }  # fmt: skip
@@ -131,7 +131,10 @@ async def test_an_account_that_settles_in_another_currency(environment: ServiceE
     ]
     for became in ("opened", "again"):
         report = await compare(environment, lines)
-        assert plants.kinds(report) == {("AMOUNT_MISMATCH", became): 1, ("REFUND_MISMATCH", became): 1}
+        assert reconciliation.kinds(report) == {
+            ("AMOUNT_MISMATCH", became): 1,
+            ("REFUND_MISMATCH", became): 1,
+        }
     assert (await environment.view(back)).refunded.amount == Decimal("50.00")
     rows: list[Settlement] = await environment.rows(Settlement)
     assert {(each.ref, each.amount, each.fee, each.net, each.currency) for each in rows} == {
@@ -143,18 +146,18 @@ async def test_an_account_that_settles_in_another_currency(environment: ServiceE
 
 async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment, tmp_path: Path) -> None:
     """It is a difference, and does not keep the others from being compared."""
-    pounds, lost = [await plants.paid(environment) for _ in range(2)]
+    pounds, lost = [await reconciliation.paid(environment) for _ in range(2)]
     at = f"{environment.now():%Y-%m-%d %H:%M:%S}"
     rows = [
         stripe(2, created_utc=at, created=at, currency="gbp",
-               payment_intent_id=await plants.intent_of(environment, pounds)),
+               payment_intent_id=await reconciliation.intent_of(environment, pounds)),
         stripe(3, created_utc=at, created=at, currency="gbp", payment_intent_id="pi_nobodys"),
     ]  # fmt: skip
     path = tmp_path / "balance.csv"
     path.write_text(text([STRIPE, *rows], delimiter=","), newline="")
     with open_statement(path, looks=False) as statement:
-        report = await plants.run(environment, lines=statement)
-    assert {(kind, became) for kind, became in plants.kinds(report)} == {
+        report = await reconciliation.run(environment, lines=statement)
+    assert {(kind, became) for kind, became in reconciliation.kinds(report)} == {
         ("CURRENCY_MISMATCH", "opened"), ("MISSING_LOCALLY", "opened"), ("MISSING_AT_PROVIDER", "opened"),
     }  # fmt: skip
     assert missing(report) == {lost.view.payment_id}
@@ -163,7 +166,7 @@ async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment, t
 
 async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
-    wrong = await plants.paid(environment)
+    wrong = await reconciliation.paid(environment)
     said = await charged(environment, 3, wrong, amount="49.00 USD")
     await compare(environment, [said])
     [row] = await reconciliation.open_rows(environment)
@@ -203,7 +206,7 @@ DAY = StatementPeriod(NOON - timedelta(hours=12), NOON + timedelta(hours=12))
 async def paid_at(
     environment: ServiceEnvironment, at: datetime, started_at: datetime | None = None
 ) -> views.Opening:
-    opened = await plants.paid(environment)
+    opened = await reconciliation.paid(environment)
     async with environment.ctx.db.writing() as session:
         payment = await session.get(Payment, opened.view.payment_id)
         detail = await session.get(PaymentDetail, opened.view.payment_id)
@@ -236,10 +239,15 @@ async def test_without_a_period_whole_days_are_compared(environment: ServiceEnvi
         row.sent_at = NOON + timedelta(hours=1)
     said = replace(await charged(environment, 2, right), at=NOON)
     other = line(3, "po_1", NOON, "48.25 USD", kind=LineKind.OTHER)
-    report = await plants.run(environment, lines=plants.Lines([said, other]), source_name="b.csv")
+    report = await reconciliation.run(
+        environment, lines=reconciliation.Lines([said, other]), source_name="b.csv"
+    )
     assert (report.since, report.until) == (DAY.since, DAY.until)
     assert missing(report) == {at_night.view.payment_id, over_midnight.view.payment_id}
-    assert plants.kinds(report) == {("MISSING_AT_PROVIDER", "opened"): 2, ("REFUND_MISMATCH", "opened"): 1}
+    assert reconciliation.kinds(report) == {
+        ("MISSING_AT_PROVIDER", "opened"): 2,
+        ("REFUND_MISMATCH", "opened"): 1,
+    }
     document = report.full()
     assert document["sums"] == [
         {"kind": "payment", "currency": "USD", "difference": Decimal("-100.00"),
@@ -258,13 +266,13 @@ async def test_the_files_own_period_is_compared(environment: ServiceEnvironment)
     early, right = await paid_at(environment, NOON - timedelta(days=1)), await paid_at(environment, NOON)
     said = replace(await charged(environment, 2, right), at=NOON)
     period = StatementPeriod(DAY.since - timedelta(days=1), DAY.until)
-    report = await plants.run(environment, lines=plants.Lines([said], period=period))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([said], period=period))
     assert (report.since, report.until, missing(report)) == (
         period.since, period.until, {early.view.payment_id},
     )  # fmt: skip
     # a part of it is asked for: the rest is named, and more than the file covers is not compared
-    report = await plants.run(
-        environment, lines=plants.Lines([said], period=period), since=DAY.since - timedelta(days=9),
+    report = await reconciliation.run(
+        environment, lines=reconciliation.Lines([said], period=period), since=DAY.since - timedelta(days=9),
         until=DAY.since, is_ours=True,
     )  # fmt: skip
     assert (report.since, report.until, missing(report)) == (
@@ -273,20 +281,22 @@ async def test_the_files_own_period_is_compared(environment: ServiceEnvironment)
     assert report.not_compared[1] == "1 lines of other days"
     assert [sums.difference for sums in report.sums] == [Decimal(-50)]
     with pytest.raises(Refused, match="covers 2026-04-30 00:00 to 2026-05-02 00:00"):
-        await plants.run(environment, lines=plants.Lines([said], period=period), since=DAY.until)
+        await reconciliation.run(
+            environment, lines=reconciliation.Lines([said], period=period), since=DAY.until
+        )
     # lines outside of it: then their days are covered too
     period = StatementPeriod(DAY.since - timedelta(days=2), DAY.since - timedelta(days=1))
-    report = await plants.run(environment, lines=plants.Lines([said], period=period))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([said], period=period))
     assert (report.since, report.until) == (period.since, DAY.until)
 
 
 async def test_an_empty_statement_of_a_period(environment: ServiceEnvironment) -> None:
-    report = await plants.run(environment, lines=plants.Lines([], period=DAY))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([], period=DAY))
     assert (report.found, report.is_foreign) == (0, False)
     lost = await paid_at(environment, NOON)
     with pytest.raises(Refused, match="none of our 1 payments"):
-        await plants.run(environment, lines=plants.Lines([], period=DAY))
-    report = await plants.run(environment, lines=plants.Lines([], period=DAY), is_ours=True)
+        await reconciliation.run(environment, lines=reconciliation.Lines([], period=DAY))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([], period=DAY), is_ours=True)
     assert missing(report) == {lost.view.payment_id}
 
 
@@ -296,8 +306,8 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     [back] = await environment.stripe_objects("refunds")
     said = line(2, back["id"], environment.now(), kind=LineKind.REFUND,
-                payment_ref=await plants.intent_of(environment, opened))  # fmt: skip
-    report = await plants.run(environment, lines=plants.Lines([said]))
+                payment_ref=await reconciliation.intent_of(environment, opened))  # fmt: skip
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([said]))
     assert report.found == 0, report.told
 
 
@@ -357,7 +367,7 @@ async def test_two_candidates_for_a_line_are_not_matched(environment: ServiceEnv
 async def test_who_cannot_see_it_cannot_close_it(environment: ServiceEnvironment) -> None:
     """Scheme basic reports neither refunds nor, in some editions, amounts."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
-    back, other = [await plants.paid_by_kaspi(environment) for _ in range(2)]
+    back, other = [await reconciliation.paid_by_kaspi(environment) for _ in range(2)]
     lines = [
         line(2, str(back.view.provider_ref), environment.now(), "24000.00 KZT"),
         line(3, "990001", environment.now(), "5000.00 USD", kind=LineKind.REFUND,
@@ -365,14 +375,17 @@ async def test_who_cannot_see_it_cannot_close_it(environment: ServiceEnvironment
         line(4, str(other.view.provider_ref), environment.now(), "20000.00 KZT"),
     ]  # fmt: skip
     report = await compare(environment, lines, "kaspi")
-    assert plants.kinds(report) == {("REFUND_MISMATCH", "opened"): 1, ("AMOUNT_MISMATCH", "opened"): 1}
-    report = await plants.run(environment, "kaspi")
+    assert reconciliation.kinds(report) == {
+        ("REFUND_MISMATCH", "opened"): 1,
+        ("AMOUNT_MISMATCH", "opened"): 1,
+    }
+    report = await reconciliation.run(environment, "kaspi")
     assert (report.found, report.closed, report.still_open) == (0, 0, 2)
-    for row in await plants.open_rows(environment):
+    for row in await reconciliation.open_rows(environment):
         with pytest.raises(ManualReviewRequired, match="Kaspi does not report what this is about") as told:
             await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.FIX, "look again", CLERK)
         assert f"resolve {row.id} --how accept" in str(told.value.next_step)
-    assert len(await plants.open_rows(environment)) == 2
+    assert len(await reconciliation.open_rows(environment)) == 2
 
 
 def test_repeats_miss_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,10 @@ async def test_kaspis_export_of_2026(environment: ServiceEnvironment, tmp_path: 
         assert [line.fee for line in lines if line.kind is LineKind.REFUND] == [Decimal("-47.50")]
         report = await reconciled(environment, tmp_path / "f")
         mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
-        assert plants.kinds(report) == (mended if what == FILES_OF_2026[0] else {}), (what, report.told)
+        assert reconciliation.kinds(report) == (mended if what == FILES_OF_2026[0] else {}), (
+            what,
+            report.told,
+        )
         assert [sums.difference for sums in report.sums] == [0, 0]
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
     kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(Settlement)}
@@ -132,7 +135,7 @@ async def test_an_order_number_names_the_payment(environment: ServiceEnvironment
     lines, _, _ = await export(environment, tmp_path / "f", "kaspi/statement.csv?layout=2026")
     assert {line.order for line in lines} == both
     report = await reconciled(environment, tmp_path / "f")
-    assert plants.kinds(report) == {("STATUS_MISMATCH", "repaired"): 2}
+    assert reconciliation.kinds(report) == {("STATUS_MISMATCH", "repaired"): 2}
     used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
     assert used == {line.ref: line.order for line in lines}
     kept = {(row.ref, row.payment_id) for row in await environment.rows(Settlement)}
