@@ -259,10 +259,18 @@ def test_the_audit_trail_holds_and_shows_every_change(old: OldDatabase) -> None:
     assert old.run("audit", "verify", "--all-seals")["sound"]
 
 
+def not_in_the_statement(old: OldDatabase) -> set[str]:
+    """The payments that Kaspi's statement lacks: a bill, and one that a clerk settled on their own word."""
+    people = ", ".join(f"'{old.participant(name)}'" for name in ("Bill", "Overridden"))
+    rows = old.sql(f"SELECT payment_id FROM pay_payment_detail WHERE participant_id IN ({people})")
+    return {payment_id for (payment_id,) in rows}
+
+
 def compared(old: OldDatabase) -> list[dict[str, Any]]:
     """Reconcile by API and by statement: what was found and what became of it.
 
-    What waits for too long depends on today's date, and so does the moment at which Kaspi's API is asked.
+    What waits for too long depends on today's date, and so does the moment at which Kaspi's API is asked. Two
+    payments are missing in Kaspi's statement; 0.1.0 did not look, as they are of its first and last minutes.
     """
     day = old.recorded["day"]
     orders: list[tuple[str, ...]] = [("--since", day, "--until", day)]
@@ -274,6 +282,10 @@ def compared(old: OldDatabase) -> list[dict[str, Any]]:
     shown = []
     for run in runs:
         findings = [each for each in run["findings"] if each["kind"] != "STUCK"]
+        if run["provider"] == "kaspi" and run["source"] != "api":
+            missing = {each["payment_id"] for each in findings if each["kind"] == "MISSING_AT_PROVIDER"}
+            assert missing == not_in_the_statement(old)
+            findings = [each for each in findings if each["payment_id"] not in missing]
         for each in findings:
             if run["source"] == "api" and run["provider"] == "kaspi" and each["theirs"]:
                 del each["theirs"]["at"]
@@ -291,7 +303,10 @@ def test_reconcile_finds_the_same(old: OldDatabase) -> None:
     found = differences(old.recorded["reconcile"], compared(old), "reconcile")
     assert not found, "\n".join(found[:20])
     after = {each["id"]: each for each in old.run(*everything)["items"] if each["kind"] != "STUCK"}
-    assert after.keys() == before.keys()
+    new = [after.pop(name) for name in after.keys() - before.keys()]
+    assert {(each["kind"], each["payment_id"]) for each in new} == {
+        ("MISSING_AT_PROVIDER", payment_id) for payment_id in not_in_the_statement(old)
+    }
     for name in ("kind", "state", "ref", "payment_id", "resolution", "note", "resolved_by"):
         assert {key: each[name] for key, each in after.items()} == {
             key: each[name] for key, each in before.items()
