@@ -261,10 +261,18 @@ def test_the_audit_trail_holds_and_shows_every_change(old: OldDatabase) -> None:
     assert old.run("audit", "verify", "--all-seals")["sound"]
 
 
+def not_in_the_statement(old: OldDatabase) -> set[str]:
+    """The payments that Kaspi's statement lacks: a bill, and one that a clerk settled on their own word."""
+    people = ", ".join(f"'{old.participant(name)}'" for name in ("Bill", "Overridden"))
+    rows = old.sql(f"SELECT payment_id FROM pay_payment_detail WHERE participant_id IN ({people})")
+    return {payment_id for (payment_id,) in rows}
+
+
 def compared(old: OldDatabase) -> list[dict[str, Any]]:
     """Reconcile by API and by statement: what was found and what became of it.
 
-    What waits for too long depends on today's date, and so does the moment at which Kaspi's API is asked.
+    What waits for too long depends on today's date, and so does the moment at which Kaspi's API is asked. Two
+    payments are missing in Kaspi's statement; 0.1.0 did not look, as they are of its first and last minutes.
     """
     day = old.recorded["day"]
     orders: list[tuple[str, ...]] = [("--since", day, "--until", day)]

@@ -6,11 +6,13 @@ import secrets
 import uuid
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from .dates import CYCLE, FORMS, write_date
 from .life import refresh
 from .model import (
+    Bill,
     Device,
     ForcedCode,
     Payment,
@@ -58,6 +60,7 @@ class Book:
         self.devices: dict[str, Device] = {}
         self.payments: dict[int, Payment] = {}
         self.returns: dict[int, ReturnQr] = {}
+        self.bills: dict[str, Bill] = {}
         self.forced: list[ForcedCode] = []
         self.phones: dict[str, str | None] = {}
         self.ready_trade_point = 0
@@ -145,6 +148,7 @@ class Book:
             "devices": [as_json(device) for device in self.devices.values()],
             "payments": [as_json(payment) for payment in self.payments.values()],
             "returns": [as_json(item) for item in self.returns.values()],
+            "bills": [as_json(item) for item in self.bills.values()],
             "forced": [as_json(item) for item in self.forced],
             "phones": dict(self.phones),
         }
@@ -163,6 +167,8 @@ class Book:
         self.settings = Settings(**data["settings"])
         self.trade_points = {item["trade_point_id"]: TradePoint(**item) for item in data["trade_points"]}
         self.devices = {item["token"]: Device(**item) for item in data["devices"]}
+        bills = [Bill(**{**item, "amount": Decimal(item["amount"])}) for item in data.get("bills", [])]
+        self.bills = {bill.txn_id: bill for bill in bills}
         self.forced = [ForcedCode(**item) for item in data["forced"]]
         self.phones = dict(data["phones"])
         self.client_info_calls = {}

@@ -97,6 +97,17 @@ class Payment:
 
 
 @dataclass
+class Bill:
+    """Money taken by the bill protocol; `number` is that of its line in the merchant's report."""
+
+    txn_id: str
+    account: str
+    amount: Decimal
+    paid_at: float
+    number: str
+
+
+@dataclass
 class ReturnQr:
     """A QR that identifies the buyer before a refund (standard scheme)."""
 

@@ -11,6 +11,8 @@ import asyncio
 import hashlib
 import hmac
 import time
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,7 +22,8 @@ from aiohttp import web
 
 from .book import Book
 from .codes import MalformedRequestError
-from .dates import almaty_stamp
+from .dates import ALMATY, almaty_stamp
+from .model import Bill
 from .wire import json_answer, json_object
 
 #: Kaspi hangs up after so many seconds.
@@ -67,8 +70,25 @@ async def _bill(book: Book, body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(more, dict):
         raise MalformedRequestError("more is an object of further parameters")
     query |= {str(name): str(value) for name, value in more.items()}
-    sent = await _until_answered(_address(body), query, _tries(body))
+    address, tries = _address(body), _tries(body)
+    if command == "pay":
+        _take(book, query)
+    sent = await _until_answered(address, query, tries)
     return {"sent": query, **sent}
+
+
+def _take(book: Book, query: dict[str, str]) -> None:
+    """Keep the money for the merchant's report, once: it was taken before the merchant is told."""
+    try:
+        amount = Decimal(query["sum"]).quantize(Decimal("0.01"))
+        paid_at = datetime.strptime(query["txn_date"], "%Y%m%d%H%M%S").replace(tzinfo=ALMATY).timestamp()
+    except (ArithmeticError, ValueError):
+        return  # a call that Kaspi would not make
+    if query["txn_id"] not in book.bills and amount > 0:
+        is_own = book.settings.operation_numbers == "own"
+        number = str(book.next_id()) if is_own else query["txn_id"]
+        book.bills[query["txn_id"]] = Bill(query["txn_id"], query["account"], amount, paid_at, number)
+        book.commit()
 
 
 async def _until_answered(url: str, query: dict[str, str], tries: int) -> dict[str, Any]:

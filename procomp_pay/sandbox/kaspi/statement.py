@@ -19,7 +19,7 @@ from aiohttp import web
 
 from .book import Book
 from .dates import ALMATY
-from .model import PROCESSED, QR, Payment
+from .model import PROCESSED, QR, Bill, Payment
 
 #: Of each payment, as Kaspi Pay's price list has it for QR (0.95 %).
 FEE: Final = Decimal("0.0095")
@@ -142,6 +142,23 @@ def operations(book: Book, since: float, until: float, refunds: str) -> list[Ope
     return sorted(within, key=lambda operation: (operation.at, operation.number))
 
 
+def _of_bill(book: Book, bill: Bill) -> Payment:
+    """What the report says of a bill; the account is in the purchase's details."""
+    return Payment(
+        payment_id=0,
+        kind="bill",
+        token="",
+        organization_bin=book.organization_bin,
+        trade_point_id=book.ready_trade_point,
+        device_token="",
+        amount=bill.amount,
+        status=PROCESSED,
+        created_at=bill.paid_at,
+        open_until=bill.paid_at,
+        comment=bill.account,
+    )
+
+
 def _money(amount: Decimal, sign: int) -> tuple[Decimal, Decimal, Decimal]:
     fee = (amount * FEE).quantize(_CENT, ROUND_HALF_UP)
     gross = amount.quantize(_CENT)
@@ -187,7 +204,7 @@ def _line(book: Book, number: int, operation: Operation, odd: Oddities) -> list[
         payment.comment or "",
         *operation.money,
     ]
-    return [*cells, str(payment.payment_id)] if odd.payment_ids else cells
+    return [*cells, str(payment.payment_id or "")] if odd.payment_ids else cells
 
 
 def _rows_of_2026(book: Book, found: Sequence[Operation], odd: Oddities) -> list[list[Any]]:

@@ -184,6 +184,24 @@ async def test_bill_lines_are_tied_by_their_account(environment: ServiceEnvironm
     assert [sums.their_count for sums in report.sums] == [5]
 
 
+@pytest.mark.parametrize("numbers", ["payment-id", "own"])
+@pytest.mark.parametrize("layout", ["numbered", "2026"])
+async def test_the_sandbox_exports_bills(
+    environment: ServiceEnvironment, tmp_path: Path, numbers: str, layout: str
+) -> None:
+    await control(environment, "/settings", {"operation_numbers": numbers})
+    who = await environment.participant()
+    body = {"url": "http://127.0.0.1:9/", "command": "pay", "account": who, "sum": "24000.00", "tries": 1}
+    for _ in range(2):  # told twice, taken once
+        sent = (await control(environment, "/bill", body | {"txn_id": "777000111"}))["sent"]
+    await pay(environment.ctx, replace(ask(who, sent["txn_id"]), at=environment.now()))
+    what = f"kaspi/statement.csv?layout={layout}&payment_ids=1"
+    [line], _, _ = await export(environment, tmp_path / "f", what)
+    assert (line.ref == "777000111") == (numbers == "payment-id")
+    report = await reconciled(environment, tmp_path / "f")
+    assert (report.found, report.settlements) == (0, 1), report.told
+
+
 async def test_numbers_of_their_own_are_matched_by_amount_and_time(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
