@@ -121,8 +121,10 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
     ]
 
 
-def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> str:
-    """Return the current status with the countdown."""
+def now_line(
+    view: PaymentView, now: datetime, trouble: str | None = None, next_step: str | None = None
+) -> str:
+    """Return the current status with the countdown, and what to do about a trouble."""
     colour = wording.COLOURS[view.status]
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
@@ -131,6 +133,7 @@ def now_line(view: PaymentView, now: datetime, trouble: str | None = None) -> st
     line += f" · {console.safe(wording.state(view))}"
     if trouble:
         line += f"\n[bold yellow]! no connection, trying again[/] [dim]({console.safe(trouble)})[/]"
+        line += f"\n→ {console.safe(next_step)}" if next_step else ""
     return line
 
 

@@ -34,6 +34,18 @@ def tournament(view: PaymentView) -> str:
     return view.tournament_name + (f" · {view.category}" if view.category else "")
 
 
+def provider(view: PaymentView) -> str:
+    """Return the name of a payment's provider."""
+    return "Kaspi" if view.channel.is_kaspi else "Stripe"
+
+
+def while_silent(view: PaymentView) -> str:
+    """Return what to do while the provider does not answer."""
+    if view.channel.is_kaspi:
+        return f"paid in the Kaspi Pay app? procomp-pay verify-kaspi {view.code or view.payment_id}"
+    return "see in Stripe's dashboard whether it is paid"
+
+
 def how_to_pay(view: PaymentView) -> str:
     """Return what the customer has to do."""
     return {
@@ -131,15 +143,14 @@ _SOURCES = {
 
 def describe_action(entry: Move, view: PaymentView) -> str:
     """Return what an audit entry records; an unknown action is shown as it is stored."""
-    provider = "Kaspi" if view.channel.is_kaspi else "Stripe"
     if (refund_action := _describe_refund_action(entry, view)) is not None:
         return refund_action
     if entry.action == "processing:moved":
         return "scanned by the customer" if view.channel.is_kaspi else "with the bank"
     if entry.action in _ACTIONS:
-        return _ACTIONS[entry.action].format(provider=provider)
+        return _ACTIONS[entry.action].format(provider=provider(view))
     if entry.action.endswith(":noted"):
-        return f"closed at {provider}"
+        return f"closed at {provider(view)}"
     return entry.action.replace("_", " ").replace(":", ", ")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from procomp_pay.cli.framework import console
+
+#: Seconds until a provider that is being asked is named.
+_SLOW_S = 1.0
 
 
 @contextmanager
@@ -24,6 +28,33 @@ def bar(name: str, total: Callable[[], int | None], *, quiet: bool) -> Iterator[
     with Progress(*columns, console=console.err(), transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda done: progress.update(task, completed=done, total=total())
+
+
+@asynccontextmanager
+async def asking(provider: str, *, quiet: bool) -> AsyncIterator[None]:
+    """Show which provider is being asked, while an answer takes longer than a second."""
+    import asyncio
+
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    shown = False
+
+    async def show() -> None:
+        nonlocal shown
+        await asyncio.sleep(_SLOW_S)
+        shown = True
+        sys.stderr.write(f"Asking {provider} …")
+        sys.stderr.flush()
+
+    showing = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        showing.cancel()
+        if shown:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
 
 
 @contextmanager

@@ -132,11 +132,13 @@ def _one(
     show_mode_notice(settings, kaspi=True, as_json=as_json)
 
     async def work(ctx: AppContext) -> tuple[Verified, PaymentView]:
+        from procomp_pay.cli.framework.progress import asking
         from procomp_pay.services.kaspi_verification.verify import verify
         from procomp_pay.services.views import payment as views
 
         view = await views.one(ctx, payment)
-        result = await verify(ctx, _order(ctx, view, given, override=override), actor)
+        async with asking("Kaspi", quiet=as_json):
+            result = await verify(ctx, _order(ctx, view, given, override=override), actor)
         return result, await views.one(ctx, view.payment_id)
 
     result, view = run_with_context(work, settings=settings)

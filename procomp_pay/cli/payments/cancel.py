@@ -47,6 +47,8 @@ def cancel(
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> PaymentView:
+        from procomp_pay.cli.display.wording import provider
+        from procomp_pay.cli.framework.progress import asking
         from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
         from procomp_pay.services.views import payment as views
 
@@ -54,7 +56,8 @@ def cancel(
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         if not yes:
             _ask(view)
-        await cancel_payment(ctx, view.payment_id, actor)
+        async with asking(provider(view), quiet=as_json):
+            await cancel_payment(ctx, view.payment_id, actor)
         return await views.one(ctx, view.payment_id)
 
     view = run_with_context(work, settings=settings)

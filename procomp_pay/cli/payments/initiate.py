@@ -232,10 +232,13 @@ def initiate(
     started: list[str] = []
 
     async def work(ctx: AppContext) -> int:
+        from procomp_pay.cli.framework.progress import asking
         from procomp_pay.services.initiation.initiate import initiate as start
         from procomp_pay.services.views import payment as views
 
-        initiated = await start(ctx, await read_request(ctx, options), actor)
+        request = await read_request(ctx, options)
+        async with asking("Kaspi" if options.is_kaspi else "Stripe", quiet=as_json):
+            initiated = await start(ctx, request, actor)
         started.append(initiated.payment_id)
         opening = await views.opening(ctx, initiated.payment_id)
         if qr_file is not None:

@@ -149,11 +149,15 @@ def _again(view: PaymentView) -> str:
 async def _refreshed(
     ctx: AppContext, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
 ) -> PaymentView:
+    from procomp_pay.cli.display.wording import provider
+    from procomp_pay.cli.framework.progress import asking
     from procomp_pay.services.lifecycle.polling import refresh_payment
     from procomp_pay.services.views import payment as views
 
     try:
-        if not await refresh_payment(ctx, view.payment_id, actor) and not as_json:
+        async with asking(provider(view), quiet=as_json):
+            was_asked = await refresh_payment(ctx, view.payment_id, actor)
+        if not was_asked and not as_json:
             console.say(_nothing_to_ask(view), dim=True)
     except PaymentError as error:
         is_passing = isinstance(error, Unavailable)

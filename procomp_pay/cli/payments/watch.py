@@ -62,7 +62,14 @@ class Watched:
         if self.trouble is not None:
             return self.trouble.message
         waiting = self.asked_at is not None and now - self.asked_at > SLOW
-        return "no answer yet" if waiting else None
+        return f"no answer yet from {wording.provider(self.view)}" if waiting else None
+
+    @property
+    def next_step(self) -> str | None:
+        """Return what to do about it meanwhile."""
+        if self.database_trouble is not None:
+            return self.database_trouble.next_step
+        return wording.while_silent(self.view)
 
     def is_hopeless(self, now: datetime) -> bool:
         """Return whether the payment has expired while its outcome cannot be asked for."""
@@ -178,7 +185,7 @@ def _live(
     live = Live(console=terminal, auto_refresh=False, transient=True)
 
     def show(state: Watched, now: datetime) -> None:
-        line = screens.now_line(state.view, now, state.obstacle(now))
+        line = screens.now_line(state.view, now, state.obstacle(now), state.next_step)
         if state.view.is_final or state.view.status is PaymentStatus.PROCESSING:
             shown = screens.pay_screen(state.view, None, terminal, below=[line])  # the QR was scanned
         elif picture is None:
@@ -201,6 +208,7 @@ def _line_by_line() -> Show:
         line = f"{state.view.status} {wording.state(state.view)}"
         if obstacle := state.obstacle(now):
             line += f" (no connection, trying again: {obstacle})"
+            line += f"; {state.next_step}" if state.next_step else ""
         if line != last:
             console.say(f"{formats.exact_time(now)} {console.clean(line)}")
             last = line

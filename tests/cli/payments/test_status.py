@@ -243,3 +243,12 @@ def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_
     output = sqlite_clerk.type("status", "p1", "--refresh", code=4)
     assert "Kaspi does not know this purchase (Kaspi code -1601); the last known status is" in output.err
     assert "PENDING" in output.out
+
+
+def test_a_slow_answer_shows_who_is_asked(sqlite_clerk: Clerk) -> None:
+    sqlite_clerk.ask("initiate", "p1", *KASPI)
+    sqlite_clerk.providers.fault(kind="delay", path="/r1", seconds=3, times=1)
+    with pseudo_terminal(sqlite_clerk, "status", "p1", "--refresh") as terminal:
+        terminal.wait_for("Asking Kaspi …")
+        terminal.wait_for("PENDING")
+        assert terminal.ends() == 0

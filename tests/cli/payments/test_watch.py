@@ -89,7 +89,8 @@ def test_watch_reports_a_lost_connection_and_continues(
     clerk.providers.fault(kind="cut_before", path="/r1", times=4)
     _later(helper, lambda: None, lambda: clerk.pay(payment, "pay"))
     output = clerk.type("status", "p1", "--watch")
-    assert "no connection, trying again" in output.err
+    assert "no connection, trying again: Kaspi" in output.err
+    assert f"procomp-pay verify-kaspi {payment['code']}" in output.err
     assert "COMPLETED" in output.err
 
 
@@ -101,7 +102,7 @@ def test_watch_reports_a_hanging_connection_before_its_timeout(
     sqlite_clerk.providers.fault(kind="delay", path="/r1", seconds=2, times=1)
     _later(helper, lambda: sqlite_clerk.pay(payment, "pay"))
     output = sqlite_clerk.type("status", "p1", "--watch")
-    assert "no answer yet" in output.err
+    assert "no answer yet from Kaspi" in output.err
     assert "COMPLETED" in output.err
 
 
