@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +130,19 @@ def test_status_imports_only_what_it_uses(sqlite_clerk: CommandLine) -> None:
     assert code == 0
     assert "sqlmodel" in loaded
     assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & _NOT_FOR_STATUS
+
+
+@pytest.mark.parametrize("first", ["", "import zoneinfo; zoneinfo.ZoneInfo('Asia/Almaty'); "])
+def test_stale_zone_files_of_the_host_are_not_used(tmp_path: Path, first: str) -> None:
+    """Almaty moved from UTC+6 to UTC+5 on 2024-03-01."""
+    (tmp_path / "Asia").mkdir()
+    stale = resources.files("tzdata.zoneinfo.Etc") / "GMT-6"
+    (tmp_path / "Asia" / "Almaty").write_bytes(stale.read_bytes())
+    zone = "from datetime import datetime; from zoneinfo import ZoneInfo; "
+    shown = "print(datetime(2026, 1, 15, tzinfo=ZoneInfo('Asia/Almaty')).isoformat())"
+    env = os.environ | {"PYTHONTZPATH": str(tmp_path)}
+    for before, offset in ((first, "+06:00"), (f"{first}import procomp_pay; ", "+05:00")):
+        made = subprocess.run(
+            [sys.executable, "-c", before + zone + shown], env=env, capture_output=True, text=True, check=True
+        )
+        assert made.stdout == f"2026-01-15T00:00:00{offset}\n"
