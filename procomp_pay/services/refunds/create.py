@@ -8,7 +8,6 @@ reports the outcome.
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,7 +28,6 @@ from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
-log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 500
 
