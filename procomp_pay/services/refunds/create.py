@@ -28,7 +28,6 @@ from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
-
 _LONGEST_REASON = 500
 
 
