@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import psycopg
 
 from procomp_pay.storage.database import migrate
 from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
+#: The SQL with which Prisma Migrate creates the platform's tables.
+PRISMA_SQL = Path(__file__).parents[1] / "storage" / "models" / "prisma.sql"
 _numbers = itertools.count(1)
 
 
@@ -25,7 +28,7 @@ class PostgresServer:
         self._template: str | None = None
 
     def url(self, name: str) -> str:
-        """The URL of a database of this server, in the plain form ``postgresql://…``."""
+        """Return the URL of a database of this server, in the plain form ``postgresql://…``."""
         return self._uri.replace("/postgres?", f"/{name}?", 1)
 
     def create(self, template: str = "template0") -> str:
@@ -51,3 +54,9 @@ class PostgresServer:
 
     def close(self) -> None:
         self._admin.close()
+
+
+def create_platform_tables(url: str) -> None:
+    """Create the platform's tables as Prisma Migrate does."""
+    with psycopg.connect(url) as connection:
+        connection.execute(PRISMA_SQL.read_bytes())

@@ -7,8 +7,6 @@ from .codes import StepRefusedError
 from .life import confirm, fail, identify, scan
 from .model import CREATED, DEFAULT_BUYER, ERROR, REMOTE_CREATED, WAIT, Payment, ReturnQr
 
-ACTIONS = ("scan", "confirm", "cancel", "pay", "scanerror", "confirmerror")
-
 
 def take(
     book: Book,
@@ -18,7 +16,9 @@ def take(
     buyer: str = DEFAULT_BUYER,
     product_type: str | None = None,
 ) -> None:
-    """Do one of ACTIONS and save. `pay` scans (unless that was done) and confirms.
+    """Do scan, confirm, cancel, pay, scanerror or confirmerror, and save.
+
+    `pay` scans (unless that was done) and confirms.
 
     Raises StepRefusedError when the state does not allow it; nothing has changed then.
     """

@@ -6,7 +6,7 @@ started again. A row that is written meanwhile is left unchanged, and appears in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,20 +65,25 @@ async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough:
     """
     result = Count()
     for column in rotation.COLUMNS:
-        after = ""
-        while True:
-            async with ctx.db.reading() as session:
-                rows = await rotation.page(session, column, after)
+        async for rows in _pages(ctx, column):
             for key, token in rows:
                 _classify(ctx, column, key, token, result)
             if on_progress is not None:
                 on_progress(result.rows)
-            if len(rows) < rotation.PAGE:
-                break
             if enough is not None and result.old >= enough:
                 return result
-            after = rows[-1][0]
     return result
+
+
+async def _pages(ctx: AppContext, column: EncryptedColumn) -> AsyncIterator[list[tuple[str, str]]]:
+    after = ""
+    while True:
+        async with ctx.db.reading() as session:
+            rows = await rotation.page(session, column, after)
+        yield rows
+        if len(rows) < rotation.PAGE:
+            return
+        after = rows[-1][0]
 
 
 def _classify(ctx: AppContext, column: EncryptedColumn, key: str, token: str, result: Count) -> None:
@@ -102,17 +107,11 @@ async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rot
     """
     done = checked = 0
     for column in rotation.COLUMNS:
-        after = ""
-        while True:
-            async with ctx.db.reading() as session:
-                rows = await rotation.page(session, column, after)
+        async for rows in _pages(ctx, column):
             done += await _replace(ctx, column, rows)
             checked += len(rows)
             if on_progress is not None:
                 on_progress(checked)
-            if len(rows) < rotation.PAGE:
-                break
-            after = rows[-1][0]
     return Rotation(done, await count(ctx))
 
 

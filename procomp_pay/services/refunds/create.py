@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,8 +25,6 @@ from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
-
-log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 500
 #: Seconds to wait for another request with the same key that is making the refund.

@@ -21,7 +21,6 @@ from procomp_pay.services.settlement.operation_numbers import (
     flag_contradicted_verification,
 )
 from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_event, finish
-from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.payments.repository import OrmLockedPayment, find_replacement_payment, lock_payment
@@ -164,17 +163,8 @@ async def record_accepted_amount(
     if paid is None or paid == charged or not event.amount_accepted:
         return
     locked.payment.amount = locked.detail.charged_amount = paid.amount
-    record = audit.AuditRecord(
-        actor=event.actor,
-        source=event.source,
-        source_id=event.source_id,
-        request_id=event.request_id,
-        action="amount_accepted",
-        before={"charged": charged.amount},
-        after={"charged": paid.amount},
-        note=event.reason,
-    )
-    await audit.append(session, locked.payment.id, record, now)
+    before, after = {"charged": charged.amount}, {"charged": paid.amount}
+    await side_effects.append_audit_entry(session, locked, event, "amount_accepted", before, now, after=after)
 
 
 def _update_payment(

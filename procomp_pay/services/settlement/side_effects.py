@@ -61,8 +61,13 @@ async def append_audit_entry(
     action: str,
     before: dict[str, Any],
     now: datetime,
+    *,
+    after: dict[str, Any] | None = None,
 ) -> None:
-    """Append the audit entry of an event."""
+    """Append the audit entry of an event.
+
+    :param after: ``None`` for :func:`audit_snapshot`.
+    """
     record = audit.AuditRecord(
         actor=event.actor,
         source=event.source,
@@ -70,7 +75,7 @@ async def append_audit_entry(
         request_id=event.request_id,
         action=action,
         before=before,
-        after=audit_snapshot(locked),
+        after=audit_snapshot(locked) if after is None else after,
         note=event.reason,
     )
     await locked.append_audit_entry(session, record, now)

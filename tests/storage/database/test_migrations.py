@@ -17,7 +17,7 @@ from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
-from tests.storage.models.test_prisma import prisma_sql
+from tests.support.postgres import create_platform_tables
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,8 +77,8 @@ def test_downgrade_leaves_the_platform_tables(database_url: str) -> None:
 @pytest.fixture
 def prisma_url(empty_postgres_url: str) -> str:
     """A platform database, with a table that is none of our business."""
+    create_platform_tables(empty_postgres_url)
     with psycopg.connect(empty_postgres_url) as connection:
-        connection.execute(prisma_sql().encode())
         connection.execute('CREATE TABLE "Club" (id TEXT PRIMARY KEY, "createdAt" TIMESTAMP(3))')
         connection.execute("INSERT INTO \"User\" VALUES ('u1', 'a@example.kz', 'Aida', 'ADMIN')")
     return empty_postgres_url

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from procomp_pay.storage.models.schema import PLATFORM_TABLES
-
-HERE = Path(__file__).parent
+from tests.support.postgres import create_platform_tables
 
 _COLUMNS = """
     SELECT table_name, ordinal_position, column_name, udt_name, is_nullable, column_default,
@@ -33,10 +31,6 @@ _LABELS = """
 """
 
 
-def prisma_sql() -> str:
-    return (HERE / "prisma.sql").read_text()
-
-
 def _catalog(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(query.encode(), (sorted(PLATFORM_TABLES),)).fetchall()
@@ -46,8 +40,7 @@ def _catalog(url: str, query: str) -> list[tuple[Any, ...]]:
     "query", [_COLUMNS, _INDEXES, _CONSTRAINTS, _LABELS], ids=["columns", "indexes", "constraints", "labels"]
 )
 def test_our_platform_tables_equal_prismas(postgres_url: str, empty_postgres_url: str, query: str) -> None:
-    with psycopg.connect(empty_postgres_url) as connection:
-        connection.execute(prisma_sql().encode())
+    create_platform_tables(empty_postgres_url)
     theirs = _catalog(empty_postgres_url, query)
     assert len(theirs) >= 4
     assert _catalog(postgres_url, query) == theirs
