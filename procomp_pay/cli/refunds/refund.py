@@ -174,7 +174,6 @@ async def _send(
     :param name: of the provider.
     :param errors: receives the error when the outcome is unknown; the tracked refund is returned then.
     """
-    from procomp_pay.cli.framework.progress import asking
     from procomp_pay.cli.refunds.output import say_unlisted, show_qr
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.refunds.customer_scan import customer_scan

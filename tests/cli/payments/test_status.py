@@ -8,6 +8,7 @@ import pytest
 
 from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import Refused
+from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -245,7 +246,7 @@ def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_
     assert "PENDING" in output.out
 
 
-def test_a_slow_answer_shows_who_is_asked(sqlite_clerk: Clerk) -> None:
+def test_a_slow_answer_shows_who_is_asked(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", *KASPI)
     sqlite_clerk.providers.fault(kind="delay", path="/r1", seconds=3, times=1)
     with pseudo_terminal(sqlite_clerk, "status", "p1", "--refresh") as terminal:

@@ -84,6 +84,9 @@ class Load:
         """Let the last customers pay, and their events be taken; then end."""
         self._stop.set()
         await self._tasks[0]
+        events = self.sandbox.stripe.core.tables["events"].values()
+        while not {event["id"] for event in events if event["type"] in READERS} <= self.acknowledged:
+            await asyncio.sleep(0.1)
         self._tasks[1].cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

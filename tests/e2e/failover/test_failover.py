@@ -145,7 +145,9 @@ async def a_world(
                 await asyncio.to_thread(migrate.upgrade, direct)
                 settings = settings_for(url, sandbox, tmp_path)
                 await make_people(settings, 2000)
-                env = environment(settings, LOG_LEVEL="WARNING")
+                env = environment(
+                    settings, LOG_LEVEL="WARNING", RATE_LIMIT_WRITES="off", RATE_LIMIT_READS="off"
+                )
                 server = await Command.start("serve", "--port", "0", env=env, cwd=tmp_path)
                 await server.ready()
                 load = Load(server.url, sandbox)
