@@ -238,9 +238,20 @@ def _succeeded(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
         topics=(Topic.PAYMENT_RECEIVED,),
         provider_open=provider_open,
     )
-    if snapshot.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED):
+    if _is_late(snapshot, event):
         transition = _add(transition, Topic.ALERT_LATE, DiscrepancyKind.LATE_PAYMENT, late=True)
     return _settle_participant(transition, snapshot)
+
+
+def _is_late(snapshot: PaymentSnapshot, event: PaymentEvent) -> bool:
+    """Return True for money after the end.
+
+    A QR whose answer was lost is cancelled at once: what an operator verifies for it afterwards is not late.
+    """
+    given_up = snapshot.status is PaymentStatus.CANCELLED and not snapshot.cancel_requested
+    if given_up and snapshot.provider_payment is None and event.source.is_person:
+        return False
+    return snapshot.status in (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED)
 
 
 def _amount_discrepancy(snapshot: PaymentSnapshot, event: PaymentEvent) -> DiscrepancyKind | None:
