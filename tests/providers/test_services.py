@@ -209,17 +209,20 @@ async def test_the_outcome_stays_unknown_if_a_later_attempt_is_not_sent(services
 async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "ANSWER_S", 0.6)
 
+    answering: set[asyncio.Task[None]] = set()
+
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())  # type: ignore[arg-type]
         with contextlib.suppress(ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
-            )
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             for _ in range(600):  # each read is quick: only the whole takes for ever
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(0.05)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(trickle, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -240,3 +243,4 @@ async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyP
         await stripe.aclose()
         await kaspi.aclose()
         server.close()
+        await asyncio.wait_for(asyncio.gather(*answering), 20)  # each ends when its client is gone

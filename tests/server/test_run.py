@@ -209,7 +209,7 @@ async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, 
         await api.get(f"{BASE}/status/p1", headers=headers, params={"debug": "a-query"})
         await api.get("/an/odd/path")
         long = await api.get("/", headers={"Authorization": "Bearer a-token-" + "x" * 9000})
-        assert long.status_code == 400
+        assert long.status_code == 431
     server.send(signal.SIGTERM)
     assert await server.end() == 0
     lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]

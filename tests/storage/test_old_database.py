@@ -50,6 +50,8 @@ SETTINGS = (
 )  # fmt: skip
 #: When a report was made is the one thing in it that the books do not decide.
 MADE_NOW = frozenset({"made_at", "as_of"})
+#: Sentences that a later release may word in another way.
+REWORDED = frozenset({"why"})
 #: An id of ours or of Stripe's.
 NEW_ID = re.compile(r"\b(c[0-9a-z]{24}|(ch|pi|re)_[0-9A-Za-z]{24})\b")
 #: Seconds that the sandbox may take to start or to stop.
@@ -205,7 +207,7 @@ def differences(recorded: Any, shown: Any, where: str = "") -> list[str]:
         return missing + [
             difference
             for name in recorded
-            if name in shown and name not in MADE_NOW
+            if name in shown and name not in MADE_NOW | REWORDED
             for difference in differences(recorded[name], shown[name], f"{where}.{name}")
         ]
     if isinstance(recorded, list) and isinstance(shown, list) and len(recorded) == len(shown):
@@ -284,6 +286,10 @@ def compared(old: OldDatabase) -> list[dict[str, Any]]:
     shown = []
     for run in runs:
         findings = [finding for finding in run["findings"] if finding["kind"] != "STUCK"]
+        if run["provider"] == "kaspi" and run["source"] != "api":
+            missing = {row["payment_id"] for row in findings if row["kind"] == "MISSING_AT_PROVIDER"}
+            assert missing == not_in_the_statement(old)
+            findings = [finding for finding in findings if finding["payment_id"] not in missing]
         for finding in findings:
             if run["source"] == "api" and run["provider"] == "kaspi" and finding["theirs"]:
                 del finding["theirs"]["at"]
@@ -301,7 +307,10 @@ def test_reconcile_finds_the_same(old: OldDatabase) -> None:
     changes = differences(old.recorded["reconcile"], compared(old), "reconcile")
     assert not changes, "\n".join(changes[:20])
     after = {item["id"]: item for item in old.run(*everything)["items"] if item["kind"] != "STUCK"}
-    assert after.keys() == before.keys()
+    new = [after.pop(name) for name in after.keys() - before.keys()]
+    assert {(row["kind"], row["payment_id"]) for row in new} == {
+        ("MISSING_AT_PROVIDER", payment_id) for payment_id in not_in_the_statement(old)
+    }
     for name in ("kind", "state", "ref", "payment_id", "resolution", "note", "resolved_by"):
         assert {key: entry[name] for key, entry in after.items()} == {
             key: entry[name] for key, entry in before.items()

@@ -55,7 +55,10 @@ class LocalProviders:
         self.post("/_sandbox/faults", rule)
 
     def calm(self) -> None:
+        """Forget faults, and Stripe's objects of earlier tests, whose participants have the same ids."""
         httpx.delete(f"{self.url}/_sandbox/faults")
+        for table in self.sandbox.providers["stripe"].core.tables.values():
+            table.clear()
 
     def write_run_file(self, home: Path) -> None:
         overview = httpx.get(f"{self.url}/_sandbox/kaspi", verify=False).json()

@@ -116,7 +116,10 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
             console.print_lines(output.summary(view, plan, options.reason), err=True)
             console.confirm(f"Refund {plan.money}?")
         sent.append(view.payment_id)
-        return view, await _send(ctx, replace(command, before=plan.before if plan else None), actor, errors)
+        command = replace(command, before=plan.before if plan else None)
+        return view, await _send(
+            ctx, command, actor, errors, name="Kaspi" if view.channel.is_kaspi else "Stripe"
+        )
 
     try:
         result = run_with_context(work, settings=settings)
@@ -167,13 +170,14 @@ async def _plan(
 
 
 async def _send(
-    ctx: AppContext, command: RefundCommand, actor: Actor, errors: list[Unavailable]
+    ctx: AppContext, command: RefundCommand, actor: Actor, errors: list[Unavailable], *, name: str
 ) -> Refunded | None:
     """Request the refund from the provider.
 
     :param name: of the provider.
     :param errors: receives the error when the outcome is unknown; the tracked refund is returned then.
     """
+    from procomp_pay.cli.framework.progress import asking
     from procomp_pay.cli.refunds.output import say_unlisted, show_qr
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.refunds.customer_scan import customer_scan
@@ -181,7 +185,8 @@ async def _send(
 
     try:
         scan = await customer_scan(ctx, command.payment_id, show_qr, say_unlisted)
-        return await use.refund(ctx, replace(command, customer_scan=scan), actor)
+        async with asking(name, quiet=False):
+            return await use.refund(ctx, replace(command, customer_scan=scan), actor)
     except (ProviderUnavailable, OutcomeUnknown) as error:
         errors.append(error)
         view = await views.one(ctx, command.payment_id)

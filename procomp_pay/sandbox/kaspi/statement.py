@@ -138,6 +138,9 @@ def operations(book: Book, since: float, until: float, refunds: str) -> list[Ope
             own = str(refund.operation_id) if refunds == "own" else number
             document = number if refunds == "own" else str(refund.operation_id)
             made.append(Operation(refund.made_at, own, document, payment, True, _money(refund.amount, -1)))
+    for bill in book.bills.values():
+        of_bill = _of_bill(book, bill)
+        made.append(Operation(bill.paid_at, bill.number, "", of_bill, False, _money(bill.amount, 1)))
     within = [row for row in made if since <= row.at < until]
     return sorted(within, key=lambda operation: (operation.at, operation.number))
 
