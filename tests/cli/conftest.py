@@ -43,7 +43,7 @@ def _opened(home: Path, providers: LocalProviders, url: str, monkeypatch: pytest
     if not url.startswith("sqlite"):
         monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
         register_secret(key, "encryption key")
-    providers.calm()
+    providers.forget()
     providers.write_run_file(home)
     clerk = CommandLine(home, providers, url)
     clerk.write(*rows())

@@ -46,7 +46,7 @@ def postgres_clerk(
     monkeypatch.setenv("DATABASE_URL", postgres_url)
     monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
     register_secret(key, "encryption key")
-    providers.calm()
+    providers.forget()
     providers.write_run_file(bare_environment)
     clerk = CommandLine(bare_environment, providers, postgres_url)
     clerk.write(*rows())

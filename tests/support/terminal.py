@@ -55,8 +55,11 @@ class LocalProviders:
         self.post("/_sandbox/faults", rule)
 
     def calm(self) -> None:
-        """Forget faults, and Stripe's objects of earlier tests, whose participants have the same ids."""
         httpx.delete(f"{self.url}/_sandbox/faults")
+
+    def forget(self) -> None:
+        """Forget faults, and Stripe's objects of earlier tests, whose participants have the same ids."""
+        self.calm()
         for table in self.sandbox.providers["stripe"].core.tables.values():
             table.clear()
 
