@@ -296,9 +296,6 @@ async def test_a_loop_that_will_not_go_on_is_reported(
     monkeypatch.setattr(background, "STOP_S", 0.1)
     await loops.start()
     await began.wait()
-    if how == "hangs":
-        await asyncio.sleep(1.5)
-        assert lost == []
 
     async def reported() -> bool:
         return "refunds" in lost
