@@ -107,6 +107,7 @@ class ProviderRecord:
     :param total: not one refund, but the sum of all refunds.
     :param dispute: the state of a dispute, if it is reported.
     :param hint: our refund's id, if the provider has it.
+    :param participant_id: of our payment, as the provider's metadata names it.
     :param candidates: payments that it fits equally well.
     :param number: the line in a file, 0 elsewhere.
     """
@@ -126,6 +127,7 @@ class ProviderRecord:
     number: int = 0
     is_settled_amount: bool = False
     hides_refunds: bool = False
+    participant_id: str | None = None
 
     @property
     def reference(self) -> str:

@@ -135,6 +135,7 @@ def _created_at(thing: Object) -> datetime:
 
 
 def _intent(intent: Object) -> ProviderRecord:
+    metadata = intent.get("metadata") or {}
     paid = intent["status"] == "succeeded"
     over = intent["status"] == "canceled"
     return ProviderRecord(
@@ -145,7 +146,8 @@ def _intent(intent: Object) -> ProviderRecord:
         at=_created_at(intent),
         amount=_units(intent["amount_received"] if paid else intent["amount"]),
         currency=str(intent["currency"]).upper(),
-        hint=(intent.get("metadata") or {}).get("payment_id"),
+        hint=metadata.get("payment_id"),
+        participant_id=metadata.get("participant_id"),
     )
 
 

@@ -23,7 +23,7 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation.local_records import COMPARED_COLUMNS, payments_by_id
 
 #: A payment that is still open so long after its end is stuck: background work has had time to close it.
-_STRIPE_LIFE = timedelta(hours=24)
+STRIPE_LIFE = timedelta(hours=24)
 _GRACE = {True: timedelta(minutes=10), False: timedelta(hours=1)}
 
 
@@ -151,5 +151,5 @@ def is_overdue(locked: OrmLockedPayment, now: datetime) -> bool:
     if locked.detail.channel.is_kaspi:
         end = kaspi_schedule(locked).final_poll_at
     else:
-        end = locked.detail.expires_at or locked.detail.created_at + _STRIPE_LIFE
+        end = locked.detail.expires_at or locked.detail.created_at + STRIPE_LIFE
     return now >= end + _GRACE[locked.detail.channel.is_kaspi]

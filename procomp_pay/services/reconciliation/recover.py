@@ -21,6 +21,7 @@ from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, Payme
 from procomp_pay.providers.stripe.listing import Origin, StripeBooks
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.reconciliation.our_records import STRIPE_LIFE
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 #: The longest life of a hosted page: https://docs.stripe.com/api/checkout/sessions/create (``expires_at``).
 _PAGE_LIFE = timedelta(days=1)
-#: An intent is kept open for as long as one that was started here.
-_INTENT_LIFE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +61,14 @@ class RecoveredPayment:
 
 
 async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too: bool) -> list[str]:
-    """Return the PaymentIntents of a page that were created for payments which our books do not have.
+    """Return the PaymentIntents of a page that were created for payments which our books do not have, and for
+    participants whom they have.
 
     :param open_too: also those that are not paid yet, but still can be.
     """
     states = {ProviderState.PAID, ProviderState.OPEN} if open_too else {ProviderState.PAID}
     named = {
-        record.hint: record.ref
+        record.hint: record
         for record in page
         if record.kind is LineKind.PAYMENT and record.hint and record.stand in states
     }
@@ -76,7 +76,11 @@ async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too
         return []
     async with ctx.db.reading() as session:
         known = await payments.existing_ids(session, list(named))
-    return [intent for payment_id, intent in named.items() if payment_id not in known]
+        lost = [record for payment_id, record in named.items() if payment_id not in known]
+        # another installation may share the account: Stripe is not asked about each of its payments
+        people = {record.participant_id for record in lost if record.participant_id}
+        ours = await participants.existing_ids(session, people) if people else set()
+    return [record.ref for record in lost if record.participant_id in ours]
 
 
 async def recover(
@@ -171,7 +175,7 @@ async def _insert(
         requested_currency=origin.money.currency,
         charged_amount=origin.money.amount,
         charged_currency=origin.money.currency,
-        expires_at=origin.expires_at or origin.created_at + _INTENT_LIFE,
+        expires_at=origin.expires_at or origin.created_at + STRIPE_LIFE,
         next_poll_at=now,
         started_by=actor.name,
         created_at=origin.created_at,

@@ -38,6 +38,12 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     return row
 
 
+async def existing_ids(session: AsyncSession, participant_ids: Collection[str]) -> set[str]:
+    """Return those of these ids that are participants."""
+    query = select(Participant.id).where(col(Participant.id).in_(participant_ids))
+    return set((await session.exec(query)).all())
+
+
 async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
     """Return a tournament.
 

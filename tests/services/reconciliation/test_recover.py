@@ -86,6 +86,17 @@ async def rows_of(
         )
 
 
+async def assert_paid(environment: ServiceEnvironment, lost: Lost) -> PaymentDetail:
+    """Check that the payment is COMPLETED and its participant PAID by it."""
+    payment, detail, participant = await rows_of(environment, lost)
+    assert payment is not None
+    assert detail is not None
+    assert participant is not None
+    assert (payment.status, payment.stripe_payment_id) == (PaymentStatus.COMPLETED, lost.intent)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, lost.payment_id)
+    return detail
+
+
 @pytest.mark.parametrize("channel", [Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT])
 async def test_a_lost_payment_is_restored_to_its_participant(
     environment: ServiceEnvironment, channel: Channel
@@ -101,12 +112,7 @@ async def test_a_lost_payment_is_restored_to_its_participant(
         "currency": "USD",
         "ref": lost.intent,
     }
-    payment, detail, participant = await rows_of(environment, lost)
-    assert payment is not None
-    assert detail is not None
-    assert participant is not None
-    assert (payment.status, payment.stripe_payment_id) == (PaymentStatus.COMPLETED, lost.intent)
-    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, lost.payment_id)
+    detail = await assert_paid(environment, lost)
     assert (detail.channel, detail.provider_ref, detail.charge_id is not None) == (channel, lost.ref, True)
     assert await open_rows(environment) == []
     assert (await verify(environment.ctx)).is_sound
@@ -164,6 +170,10 @@ async def test_a_payment_whose_participant_is_gone_stays_a_discrepancy(
     lost = await paid_and_lost(environment, "not-in-the-backup")
     report = await run(environment)
     assert (report.recovered, list(kinds(report))) == ([], [("MISSING_LOCALLY", "opened")])
+    lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
+    assert not [line for line in lines if line["path"] == f"/v1/payment_intents/{lost.intent}"], (
+        "not asked for"
+    )
     payment, _, _ = await rows_of(environment, lost)
     assert payment is None
 
@@ -217,12 +227,7 @@ async def test_a_lost_payment_is_restored_by_its_event_alone(
     await environment.deliver()
     environment.later(3600)  # the refund's event may have come first, and is tried again
     await environment.maintain()
-    payment, detail, participant = await rows_of(environment, lost)
-    assert payment is not None
-    assert detail is not None
-    assert participant is not None
-    assert (payment.status, payment.stripe_payment_id) == (PaymentStatus.COMPLETED, lost.intent)
-    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, lost.payment_id)
+    detail = await assert_paid(environment, lost)
     assert detail.refunded_amount == Decimal("20.00")
     assert (await verify(environment.ctx)).is_sound
     report = await run(environment)
