@@ -69,6 +69,15 @@ def sqlite_clerk(
 
 
 @pytest.fixture
+def postgres_clerk(
+    postgres_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CommandLine]:
+    """The same on PostgreSQL only."""
+    yield _opened(bare_environment, providers, postgres_url, monkeypatch)
+    providers.calm()
+
+
+@pytest.fixture
 def helper() -> Iterator[ThreadPoolExecutor]:
     """Threads for actions while a command runs."""
     with ThreadPoolExecutor(max_workers=2) as pool:

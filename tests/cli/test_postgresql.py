@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
 from procomp_pay.storage.database import migrate
-from procomp_pay.storage.encryption.keyring import new_key
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
-from tests.support.secret_watch import register_secret
-from tests.support.terminal import CommandLine, LocalProviders, rows
+from tests.support.terminal import CommandLine
 
 _COMMANDS = (
     "initiate p1 --method kaspi_qr",
@@ -37,21 +32,6 @@ _COMMANDS = (
     "db adopt",
     "keys rotate",
 )
-
-
-@pytest.fixture
-def postgres_clerk(
-    postgres_url: str, bare_environment: Path, providers: LocalProviders, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[CommandLine]:
-    monkeypatch.setenv("DATABASE_URL", postgres_url)
-    monkeypatch.setenv("ENCRYPTION_KEYS", key := new_key())
-    register_secret(key, "encryption key")
-    providers.forget()
-    providers.write_run_file(bare_environment)
-    clerk = CommandLine(bare_environment, providers, postgres_url)
-    clerk.write(*rows())
-    yield clerk
-    providers.calm()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,6 @@ from sqlmodel import select
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.events import Source
-from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
@@ -42,11 +39,11 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
+from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from tests.support.forked_servers import Servers
-from tests.support.http_requests import sign
+from tests.support.http_requests import make_many_people, sign
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exists(), reason="needs Linux")
@@ -154,24 +151,6 @@ class Morning:
             return set((await session.exec(select(WebhookEvent.event_id))).all())
 
 
-async def _make_people(ctx: AppContext, count: int) -> None:
-    now = datetime.now(UTC)
-    when = {"created_at": now, "updated_at": now}
-    async with ctx.db.writing() as session:
-        session.add(User(id="u1", email="u1@example.kz", name="u1"))
-        fee = Decimal("50.00")
-        session.add(
-            Tournament(id="t1", name="Open", entry_fee=fee, currency=Currency.USD, starts_at=now, **when)
-        )
-        await session.flush()
-        session.add_all(
-            [
-                Participant(id=f"p{n}", user_id="u1", tournament_id="t1", full_name=f"Kid {n}", **when)
-                for n in range(count)
-            ]
-        )
-
-
 @contextlib.asynccontextmanager
 async def a_morning(
     settings: Settings, sandbox: Sandbox, directory: Path, count: int
@@ -182,7 +161,7 @@ async def a_morning(
     servers = await Servers.ready(environment(settings, LOG_LEVEL="WARNING"), directory)
     try:
         async with open_context(settings) as ctx:
-            await _make_people(ctx, count)
+            await make_many_people(ctx, count)
             actor = Actor("aigerim", Source.PERSON)
             for n in range(count):
                 request = InitiateRequest(f"p{n}", PaymentMethod.APPLE_PAY, Channel.STRIPE_INTENT)

@@ -75,6 +75,25 @@ async def make_people(ctx: AppContext) -> None:
         )
 
 
+async def make_many_people(ctx: AppContext, count: int) -> None:
+    """Create a user and ``count`` participants (``p0`` on) of a tournament with a fee of 50.00 USD."""
+    now = datetime.now(UTC)
+    when = {"created_at": now, "updated_at": now}
+    async with ctx.db.writing() as session:
+        session.add(User(id="u1", email="u1@example.kz", name="u1"))
+        fee = Decimal("50.00")
+        session.add(
+            Tournament(id="t1", name="Open", entry_fee=fee, currency=Currency.USD, starts_at=now, **when)
+        )
+        await session.flush()
+        session.add_all(
+            [
+                Participant(id=f"p{n}", user_id="u1", tournament_id="t1", full_name=f"Kid {n}", **when)
+                for n in range(count)
+            ]
+        )
+
+
 async def inbox(ctx: AppContext) -> list[WebhookEvent]:
     """Return all events of the inbox."""
     async with ctx.db.reading() as session:

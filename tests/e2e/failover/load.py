@@ -8,8 +8,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -17,12 +15,9 @@ import psycopg
 from pydantic import SecretStr
 
 from procomp_pay.config import Settings
-from procomp_pay.domain.money import Currency
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.http.route import BASE
-from procomp_pay.services.bootstrap import open_context
-from procomp_pay.storage.models.platform import Participant, Tournament, User
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, bearer, sign
 
 #: Seconds between two payments, and between two tries to deliver an event.
@@ -41,24 +36,6 @@ def settings_for(url: str, sandbox: Sandbox, home: Path) -> Settings:
         jwt_secret=SecretStr(JWT_SECRET),
         encryption_keys=SecretStr(ENCRYPTION_KEY),
     )
-
-
-async def make_people(settings: Settings, count: int) -> None:
-    now = datetime.now(UTC)
-    when = {"created_at": now, "updated_at": now}
-    async with open_context(settings) as ctx, ctx.db.writing() as session:
-        session.add(User(id="u1", email="u1@example.kz", name="u1"))
-        fee = Decimal("50.00")
-        session.add(
-            Tournament(id="t1", name="Open", entry_fee=fee, currency=Currency.USD, starts_at=now, **when)
-        )
-        await session.flush()
-        session.add_all(
-            [
-                Participant(id=f"p{n}", user_id="u1", tournament_id="t1", full_name=f"Kid {n}", **when)
-                for n in range(count)
-            ]
-        )
 
 
 @dataclass

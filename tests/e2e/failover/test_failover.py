@@ -22,9 +22,11 @@ import pytest
 
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.http.route import BASE
+from procomp_pay.services.bootstrap import open_context
 from procomp_pay.storage.database import migrate
 from tests.e2e.failover.cluster import Cluster, Node, cluster
-from tests.e2e.failover.load import Load, make_people, settings_for
+from tests.e2e.failover.load import Load, settings_for
+from tests.support.http_requests import make_many_people
 from tests.support.processes import Command, environment
 from tests.support.silent_proxy import SilentProxy
 
@@ -144,7 +146,8 @@ async def a_world(
                 url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write{parameters}"
                 await asyncio.to_thread(migrate.upgrade, direct)
                 settings = settings_for(url, sandbox, tmp_path)
-                await make_people(settings, 2000)
+                async with open_context(settings) as ctx:
+                    await make_many_people(ctx, 2000)
                 env = environment(
                     settings, LOG_LEVEL="WARNING", RATE_LIMIT_WRITES="off", RATE_LIMIT_READS="off"
                 )
