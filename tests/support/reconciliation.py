@@ -30,7 +30,7 @@ async def run(environment: ServiceEnvironment, provider: str = "stripe", **more:
 
 
 def kinds(report: Report) -> Counter[tuple[str, str]]:
-    return Counter((each.finding.kind.value, each.became) for each in report.told)
+    return Counter((each.finding.kind.value, each.became) for each in report.listed)
 
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:

@@ -79,7 +79,7 @@ def page(report: Report) -> list[str]:
         if len(report.recovered) > _MOST:
             lines.append(console.dim(f"      … and {len(report.recovered) - _MOST} more"))
     for name, heading in _OUTCOMES.items():
-        mismatches = [mismatch for mismatch in report.told if mismatch.became == name]
+        mismatches = [mismatch for mismatch in report.listed if mismatch.became == name]
         if mismatches:
             lines.append(f"  {console.bold(str(report.became[name]))} {heading}")
             lines += [line for mismatch in mismatches[:_MOST] for line in _mismatch_lines(mismatch)]

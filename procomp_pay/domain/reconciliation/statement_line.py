@@ -71,7 +71,7 @@ class NotPlain(Exception):
     """Raised for a file that cannot be read in blocks: discard what was read, and read it line by line."""
 
 
-class Said(NamedTuple):
+class SharedValues(NamedTuple):
     """Values that many lines of a file share, as in :class:`StatementLine`."""
 
     kind: LineKind
@@ -90,7 +90,7 @@ class LineBlock:
     :param numbers, refs: as in :class:`StatementLine`; ``refs`` are ASCII letters, digits and ``_``.
     :param matches: the reference that finds each line's payment: the payment's id, or else the line's own.
     :param times: ISO 8601 with the offset.
-    :param words: for each line, the index of its values in ``said``.
+    :param words: for each line, the index of its values in ``shared``.
     :param first_at, last_at: the first and last of ``times``.
     :param has_fees: a line of it, or of an earlier block, may have a fee.
     """
@@ -100,7 +100,7 @@ class LineBlock:
     matches: Sequence[str]
     times: Sequence[str]
     words: Sequence[int]
-    said: Sequence[Said]
+    shared: Sequence[SharedValues]
     first_at: datetime
     last_at: datetime
     has_fees: bool

@@ -146,7 +146,7 @@ def operations(book: Book, since: float, until: float, refunds: str) -> list[Ope
 
 
 def _of_bill(book: Book, bill: Bill) -> Payment:
-    """What the report says of a bill; the account is in the purchase's details."""
+    """Return a bill as the report shows it; the account is in the purchase's details."""
     return Payment(
         payment_id=0,
         kind="bill",

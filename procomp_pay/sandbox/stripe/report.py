@@ -104,7 +104,7 @@ def _line(core: Core, row: Json, mark: str) -> dict[str, str]:
 
 
 def _customer_facing(row: Json, mark: str) -> dict[str, str]:
-    """What the customer was charged or got back; the sandbox settles in the same currency."""
+    """Return what the customer was charged or got back; the sandbox settles in the same currency."""
     if row["reporting_category"] not in ("charge", "refund"):
         return {"customer_facing_amount": "", "customer_facing_currency": ""}
     amount = _major(row["amount"], row["currency"], mark)

@@ -91,7 +91,7 @@ class Report:
     closed: int = 0
     changed_since_read: int = 0
     settlements: int = 0
-    told: list[MismatchOutcome] = field(default_factory=list)
+    listed: list[MismatchOutcome] = field(default_factory=list)
     still_open: int = 0
     interrupted: list[datetime] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -114,8 +114,8 @@ class Report:
         """Count a difference, and keep up to :data:`MOST` for display."""
         self.became[became] += 1
         self.kinds[finding.kind.value] += 1
-        if len(self.told) < MOST:
-            self.told.append(MismatchOutcome(finding, became))
+        if len(self.listed) < MOST:
+            self.listed.append(MismatchOutcome(finding, became))
 
     @property
     def found(self) -> int:
@@ -162,8 +162,8 @@ class Report:
             "window": self.window_is,
             "sums": [sums.full() for sums in self.sums],
             "not_compared": self.not_compared,
-            "findings": [outcome.full() for outcome in self.told],
-            "findings_left_out": self.found - len(self.told),
+            "findings": [outcome.full() for outcome in self.listed],
+            "findings_left_out": self.found - len(self.listed),
         }
 
 

@@ -123,7 +123,7 @@ class PaymentDatabaseService:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether PgBouncer stands between: no session lasts longer than a transaction."""
+        """Return whether PgBouncer is in between: no session lasts longer than a transaction."""
         return urls.is_pooled(self._url)
 
     @asynccontextmanager

@@ -205,7 +205,7 @@ def _block_text(block: LineBlock) -> str:
     shared = {
         index: f"{values.kind.value}\t{values.money.amount}\t{values.money.currency.value}"
         f"\t{_null(values.fee)}\t{_null(values.net)}\n"
-        for index, values in ((index, block.said[index]) for index in set(block.words))
+        for index, values in ((index, block.shared[index]) for index in set(block.words))
     }
     columns = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
     return "".join([f"{n}\t{ref}\t{match}\t{at}\t{shared[index]}" for n, ref, match, at, index in columns])

@@ -91,7 +91,7 @@ async def test_an_unavailable_gateway_does_not_contradict_a_verification(
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
     for _ in range(3):
         report = await reconciliation.run(environment, "kaspi")
-        assert (report.found, report.still_open) == (0, 0), report.told
+        assert (report.found, report.still_open) == (0, 0), report.listed
         environment.later(1000)
         await environment.maintain()
     assert (await environment.view(opened)).status is S.COMPLETED

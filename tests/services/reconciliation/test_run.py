@@ -78,7 +78,7 @@ async def test_a_clean_run_finds_nothing(environment: ServiceEnvironment) -> Non
     await environment.start(await environment.participant())
     for provider in ("stripe", "kaspi"):
         report = await run(environment, provider)
-        assert (report.found, report.still_open, report.cut) == (0, 0, None), report.told
+        assert (report.found, report.still_open, report.cut) == (0, 0, None), report.listed
         assert report.compared > 0
     assert not await reconciled_entries(environment, kaspi)
     assert await environment.rows(Discrepancy) == []

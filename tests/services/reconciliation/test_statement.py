@@ -57,7 +57,7 @@ async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
     lines.append(line(10, "po_1", environment.now(), "145.25 USD", kind=LineKind.OTHER))
     for _ in range(2):
         report = await compare(environment, lines)
-        assert (report.found, report.still_open, report.read["lines"]) == (0, 0, 5), report.told
+        assert (report.found, report.still_open, report.read["lines"]) == (0, 0, 5), report.listed
     rows: list[Settlement] = await environment.rows(Settlement)
     assert sorted((each.ref, each.amount, each.net) for each in rows) == sorted(
         [(each.ref, Decimal("50.00"), Decimal("48.25")) for each in lines[:3]]
@@ -99,7 +99,7 @@ async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> Non
         ("MISSING_LOCALLY", "opened"): 1,
         ("STATUS_MISMATCH", "repaired"): 1,
     }
-    named = {each.finding.kind: each.finding for each in report.told}
+    named = {each.finding.kind: each.finding for each in report.listed}
     missing = named[DiscrepancyKind.MISSING_AT_PROVIDER]
     assert missing.ours is not None
     assert missing.ours.payment_id == lost.view.payment_id
@@ -112,7 +112,7 @@ async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> Non
 
 
 async def test_an_account_that_settles_in_another_currency(environment: ServiceEnvironment) -> None:
-    """What the customer was charged is compared; the balance's currency is that of fees and nets alone."""
+    """The charged amount is compared; the balance's currency is that of fees and nets alone."""
     right, wrong, back = [await reconciliation.paid(environment) for _ in range(3)]
     await refund(environment.ctx, RefundCommand(back.view.payment_id, "injured"), CLERK)
     [given_back] = await environment.stripe_objects("refunds")
@@ -219,7 +219,7 @@ async def paid_at(
 
 def missing(report: Report) -> set[str]:
     kind = DiscrepancyKind.MISSING_AT_PROVIDER
-    return {str(each.finding.ours and each.finding.ours.payment_id) for each in report.told
+    return {str(each.finding.ours and each.finding.ours.payment_id) for each in report.listed
             if each.finding.kind is kind}  # fmt: skip
 
 
@@ -308,7 +308,7 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
     said = line(2, back["id"], environment.now(), kind=LineKind.REFUND,
                 payment_ref=await reconciliation.intent_of(environment, opened))  # fmt: skip
     report = await reconciliation.run(environment, lines=reconciliation.Lines([said]))
-    assert report.found == 0, report.told
+    assert report.found == 0, report.listed
 
 
 # -- Kaspi
@@ -340,7 +340,7 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: Service
     ]
     report = await compare(environment, lines, "kaspi")
     assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
-    assert report.told[0].finding.reference == "700000002"
+    assert report.listed[0].finding.reference == "700000002"
 
 
 async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:
@@ -359,7 +359,7 @@ async def test_two_candidates_for_a_line_are_not_matched(environment: ServiceEnv
     for each in (first, second):
         await no_number(environment, each)
     report = await compare(environment, [line(5, "700000004", environment.now(), "24000.00 KZT")], "kaspi")
-    unknown = [e.finding for e in report.told if e.finding.kind is DiscrepancyKind.MISSING_LOCALLY]
+    unknown = [e.finding for e in report.listed if e.finding.kind is DiscrepancyKind.MISSING_LOCALLY]
     assert unknown[0].what == "several payments fit it"
     assert set(unknown[0].theirs.candidates) == {first.view.payment_id, second.view.payment_id}  # type: ignore[union-attr]
 

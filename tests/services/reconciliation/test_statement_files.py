@@ -96,7 +96,10 @@ async def test_kaspis_export_matches_our_payments(environment: ServiceEnvironmen
         report = await reconciled(environment, tmp_path / "f")
         # the first file completes its payments; every other one agrees with them then
         repaired = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
-        assert reconciliation.kinds(report) == (repaired if what == ODD_FILES[0] else {}), (what, report.told)
+        assert reconciliation.kinds(report) == (repaired if what == ODD_FILES[0] else {}), (
+            what,
+            report.listed,
+        )
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
     assert (await environment.view(second)).refunded.amount == 0
 
@@ -116,7 +119,7 @@ async def test_kaspis_export_of_2026(environment: ServiceEnvironment, tmp_path: 
         mended = {("STATUS_MISMATCH", "repaired"): 2, ("REFUND_MISMATCH", "repaired"): 1}
         assert reconciliation.kinds(report) == (mended if what == FILES_OF_2026[0] else {}), (
             what,
-            report.told,
+            report.listed,
         )
         assert [sums.difference for sums in report.sums] == [0, 0]
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
@@ -174,11 +177,11 @@ async def test_bill_lines_are_tied_by_their_account(environment: ServiceEnvironm
     path = tmp_path / "k.csv"
     path.write_text(text([[*HEADS, "Детали покупки"], *rows]), encoding="utf-8-sig", newline="")
     report = await reconciled(environment, path)
-    told = {(each.finding.kind.value, each.finding.reference) for each in report.told}
+    told = {(each.finding.kind.value, each.finding.reference) for each in report.listed}
     # one of nobody's account, and two of one account for its one payment: a person decides
     assert told >= {("MISSING_LOCALLY", f"7700000{n}") for n in (2, 3, 4)}
     assert not {ref for kind, ref in told if kind == "MISSING_LOCALLY"} & {"77000000", "77000001"}
-    named = [each.finding.theirs.candidates for each in report.told if each.finding.reference == "77000003"
+    named = [each.finding.theirs.candidates for each in report.listed if each.finding.reference == "77000003"
              and each.finding.theirs]  # fmt: skip
     assert named == [(bills[accounts[2]],)]
     assert [sums.their_count for sums in report.sums] == [5]
@@ -199,7 +202,7 @@ async def test_the_sandbox_exports_bills(
     [line], _, _ = await export(environment, tmp_path / "f", what)
     assert (line.ref == "777000111") == (numbers == "payment-id")
     report = await reconciled(environment, tmp_path / "f")
-    assert (report.found, report.settlements) == (0, 1), report.told
+    assert (report.found, report.settlements) == (0, 1), report.listed
 
 
 async def test_numbers_of_their_own_are_matched_by_amount_and_time(
@@ -214,7 +217,7 @@ async def test_numbers_of_their_own_are_matched_by_amount_and_time(
     assert await environment.status(first) is PaymentStatus.COMPLETED
     # two in the same minutes for the same fee cannot be told apart: both are named
     rivals = tuple(sorted((second.view.payment_id, third.view.payment_id)))
-    unknown = [each.finding for each in report.told if each.became == "opened"]
+    unknown = [each.finding for each in report.listed if each.became == "opened"]
     assert {each.reference for each in unknown} == {lines[1].ref, lines[2].ref}
     assert [each.theirs.candidates for each in unknown if each.theirs] == [rivals] * 2
     # once one number is known, one candidate is left

@@ -194,11 +194,11 @@ async def test_a_statement_does_not_count_again_what_kaspis_sum_has_shown(
         for n in (6, 7)
     ]
     report = await compare(environment, [whole, *parts], "kaspi")
-    assert (report.told, await refunded(environment, opened)) == ([], kzt("12000"))
+    assert (report.listed, await refunded(environment, opened)) == ([], kzt("12000"))
     report = await compare(
         environment, [whole, parts[0]], "kaspi"
     )  # of one half nobody can say whether it is
-    assert [each.became for each in report.told] == ["opened"]
+    assert [each.became for each in report.listed] == ["opened"]
     assert (await environment.status(opened), await refunded(environment, opened)) == (
         S.COMPLETED,
         kzt("12000"),
@@ -334,7 +334,7 @@ async def test_parts_that_stand_under_the_purchases_own_number(
         lines.append(line(6 + n, ref, at, f"{amount}.00 KZT", kind=LineKind.REFUND))
     for _ in range(2):
         report = await compare(environment, lines, "kaspi")
-        assert await reconciliation.open_rows(environment) == [], report.told
+        assert await reconciliation.open_rows(environment) == [], report.listed
         assert await refunded(environment, opened) == kzt(amounts[0]) + kzt(amounts[1])
 
 

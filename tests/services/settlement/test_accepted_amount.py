@@ -86,9 +86,9 @@ async def test_one_discrepancy_stays_open_and_is_not_reopened_once_resolved(
     assert (detail["by"], detail["override"]) == ("aigerim", "the coach pays the rest")
     for still_open in (1, 0):
         first = await compare(environment, [line(5, NUMBER, environment.now(), "20000.00 KZT")], "kaspi")
-        assert (first.found, first.still_open) == (0, still_open), first.told
+        assert (first.found, first.still_open) == (0, still_open), first.listed
         asked = await reconciliation.run(environment, "kaspi")
-        assert (asked.found, asked.still_open) == (0, still_open), asked.told
+        assert (asked.found, asked.still_open) == (0, still_open), asked.listed
         if still_open:
             await discrepancies.resolve(environment.ctx, left.id, How.ACCEPT, "seen", CLERK)
 

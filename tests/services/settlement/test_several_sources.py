@@ -31,7 +31,7 @@ async def test_a_paid_bill_is_not_missing_although_it_cannot_be_polled(
 ) -> None:
     await pay(environment.ctx, ask(await environment.participant()))
     report = await reconciliation.run(environment, "kaspi")
-    assert (report.found, report.still_open) == (0, 0), report.told
+    assert (report.found, report.still_open) == (0, 0), report.listed
 
 
 async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEnvironment) -> None:
@@ -43,7 +43,7 @@ async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEn
     await verify(environment.ctx, VerificationRequest(payment.id, "19000000001"), CLERK)
     await environment.no_faults()
     report = await reconciliation.run(environment, "kaspi")
-    assert (report.found, report.still_open) == (0, 0), report.told
+    assert (report.found, report.still_open) == (0, 0), report.listed
 
 
 async def test_an_override_stays_open_after_reconciliation(environment: ServiceEnvironment) -> None:
@@ -181,7 +181,7 @@ async def test_a_refund_known_from_a_statement_is_not_missing_by_api(environment
     await compare(environment, [line(2, number, environment.now(), "24000.00 KZT"), back], "kaspi")
     assert await environment.status(opened) is S.REFUNDED
     report = await reconciliation.run(environment, "kaspi")
-    assert (report.found, report.still_open) == (0, 0), report.told
+    assert (report.found, report.still_open) == (0, 0), report.listed
 
 
 async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_reports_as_unpaid(
@@ -194,7 +194,7 @@ async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_rep
     assert await environment.status(opened) is S.FAILED
     report = await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
-    finding = report.told[0].finding
+    finding = report.listed[0].finding
     assert (finding.what, finding.theirs.candidates) == (  # type: ignore[union-attr]
         "it fits a payment that is over",
         (opened.view.payment_id,),

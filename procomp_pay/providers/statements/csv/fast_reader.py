@@ -26,7 +26,7 @@ from procomp_pay.domain.reconciliation.statement_line import (
     LineBlock,
     LineKind,
     NotPlain,
-    Said,
+    SharedValues,
     StatementLine,
 )
 from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
@@ -58,14 +58,14 @@ _CELL_END = ROW_END
 #: The characters of Stripe's ids and Kaspi's numbers.
 _DIGITS = string.digits.encode()
 _NAMES = _DIGITS + string.ascii_letters.encode() + b"_"
-#: In place of an index into ``said``: the words have no certain meaning.
+#: In place of an index into ``shared``: the words have no certain meaning.
 _UNCLEAR = -1
 
 Words = tuple[str, ...]
 
 
 class _WordIndex(dict[Words, int]):
-    """Index in ``said`` of each combination of words and amounts; new ones are read when looked up."""
+    """Index in ``shared`` of each combination of words and amounts; new ones are read when looked up."""
 
     def __init__(self, learn: Callable[[Words], int]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _WordIndex(dict[Words, int]):
 
 @dataclass(slots=True)
 class _Columns:
-    """A block's cells by their role. ``owns`` are the lines' own ids; ``words`` are indexes into ``said``."""
+    """A block's cells by role. ``owns`` are the lines' own ids; ``words`` are indexes into ``shared``."""
 
     numbers: Sequence[int]
     refs: list[str]
@@ -123,8 +123,8 @@ class FastReader:
         self._is_stripe = layout.provider == STRIPE
         self._times = FastTimestamps(layout.zone, layout.date_form)
         self._slow_times = TimestampReader(layout.zone, layout.date_form)
-        self._index, self._said = _WordIndex(self._learn), list[Said]()
-        self._types: list[int] = []  # for each of `said`, the hash of its type
+        self._index, self._shared = _WordIndex(self._learn), list[SharedValues]()
+        self._types: list[int] = []  # for each of `shared`, the hash of its type
         self._counts: Counter[int] = Counter()
         self._amount_cells: set[Cell] = set()
         self._hashes = LineHashes()
@@ -176,7 +176,7 @@ class FastReader:
         """Return the columns of the plain lines of a block, and set the others aside."""
         if len(self._index) > _MOST_SAID:
             self._count()
-            self._index, self._said, self._types = _WordIndex(self._learn), [], []
+            self._index, self._shared, self._types = _WordIndex(self._learn), [], []
         times, good = self._read_times(block)
         refs = block.column(self._number_at)
         words = zip(*(block.column(place) for place in self._places), strict=True)
@@ -223,7 +223,7 @@ class FastReader:
             paid = [payment or ref for payment, ref in zip(paid, refs, strict=True)]
         return LineBlock(
             columns.numbers, refs, refs if paid is None else paid, columns.times, columns.words,
-            self._said, first, last, self._has_fees,
+            self._shared, first, last, self._has_fees,
         )  # fmt: skip
 
     def _read_times(self, block: Block) -> tuple[list[str], list[bool]]:
@@ -256,11 +256,11 @@ class FastReader:
             return _UNCLEAR
         if amounts.settlement_currency is not None:
             return _UNCLEAR  # blocks have one currency a line
-        self._said.append(Said(amounts.kind, amounts.money, amounts.fee, amounts.net))
+        self._shared.append(SharedValues(amounts.kind, amounts.money, amounts.fee, amounts.net))
         self._has_fees |= amounts.fee is not None
         if self._keys.types is not None:
             self._types.append(self._keys.types[words[self._amounts.used.index(ColumnRole.TYPE)]])
-        return len(self._said) - 1
+        return len(self._shared) - 1
 
     def _are_plain(self, cells: list[str], *, may_be_empty: bool) -> bool:
         if may_be_empty and "" in cells:
@@ -307,8 +307,8 @@ class FastReader:
 
     def _count(self) -> None:
         for place, count in self._counts.items():
-            said = self._said[place]
-            self._summary.add(said.kind, count, said.money.currency, said.money.amount, said.fee)
+            shared = self._shared[place]
+            self._summary.add(shared.kind, count, shared.money.currency, shared.money.amount, shared.fee)
         self._counts.clear()
 
 

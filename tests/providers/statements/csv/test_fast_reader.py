@@ -50,7 +50,7 @@ def by_blocks(quick: object) -> list[tuple[object, ...]]:
     for block in quick.blocks():  # type: ignore[attr-defined]
         rows = zip(block.numbers, block.refs, block.matches, block.times, block.words, strict=True)
         for number, ref, match, at, words in rows:
-            amounts = block.said[words]
+            amounts = block.shared[words]
             assert amounts.fee is None or block.has_fees
             time = datetime.fromisoformat(at)
             assert block.first_at <= time <= block.last_at
