@@ -35,14 +35,14 @@ _COMMANDS = (
 
 
 @pytest.mark.parametrize(
-    ("version", "said", "next_step"),
+    ("version", "message", "next_step"),
     [
         ("0009", "older procomp-pay", "procomp-pay db upgrade"),
         ("9999", "newer procomp-pay", "install the newest procomp-pay"),
     ],
 )
 def test_every_command_refuses_the_tables_of_another_version(
-    postgres_clerk: CommandLine, version: str, said: str, next_step: str
+    postgres_clerk: CommandLine, version: str, message: str, next_step: str
 ) -> None:
     def everything() -> str:
         with psycopg.connect(postgres_clerk.url) as connection:
@@ -61,7 +61,7 @@ def test_every_command_refuses_the_tables_of_another_version(
     before = everything()
     for line in _COMMANDS:
         output = postgres_clerk.type(*line.split(), code=7)
-        assert said in " ".join(output.err.split()), line
+        assert message in " ".join(output.err.split()), line
         assert next_step in output.err, line
     assert everything() == before
 

@@ -104,8 +104,8 @@ def read_event(event: Object) -> ParsedWebhookEvent | None:
         money = read_money(amount, thing.get("currency"))
         if "money" not in money:
             # a total alone is a hint; the refund's own event has it too
-            said = None if kind == "charge.refunded" else money["money_unreadable"]
-            return replace(parsed, unreadable=said)
+            unreadable = None if kind == "charge.refunded" else money["money_unreadable"]
+            return replace(parsed, unreadable=unreadable)
     if kind.startswith("refund."):
         return replace(parsed, refund=parse_refund(thing))
     if kind == "charge.refunded":

@@ -206,12 +206,12 @@ async def _apply_to_payment(
 
 
 async def _flag_unreadable(
-    session: AsyncSession, ctx: AppContext, payment_id: str, said: str, event: dict[str, Any]
+    session: AsyncSession, ctx: AppContext, payment_id: str, unreadable: str, event: dict[str, Any]
 ) -> None:
     """Open a discrepancy for a refund or a dispute whose amount cannot be read: staff has to look at it."""
     locked = await payments.lock_payment(session, payment_id)
     key = str(event["data"]["object"]["id"])
-    detail = {"refund": key, "event": event["type"], "said": said}
+    detail = {"refund": key, "event": event["type"], "said": unreadable}
     kind = DiscrepancyKind.REFUND_MISMATCH
     await side_effects.open_discrepancy(session, ctx, locked, kind, detail, key)
     await side_effects.enqueue_message(session, ctx, locked, Topic.ALERT_REFUND, locked.charged, once=key)

@@ -74,8 +74,8 @@ class Load:
                 self.number += 1
                 await asyncio.sleep(PAUSE_S)
 
-    async def look(self, http: httpx.AsyncClient) -> httpx.Response:
-        """Look at the first participant's payment."""
+    async def read_status(self, http: httpx.AsyncClient) -> httpx.Response:
+        """Ask for the status of the first participant's payment."""
         return await http.get(f"{self.url}{BASE}/status/p0", headers=bearer(role="staff"))
 
     async def _customer(self, participant: str) -> None:
@@ -167,10 +167,10 @@ class Load:
                 "SELECT count(*) FROM (SELECT 1 FROM pay_audit_entry WHERE action = 'succeeded:moved'"
                 " GROUP BY payment_id HAVING count(*) > 1) AS twice"
             ).fetchone()
-            told = connection.execute(
+            messages = connection.execute(
                 "SELECT count(*) FROM (SELECT 1 FROM pay_outbox WHERE topic = 'payment.received'"
                 " GROUP BY payment_id HAVING count(*) > 1) AS twice"
             ).fetchone()
         assert settled is not None
-        assert told is not None
-        return sum(count > 1 for count in there.values()) + int(settled[0]) + int(told[0])
+        assert messages is not None
+        return sum(count > 1 for count in there.values()) + int(settled[0]) + int(messages[0])

@@ -187,7 +187,7 @@ async def check_end(world: World, figures: list[str]) -> None:
     async with httpx.AsyncClient(timeout=60) as http:
         health = f"{world.server.url}{BASE}/health"
         waiting = [asyncio.create_task(http.get(health)) for _ in range(3)]
-        waiting += [asyncio.create_task(world.load.look(http)) for _ in range(5)]
+        waiting += [asyncio.create_task(world.load.read_status(http)) for _ in range(5)]
         await asyncio.sleep(1)
         begun = time.monotonic()
         world.server.send(signal.SIGTERM)
@@ -199,12 +199,12 @@ async def check_end(world: World, figures: list[str]) -> None:
         f"paid {len(world.load.paid)}, lost {lost}, doubled {doubled};"
         f" SIGTERM while the database is frozen: {stop_s:.0f} s, exit code {code}"
     )
-    said = "\n".join(figures)
-    assert (lost, doubled) == (0, 0), said
-    assert left_s >= 0, said
-    assert stop_s < 40, said
-    assert "NOT WELL" not in said, said
-    assert " 500:" not in said, f"{said}\n{world.server.output}"
+    report = "\n".join(figures)
+    assert (lost, doubled) == (0, 0), report
+    assert left_s >= 0, report
+    assert stop_s < 40, report
+    assert "NOT WELL" not in report, report
+    assert " 500:" not in report, f"{report}\n{world.server.output}"
     assert "met a bug" not in world.server.output, world.server.output
 
 

@@ -36,12 +36,14 @@ async def _run(*words: str | Path, cwd: Path) -> None:
 
 def test_optional_fields_have_no_default_and_enums_no_twins() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
-        assert not [field for field, told in schema.get("properties", {}).items() if "default" in told], name
+        assert not [
+            field for field, described in schema.get("properties", {}).items() if "default" in described
+        ], name
         values = [value.lower() for value in schema.get("enum", ())]
         assert len(set(values)) == len(values), name
     for methods in DOCUMENT["paths"].values():
-        for told in methods.values():
-            for parameter in told.get("parameters", ()):
+        for described in methods.values():
+            for parameter in described.get("parameters", ()):
                 values = [str(value).lower() for value in parameter["schema"].get("enum", ())]
                 assert len(set(values)) == len(values), parameter["name"]
     for status, response in DOCUMENT["components"]["responses"].items():

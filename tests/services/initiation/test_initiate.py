@@ -284,17 +284,17 @@ async def test_a_new_qr_starts_at_once_after_a_lost_one(
     environment: ServiceEnvironment, channel: Channel, key: str | None
 ) -> None:
     """Nobody has seen the lost QR, so nobody can pay it."""
-    who = await environment.participant()
+    participant = await environment.participant()
     await environment.fault("/r1/v01/qr/create", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="Nobody has seen it") as caught:
-        await environment.start(who, channel=channel, idempotency_key=key)
+        await environment.start(participant, channel=channel, idempotency_key=key)
     assert caught.value.retry_after == 1
     [lost] = await environment.rows(Payment)
     assert lost.status is S.CANCELLED
-    opened = await environment.start(who, channel=channel, idempotency_key=key)
+    opened = await environment.start(participant, channel=channel, idempotency_key=key)
     assert opened.qr_payload is not None
     assert opened.view.payment_id != lost.id
-    again = await environment.start(who, channel=channel, idempotency_key=key)
+    again = await environment.start(participant, channel=channel, idempotency_key=key)
     assert again.view.payment_id == opened.view.payment_id
     environment.later(600)
     assert (await environment.maintain()).looked_at == 1  # the lost one is not polled
@@ -306,19 +306,19 @@ async def test_a_qr_that_a_dead_process_asked_for(
 ) -> None:
     """A process died before it read Kaspi's answer: a new QR starts once its request is certainly over."""
     monkeypatch.setattr("procomp_pay.services.initiation.initiate._PATIENCE_S", 0.5)
-    who = await environment.participant()
-    opened = await environment.start(who)
+    participant = await environment.participant()
+    opened = await environment.start(participant)
     async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, opened.view.payment_id)
         assert detail is not None
         detail.create_state, detail.provider_ref = CreateState.SENT, None
         detail.sent_at = environment.now()
     with pytest.raises(RetryLater) as caught:
-        await environment.start(who)
+        await environment.start(participant)
     assert 1 <= (caught.value.retry_after or 0) <= 35
     assert caught.value.http_status == 503
     environment.later(caught.value.retry_after or 0)
-    assert (await environment.start(who)).view.payment_id != opened.view.payment_id
+    assert (await environment.start(participant)).view.payment_id != opened.view.payment_id
 
 
 async def test_a_rejected_payment_is_failed(environment: ServiceEnvironment) -> None:
@@ -354,13 +354,13 @@ async def test_one_key_for_many_participants_at_once_starts_one_payment(
 
 @pytest.mark.parametrize("fee", ["0", "24000.50", "-1"])
 async def test_a_fee_that_cannot_be_charged_writes_nothing(environment: ServiceEnvironment, fee: str) -> None:
-    who = await environment.participant()
+    participant = await environment.participant()
     async with environment.ctx.db.writing() as session:
-        tournament = await session.get(Tournament, f"t-{who}")
+        tournament = await session.get(Tournament, f"t-{participant}")
         assert tournament is not None
         tournament.entry_fee, tournament.currency = Decimal(fee), Currency.KZT
     with pytest.raises(Refused, match=r"entry fee to charge|whole tenge"):
-        await environment.start(who)
+        await environment.start(participant)
     assert await environment.rows(Payment) == []
 
 

@@ -98,17 +98,17 @@ async def test_an_unavailable_gateway_does_not_contradict_a_verification(
 
 
 async def test_a_lost_payment_is_given_up(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
+    participant = await environment.participant()
     await environment.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="Nobody has seen it"):
-        await environment.start(who)
+        await environment.start(participant)
     environment.later(60)
     await environment.maintain()
     lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["method"] == "POST" and "/gateway/" in line["path"] for line in lines) == 1
     (detail,) = await environment.rows(PaymentDetail)
     assert (detail.create_state, detail.provider_open) == (CreateState.NEVER, False)
-    assert (await environment.start(who)).qr_payload
+    assert (await environment.start(participant)).qr_payload
 
 
 async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> None:

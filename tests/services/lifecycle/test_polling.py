@@ -336,9 +336,9 @@ async def test_another_amount_is_told_and_settled_once_kaspi_corrects_it(
 
 
 async def test_the_other_payment_of_somebody_who_paid_says_so(environment: ServiceEnvironment) -> None:
-    who = await environment.participant()
-    page = await environment.start(who, "apple_pay")
-    opened = await environment.start(who)
+    participant = await environment.participant()
+    page = await environment.start(participant, "apple_pay")
+    opened = await environment.start(participant)
     await environment.phone(opened)
     for _ in range(3):
         environment.later(300)

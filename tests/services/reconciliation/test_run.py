@@ -234,7 +234,7 @@ async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
-    said: list[str] = []
+    paid_then: list[str] = []
 
     class Slow:
         """The real service; a payment is settled between two of its pages."""
@@ -249,7 +249,7 @@ async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
             if kind == "payment_intents":
                 await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
                 await environment.deliver()
-                said.append("paid")
+                paid_then.append("paid")
 
     class Others:
         def of(self, channel: Channel) -> Any:
@@ -258,7 +258,7 @@ async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
     environment.later(2)
     ctx = replace(environment.ctx, providers=Others())
     report = await reconcile(ctx, ReconcileRequest("stripe"), CLERK)
-    assert said == ["paid"]
+    assert paid_then == ["paid"]
     assert (report.found, report.changed_since_read) == (0, 1)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     assert (await run(environment)).found == 0
@@ -284,8 +284,8 @@ async def test_fees_are_stored_once(environment: ServiceEnvironment) -> None:
     for _ in range(2):
         await run(environment)
     rows: list[Settlement] = await environment.rows(Settlement)
-    told = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
-    assert told == {
+    amounts = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
+    assert amounts == {
         "payment": (Decimal("50.00"), Decimal("1.75"), Decimal("48.25"), "USD"),
         "refund": (Decimal("-20.00"), Decimal("0.00"), Decimal("-20.00"), "USD"),
     }

@@ -167,11 +167,11 @@ async def test_a_currency_that_nobody_accepts(environment: ServiceEnvironment, t
 async def test_what_was_accepted_stays_so_in_another_export(environment: ServiceEnvironment) -> None:
     """There the same money stands in another line."""
     wrong = await reconciliation.paid(environment)
-    said = await charged(environment, 3, wrong, amount="49.00 USD")
-    await compare(environment, [said])
+    stated = await charged(environment, 3, wrong, amount="49.00 USD")
+    await compare(environment, [stated])
     [row] = await reconciliation.open_rows(environment)
     await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.ACCEPT, "a dollar", CLERK)
-    report = await compare(environment, [replace(said, number=70)])
+    report = await compare(environment, [replace(stated, number=70)])
     assert reconciliation.kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
 
 
@@ -237,10 +237,10 @@ async def test_without_a_period_whole_days_are_compared(environment: ServiceEnvi
         row = await session.get(Refund, back.id)
         assert row is not None
         row.sent_at = NOON + timedelta(hours=1)
-    said = replace(await charged(environment, 2, right), at=NOON)
+    stated = replace(await charged(environment, 2, right), at=NOON)
     other = line(3, "po_1", NOON, "48.25 USD", kind=LineKind.OTHER)
     report = await reconciliation.run(
-        environment, lines=reconciliation.Lines([said, other]), source_name="b.csv"
+        environment, lines=reconciliation.Lines([stated, other]), source_name="b.csv"
     )
     assert (report.since, report.until) == (DAY.since, DAY.until)
     assert missing(report) == {at_night.view.payment_id, over_midnight.view.payment_id}
@@ -264,15 +264,15 @@ async def test_without_a_period_whole_days_are_compared(environment: ServiceEnvi
 
 async def test_the_files_own_period_is_compared(environment: ServiceEnvironment) -> None:
     early, right = await paid_at(environment, NOON - timedelta(days=1)), await paid_at(environment, NOON)
-    said = replace(await charged(environment, 2, right), at=NOON)
+    stated = replace(await charged(environment, 2, right), at=NOON)
     period = StatementPeriod(DAY.since - timedelta(days=1), DAY.until)
-    report = await reconciliation.run(environment, lines=reconciliation.Lines([said], period=period))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([stated], period=period))
     assert (report.since, report.until, missing(report)) == (
         period.since, period.until, {early.view.payment_id},
     )  # fmt: skip
     # a part of it is asked for: the rest is named, and more than the file covers is not compared
     report = await reconciliation.run(
-        environment, lines=reconciliation.Lines([said], period=period), since=DAY.since - timedelta(days=9),
+        environment, lines=reconciliation.Lines([stated], period=period), since=DAY.since - timedelta(days=9),
         until=DAY.since, is_ours=True,
     )  # fmt: skip
     assert (report.since, report.until, missing(report)) == (
@@ -282,11 +282,11 @@ async def test_the_files_own_period_is_compared(environment: ServiceEnvironment)
     assert [sums.difference for sums in report.sums] == [Decimal(-50)]
     with pytest.raises(Refused, match="covers 2026-04-30 00:00 to 2026-05-02 00:00"):
         await reconciliation.run(
-            environment, lines=reconciliation.Lines([said], period=period), since=DAY.until
+            environment, lines=reconciliation.Lines([stated], period=period), since=DAY.until
         )
     # lines outside of it: then their days are covered too
     period = StatementPeriod(DAY.since - timedelta(days=2), DAY.since - timedelta(days=1))
-    report = await reconciliation.run(environment, lines=reconciliation.Lines([said], period=period))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([stated], period=period))
     assert (report.since, report.until) == (period.since, DAY.until)
 
 
@@ -305,9 +305,9 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
     opened = await paid_at(environment, NOON - timedelta(days=2))
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     [back] = await environment.stripe_objects("refunds")
-    said = line(2, back["id"], environment.now(), kind=LineKind.REFUND,
+    stated = line(2, back["id"], environment.now(), kind=LineKind.REFUND,
                 payment_ref=await reconciliation.intent_of(environment, opened))  # fmt: skip
-    report = await reconciliation.run(environment, lines=reconciliation.Lines([said]))
+    report = await reconciliation.run(environment, lines=reconciliation.Lines([stated]))
     assert report.found == 0, report.listed
 
 
@@ -382,9 +382,9 @@ async def test_who_cannot_see_it_cannot_close_it(environment: ServiceEnvironment
     report = await reconciliation.run(environment, "kaspi")
     assert (report.found, report.closed, report.still_open) == (0, 0, 2)
     for row in await reconciliation.open_rows(environment):
-        with pytest.raises(ManualReviewRequired, match="Kaspi does not report what this is about") as told:
+        with pytest.raises(ManualReviewRequired, match="Kaspi does not report what this is about") as refused:
             await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.FIX, "look again", CLERK)
-        assert f"resolve {row.id} --how accept" in str(told.value.next_step)
+        assert f"resolve {row.id} --how accept" in str(refused.value.next_step)
     assert len(await reconciliation.open_rows(environment)) == 2
 
 

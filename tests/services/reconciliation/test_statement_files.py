@@ -162,11 +162,11 @@ async def test_bill_lines_are_tied_by_their_account(environment: ServiceEnvironm
     opened = await environment.start(people[1])
     accounts = [people[0], f"{opened.view.code}", people[2]]
     bills = {}
-    for number, (who, account) in enumerate(zip(people, accounts, strict=True), start=1):
+    for number, (participant, account) in enumerate(zip(people, accounts, strict=True), start=1):
         await pay(environment.ctx, ask(account, f"55500{number}"))
         [bills[account]] = [
             payment.id
-            for payment, detail in await of(environment, who)
+            for payment, detail in await of(environment, participant)
             if detail.channel is Channel.KASPI_BILL
         ]
     at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
@@ -177,10 +177,10 @@ async def test_bill_lines_are_tied_by_their_account(environment: ServiceEnvironm
     path = tmp_path / "k.csv"
     path.write_text(text([[*HEADS, "Детали покупки"], *rows]), encoding="utf-8-sig", newline="")
     report = await reconciled(environment, path)
-    told = {(each.finding.kind.value, each.finding.reference) for each in report.listed}
+    refused = {(each.finding.kind.value, each.finding.reference) for each in report.listed}
     # one of nobody's account, and two of one account for its one payment: a person decides
-    assert told >= {("MISSING_LOCALLY", f"7700000{n}") for n in (2, 3, 4)}
-    assert not {ref for kind, ref in told if kind == "MISSING_LOCALLY"} & {"77000000", "77000001"}
+    assert refused >= {("MISSING_LOCALLY", f"7700000{n}") for n in (2, 3, 4)}
+    assert not {ref for kind, ref in refused if kind == "MISSING_LOCALLY"} & {"77000000", "77000001"}
     named = [each.finding.theirs.candidates for each in report.listed if each.finding.reference == "77000003"
              and each.finding.theirs]  # fmt: skip
     assert named == [(bills[accounts[2]],)]
@@ -193,11 +193,17 @@ async def test_the_sandbox_exports_bills(
     environment: ServiceEnvironment, tmp_path: Path, numbers: str, layout: str
 ) -> None:
     await control(environment, "/settings", {"operation_numbers": numbers})
-    who = await environment.participant()
-    body = {"url": "http://127.0.0.1:9/", "command": "pay", "account": who, "sum": "24000.00", "tries": 1}
+    participant = await environment.participant()
+    body = {
+        "url": "http://127.0.0.1:9/",
+        "command": "pay",
+        "account": participant,
+        "sum": "24000.00",
+        "tries": 1,
+    }
     for _ in range(2):  # told twice, taken once
         sent = (await control(environment, "/bill", body | {"txn_id": "777000111"}))["sent"]
-    await pay(environment.ctx, replace(ask(who, sent["txn_id"]), at=environment.now()))
+    await pay(environment.ctx, replace(ask(participant, sent["txn_id"]), at=environment.now()))
     what = f"kaspi/statement.csv?layout={layout}&payment_ids=1"
     [line], _, _ = await export(environment, tmp_path / "f", what)
     assert (line.ref == "777000111") == (numbers == "payment-id")
@@ -286,11 +292,13 @@ async def test_a_statement_without_a_line_of_ours_is_refused(
         "since": environment.now() - timedelta(days=1),
         "until": environment.now() + timedelta(seconds=2),
     }
-    with pytest.raises(Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments") as told:
+    with pytest.raises(
+        Refused, match=r"Not one of the 2 lines of k\.csv .* none of our 1 payments"
+    ) as refused:
         await reconciliation.run(
             environment, "kaspi", lines=reconciliation.Lines(lines), source_name="k.csv", **window
         )
-    assert "--yes" in str(told.value.next_step)
+    assert "--yes" in str(refused.value.next_step)
     assert await environment.rows(Discrepancy) == []
     report = await reconciliation.run(
         environment, "kaspi", lines=reconciliation.Lines(lines), is_ours=True, **window

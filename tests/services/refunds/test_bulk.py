@@ -130,9 +130,9 @@ async def test_a_reason_is_needed_before_anything_is_read(environment: ServiceEn
 async def test_a_total_may_be_larger_than_any_amount(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     view = await environment.view(opened)
-    tally = Group()
+    group = Group()
     for _ in range(3):
-        tally.add(Line(view, Ending.BACK, Money(LARGEST, Currency.USD)), name=False)
-    assert tally.sums[(PaymentMethod.APPLE_PAY, Currency.USD)].amount == 3 * LARGEST
-    assert tally.named == []
+        group.add(Line(view, Ending.BACK, Money(LARGEST, Currency.USD)), name=False)
+    assert group.sums[(PaymentMethod.APPLE_PAY, Currency.USD)].amount == 3 * LARGEST
+    assert group.named == []
     assert usd("50") == view.rest

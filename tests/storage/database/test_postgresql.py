@@ -141,7 +141,7 @@ async def test_a_statement_that_may_take_long_is_not_cut(
 
 
 @pytest.mark.parametrize(
-    ("kind", "message", "said", "is_left"),
+    ("kind", "message", "says", "is_left"),
     [
         (
             postgres.ReadOnlySqlTransaction,
@@ -192,13 +192,13 @@ async def test_a_statement_that_may_take_long_is_not_cut(
         (None, "server closed the connection unexpectedly", "does not answer", False),
     ],
 )
-def test_classes_of_refusal(kind: type[psycopg.Error] | None, message: str, said: str, is_left: bool) -> None:
+def test_classes_of_refusal(kind: type[psycopg.Error] | None, message: str, says: str, is_left: bool) -> None:
     error = (kind or psycopg.OperationalError)(message)  # libpq names no class while connecting
-    told = translate(OperationalError("SELECT 1", {}, error), "the database pay")
-    assert told is not None
-    assert (told.http_status, told.exit_code) == (503, 5)
-    assert said in told.message
-    assert told.next_step
+    translated = translate(OperationalError("SELECT 1", {}, error), "the database pay")
+    assert translated is not None
+    assert (translated.http_status, translated.exit_code) == (503, 5)
+    assert says in translated.message
+    assert translated.next_step
     assert is_refusal(error, reads=False) is is_left
 
 
