@@ -66,5 +66,10 @@ INSERT INTO pay_refund (id, payment_id, amount, currency, reason, state, request
 SELECT pg_temp.key('r', g), id, 1, currency, 'ill', 'SUCCEEDED', 'aigerim', at, at
 FROM made WHERE g % 20 = 10;
 
+-- discrepancies
+INSERT INTO pay_discrepancy (id, fingerprint, kind, provider, payment_id, detail, state, opened_at, last_seen_at)
+SELECT pg_temp.key('y', g), 'LATE_PAYMENT:' || id, 'LATE_PAYMENT', 'stripe', id, '{}', 'resolved', at, at
+FROM made WHERE g % 100 = 10;
+
 -- tidied up
 DROP TABLE made;
