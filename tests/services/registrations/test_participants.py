@@ -235,6 +235,21 @@ async def test_search_ignores_case_of_cyrillic_and_kazakh(ctx: AppContext, cup: 
     assert await ids(ctx, cup, search=search) == ["Қайрат Асанов"]
 
 
+async def test_search_ranks_and_reads_other_spellings(ctx: AppContext, cup: str) -> None:
+    other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
+    for name in ("Асқайрат Ким", "Қайратов Ким", "Ким Қайрат", "Ким Пётр"):
+        await roster.add_participant(ctx, cup, name, CLERK)
+    await roster.add_participant(ctx, other.tournament_id, "Қайрат Әлиев", CLERK)
+    for typed in ("kairat", "кайрат", "rfbhfn", "лфшкфе"):
+        views = await roster.search_participants(ctx, typed, tournament_id=cup)
+        assert [view.full_name for view in views] == ["Ким Қайрат", "Қайратов Ким", "Асқайрат Ким"], typed
+    assert [view.full_name for view in await roster.search_participants(ctx, "aliyev")] == ["Қайрат Әлиев"]
+    assert len(await roster.search_participants(ctx, "kairat", limit=2)) == 2
+    assert len(await roster.search_participants(ctx, "")) == 5
+    with pytest.raises(NotFound):
+        await roster.search_participants(ctx, "kairat", tournament_id="nope")
+
+
 @pytest.mark.parametrize("search", ["%", "_", "'", "\\", "қайрат%"])
 async def test_search_has_no_wildcards(ctx: AppContext, cup: str, search: str) -> None:
     await roster.add_participant(ctx, cup, "Қайрат", CLERK)
