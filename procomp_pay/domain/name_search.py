@@ -122,6 +122,29 @@ def matches(names: Sequence[str], typed: str) -> list[Match]:
     return found
 
 
+class Meant(NamedTuple):
+    """What a typed name may mean.
+
+    :param numbers: the indexes of the names, the best first: none, the one, or several to choose from.
+    :param is_whole: the whole name was typed, not a part of it.
+    """
+
+    numbers: list[int]
+    is_whole: bool
+
+
+def meant(names: Sequence[str], typed: str) -> Meant:
+    """Return the names that somebody may mean. A whole name means itself, though others have its words too;
+    a single word does not: it may be somebody's first name."""
+    found = sorted(matches(names, typed))
+    count = len(_typed_words(typed))
+    whole = [match for match in found if match.place == 0 and len(_typed_words(match.name)) == count]
+    if len(whole) > 1 or (whole and (count > 1 or len(found) == 1)):
+        return Meant([match.number for match in whole], is_whole=True)
+    finished = [match for match in found if match.reading < _HALF_TYPED] or found
+    return Meant([match.number for match in finished], is_whole=False)
+
+
 def nearest(names: Sequence[str], typed: str, *, limit: int = 3) -> list[int]:
     """Return the indexes of the names that look most like the typed one, if any does: for a typing error."""
     wanted = [_pairs(f" {reading} ") for word in _typed_words(typed) for reading, _ in _readings(word)[:1]]
@@ -173,12 +196,14 @@ def _readings(word: str) -> list[tuple[str, int]]:
             readings.setdefault(text, min(number, 1))
     for text in list(readings):
         for other in _HALF.get(text[-1], ()):
-            readings.setdefault(text[:-1] + other, 2)
+            readings.setdefault(text[:-1] + other, _HALF_TYPED)
         if len(text) > 2 and text[-1] == "i":
-            readings.setdefault(text[:-1], 2)
+            readings.setdefault(text[:-1], _HALF_TYPED)
     return list(readings.items())
 
 
+#: The ``reading`` of a word whose last letter is half of one.
+_HALF_TYPED = 2
 #: What a letter becomes when the next one is typed: ``s`` and ``h``.
 _HALF = {"s": "W", "z": "J", "k": "XC", "d": "J", "t": "C"}
 

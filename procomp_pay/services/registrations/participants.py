@@ -145,8 +145,7 @@ async def list_participants(
             if len(first) >= 4 * limit + 1000:  # keeps memory flat
                 first = heapq.nsmallest(limit, first)
         ids = [participant_id for *_, participant_id in heapq.nsmallest(limit, first)]
-        rows = await repository.registrations(session, ids)
-        return ParticipantPage([_view(*rows[key]) for key in ids if key in rows], total)
+        return ParticipantPage(await views_of(session, ids), total)
 
 
 async def search_participants(
@@ -166,8 +165,13 @@ async def _search(
     ids, names = await repository.all_names(session, tournament_id, paid)
     found = matches(names, text)
     best = [ids[match.number] for match in heapq.nsmallest(limit, found)]
-    rows = await repository.registrations(session, best)
-    return ParticipantPage([_view(*rows[key]) for key in best if key in rows], len(found))
+    return ParticipantPage(await views_of(session, best), len(found))
+
+
+async def views_of(session: AsyncSession, participant_ids: list[str]) -> list[ParticipantView]:
+    """Return participants in the order of their ids, without those that are not there."""
+    rows = await repository.registrations(session, participant_ids)
+    return [_view(*rows[key]) for key in participant_ids if key in rows]
 
 
 def find_same(

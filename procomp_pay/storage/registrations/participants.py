@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlmodel import col, or_, select
@@ -118,10 +119,19 @@ async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
     return list((await session.exec(query)).all())
 
 
-async def tournament_names(session: AsyncSession) -> list[tuple[str, str]]:
-    """Return the id and the name of every tournament."""
-    rows = await session.exec(select(Tournament.id, Tournament.name).order_by(col(Tournament.id)))
-    return [(row[0], row[1]) for row in rows.all()]
+class TournamentName(NamedTuple):
+    """What tells a tournament from others."""
+
+    id: str
+    name: str
+    starts_at: datetime
+
+
+async def tournament_names(session: AsyncSession) -> list[TournamentName]:
+    """Return the name and the start of every tournament, the latest first."""
+    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at)
+    rows = await session.exec(query.order_by(col(Tournament.starts_at).desc(), col(Tournament.id)))
+    return [TournamentName(*row) for row in rows.all()]
 
 
 async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
