@@ -110,6 +110,10 @@ OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 #: The money was received, whatever was refunded since.
 PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
 
+#: A participant who is linked to a payment in one of these has not paid: a platform may set the link when the
+#: payment begins. A status that we do not know is not among them.
+UNPAID_STATUSES = frozenset(_S) - {_S.COMPLETED}
+
 
 def may_move(before: PaymentStatus, after: PaymentStatus) -> bool:
     """Return True if the status change is allowed; keeping the same status is not a change."""
