@@ -210,6 +210,13 @@ def initiate(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose number it is.")
     ] = False,
+    not_theirs: Annotated[
+        bool,
+        typer.Option(
+            "--not-theirs",
+            help="After a restore: charge although Kaspi took this fee from somebody who is not known yet.",
+        ),
+    ] = False,
     qr_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the QR to FILE (.png or .svg).")
     ] = None,
@@ -225,8 +232,9 @@ def initiate(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     options = InitiateOptions(
-        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
-    )
+        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes,
+        not_theirs,
+    )  # fmt: skip
     check(options, qr_file)
     check_phone(options, watch=watch or qr_file is not None, as_json=as_json)
     settings = load_settings()
