@@ -71,6 +71,11 @@ class Channel(StrEnum):
         return not self.is_kaspi or self is Channel.KASPI_REMOTE
 
 
+#: The channels of each provider.
+KASPI_CHANNELS = frozenset(channel for channel in Channel if channel.is_kaspi)
+STRIPE_CHANNELS = frozenset(Channel) - KASPI_CHANNELS
+
+
 class CreateState(StrEnum):
     """The state of the creation of the provider's object; written before the request is sent.
 
@@ -104,6 +109,10 @@ OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 
 #: The money was received, whatever was refunded since.
 PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
+
+#: A participant who is linked to a payment in one of these has not paid: a platform may set the link when the
+#: payment begins. A status that we do not know is not among them.
+UNPAID_STATUSES = frozenset(_S) - {_S.COMPLETED}
 
 
 def may_move(before: PaymentStatus, after: PaymentStatus) -> bool:

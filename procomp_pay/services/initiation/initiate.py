@@ -188,7 +188,7 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
 
     :raises AlreadyPaid, Conflict, ManualReviewRequired: it may not.
     """
-    if participant.status is ParticipantStatus.PAID or participant.payment_id is not None:
+    if await participants.has_paid(session, participant):
         raise AlreadyPaid(
             f"{participant.full_name} has paid already", next_step=f"procomp-pay status {participant.id}"
         )

@@ -103,7 +103,9 @@ async def insert(
         },
     )
     await audit.append(session, payment.id, started, detail.created_at)
-    return OrmLockedPayment(payment, detail, registration.participant)
+    locked = OrmLockedPayment(payment, detail, registration.participant)
+    await payments.mark_unpaid_links(session, [locked])
+    return locked
 
 
 def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Registration) -> Payment:

@@ -129,7 +129,7 @@ def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
     participant, payment = locked.participant, locked.payment
     if participant is None or participant.status is ParticipantStatus.CANCELLED:
         return RegistrationState.GONE
-    if participant.payment_id not in (None, payment.id):
+    if locked.settled_by not in (None, payment.id):
         return RegistrationState.OTHER
     if participant.payment_id == payment.id and participant.status is ParticipantStatus.PAID:
         return RegistrationState.TAKEN

@@ -232,9 +232,9 @@ def _mark_participant_paid_again(locked: OrmLockedPayment, now: datetime) -> Non
     participant = locked.participant
     if participant is None:
         return
-    if participant.payment_id is None and participant.status is ParticipantStatus.REGISTERED:
+    if locked.settled_by is None and participant.status is ParticipantStatus.REGISTERED:
         side_effects.mark_participant_paid(locked, now)
-    elif participant.payment_id not in (None, locked.payment.id):
+    elif locked.settled_by not in (None, locked.payment.id):
         locked.detail.is_duplicate = True
 
 

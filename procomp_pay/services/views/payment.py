@@ -219,7 +219,8 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     """
     async with ctx.db.reading() as session:
         participant = await participants.participant(session, participant_id)
-        wanted = Filter(participant_id=participant_id, payment_id=participant.payment_id)
+        settled_by = await participants.settled_by(session, participant)
+        wanted = Filter(participant_id=participant_id, payment_id=settled_by)
         rows, _ = await listing.page(session, wanted, limit=1)
         views = await of_rows(session, rows)
     if views:

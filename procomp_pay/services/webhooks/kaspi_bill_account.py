@@ -103,15 +103,17 @@ async def account_status(session: AsyncSession, account: Account | None) -> Acco
     """Return whether the fee can be paid by bill now; every obstacle is refused here, before money moves."""
     if account is None:
         return AccountStatus(Result.NO_ACCOUNT, "There is no such account")
-    obstacle = _registration_obstacle(account) or await _payment_obstacle(session, account.participant.id)
+    obstacle = await _registration_obstacle(session, account) or await _payment_obstacle(
+        session, account.participant.id
+    )
     return obstacle or AccountStatus(Result.OK, account.shown, account.fee)
 
 
-def _registration_obstacle(account: Account) -> AccountStatus | None:
+async def _registration_obstacle(session: AsyncSession, account: Account) -> AccountStatus | None:
     participant = account.participant
     if participant.status is ParticipantStatus.CANCELLED:
         return AccountStatus(Result.CANCELLED, "The registration is cancelled")
-    if participant.status is ParticipantStatus.PAID or participant.payment_id is not None:
+    if await participants.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")

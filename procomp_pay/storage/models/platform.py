@@ -11,11 +11,18 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Enum, ForeignKey, Index
-from sqlmodel import Field
+from sqlalchemy import Column, ColumnElement, Enum, ForeignKey, Index
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, col, select
 
 from procomp_pay.domain.money import Currency
-from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus, UserRole
+from procomp_pay.domain.states import (
+    UNPAID_STATUSES,
+    ParticipantStatus,
+    PaymentMethod,
+    PaymentStatus,
+    UserRole,
+)
 from procomp_pay.storage.models.columns import Row, amount, document, key, text
 from procomp_pay.storage.models.types import UtcMillis, now_millis
 
@@ -72,7 +79,11 @@ class Tournament(Row, table=True):
 
 
 class Participant(Row, table=True):
-    """A registration; ``payment_id`` is the payment that settled it."""
+    """A registration.
+
+    ``payment_id`` is the payment that settled it. The platform may also link one that is not paid, which
+    settles nothing: see :func:`is_settled`.
+    """
 
     __tablename__ = "Participant"
     __table_args__ = (
@@ -134,3 +145,14 @@ class Payment(Row, table=True):
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
+
+
+def is_paid(payment: Any = Payment) -> ColumnElement[bool]:
+    """Return the condition that a payment settles the fee of a participant who is linked to it."""
+    return col(payment.status).not_in(list(UNPAID_STATUSES))
+
+
+def is_settled() -> ColumnElement[bool]:
+    """Return the condition that the payment which a participant is linked to settles the fee."""
+    linked = aliased(Payment)
+    return select(linked.id).where(linked.id == Participant.payment_id, is_paid(linked)).exists()

@@ -15,7 +15,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
 
 #: The most that the platform's and our time of one payment differ.
 _APART = timedelta(minutes=1)
@@ -105,11 +105,11 @@ def _conditions(filters: Filter) -> list[Any]:
 async def settling(
     session: AsyncSession, payment_ids: Collection[str]
 ) -> dict[str, tuple[PaymentMethod, datetime]]:
-    """Return how and when these payments were paid, by payment."""
+    """Return how and when these payments were paid, by payment; those that are unpaid are left out."""
     result = await session.exec(
         select(Payment.id, Payment.method, PaymentDetail.completed_at, Payment.updated_at)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
-        .where(col(Payment.id).in_(payment_ids))
+        .where(col(Payment.id).in_(payment_ids), is_paid())
     )
     return {
         payment_id: (PaymentMethod(method or PaymentMethod.KASPI_QR), completed_at or updated_at)
