@@ -33,6 +33,7 @@ _HEAVY = {
     "structlog",
     "prometheus_client",
     "jwt",
+    "textual",
 }
 _NOT_FOR_STATUS = {
     "stripe",
@@ -85,6 +86,7 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
         (("--help",), 0),
         (("status", "--help"), 0),
         (("initiate", "--help"), 0),
+        (("desk", "--help"), 0),
         (("db", "--help"), 0),
         (("audit", "verify", "--help"), 0),
         (("keys", "rotate", "--help"), 0),
