@@ -32,7 +32,9 @@ def parse_intent(intent: Object) -> ProviderStatus:
     ids = intent_ids(intent)
     if status == "succeeded":
         money = read_money(intent.get("amount_received"), intent.get("currency"))
-        return ProviderStatus(EventType.SUCCEEDED, final=True, ids=ids, raw_status=status, **money)
+        return ProviderStatus(
+            EventType.SUCCEEDED, final=True, ids=ids, raw_status=status, refunded=_refunded(intent), **money
+        )
     if status == "canceled":
         # Stripe cancels the intent of an expired session: that is an expiry, not a cancellation.
         event_type = (
@@ -69,7 +71,10 @@ def parse_session(session: Object) -> ProviderStatus:
     ids = session_ids(session)
     if session["status"] == "complete" and session["payment_status"] == "paid":
         money = read_money(session.get("amount_total"), session.get("currency"))
-        return ProviderStatus(EventType.SUCCEEDED, final=True, ids=ids, raw_status="complete", **money)
+        refunded = _refunded(intent) if isinstance(intent, Mapping) else None
+        return ProviderStatus(
+            EventType.SUCCEEDED, final=True, ids=ids, raw_status="complete", refunded=refunded, **money
+        )
     if isinstance(intent, Mapping):
         status = parse_intent(intent)
         if status.event_type is not None and session["status"] != "expired":
@@ -89,6 +94,12 @@ def intent_ids(intent: Object) -> ProviderIds:
     if isinstance(charge, Mapping):
         return ProviderIds(payment_intent=intent["id"], charge=charge["id"], wallet=wallet_of(charge))
     return ProviderIds(payment_intent=intent["id"], charge=charge)
+
+
+def _refunded(intent: Object) -> bool | None:
+    """Return whether some of the charge was refunded; ``None`` where the charge is not expanded."""
+    charge = intent.get("latest_charge")
+    return bool(charge.get("amount_refunded")) if isinstance(charge, Mapping) else None
 
 
 def session_ids(session: Object) -> ProviderIds:
@@ -148,10 +159,14 @@ def parse_dispute(dispute: Object) -> DisputeEvent:
 
 
 def wallet_of(charge: Object) -> str | None:
-    """Return the wallet of a charge: ``apple_pay``, ``google_pay``, or ``card`` if none was used."""
-    card = (charge.get("payment_method_details") or {}).get("card")
+    """Return the wallet of a charge: ``apple_pay``, ``google_pay``, or ``card`` if none was used.
+
+    For what is no card, the name of the payment method, such as ``link``; ``None`` if the charge has none.
+    """
+    details = charge.get("payment_method_details") or {}
+    card = details.get("card")
     if card is None:
-        return None
+        return details.get("type")
     return str((card.get("wallet") or {}).get("type") or "card")
 
 

@@ -102,9 +102,16 @@ class StripePaymentService:
             return _created_session(
                 await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, options))
             )
-        return _created_intent(
-            await self._ask(lambda: self._client.v1.payment_intents.create_async(params, options))
-        )
+        create = self._client.v1.payment_intents.create_async
+        try:
+            return _created_intent(await self._ask(lambda: create(params, options)))
+        except Refused as error:
+            if not isinstance(error.__cause__, stripe.IdempotencyError):
+                raise
+        # version 0.1.0 sent other parameters under this key, and its answer was lost
+        new, automatic = "payment_method_types", ("automatic_payment_methods", {"enabled": True})
+        old: Any = dict(automatic if name == new else (name, value) for name, value in params.items())
+        return _created_intent(await self._ask(lambda: create(old, options)))
 
     async def find(self, request: CreateRequest) -> Created | None:
         """Search the objects created around the payment's start for the one with its id in the metadata.
@@ -273,7 +280,8 @@ def _intent_params(request: CreateRequest) -> dict[str, Any]:
     return {
         "amount": request.money.minor_units,
         "currency": request.money.currency.lower(),
-        "automatic_payment_methods": {"enabled": True},
+        # Apple Pay and Google Pay are cards; other methods of the dashboard are not what was asked for
+        "payment_method_types": ["card"],
         "description": request.description,
         "metadata": _metadata(request),
     }

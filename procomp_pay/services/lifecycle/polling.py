@@ -46,6 +46,8 @@ LEASE_S = 60
 _RETRY_S = 20
 #: Seconds until the next try after Kaspi refused to cancel an invoice.
 _RETRY_CANCEL_S = 6 * 3600
+#: Seconds until Stripe is asked again for a wallet, where there is no key to ask with.
+_RETRY_WALLET_S = 900
 #: Seconds until the next poll after a failure, while a user watches the payment.
 WATCH_RETRY_S = 5
 
@@ -73,7 +75,7 @@ async def poll_payment(ctx: AppContext, payment_id: str, actor: Actor = SYSTEM) 
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
     if not locked.detail.provider_open:
-        await _check_refunds(ctx, locked, actor)
+        await _check_closed(ctx, locked, actor)
         return None
     if locked.detail.create_state in (CreateState.PLANNED, CreateState.SENT):
         await _resume_creation(ctx, locked, actor)
@@ -110,7 +112,7 @@ async def refresh_payment(ctx: AppContext, payment_id: str, actor: Actor) -> boo
         await apply_provider_status(ctx, payment_id, status, actor)
         async with ctx.db.reading() as session:
             locked = await load_payment(session, payment_id)
-    await _check_refunds(ctx, locked, actor)
+    await _check_closed(ctx, locked, actor)
     return True
 
 
@@ -122,12 +124,37 @@ def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:
     return expires_at is not None and ctx.clock() >= expires_at
 
 
-async def _check_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
-    """Check a closed payment for refunds that were only hinted at."""
+async def _check_closed(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
+    """Learn what events do not tell of a paid payment: the wallet of its charge, and refunds hinted at."""
+    next_at = None
     if locked.payment.status in PAID_STATUSES and locked.detail.provider_ref is not None:
-        await sync_refunds(ctx, locked, actor)
+        try:
+            if await _learn_wallet(ctx, locked, actor) is not False:
+                await sync_refunds(ctx, locked, actor)
+        except ConfigurationError as error:  # no key at the moment
+            if locked.detail.wallet is not None or locked.detail.channel.is_kaspi:
+                raise
+            log.info("the wallet of %s is not known: %s", locked.payment.id, error.message)
+            next_at = ctx.clock() + timedelta(seconds=_RETRY_WALLET_S)
     async with ctx.db.writing() as session:
-        (await lock_payment(session, locked.payment.id)).detail.next_poll_at = None
+        (await lock_payment(session, locked.payment.id)).detail.next_poll_at = next_at
+
+
+async def _learn_wallet(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> bool | None:
+    """Store the wallet of a Stripe payment; its events name the charge by the id alone.
+
+    :returns: whether some of the charge was refunded; ``None`` if Stripe was not asked, or does not know it.
+    """
+    detail = locked.detail
+    if detail.wallet is not None or detail.channel.is_kaspi:
+        return None
+    try:
+        status = await ctx.providers.of(detail.channel).fetch(provider_ref_of(locked))
+    except NotFound:
+        return None
+    if status.event_type is EventType.SUCCEEDED:
+        await apply_provider_status(ctx, locked.payment.id, status, actor)
+    return status.refunded
 
 
 async def poll_if_due(

@@ -8,7 +8,7 @@ transition, and writes payment, participant, audit entry, outbox messages and di
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
@@ -24,6 +24,9 @@ from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_ev
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.payments.repository import OrmLockedPayment, find_replacement_payment, lock_payment
+
+#: When the wallet of a paid payment is asked for: after the events that arrive together with its own.
+_WALLET_AFTER = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,9 @@ def _update_payment(
     if transition.provider_open is not None:
         detail.provider_open = transition.provider_open
     if not detail.provider_open:
-        detail.next_poll_at = None
+        is_wallet_unknown = detail.wallet is None and not detail.channel.is_kaspi
+        is_paid = transition.status is PaymentStatus.COMPLETED
+        detail.next_poll_at = now + _WALLET_AFTER if is_paid and is_wallet_unknown else None
     if (
         event.event_type not in (EventType.OPENED, EventType.UNPLACED)
         and transition.outcome is not Outcome.MISMATCH

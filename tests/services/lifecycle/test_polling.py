@@ -1,13 +1,15 @@
 """Polling: Kaspi sends no events, so payments are polled at its interval until they can no longer be paid."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from procomp_pay.cli.display import wording
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
+from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment, refresh_payment
@@ -17,9 +19,10 @@ from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.payments import repository as payments
-from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
 from tests.support.kaspi_payments import paid
+from tests.support.stripe_payments import paid as paid_by_stripe
 
 S = PaymentStatus
 
@@ -349,3 +352,80 @@ async def test_the_other_payment_of_somebody_who_paid_says_so(environment: Servi
     assert view.settled_by.payment_id == opened.view.payment_id
     assert wording.state(view).startswith("the fee is already paid: Kaspi QR, ")
     assert (await environment.view(opened)).settled_by is None
+
+
+@pytest.mark.parametrize("method", ["pm_apple_pay", "pm_google_pay", "pm_card_visa"])
+async def test_the_wallet_of_an_intent_is_learned_once(environment: ServiceEnvironment, method: str) -> None:
+    opened = await paid_by_stripe(environment, method)
+    assert (await environment.view(opened)).wallet is None, "the event names the charge by its id alone"
+
+    async def asked() -> int:
+        log = (await environment.http.get("/_sandbox/requests")).json()
+        lines = log["requests"] if isinstance(log, dict) else log
+        wanted = {f"/v1/payment_intents/{opened.view.provider_ref}", "/v1/refunds"}
+        return sum(line["path"] in wanted and line["method"] == "GET" for line in lines)
+
+    before = await asked()
+    environment.later(30)
+    assert (await environment.maintain()).failures == []
+    view = await environment.view(opened)
+    assert view.wallet == (method.removeprefix("pm_") if "pay" in method else "card")
+    assert await asked() == before + 1
+    environment.later(3600)
+    await environment.maintain()
+    assert await asked() == before + 1
+
+
+async def test_a_wallet_is_learned_when_stripe_answers_again(environment: ServiceEnvironment) -> None:
+    opened = await paid_by_stripe(environment, "pm_apple_pay")
+    environment.later(30)
+    await environment.fault("/v1/payment_intents", "status", status=503, method="GET", times=1000)
+    assert len((await environment.maintain()).failures) == 1
+    await environment.no_faults()
+    environment.later(90)
+    await environment.maintain()
+    assert (await environment.view(opened)).wallet == "apple_pay"
+
+
+async def test_a_hint_at_a_refund_is_followed_while_the_wallet_is_unknown(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid_by_stripe(environment, "pm_apple_pay")
+    data = {"payment_intent": opened.view.provider_ref}
+    await environment.http.post("/v1/refunds", data=data, headers=environment._stripe_auth())
+    [hint] = [event for event in await environment.events() if event["type"] == "charge.refunded"]
+    await environment.receive(hint)
+    await environment.maintain()
+    environment.later(60)
+    await environment.maintain()
+    view = await environment.view(opened)
+    assert (view.wallet, view.status) == ("apple_pay", PaymentStatus.REFUNDED)
+
+
+async def test_an_intent_that_an_older_version_asked_for_is_found_again(
+    environment: ServiceEnvironment,
+) -> None:
+    """Version 0.1.0 sent other parameters under the same idempotency key, and its answer was lost."""
+    request = CreateRequest(
+        payment_id="c000000000000000000000001",
+        participant_id="c000000000000000000000002",
+        channel=Channel.STRIPE_INTENT,
+        money=usd("50.00"),
+        description="Cup",
+        idempotency_key="procomp-pay:create:c000000000000000000000001",
+        created_at=environment.now(),
+        return_url="https://app.example.com/paid",
+    )
+    form = (
+        "amount=5000&currency=usd&automatic_payment_methods[enabled]=true&description=Cup"
+        f"&metadata[payment_id]={request.payment_id}&metadata[participant_id]={request.participant_id}"
+    )
+    headers = environment._stripe_auth() | {
+        "Idempotency-Key": request.idempotency_key,
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    older = (await environment.http.post("/v1/payment_intents", content=form, headers=headers)).json()
+    stripe = environment.ctx.providers.of(Channel.STRIPE_INTENT)
+    assert (await stripe.create(request)).provider_ref == older["id"]
+    with pytest.raises(Refused, match="idempotent"):
+        await stripe.create(replace(request, money=usd("60.00")))

@@ -269,6 +269,8 @@ async def test_news_of_a_pages_intent_before_we_know_the_intent(
 
 async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
+    environment.later(60)
+    await environment.maintain()  # learns the wallet: later polls do not ask about the payment
     await environment.http.post(
         "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
     )
@@ -453,6 +455,8 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
 ) -> None:
     """Cron without the key, or with another account's, proves nothing about the request before."""
     opened = await paid(environment)
+    environment.later(60)
+    await environment.maintain()  # learns the wallet: later polls do not ask about the payment
     await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
         await back(environment, opened, "20")
