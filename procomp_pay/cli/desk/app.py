@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -16,6 +17,7 @@ from textual.widgets import Footer
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.wording import N_, _, explain, money
+from procomp_pay.cli.display.qr import Picture, lines
 from procomp_pay.cli.payments.watch import Watched, follow
 from procomp_pay.domain.errors import PaymentError, Unavailable
 from procomp_pay.domain.states import PaymentStatus
@@ -38,6 +40,11 @@ _POLLED = 16
 _LAST_STEP_S = 2.0
 #: Seconds without a further character after which a letter is a key that was pressed: a scanner is faster.
 _QUIET_S = 0.1
+
+
+def qr_text(picture: Picture) -> Text:
+    """Return a QR as text; its widget's class ``-qr`` makes it dark on light, also without colours."""
+    return Text("\n".join(lines(picture, ink_is_dark=True)), no_wrap=True)
 
 
 class DeskScreen(Screen[Any]):

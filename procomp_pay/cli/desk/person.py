@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Digits, Footer, Static
 
 from procomp_pay.cli.desk import reads
-from procomp_pay.cli.desk.app import DeskScreen
+from procomp_pay.cli.desk.app import DeskScreen, qr_text
 from procomp_pay.cli.desk.dialogs import Ask, Confirm
 from procomp_pay.cli.desk.keys import key, read_scan
 from procomp_pay.cli.desk.refund import RefundDialog
@@ -237,8 +237,10 @@ class PersonScreen(DeskScreen):
         width, height = self.size.width, self.size.height - 1
         if picture.width + _BESIDE <= width and picture.height <= height:
             code.styles.width = picture.width
-            code.update(qr.drawn(picture, coloured=True))
+            code.update(qr_text(picture))
+            code.add_class("-qr")
             return
+        code.remove_class("-qr")
         code.styles.width = max(10, width - _BESIDE - 2)
         why = _(
             "The QR of this link needs %(columns)s x %(lines)s, this window has %(width)s x %(height)s. "

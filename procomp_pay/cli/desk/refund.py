@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Footer, Input, Static
 
+from procomp_pay.cli.desk.app import qr_text
 from procomp_pay.cli.desk.dialogs import Dialog
 from procomp_pay.cli.desk.keys import key
 from procomp_pay.cli.desk.wording import METHODS, N_, _, explain, is_no_refund_by_api, money, refund_state
@@ -136,22 +137,28 @@ class RefundDialog(Dialog):
             result = _("Nothing was refunded.") + " " + self._explain(error)
         self._is_running, self._command = False, None
         if self.is_attached:
-            self.query_one("#text", Static).update(Text.assemble(self._head(), "\n\n", (result, "bold")))
+            self._tell(Text.assemble(self._head(), "\n\n", (result, "bold")))
             self._problem("")
         else:
             self.desk.notify(result, timeout=15, markup=False)
 
     def _show_qr(self, code: RefundQr) -> None:
         """Show the refund QR, which the customer who paid has to scan."""
-        picture = qr.drawn(qr.picture(code.token), coloured=True)
-        self.query_one("#text", Static).update(picture)
+        text = self.query_one("#text", Static)
+        text.update(qr_text(qr.picture(code.token)))
+        text.add_class("-qr")
         self._problem(_("The customer scans this in the Kaspi app, within %(n)s seconds.", n=code.wait_s))
 
     def _unlisted(self) -> None:
-        self.query_one("#text", Static).update(self._head())
+        self._tell(self._head())
         self._problem(
             _("This payment is not among the latest purchases of the customer who scanned; Kaspi decides.")
         )
+
+    def _tell(self, shown: Text) -> None:
+        text = self.query_one("#text", Static)
+        text.remove_class("-qr")
+        text.update(shown)
 
     def _explain(self, error: PaymentError) -> str:
         if not is_no_refund_by_api(error):

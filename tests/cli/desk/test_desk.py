@@ -34,13 +34,25 @@ async def test_from_a_name_to_paid_and_the_next(open_desk: OpenDesk) -> None:
         assert payment.status is PaymentStatus.PENDING
 
 
-async def test_the_qr_is_whole_at_80_by_24(open_desk: OpenDesk) -> None:
+@pytest.mark.parametrize("no_color", [True, False])
+async def test_the_qr_is_whole_at_80_by_24(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, no_color: bool
+) -> None:
+    if not no_color:
+        monkeypatch.delenv("NO_COLOR")
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2")
         payload = (await views.opening(desk.app.ctx, payment.payment_id)).qr_payload
         code = qr.lines(qr.picture(str(payload)), ink_is_dark=True)
         shown = [line[: len(code[0])].ljust(len(code[0])) for line in desk.lines[: len(code)]]
         assert shown == code
+        drawn = [
+            strip.crop(0, len(code[0])) for strip in desk.app.screen._compositor.render_strips()[: len(code)]
+        ]
+        colours = {
+            (each.style.color.triplet, each.style.bgcolor.triplet) for strip in drawn for each in strip
+        }
+        assert colours == {((0, 0, 0), (255, 255, 255))}  # a phone needs a dark code on a light ground
         assert all(len(line) <= 80 for line in desk.lines)
         assert len(desk.lines) == 24
 
