@@ -140,9 +140,9 @@ class SearchScreen(DeskScreen):
         parts.append((_("waiting: %(n)s", n=len(desk.open)), ""))
         clock = desk.ctx.clock().astimezone(formats.almaty())
         parts.append((f"{console.clean(desk.actor.name)} {clock:%H:%M}", "dim"))
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         for number, (part, style) in enumerate(parts):
-            text.append("  ·  " if number else "").append(part, style)
+            text.append(" · " if number else "").append(part, style)
         return text
 
     def _listed(self) -> tuple[str, list[ParticipantView | PaymentView]]:
