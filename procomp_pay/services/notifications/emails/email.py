@@ -57,7 +57,7 @@ class Translation:
     def money(self, money: Money) -> str:
         """Return an amount in the notation of the language, with no-break spaces: ``24 000,00 ₸``."""
         number = format_decimal(money.amount, format="#,##0.00", locale=self.language)
-        unit = money.currency.value if self.language == SOURCE else _CURRENCY_SIGNS[money.currency]
+        unit = money.currency.value if self.language == SOURCE else _CURRENCY_SIGNS[money.known_currency]
         return f"{number}{_NO_BREAK}{unit}".replace(" ", _NO_BREAK)
 
     def moment(self, at: datetime) -> str:
@@ -98,7 +98,7 @@ class MessageContext:
 #: Working days until a refund arrives on a card (Stripe: "5 to 10 business days").
 CARD_DAYS = 10
 
-_METHODS = {
+_METHODS: dict[str, str] = {
     PaymentMethod.KASPI_QR: "Kaspi QR",
     PaymentMethod.APPLE_PAY: "Apple Pay",
     PaymentMethod.GOOGLE_PAY: "Google Pay",
@@ -179,7 +179,7 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
         (translation.text("Participant"), view.participant_name),
         (translation.text("Tournament"), view.tournament_name),
         (translation.text("Category"), view.category or ""),
-        (translation.text("Method"), _METHODS[view.method]),
+        (translation.text("Method"), _METHODS.get(view.method, view.method)),
         (translation.text("Date"), translation.moment(at)),
         (translation.text("Kaspi receipt"), view.operation_number or ""),
         # the code can be read out at the desk; payments made before codes existed have none
@@ -240,7 +240,7 @@ def _refunded(translation: Translation, money: Money, view: PaymentView, *, in_f
         first = translation.text(
             "Paid back: %(amount)s. The rest of the payment stays as it is.", amount=amount
         )
-    if view.method.is_kaspi:
+    if view.channel.is_kaspi:
         route = translation.text("The money goes back to the Kaspi account that it was paid from.")
     else:
         route = translation.counted(
