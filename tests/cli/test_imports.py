@@ -33,6 +33,7 @@ _HEAVY = {
     "structlog",
     "prometheus_client",
     "jwt",
+    "babel",
 }
 _NOT_FOR_STATUS = {
     "stripe",
@@ -52,6 +53,7 @@ _NOT_FOR_STATUS = {
     "structlog",
     "prometheus_client",
     "jwt",
+    "babel",
 }
 _PROGRAM = """
 import sys
