@@ -17,6 +17,7 @@ from procomp_pay.domain.errors import (
     Unavailable,
 )
 from procomp_pay.domain.fees import EntryFees, charge_for
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
@@ -197,6 +198,13 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
         raise Conflict(
             f"The registration of {participant.full_name} is cancelled",
             code=ErrorCode.REGISTRATION_CANCELLED,
+        )
+    if isinstance(participant.status, UnknownLabel):
+        raise Conflict(
+            f"The registration of {participant.full_name} is {participant.status}, which only the platform "
+            "knows",
+            next_step=f"set it to {ParticipantStatus.REGISTERED} in the platform before the fee is charged",
+            code=ErrorCode.REGISTRATION_STATUS_UNKNOWN,
         )
     payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
     if payment_id is not None:

@@ -145,9 +145,9 @@ def _detail(
         provider_open=True,
         return_url=request.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
         requested_amount=registration.charge.requested.amount,
-        requested_currency=registration.charge.requested.currency,
+        requested_currency=registration.charge.requested.known_currency,
         charged_amount=registration.charge.charged.amount,
-        charged_currency=registration.charge.charged.currency,
+        charged_currency=registration.charge.charged.known_currency,
         # whole seconds, the resolution of Stripe: a retry must repeat the same time
         expires_at=(now + life).replace(microsecond=0) if life else None,
         phone_enc=ctx.keyring.encrypt(request.phone) if request.phone else None,
