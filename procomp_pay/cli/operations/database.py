@@ -80,6 +80,11 @@ def status(as_json: JsonOption = False) -> None:
             if not database["pending"]
             else f"Pending: {', '.join(database['pending'])}\n  → procomp-pay db upgrade"
         )
+        if database["unknown_labels"]:
+            typer.echo(
+                f"Labels that only the platform knows: {label_note(database['unknown_labels'])}\n"
+                "  Rows with them are shown, and left alone"
+            )
 
 
 def adopt(
@@ -166,7 +171,13 @@ def examine(url: str) -> dict[str, Any]:
         "revision": now,
         "head": migrate.head(),
         "pending": migrate.pending(url),
+        "unknown_labels": migrate.unknown_labels(url),
     }
+
+
+def label_note(labels: dict[str, list[str]]) -> str:
+    """Return the labels that only the platform knows as ``PaymentStatus DISPUTED, HELD; Currency UZS``."""
+    return "; ".join(f"{name} {', '.join(map(console.clean, added))}" for name, added in labels.items())
 
 
 def _where(url: str) -> str:

@@ -118,6 +118,7 @@ def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
         status=payment.status,
         method=payment.method,
         amount=payment.amount,
+        currency=payment.currency,
         created_at=payment.created_at,
         named=named if isinstance(named, str) and named else None,
         settles=settles,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import (
@@ -131,8 +132,11 @@ def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
         return RegistrationState.GONE
     if locked.settled_by not in (None, payment.id):
         return RegistrationState.OTHER
-    if participant.payment_id == payment.id and participant.status is ParticipantStatus.PAID:
+    unknown = isinstance(participant.status, UnknownLabel)
+    if participant.payment_id == payment.id and (unknown or participant.status is ParticipantStatus.PAID):
         return RegistrationState.TAKEN
+    if unknown:
+        return RegistrationState.GONE
     return (
         RegistrationState.FREE
         if participant.tournament_id == payment.tournament_id

@@ -19,7 +19,7 @@ from procomp_pay.domain.names import (
     search_key,
 )
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
 from procomp_pay.storage.database.session import AsyncSession
@@ -42,7 +42,7 @@ class ParticipantView:
     full_name: str
     category: str | None
     email: str | None
-    status: ParticipantStatus
+    status: AnyParticipantStatus
     payment_id: str | None
     dispute: DisputeState | None
     tournament_id: str

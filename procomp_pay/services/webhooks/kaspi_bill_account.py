@@ -14,6 +14,7 @@ from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import (
@@ -115,6 +116,8 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
         return AccountStatus(Result.CANCELLED, "The registration is cancelled")
     if await participants.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
+    if isinstance(participant.status, UnknownLabel):
+        return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     return None

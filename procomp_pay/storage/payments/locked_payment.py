@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyParticipantStatus, AnyStatus, Channel, CreateState
 from procomp_pay.domain.transitions import PaymentSnapshot
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -26,8 +26,8 @@ class PaymentRow:
 
     id: str
     tournament_id: str
-    status: PaymentStatus
-    method: PaymentMethod | None
+    status: AnyStatus
+    method: AnyMethod | None
     stripe_payment_id: str | None
     stripe_session_id: str | None
     kaspi_qr_code: str | None
@@ -70,7 +70,7 @@ class ParticipantRow:
 
     id: str
     tournament_id: str
-    status: ParticipantStatus
+    status: AnyParticipantStatus
     payment_id: str | None
     updated_at: datetime
 
@@ -109,6 +109,7 @@ class LockedPayment(ABC):
             participant_status=participant.status if participant else None,
             settled_by=self.settled_by,
             provider_open=detail.provider_open,
+            was_paid=detail.completed_at is not None,
             provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
             cancel_requested=detail.cancel_requested_by is not None,
             moved_away=participant is not None and participant.tournament_id != payment.tournament_id,

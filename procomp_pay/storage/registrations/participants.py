@@ -15,9 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus
+from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
@@ -107,7 +107,7 @@ class Registration:
     full_name: str
     category: str | None
     email: str
-    status: ParticipantStatus
+    status: AnyParticipantStatus
 
 
 async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
@@ -181,7 +181,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
     return {key: Headcount(all_, int(paid) + others.get(key, 0)) for key, all_, paid in counts}
 
 
-async def open_payments(session: AsyncSession, tournament_id: str, currency: Currency) -> int:
+async def open_payments(session: AsyncSession, tournament_id: str, currency: AnyCurrency) -> int:
     """Count the tournament's open payments in one currency."""
     query: Any = (
         select(func.count())
