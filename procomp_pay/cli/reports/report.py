@@ -99,7 +99,8 @@ def report(
     from procomp_pay.domain.period import Period
     from procomp_pay.services.reports.period import report as create_report
 
-    period = Period(time_zone(timezone), formats.day(since, "--since"), formats.day(until, "--until"))
+    zone = time_zone(timezone)
+    period = Period(zone, formats.day(since, "--since", zone), formats.day(until, "--until", zone))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
 
@@ -213,7 +214,7 @@ def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
     if text is None:
         return None
     if len(text) <= len("2026-05-01"):
-        day = formats.day(text, "--as-of")
+        day = formats.day(text, "--as-of", zone)
         return midnight(day + timedelta(days=1), zone) if day else None
     try:
         read = datetime.fromisoformat(text.strip())
