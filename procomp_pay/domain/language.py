@@ -1,4 +1,4 @@
-"""The languages of e-mails to participants."""
+"""The languages of texts for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Language(StrEnum):
-    """A language of e-mails to participants."""
+    """A language that texts for people are written in."""
 
     RUSSIAN = "ru"
     KAZAKH = "kk"

@@ -20,6 +20,8 @@ PLACEHOLDER_DOMAIN = "participants.invalid"
 
 #: Kazakh letters as they are typed on a Russian keyboard. ``й`` and ``ё`` lose their marks below.
 _PLAIN = str.maketrans("әғқңөұүһі", "агкноуухи")
+#: Words that end like surnames and no given name; in rosters the surname often comes first.
+_SURNAME = re.compile(r"\w{3,}(?:ов|ова|ев|ева|ёв|ёва|ский|ская|ov|ova|ev|eva|yev|yeva)", re.IGNORECASE)
 _NOTHING = frozenset({"-", "–", "—"})
 _EMAIL = re.compile(
     r"[a-z0-9_][a-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
@@ -53,6 +55,20 @@ def clean_person(text: str) -> str:
             f"the name {_short(cleaned)} lost a letter when it was saved: save the file as CSV UTF-8 or XLSX"
         )
     return cleaned
+
+
+def first_name_and_initial(full_name: str) -> str:
+    """Return as much of a person's name as strangers may read: ``Қайрат Н.``
+
+    A first word that ends like a surname gives the initial, if the second word does not end so too.
+    """
+    words = full_name.split()[:2]
+    if len(words) < 2:
+        return full_name
+    first, second = words
+    if _SURNAME.fullmatch(first) and not _SURNAME.fullmatch(second):
+        first, second = second, first
+    return f"{first} {second[0].upper()}."
 
 
 def clean_category(text: str | None) -> str | None:

@@ -71,6 +71,11 @@ class Channel(StrEnum):
         return not self.is_kaspi or self is Channel.KASPI_REMOTE
 
 
+#: The channels of each provider.
+KASPI_CHANNELS = frozenset(channel for channel in Channel if channel.is_kaspi)
+STRIPE_CHANNELS = frozenset(Channel) - KASPI_CHANNELS
+
+
 class CreateState(StrEnum):
     """The state of the creation of the provider's object; written before the request is sent.
 

@@ -20,6 +20,7 @@ from procomp_pay.server.http.rate_limits import LIMITS, limits_from
 from procomp_pay.server.http.state import STATE, ServerState
 from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.health import Health
+from procomp_pay.server.pages import routes as pages
 from procomp_pay.services.context import AppContext
 
 
@@ -41,6 +42,7 @@ def make_app(ctx: AppContext, settings: Settings) -> web.Application:
     )
     app[LIMITS], app[PROXIES], app[CORS] = limits_from(settings), proxies_from(settings), cors_from(settings)
     app.add_routes(routes())
+    pages.install(app, ctx)
     metrics.install(app, metrics.Metrics(ctx, settings, background))
     app.on_response_prepare.append(errors.set_headers)
     app.cleanup_ctx.append(_run_background)

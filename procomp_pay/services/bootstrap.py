@@ -69,6 +69,7 @@ async def open_context(settings: Settings, *, serving: bool = False) -> AsyncIte
             base_url=settings.base_url,
             intake=WebhookIntake(db),
             senders=post,
+            is_public=settings.public_base_url is not None,
         )
     finally:
         await post.aclose()

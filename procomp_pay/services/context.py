@@ -67,6 +67,8 @@ SYSTEM = Actor("procomp-pay", Source.CLOCK)
 class AppContext:
     """Database, providers, keys, clock and id maker. The clock is a parameter, so that tests are exact.
 
+    :param base_url: where the server is reached, for links.
+    :param is_public: phones reach it too: ``PUBLIC_BASE_URL`` is set.
     :param intake: stores incoming webhook events, several in one commit; one per process.
     :param senders: the channels for notifications to people and to the platform.
     """
@@ -79,3 +81,4 @@ class AppContext:
     base_url: str
     intake: WebhookIntake
     senders: NotificationSenders = field(default_factory=NotificationSenders)
+    is_public: bool = False

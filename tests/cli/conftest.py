@@ -34,6 +34,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PROCOMP_HOME", str(home))
     monkeypatch.setenv("PROCOMP_OPERATOR", "aigerim")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "en")
     monkeypatch.chdir(tmp_path)
     return home
 

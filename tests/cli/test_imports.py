@@ -34,6 +34,7 @@ _HEAVY = {
     "prometheus_client",
     "jwt",
     "textual",
+    "babel",
 }
 _NOT_FOR_STATUS = {
     "stripe",
@@ -53,6 +54,7 @@ _NOT_FOR_STATUS = {
     "structlog",
     "prometheus_client",
     "jwt",
+    "babel",
 }
 _PROGRAM = """
 import sys

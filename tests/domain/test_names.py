@@ -11,6 +11,7 @@ from procomp_pay.domain.names import (
     clean_category,
     clean_email,
     clean_person,
+    first_name_and_initial,
     is_placeholder,
     placeholder_email,
     same_key,
@@ -114,3 +115,21 @@ def test_same_key_ignores_case_and_spaces_only() -> None:
 )  # fmt: skip
 def test_search_finds_a_name_typed_on_a_russian_keyboard(typed: str, name: str) -> None:
     assert search_key(typed) == search_key(name)
+
+
+@pytest.mark.parametrize(
+    ("full_name", "shown"),
+    [
+        ("Қайрат Нұрланов", "Қайрат Н."),
+        ("Нурланов Кайрат Асанович", "Кайрат Н."),
+        ("НУРЛАНОВА АЙГЕРИМ", "АЙГЕРИМ Н."),
+        ("Nurlanov Kairat", "Kairat N."),
+        ("Аида С.", "Аида С."),
+        ("Ева Ким", "Ева К."),
+        ("Петров Иванов", "Петров И."),
+        ("Айгерім", "Айгерім"),
+        ("", ""),
+    ],
+)
+def test_what_strangers_may_read_of_a_name(full_name: str, shown: str) -> None:
+    assert first_name_and_initial(full_name) == shown

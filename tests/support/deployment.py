@@ -38,6 +38,7 @@ class Deployment:
         self.home = home
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
         self.env = kept | {"PROCOMP_HOME": str(home), "PROCOMP_OPERATOR": "aigerim", "NO_COLOR": "1"}
+        self.env["PROCOMP_LANGUAGE"] = "en"
         if database_url is not None:
             from procomp_pay.storage.encryption.keyring import new_key
 

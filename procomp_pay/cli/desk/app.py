@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from procomp_pay.cli.desk.wording import N_, _, explain, money
 from procomp_pay.cli.display.qr import Picture, lines
 from procomp_pay.cli.payments.watch import Watched, follow
 from procomp_pay.domain.errors import PaymentError, Unavailable
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import Pass, work_watch
 from procomp_pay.services.views.payment import PaymentView
@@ -155,7 +155,7 @@ class DeskApp(App[None]):
 
     async def on_mount(self) -> None:
         await self.push_screen(self._first())
-        for loop in (self._look_on(), self._poll_on()):
+        for loop in (self._look_on(), self._poll_on(KASPI_CHANNELS), self._poll_on(STRIPE_CHANNELS)):
             self._loops.append(asyncio.create_task(self._guarded(loop)))
 
     async def on_unmount(self) -> None:
@@ -269,11 +269,14 @@ class DeskApp(App[None]):
                 screen.looked()
             await self._pause(_LOOK_S)
 
-    async def _poll_on(self) -> None:
-        """Poll what is due, as ``serve`` does: without it the payments of others would not change."""
+    async def _poll_on(self, channels: Collection[Channel]) -> None:
+        """Poll what is due, as ``serve`` does: without it the payments of others would not change.
+
+        :param channels: of one provider: if it hangs, the other's payments are still polled.
+        """
         while not self._over.is_set():
             with suppress(PaymentError):
-                await work_watch(self.ctx, Pass(), most=_POLLED)
+                await work_watch(self.ctx, Pass(), channels, most=_POLLED)
             await self._pause(_LOOK_S)
 
     async def _pause(self, seconds: float) -> None:

@@ -26,6 +26,7 @@ from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.page_link import public_page_url
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -69,7 +70,6 @@ class PersonScreen(DeskScreen):
         self._is_done = False  # paid while this screen was open
         self._has_acted = False
         self._again: Timer | None = None
-        self._picture: tuple[str, qr.Picture] | None = None
 
     # What is shown
 
@@ -229,19 +229,19 @@ class PersonScreen(DeskScreen):
             and payment is not None
             and payment.status is not PaymentStatus.PROCESSING
         )
-        if not code.display or payload is None:
+        if not code.display or payload is None or payment is None:
             return
-        if self._picture is None or self._picture[0] != payload:
-            self._picture = payload, qr.picture(payload)
-        picture = self._picture[1]
-        width, height = self.size.width, self.size.height - 1
-        if picture.width + _BESIDE <= width and picture.height <= height:
-            code.styles.width = picture.width
-            code.update(qr_text(picture))
-            code.add_class("-qr")
-            return
+        # a window that is too small for the provider's own link may hold the short one of the payment's page
+        for text in filter(None, (payload, public_page_url(self.desk.ctx, payment))):
+            picture = qr.picture(text)
+            if picture.width + _BESIDE <= self.size.width and picture.height < self.size.height:
+                code.styles.width = picture.width
+                code.update(qr_text(picture))
+                code.add_class("-qr")
+                return
+        picture = qr.picture(payload)
         code.remove_class("-qr")
-        code.styles.width = max(10, width - _BESIDE - 2)
+        code.styles.width = max(10, self.size.width - _BESIDE - 2)
         why = _(
             "The QR of this link needs %(columns)s x %(lines)s, this window has %(width)s x %(height)s. "
             "Make the window larger or the letters smaller, or send the link:",

@@ -19,12 +19,21 @@ AsOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-PaymentArgument = Annotated[str, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")]
-OptionalPaymentArgument = Annotated[
-    str | None, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")
+_PARTICIPANT = "A name or a part of it, the participant's id, or a payment's code."
+_PAYMENT = "The payment's code or id, or the participant's name."
+_TOURNAMENT = "The tournament's name or a part of it, or its id."
+ParticipantArgument = Annotated[str, typer.Argument(help=_PARTICIPANT, metavar="PARTICIPANT")]
+OptionalParticipantArgument = Annotated[str | None, typer.Argument(help=_PARTICIPANT, metavar="PARTICIPANT")]
+PaymentArgument = Annotated[str, typer.Argument(help=_PAYMENT, metavar="PAYMENT")]
+OptionalPaymentArgument = Annotated[str | None, typer.Argument(help=_PAYMENT, metavar="PAYMENT")]
+TournamentArgument = Annotated[
+    str, typer.Argument(help=_TOURNAMENT, metavar="TOURNAMENT", show_default=False)
+]
+OptionalTournamentArgument = Annotated[
+    str | None, typer.Argument(help=f"{_TOURNAMENT} Default: all.", metavar="TOURNAMENT", show_default=False)
 ]
 TournamentFilter = Annotated[
-    str | None, typer.Option(metavar="T", help="Only this tournament: its id or full name.")
+    str | None, typer.Option(metavar="T", help="Only this tournament: its name or id.")
 ]
 
 SinceOption = Annotated[str | None, typer.Option(metavar="DAY", help="From this day, such as 2026-05-01.")]

@@ -110,7 +110,7 @@ def list_events(
     selection = _filter(state, kind, provider, payment, since)
 
     async def work(ctx: AppContext) -> tuple[list[EventView], str | None]:
-        wanted = replace(selection, payment_id=await payment_id(ctx, payment))
+        wanted = replace(selection, payment_id=await payment_id(ctx, payment, as_json=as_json))
         return await events.many(ctx, wanted, limit=limit, cursor=cursor)
 
     views, next_cursor = run_with_context(work)
@@ -197,7 +197,7 @@ def replay(
     async def work(ctx: Any) -> list[Replayed]:
         if event is not None:
             return [await events.replay_one(ctx, event, actor, dry_run=dry_run)]
-        wanted = replace(selection, payment_id=await payment_id(ctx, payment))
+        wanted = replace(selection, payment_id=await payment_id(ctx, payment, as_json=as_json))
         return await events.replay_many(ctx, wanted, actor, limit=limit, dry_run=dry_run)
 
     replays = run_with_context(work)

@@ -73,7 +73,10 @@ def list_messages(
         typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
     ] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only messages about this payment: its id or code.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Only messages about this payment: its id or code, or the participant's name."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages, up to 500.")] = 20,
     as_json: JsonOption = False,
@@ -86,7 +89,7 @@ def list_messages(
         filters = {
             "state": state.value if state else None,
             "topic": topic,
-            "payment_id": await payment_id(ctx, payment),
+            "payment_id": await payment_id(ctx, payment, as_json=as_json),
         }
         return await outbox.newest(ctx, limit=limit, **filters)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,12 @@ from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
+    named_participant,
     operator,
     run_with_context,
     show_mode_notice,
 )
-from procomp_pay.cli.framework.options import AsOption, JsonOption
+from procomp_pay.cli.framework.options import AsOption, JsonOption, ParticipantArgument
 from procomp_pay.cli.payments.initiate_options import (
     METHODS_HELP,
     InitiateOptions,
@@ -165,7 +167,8 @@ def save(opening: Opening, path: Path) -> None:
 
 _EXAMPLES = """[bold]Examples[/]
 
-  procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
+  procomp-pay initiate "қайрат нұрланов" --method kaspi_qr --watch
+  procomp-pay initiate kairat -m kaspi_qr
   procomp-pay initiate PARTICIPANT -m apple_pay --amount 50 --currency USD
   procomp-pay initiate PARTICIPANT -m kaspi_qr --qr-file qr.png --json"""
 
@@ -176,7 +179,7 @@ def register(app: typer.Typer) -> None:
 
 
 def initiate(
-    participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
+    participant: ParticipantArgument,
     method: Annotated[Method, typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP)],
     amount: Annotated[
         str | None,
@@ -236,7 +239,8 @@ def initiate(
         from procomp_pay.services.initiation.initiate import initiate as start
         from procomp_pay.services.views import payment as views
 
-        request = await read_request(ctx, options)
+        named = await named_participant(ctx, participant, as_json=as_json)
+        request = await read_request(ctx, replace(options, participant_id=named))
         async with asking("Kaspi" if options.is_kaspi else "Stripe", quiet=as_json):
             initiated = await start(ctx, request, actor)
         started.append(initiated.payment_id)

@@ -205,7 +205,8 @@ def list_discrepancies(
     tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this payment: its id or code.")
+        str | None,
+        typer.Option(metavar="ID", help="Only this payment: its id or code, or the participant's name."),
     ] = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
@@ -219,8 +220,8 @@ def list_discrepancies(
     async def work(ctx: AppContext) -> tuple[list[DiscrepancyView], str | None]:
         wanted = replace(
             selection,
-            tournament_id=await tournament_id(ctx, tournament),
-            payment_id=await payment_id(ctx, payment),
+            tournament_id=await tournament_id(ctx, tournament, as_json=as_json),
+            payment_id=await payment_id(ctx, payment, as_json=as_json),
         )
         return await use.many(ctx, wanted, limit=limit, cursor=cursor)
 

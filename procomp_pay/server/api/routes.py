@@ -20,12 +20,11 @@ from procomp_pay.server.http import errors
 from procomp_pay.server.http.guard import caller as caller_of
 from procomp_pay.server.http.guard import with_access_control
 from procomp_pay.server.http.json_response import respond
-from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
-from procomp_pay.server.http.state import STATE
+from procomp_pay.server.http.state import STATE, linking_context
 from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.logs import REQUEST_ID
-from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.context import Actor
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
@@ -140,14 +139,6 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
         raise Forbidden("This participant belongs to another user")
 
 
-def _context(request: web.Request) -> AppContext:
-    """Return the context; its links lead to the host that the client requested, unless one is configured."""
-    state, origin = request.app[STATE], client(request).origin
-    if origin is None or state.settings.public_base_url:
-        return state.ctx
-    return replace(state.ctx, base_url=origin)
-
-
 async def start(request: web.Request) -> web.Response:
     """Start a payment, or return the open one with the secrets to pay it."""
     caller = caller_of(request)
@@ -157,7 +148,7 @@ async def start(request: web.Request) -> web.Response:
     await _check_access(request, caller, initiation.participant_id)
     if not caller.sees_all:  # the language of a staff member's browser is not the participant's
         initiation = replace(initiation, language=preferred(request.headers.get("Accept-Language")))
-    ctx = _context(request)
+    ctx = linking_context(request)
     started = await initiate(ctx, initiation, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
     request.app[STATE].background.wake_watch()
     logs.note(payment_id=started.payment_id)

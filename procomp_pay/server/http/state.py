@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from procomp_pay.config import Settings
 from procomp_pay.server.auth.tokens import Authenticator, Caller
 from procomp_pay.server.background.loops import Background
+from procomp_pay.server.http.proxy import client
 from procomp_pay.server.observability.health import Health
 from procomp_pay.services.context import AppContext
 
@@ -36,3 +37,11 @@ async def caller(request: web.Request) -> Caller:
     authorization = request.headers.getall("Authorization", [])
     await authenticator.refresh_keys(authorization)
     return authenticator.caller(authorization)
+
+
+def linking_context(request: web.Request) -> AppContext:
+    """Return the context; its links lead to the host that the client requested, unless one is configured."""
+    state, origin = request.app[STATE], client(request).origin
+    if origin is None or state.settings.public_base_url:
+        return state.ctx
+    return replace(state.ctx, base_url=origin)

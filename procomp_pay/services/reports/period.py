@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.tournaments import find_tournament
+from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Total
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -173,13 +173,13 @@ MOST_REASONS = 20
 _EPOCH = date(1970, 1, 1)
 
 
-async def report(ctx: AppContext, period: Period, tournament: str | None = None) -> Report:
+async def report(ctx: AppContext, period: Period, tournament_id: str | None = None) -> Report:
     """Return the report of a period, with all figures as of one moment.
 
-    :param tournament: its id or whole name; ``None`` for all.
-    :raises NotFound: no such tournament. :raises Refused: several have that name.
+    :param tournament_id: ``None`` for all.
+    :raises NotFound: no such tournament.
     """
-    chosen = None if tournament is None else await find_tournament(ctx, tournament)
+    chosen = None if tournament_id is None else await tournament_view(ctx, tournament_id)
     result = Report(period, ctx.clock())
     scope = Scope(chosen.tournament_id if chosen else None, period.begins, period.ends)
     async with ctx.db.reading() as session:

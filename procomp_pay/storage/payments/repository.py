@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.events import ProviderIds
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -154,8 +154,15 @@ async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
     return list(result.all())
 
 
-async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Claim payments that are due for polling, each for ``lease_s`` seconds.
+async def claim_due(
+    session: AsyncSession,
+    now: datetime,
+    channels: Collection[Channel],
+    *,
+    lease_s: int,
+    limit: int,
+) -> list[str]:
+    """Claim payments of these channels that are due for polling, each for ``lease_s`` seconds.
 
     First come those that expire soonest; a third of the places is for those that have waited longest.
     Otherwise, with more payments than the provider's rate limit allows, some would never be polled.
@@ -165,27 +172,27 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
     """
     longest_waiting_count = max(1, limit // 3)
     rows = (
-        await _due(session, now, limit - longest_waiting_count, by_deadline=True)
+        await _due(session, now, channels, limit - longest_waiting_count, by_deadline=True)
         if limit > longest_waiting_count
         else []
     )
     for row in rows:
         row.next_poll_at = now + timedelta(seconds=lease_s)
-    more = await _due(session, now, limit - len(rows), by_deadline=False)
+    more = await _due(session, now, channels, limit - len(rows), by_deadline=False)
     for row in more:
         row.next_poll_at = now + timedelta(seconds=lease_s)
     return [row.payment_id for row in (*rows, *more)]
 
 
 async def _due(
-    session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
+    session: AsyncSession, now: datetime, channels: Collection[Channel], limit: int, *, by_deadline: bool
 ) -> Sequence[PaymentDetail]:
     """Lock due payments, found by the index on ``next_poll_at``."""
     deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
     order_by = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
     result = await session.exec(
         select(PaymentDetail)
-        .where(waited <= now)
+        .where(waited <= now, col(PaymentDetail.channel).in_(channels))
         .order_by(*order_by)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -193,11 +200,11 @@ async def _due(
     return result.all()
 
 
-async def next_due_at(session: AsyncSession) -> datetime | None:
-    """Return when the next poll is due; ``None`` if nothing is open."""
+async def next_due_at(session: AsyncSession, channels: Collection[Channel]) -> datetime | None:
+    """Return when the next poll of these channels is due; ``None`` if nothing is open."""
     result = await session.exec(
         select(PaymentDetail.next_poll_at)
-        .where(col(PaymentDetail.next_poll_at).is_not(None))
+        .where(col(PaymentDetail.next_poll_at).is_not(None), col(PaymentDetail.channel).in_(channels))
         .order_by(col(PaymentDetail.next_poll_at))
         .limit(1)
     )

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, PaymentMethod
+from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, STRIPE_CHANNELS, PaymentMethod
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.repository import OrmLockedPayment
@@ -175,6 +175,4 @@ def of_provider(provider: str) -> ColumnElement[bool]:
 
 def of_channel(provider: str) -> ColumnElement[bool]:
     """Return the condition on pay_payment_detail for a provider's payments."""
-    return col(PaymentDetail.channel).in_(
-        [channel for channel in Channel if channel.is_kaspi == (provider == "kaspi")]
-    )
+    return col(PaymentDetail.channel).in_(KASPI_CHANNELS if provider == "kaspi" else STRIPE_CHANNELS)

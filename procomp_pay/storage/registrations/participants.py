@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlmodel import col, or_, select
@@ -118,10 +119,19 @@ async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
     return list((await session.exec(query)).all())
 
 
-async def tournament_names(session: AsyncSession) -> list[tuple[str, str]]:
-    """Return the id and the name of every tournament."""
-    rows = await session.exec(select(Tournament.id, Tournament.name).order_by(col(Tournament.id)))
-    return [(row[0], row[1]) for row in rows.all()]
+class TournamentName(NamedTuple):
+    """What tells a tournament from others."""
+
+    id: str
+    name: str
+    starts_at: datetime
+
+
+async def tournament_names(session: AsyncSession) -> list[TournamentName]:
+    """Return the name and the start of every tournament, the latest first."""
+    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at)
+    rows = await session.exec(query.order_by(col(Tournament.starts_at).desc(), col(Tournament.id)))
+    return [TournamentName(*row) for row in rows.all()]
 
 
 async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
@@ -167,14 +177,39 @@ async def names(
     :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     """
     query: Any = select(Participant.id, Participant.full_name, Participant.category)
+    rows = await session.stream(_chosen(query, tournament_id, paid).execution_options(yield_per=1000))
+    async for row in rows:
+        yield row[0], row[1], row[2]
+
+
+async def all_names(
+    session: AsyncSession, tournament_id: str | None = None, paid: bool | None = None
+) -> tuple[list[str], list[str]]:
+    """Return the ids and the names of participants as two lists, in no order.
+
+    The database joins each column into one text: as rows, 50,000 of them would take a second.
+
+    :param paid: as in :func:`names`.
+    """
+    plain = func.replace(col(Participant.full_name), _BETWEEN, " ")
+    query: Any = select(
+        func.aggregate_strings(col(Participant.id), _BETWEEN), func.aggregate_strings(plain, _BETWEEN)
+    )
+    ids, full_names = (await session.exec(_chosen(query, tournament_id, paid))).one()
+    return ([], []) if ids is None else (ids.split(_BETWEEN), full_names.split(_BETWEEN))
+
+
+#: ASCII's record separator.
+_BETWEEN = "\x1e"
+
+
+def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     if tournament_id is not None:
         query = query.where(col(Participant.tournament_id) == tournament_id)
     if paid is not None:
         due = col(Participant.status) == ParticipantStatus.REGISTERED
         query = query.where(_is_paid()) if paid else query.where(due, col(Participant.payment_id).is_(None))
-    rows = await session.stream(query.execution_options(yield_per=1000))
-    async for row in rows:
-        yield row[0], row[1], row[2]
+    return query
 
 
 async def registrations(

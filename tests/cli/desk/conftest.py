@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -89,8 +90,10 @@ OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 
 @pytest.fixture
-def open_desk(sqlite_clerk: CommandLine) -> OpenDesk:
-    """Open a desk of 80 x 24 in English; two can be open at once."""
+def open_desk(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> OpenDesk:
+    """Open a desk of 80 x 24, in English unless the test says otherwise; two can be open at once."""
+    if "PROCOMP_LANGUAGE" not in os.environ:
+        monkeypatch.setenv("PROCOMP_LANGUAGE", "en")
 
     @asynccontextmanager
     async def opened(

@@ -77,6 +77,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/health/live"): Row(OPEN),
     ("GET", "/thanks"): Row(OPEN),
     ("GET", "/openapi.json"): Row(OPEN),
+    # pages for people: the signed code is the permission, and a payment's id is no code
+    ("GET", "/p/{code}"): Row(tuple(_all(404) for _ in WHO)),
+    ("GET", "/p/{code}/events"): Row(tuple(_all(404) for _ in WHO)),
+    ("GET", "/p/{code}/pay"): Row(tuple(_all(404) for _ in WHO)),
 }
 
 
@@ -94,8 +98,10 @@ async def _ask(
     participant, payment = names
     row = TABLE[route]
     path = route[1].replace("{participant_id}", participant).replace("{payment_id}", payment)
+    is_page = path.startswith("/p/")
+    path = path.replace("{code}", payment) if is_page else f"{BASE}{path}"
     body = {} if row.body is None else {"json": row.body(participant)}
-    answer = await served.api.request(method, f"{BASE}{path}{row.query}", headers=headers, **body)
+    answer = await served.api.request(method, f"{path}{row.query}", headers=headers, **body)
     return answer.status_code
 
 

@@ -1,0 +1,49 @@
+"""The link of a payment's page, ``/p/CODE``: short enough for a QR in a terminal, and signed.
+
+CODE is the payment's code, or its id where it has no code, and 80 bits of a signature: nobody finds another
+payment's page by guessing. Letters and digits alone, so that no messenger cuts the link.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+from procomp_pay.domain.errors import BadSignature
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.views.payment import PaymentView, one
+
+#: The first segment of a page's path.
+PATH = "/p"
+_PURPOSE = "payment-page"
+#: Bytes of the signature that are kept: 16 letters.
+_SIGNED = 10
+
+
+def page_url(ctx: AppContext, view: PaymentView) -> str:
+    """Return the address of a payment's page."""
+    key = view.code.replace("-", "").lower() if view.code else view.payment_id
+    return f"{ctx.base_url}{PATH}/{key}-{_short(ctx.keyring.sign(_PURPOSE, key))}"
+
+
+def public_page_url(ctx: AppContext, view: PaymentView) -> str | None:
+    """Return the address of a payment's page; ``None`` where no phone reaches the server."""
+    return page_url(ctx, view) if ctx.is_public else None
+
+
+async def of_page(ctx: AppContext, code: str) -> PaymentView:
+    """Return the payment of a page. A code that we did not sign is not looked up.
+
+    :raises BadSignature: another code. :raises NotFound: the payment is gone.
+    """
+    key, _, signature = code.rpartition("-")
+    expected = [_short(full) for full in ctx.keyring.signatures(_PURPOSE, key)] if code.isascii() else []
+    matches = [hmac.compare_digest(each, signature) for each in expected]
+    if not any(matches):
+        raise BadSignature("There is no such page")
+    return await one(ctx, key)
+
+
+def _short(signature: str) -> str:
+    digest = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    return base64.b32encode(digest[:_SIGNED]).decode().lower()

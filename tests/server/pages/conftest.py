@@ -1,0 +1,35 @@
+"""Fixtures: a sandbox whose time passes slowly enough to look at a QR."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.server.http.state import STATE
+from procomp_pay.services.views import page_link
+from procomp_pay.services.views import payment as views
+from tests.support.server import Served
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxOptions(time_scale=5))
+    await running.start()
+    yield running
+    await running.stop()
+
+
+@pytest.fixture
+async def web(served: Served) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser without JavaScript."""
+    async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+        yield client
+
+
+async def page_of(served: Served, payment_id: str) -> str:
+    """Return the path of a payment's page."""
+    ctx = served.app[STATE].ctx
+    return page_link.page_url(ctx, await views.one(ctx, payment_id)).removeprefix(served.url)
