@@ -30,6 +30,7 @@ from procomp_pay.services.views.page_link import public_page_url
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.geometry import Size
     from textual.timer import Timer
 
     from procomp_pay.cli.desk.reads import Record
@@ -69,6 +70,7 @@ class PersonScreen(DeskScreen):
         self._note = ""
         self._is_done = False  # paid while this screen was open
         self._has_acted = False
+        self._drawn: tuple[str, Size] | None = None
         self._again: Timer | None = None
 
     # What is shown
@@ -137,19 +139,18 @@ class PersonScreen(DeskScreen):
         self.set_class(self.is_paid, "-paid")
         self._show_code()
         charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
-        self.query_one("#notice", Static).update(
-            "" if self.desk.is_live else Text(_("TEST: no real money moves"), style="bold yellow")
-        )
-        banner = self.query_one("#banner", Static)
-        banner.display = self.is_paid
-        banner.update(Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
-        self.query_one("#who", Static).update(self._who())
+        self.put("notice", Text("" if self.desk.is_live else _("TEST: no real money moves"), "bold yellow"))
+        self.query_one("#banner", Static).display = self.is_paid
+        self.put("banner", Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
+        self.put("who", self._who())
         amount = self.query_one("#amount", Digits)
         amount.display = charged is not None
-        amount.update("" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " "))
-        self.query_one("#state", Static).update(self._state(payment, now))
-        self.query_one("#note", Static).update(Text(self._trouble(now) or self._note, style="bold yellow"))
-        self.refresh_bindings()
+        figure = "" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " ")
+        if amount.value != figure:
+            amount.update(figure)
+        self.put("state", self._state(payment, now))
+        self.put("note", Text(self._trouble(now) or self._note, "bold yellow"))
+        self.refresh_keys()
 
     def _who(self) -> Text:
         person = self.record.person
@@ -229,14 +230,15 @@ class PersonScreen(DeskScreen):
             and payment is not None
             and payment.status is not PaymentStatus.PROCESSING
         )
-        if not code.display or payload is None or payment is None:
+        if not code.display or payload is None or payment is None or self._drawn == (payload, self.size):
             return
+        self._drawn = (payload, self.size)
         # a window that is too small for the provider's own link may hold the short one of the payment's page
         for text in filter(None, (payload, public_page_url(self.desk.ctx, payment))):
             picture = qr.picture(text)
             if picture.width + _BESIDE <= self.size.width and picture.height < self.size.height:
                 code.styles.width = picture.width
-                code.update(qr_text(picture))
+                self.put("code", qr_text(picture))
                 code.add_class("-qr")
                 return
         picture = qr.picture(payload)
@@ -250,7 +252,7 @@ class PersonScreen(DeskScreen):
             width=self.size.width,
             height=self.size.height,
         )
-        code.update(Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
+        self.put("code", Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
 
     # Keys
 

@@ -114,9 +114,9 @@ class SearchScreen(DeskScreen):
         """Draw the screen as things stand; the chosen row stays chosen."""
         if not self.is_drawn:
             return
-        self.query_one("#head", Static).update(self._head())
+        self.put("head", self._head())
         title, self._rows = self._listed()
-        self.query_one("#title", Static).update(Text(title, style="bold"))
+        self.put("title", Text(title, "bold"))
         rows = self.query_one("#rows", OptionList)
         before, number = rows.highlighted, row_number(self._text)[1]
         lines = [self._line(place, row) for place, row in enumerate(self._rows, start=1)]
@@ -129,7 +129,7 @@ class SearchScreen(DeskScreen):
         elif lines and rows.highlighted is None:
             rows.highlighted = min(before or 0, len(lines) - 1)
         message = self.desk.trouble_line() or self._message
-        self.query_one("#message", Static).update(Text(message, style="bold yellow"))
+        self.put("message", Text(message, "bold yellow"))
 
     def _head(self) -> Text:
         desk = self.desk

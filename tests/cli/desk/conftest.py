@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -22,10 +22,10 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments.listing import Filter
 from tests.support.secret_watch import no_secret_in
-from tests.support.terminal import CommandLine
+from tests.support.terminal import CommandLine, LocalProviders
 
 #: Seconds to wait for a text: the machine may be busy.
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class Desk:
@@ -84,6 +84,14 @@ class Desk:
         """Do what the customer does with the phone."""
         what = {"channel": view.channel.value, "provider_ref": view.provider_ref}
         await asyncio.to_thread(self.clerk.pay, what, action)
+
+
+@pytest.fixture(scope="session")
+def providers() -> Iterator[LocalProviders]:
+    """A sandbox in which a QR can be scanned for a minute, even if the machine is busy."""
+    made = LocalProviders(time_scale=3)
+    yield made
+    made.close()
 
 
 OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]

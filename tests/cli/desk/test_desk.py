@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.widgets import Footer
 
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.display import qr
@@ -291,11 +292,11 @@ async def test_todays_payments(open_desk: OpenDesk) -> None:
 
 async def test_choose_by_number(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
-        await desk.type("а")  # of Аида, and the key of the F of Four
-        await desk.sees("Found: 2")
+        await desk.type("а")  # of Аида, and the key of the F of Five
+        await desk.sees("Found: ", "1 Аида", "2 Five")
         await desk.type("2")
         await desk.press("enter")
-        await desk.sees("Kid", "Kaspi QR")
+        await desk.sees("Five", "50 USD", "Back")
 
 
 async def test_names_of_participants_are_no_markup(open_desk: OpenDesk) -> None:
@@ -304,6 +305,19 @@ async def test_names_of_participants_are_no_markup(open_desk: OpenDesk) -> None:
         await desk.sees("Four [bold]x[/]")
         await desk.press("enter")
         await desk.sees("Kid �[31mFour [bold]x[/]", "Back")
+
+
+async def test_a_screen_that_stays_the_same_is_not_drawn_again(open_desk: OpenDesk) -> None:
+    """It is shown twice a second, for hours."""
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2", "a")
+        await desk.sees("Cancel")
+        footer = desk.app.screen.query_one(Footer)
+        kept = list(footer.children)
+        await desk.until(lambda: "59:5" in desk.text or "58:" in desk.text, "the countdown stands still")
+        seen = desk.text
+        await desk.until(lambda: desk.text != seen, "the countdown stands still")
+        assert list(footer.children) == kept
 
 
 async def test_keys_typed_ahead_reach_the_person(open_desk: OpenDesk) -> None:
