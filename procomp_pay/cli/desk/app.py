@@ -155,6 +155,7 @@ class DeskApp(App[None]):
         self.unpaid: tuple[int, int] | None = None
         self.trouble: PaymentError | None = None
         self.failure: Exception | None = None
+        self._rung: set[str] = set()
         self._calls = 0
         self._leaving = False
         self._over = asyncio.Event()
@@ -191,10 +192,11 @@ class DeskApp(App[None]):
         """The screens that are open, one over the other."""
         return [screen for screen in self.screen_stack if isinstance(screen, DeskScreen)]
 
-    def ring(self) -> None:
-        """Ring the terminal's bell, unless it is off."""
-        if self._rings:
+    def ring(self, payment_id: str) -> None:
+        """Ring the terminal's bell once for a paid payment, unless it is off."""
+        if self._rings and payment_id not in self._rung:
             self.bell()
+        self._rung.add(payment_id)
 
     # Calls of providers
 
@@ -261,7 +263,7 @@ class DeskApp(App[None]):
         self._followed[payment_id] = state
         takers = [screen for screen in self.desk_screens if screen.moved(state, now)]
         if state.view.status is PaymentStatus.COMPLETED:
-            self.ring()
+            self.ring(payment_id)
             if not takers:
                 paid = _(
                     "✓ PAID %(name)s %(money)s",

@@ -114,16 +114,20 @@ class PersonScreen(DeskScreen):
         return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
 
     def moved(self, watched: Watched, now: datetime) -> bool:
-        """Take news of a followed payment; return whether it is shown here."""
-        payment = self.payment
-        if not self.is_attached or payment is None or payment.payment_id != watched.view.payment_id:
+        """Take news of a followed payment of this person; return whether it is shown here."""
+        view = watched.view
+        if not self.is_attached or view.participant_id != self.record.person.participant_id:
             return False
-        if watched.view.status is PaymentStatus.COMPLETED:
+        before = self.payment
+        self._take(view)
+        if view.status is PaymentStatus.COMPLETED and not self._is_done:
             self._is_done, self._note = True, ""
-        self._watched = watched
-        self._take(watched.view)
+        if before is not None and before.payment_id == view.payment_id:
+            self._watched = watched
+            if view.settled_by is not None and before.settled_by is None:
+                self.desk.call(self._reload())  # paid at another desk, or by another method
         self.show(now)
-        return True
+        return self.payment is not None and self.payment.payment_id == view.payment_id
 
     def _take(self, view: PaymentView) -> None:
         """Put a payment's latest view into the record."""
@@ -446,9 +450,8 @@ class PersonScreen(DeskScreen):
             return
         self._end()
         await self._reload()
-        if not self._is_done:
-            self.desk.ring()
         self._is_done = True
+        self.desk.ring(payment_id)
         self._note = _(KASPI_ANSWERS.get(result.kaspi.value, ""))
         self.show()
 

@@ -180,10 +180,13 @@ class SearchScreen(DeskScreen):
         self._message = ""
         rows = self.query_one("#rows", OptionList)
         rows.highlighted = 0 if rows.option_count else None
+        self._begin_search()
+        self.show()
+
+    def _begin_search(self) -> None:
         if not self._is_searching and self._today is None:
             self._is_searching = True
             self.run_worker(self._search_on(), exit_on_error=False)
-        self.show()
 
     async def _search_on(self) -> None:
         """Search for what is typed until nothing more is typed meanwhile; one search at a time."""
@@ -313,6 +316,7 @@ class SearchScreen(DeskScreen):
         """Show the payments of today, or go back."""
         if self._today is not None:
             self._today = None
+            self._begin_search()  # for what was typed meanwhile
         else:
             self._today = []
             self.run_worker(self._read_today(), exit_on_error=False)

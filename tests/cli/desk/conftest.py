@@ -35,6 +35,9 @@ class Desk:
         self.app, self.pilot, self.clerk = app, pilot, clerk
         self.bells = 0
 
+    def ring(self) -> None:
+        self.bells += 1
+
     @property
     def lines(self) -> list[str]:
         """The screen as text."""
@@ -111,13 +114,7 @@ def open_desk(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Ope
             app = DeskApp(ctx, Actor(operator, Source.PERSON), SearchScreen, is_live=False, **more)
             async with app.run_test(size=size, notifications=True) as pilot:
                 desk = Desk(app, pilot, sqlite_clerk)
-                bell = app.ring
-
-                def ring() -> None:
-                    desk.bells += 1
-                    bell()
-
-                app.ring = ring  # type: ignore[method-assign]
+                app.bell = desk.ring  # type: ignore[method-assign]
                 yield desk
 
     return opened

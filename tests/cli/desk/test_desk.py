@@ -111,6 +111,41 @@ async def test_another_method_is_asked_for_while_one_is_open(open_desk: OpenDesk
         assert (kaspi.status, apple.status) == (PaymentStatus.PENDING, PaymentStatus.CANCELLED)
 
 
+async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: OpenDesk) -> None:
+    """Kaspi cannot recall its QR: the page of the second method must leave the screen at once."""
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        await desk.pay(payment)
+        await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
+        assert desk.bells == 1
+
+
+async def test_paid_at_another_desk_meanwhile(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk, open_desk(operator="dana") as other:
+        payment = await start(desk, "timur", "p2")
+        await desk.press("escape")
+        await other.opens("timur")
+        await other.sees("left")
+        await other.press("a")
+        await other.sees("Kaspi cannot recall its QR")
+        await other.press("y")
+        await other.sees("24,000 KZT · Apple Pay")
+        await desk.pay(payment)
+        await other.sees("✓", "PAID", "24,000 KZT · Kaspi QR")
+        await desk.sees("✓ PAID Timur")
+
+
+async def test_the_bell_can_be_off(open_desk: OpenDesk) -> None:
+    async with open_desk(bell=False) as desk:
+        await desk.pay(await start(desk, "timur", "p2"))
+        await desk.sees("✓ PAID")
+        assert desk.bells == 0
+
+
 async def test_cancel(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await start(desk, "timur", "p2")
