@@ -45,6 +45,7 @@ class ErrorCode(StrEnum):
     PAYMENT_DISPUTED = "payment_disputed"
     REFUND_IN_PROGRESS = "refund_in_progress"
     REGISTRATION_CANCELLED = "registration_cancelled"
+    REGISTRATION_STATUS_UNKNOWN = "registration_status_unknown"
     OPERATION_NUMBER_USED = "operation_number_used"
     MANUAL_REVIEW_REQUIRED = "manual_review_required"
     BODY_TOO_LARGE = "body_too_large"

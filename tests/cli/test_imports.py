@@ -33,8 +33,8 @@ _HEAVY = {
     "structlog",
     "prometheus_client",
     "jwt",
-    "textual",
     "babel",
+    "textual",
 }
 _NOT_FOR_STATUS = {
     "stripe",

@@ -20,9 +20,9 @@ from procomp_pay.cli.desk.wording import N_, _, explain, money
 from procomp_pay.cli.display.qr import Picture, lines
 from procomp_pay.cli.payments.watch import Watched, follow
 from procomp_pay.domain.errors import PaymentError, Unavailable
-from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel, PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.maintenance.run import Pass, work_watch
+from procomp_pay.services.maintenance.run import PROVIDER_CHANNELS, Pass, work_watch
 from procomp_pay.services.views.payment import PaymentView
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class DeskApp(App[None]):
 
     async def on_mount(self) -> None:
         await self.push_screen(self._first())
-        for loop in (self._look_on(), self._poll_on(KASPI_CHANNELS), self._poll_on(STRIPE_CHANNELS)):
+        for loop in (self._look_on(), *map(self._poll_on, PROVIDER_CHANNELS)):
             self._loops.append(asyncio.create_task(self._guarded(loop)))
 
     async def on_unmount(self) -> None:
@@ -290,10 +290,7 @@ class DeskApp(App[None]):
             await self._pause(_LOOK_S)
 
     async def _poll_on(self, channels: Collection[Channel]) -> None:
-        """Poll what is due, as ``serve`` does: without it the payments of others would not change.
-
-        :param channels: of one provider: if it hangs, the other's payments are still polled.
-        """
+        """Poll what is due at one provider, as ``serve`` does: else nobody else's payments would change."""
         while not self._over.is_set():
             with suppress(PaymentError):
                 await work_watch(self.ctx, Pass(), channels, most=_POLLED)

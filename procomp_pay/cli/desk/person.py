@@ -15,8 +15,9 @@ from procomp_pay.cli.desk.app import DeskScreen, qr_text
 from procomp_pay.cli.desk.dialogs import Ask, Confirm
 from procomp_pay.cli.desk.keys import key, read_scan
 from procomp_pay.cli.desk.refund import RefundDialog
-from procomp_pay.cli.desk.wording import KASPI_ANSWERS, METHODS, N_, _, explain, money, provider, state, when
+from procomp_pay.cli.desk.wording import KASPI_ANSWERS, N_, _, explain, money, provider, state, when
 from procomp_pay.cli.display import qr
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import PaymentError, Refused, Unavailable
 from procomp_pay.domain.fees import charge_for
@@ -168,21 +169,21 @@ class PersonScreen(DeskScreen):
         if self.is_paid:
             return text.append(self._how_paid(payment, now))
         if self.is_open and payment is not None:
-            text.append(f"{money(payment.charged)} · {METHODS[payment.method]}\n\n", "bold")
+            text.append(f"{money(payment.charged)} · {method_name(payment.method)}\n\n", "bold")
             if payment.status is PaymentStatus.PENDING and payment.expires_at is not None:
                 text.append(_("%(left)s left", left=formats.left(payment.expires_at, now)) + "\n", "bold")
             text.append(state(payment, now))
             code = f"\n\n{payment.code}" if payment.code else ""
             return text.append(code, "dim")
         if payment is not None:
-            text.append(f"{METHODS[payment.method]}: {state(payment, now)}\n\n", "bold")
+            text.append(f"{method_name(payment.method)}: {state(payment, now)}\n\n", "bold")
         return text.append(self._ways_to_pay())
 
     def _how_paid(self, payment: PaymentView | None, now: datetime) -> str:
         if payment is None:
             return _("The platform has recorded it as paid.")
         lines = [
-            f"{money(payment.charged)} · {METHODS[payment.method]}",
+            f"{money(payment.charged)} · {method_name(payment.method)}",
             _(
                 "%(when)s, taken by %(operator)s",
                 when=when(payment.completed_at or payment.updated_at, now),
@@ -211,7 +212,7 @@ class PersonScreen(DeskScreen):
                 amount = money(charge_for(fees, methods[0], None).charged)
             except Refused:
                 amount = _("no fee is set")
-            lines.append(f"{letter:<5}{', '.join(METHODS[method] for method in methods):<24}{amount}")
+            lines.append(f"{letter:<5}{', '.join(method_name(method) for method in methods):<24}{amount}")
         return "\n".join(lines)
 
     def _trouble(self, now: datetime) -> str:
@@ -297,8 +298,8 @@ class PersonScreen(DeskScreen):
             return
         question = _(
             "A payment by %(open)s is still open. Take %(name)s instead, for the same person?",
-            open=METHODS[self.payment.method],
-            name=METHODS[chosen],
+            open=method_name(self.payment.method),
+            name=method_name(chosen),
         )
         if self.payment.channel is Channel.KASPI_QR:
             question += " " + _("Kaspi cannot recall its QR: it must not be paid any more.")
@@ -361,7 +362,7 @@ class PersonScreen(DeskScreen):
             Channel.STRIPE_CHECKOUT,
         )
         if is_unopened and payment.status is PaymentStatus.PENDING:
-            self._start(payment.method)  # the provider was away when it was started
+            self._start(PaymentMethod(payment.method))  # the provider was away when it was started
             return
         self._open(opening)
         self.show()
@@ -400,7 +401,7 @@ class PersonScreen(DeskScreen):
         question = _(
             "Cancel this payment of %(money)s by %(method)s?",
             money=money(payment.charged),
-            method=METHODS[payment.method],
+            method=method_name(payment.method),
         )
 
         def answered(yes: bool | None) -> None:

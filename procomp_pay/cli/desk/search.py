@@ -15,7 +15,6 @@ from procomp_pay.cli.desk.keys import read_scan, row_number
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.desk.reads import Person
 from procomp_pay.cli.desk.wording import (
-    METHODS,
     N_,
     _,
     columns,
@@ -25,6 +24,7 @@ from procomp_pay.cli.desk.wording import (
     waiting_for,
     when,
 )
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound, PaymentError
@@ -160,7 +160,12 @@ class SearchScreen(DeskScreen):
         if isinstance(row, PaymentView):
             now = self.desk.ctx.clock()
             at = when(row.created_at, now) if self._today is not None else waiting_for(row, now)
-            rest = [(money(row.charged), -12), (METHODS[row.method], 10), (at, -7), (short_state(row), 13)]
+            rest = [
+                (money(row.charged), -12),
+                (method_name(row.method), 10),
+                (at, -7),
+                (short_state(row), 13),
+            ]
             name, style = row.participant_name, ("green" if row.status is PaymentStatus.COMPLETED else "")
         else:
             waits = any(view.participant_id == row.participant_id for view in self.desk.open)
@@ -334,6 +339,6 @@ class SearchScreen(DeskScreen):
 
 def _fits(view: PaymentView, text: str) -> bool:
     """Return whether all parts of a text are in a payment's name, category, amount or code."""
-    about = f"{view.participant_name} {view.category or ''} {METHODS[view.method]} {view.code or ''}"
+    about = f"{view.participant_name} {view.category or ''} {method_name(view.method)} {view.code or ''}"
     key = search_key(f"{about} {short_state(view)} {view.charged.amount:f}")
     return all(part in key for part in search_key(text).split())

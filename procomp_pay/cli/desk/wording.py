@@ -7,6 +7,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import (
     ConfigurationError,
@@ -17,8 +18,9 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.translations import Translation, preferred_language
 
 if TYPE_CHECKING:
@@ -35,13 +37,6 @@ def _(message: str, **values: object) -> str:
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name
     """Mark a text that is translated where it is shown."""
     return message
-
-
-METHODS = {
-    PaymentMethod.KASPI_QR: "Kaspi QR",
-    PaymentMethod.APPLE_PAY: "Apple Pay",
-    PaymentMethod.GOOGLE_PAY: "Google Pay",
-}
 
 
 def money(value: Money) -> str:
@@ -66,7 +61,7 @@ def waiting_for(view: PaymentView, now: datetime) -> str:
     return _("%(n)d min", n=max(0, int((now - view.created_at).total_seconds() // 60)))
 
 
-_SHORT = {
+_SHORT: dict[str, str] = {
     PaymentStatus.PENDING: N_("waits"),
     PaymentStatus.PROCESSING: N_("confirming"),
     PaymentStatus.COMPLETED: N_("paid"),
@@ -85,7 +80,7 @@ def short_state(view: PaymentView) -> str:
         return _("paid twice")
     if view.is_late:
         return _("paid late")
-    return _(_SHORT[view.status])
+    return _(_SHORT[view.status]) if view.status in _SHORT else view.status
 
 
 def state(view: PaymentView, now: datetime) -> str:
@@ -100,13 +95,15 @@ def state(view: PaymentView, now: datetime) -> str:
     if view.settled_by is not None:
         return _(
             "The fee is already paid: %(method)s, %(when)s.",
-            method=METHODS[view.settled_by.method],
+            method=method_name(view.settled_by.method),
             when=when(view.settled_by.at, now),
         )
     if view.status is PaymentStatus.PENDING:
         return _pending(view)
     if view.status is PaymentStatus.FAILED:
         return _failed(view)
+    if isinstance(view.status, UnknownLabel):
+        return view.status
     return {
         PaymentStatus.PROCESSING: _("Scanned. The customer is confirming now.")
         if view.channel.is_kaspi
@@ -123,7 +120,8 @@ def _pending(view: PaymentView) -> str:
         return _("The customer scans this with the Kaspi app.")
     if view.channel is Channel.STRIPE_CHECKOUT:
         return _(
-            "The customer scans this with the camera and pays with %(method)s.", method=METHODS[view.method]
+            "The customer scans this with the camera and pays with %(method)s.",
+            method=method_name(view.method),
         )
     return _("Waiting for the customer to pay.")
 

@@ -115,7 +115,7 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
         "",
         *amount_lines(view, large=large),
         "",
-        f"{wording.METHODS[view.method]} · {wording.how_to_pay(view)}",
+        f"{wording.method(view.method)} · {wording.how_to_pay(view)}",
         f"[dim]payment[/] {view.payment_id}",
         *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
@@ -125,7 +125,7 @@ def now_line(
     view: PaymentView, now: datetime, trouble: str | None = None, next_step: str | None = None
 ) -> str:
     """Return the current status with the countdown, and what to do about a trouble."""
-    colour = wording.COLOURS[view.status]
+    colour = wording.colour(view.status)
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
@@ -139,10 +139,12 @@ def now_line(
 
 def why_no_qr(picture: Picture, payload: str, width: int, height: int) -> str:
     """Return why a QR is not drawn, and what to do."""
-    long = f" (of a link of {len(payload)} characters)" if len(payload) > 100 else ""
+    is_long = len(payload) > 100
+    long = f" (of a link of {len(payload)} characters)" if is_long else ""
+    short = "; where PUBLIC_BASE_URL is set, a short link takes its place" if is_long else ""
     return (
         f"The QR{long} needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
-        f"{width} x {height}. Make it larger, or add --qr-file qr.png"
+        f"{width} x {height}. Make it larger, or add --qr-file qr.png{short}"
     )
 
 
@@ -171,7 +173,7 @@ def pay_screen(
     return grid
 
 
-_TITLES = {
+_TITLES: dict[str, str] = {
     PaymentStatus.FAILED: "✗ NOT PAID",
     PaymentStatus.EXPIRED: "✗ NOT PAID – EXPIRED",
     PaymentStatus.CANCELLED: "✗ NOT PAID – CANCELLED",
@@ -184,7 +186,7 @@ _TITLES = {
 def _title(view: PaymentView) -> str:
     if view.other_amount is not None:
         return "✗ WRONG AMOUNT"
-    return "ALREADY PAID" if view.settled_by is not None else _TITLES[view.status]
+    return "ALREADY PAID" if view.settled_by is not None else _TITLES.get(view.status, view.status)
 
 
 def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
@@ -202,7 +204,7 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines += [Text(line, style=f"bold {colour}") for line in letters]
         lines.append(Text(""))
     else:
-        colour = wording.COLOURS[view.status]
+        colour = wording.colour(view.status)
         lines.append(Text(_title(view), style=f"bold {colour}"))
     if unusual or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(console.safe(wording.state(view))))
@@ -224,7 +226,7 @@ def print_final_panel(view: PaymentView) -> None:
 def _details(view: PaymentView) -> list[str]:
     lines = [
         f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
-        f"{console.safe(view.tournament_name)} · {wording.METHODS[view.method]}",
+        f"{console.safe(view.tournament_name)} · {wording.method(view.method)}",
     ]
     if view.operation_number:
         lines.append(f"Kaspi operation {console.safe(view.operation_number)}")

@@ -224,7 +224,7 @@ def _amount(view: PaymentView) -> str:
 
 
 def _state(view: PaymentView) -> Text:
-    return Text(short_state(view), style=wording.COLOURS[view.status])
+    return Text(short_state(view), style=wording.colour(view.status))
 
 
 def payment_screen(

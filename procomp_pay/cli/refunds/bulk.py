@@ -123,7 +123,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
 
 def _totals(group: Group) -> list[str]:
     return [
-        f"    {wording.METHODS[method]:<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
+        f"    {wording.method(method):<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
         for (method, currency), total in sorted(group.sums.items())
     ]
 

@@ -17,6 +17,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.health_alerts import (
     alert_stalled_work,
     alert_standstill,
+    alert_unknown_labels,
     check_provider_health,
 )
 from procomp_pay.services.maintenance.run import (
@@ -272,6 +273,7 @@ class Background:
         if time.monotonic() >= self._next_stalled_check:
             self._next_stalled_check = time.monotonic() + STALLED_CHECK_S
             await alert_stalled_work(self._ctx)
+            await alert_unknown_labels(self._ctx)
         await work_outbox(self._ctx, result, most=_OUTBOX_BATCH_SIZE)
         return 0.0 if result.delivered else OUTBOX_PAUSE_S
 

@@ -175,7 +175,7 @@ def _values(
     request: web.Request, opening: Opening, page: Content, translation: Translation
 ) -> dict[str, Any]:
     ctx = request.app[STATE].ctx
-    mode = ctx.senders.mode(kaspi=opening.view.method.is_kaspi)
+    mode = ctx.senders.mode(kaspi=opening.view.channel.is_kaspi)
     return {
         "text": translation.text,
         "page": page,

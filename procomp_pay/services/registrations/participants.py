@@ -19,7 +19,7 @@ from procomp_pay.domain.names import (
     search_key,
 )
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
 from procomp_pay.storage.database.session import AsyncSession
@@ -31,22 +31,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ParticipantView:
-    """A registration. ``email`` is ``None`` if the participant gave none."""
+    """A registration.
+
+    :param email: ``None`` if the participant gave none.
+    :param payment_id: the payment that the participant is linked to, which need not be paid.
+    """
 
     participant_id: str
     user_id: str
     full_name: str
     category: str | None
     email: str | None
-    status: ParticipantStatus
+    status: AnyParticipantStatus
     payment_id: str | None
     dispute: DisputeState | None
     tournament_id: str
     tournament_name: str
-
-    @property
-    def is_paid(self) -> bool:
-        return self.status is ParticipantStatus.PAID or self.payment_id is not None
+    is_paid: bool
 
     def full(self) -> dict[str, Any]:
         """Return all fields for ``--json``."""
@@ -212,7 +213,7 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 
 
 def _view(
-    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None
+    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
 ) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
@@ -225,4 +226,5 @@ def _view(
         dispute=dispute,
         tournament_id=tournament.id,
         tournament_name=tournament.name,
+        is_paid=is_paid,
     )

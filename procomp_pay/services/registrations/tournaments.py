@@ -9,7 +9,7 @@ from typing import Any
 
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -110,7 +110,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
             session.add(
                 TournamentFee(
                     tournament_id=row.id,
-                    currency=fee.currency,
+                    currency=fee.known_currency,
                     amount=fee.amount,
                     created_at=now,
                     updated_at=now,
@@ -122,7 +122,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     return change
 
 
-async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
+async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency, actor: Actor) -> FeeChange:
     """Remove a fee that is not in the main currency.
 
     :raises NotFound: no such tournament, or no fee in this currency.

@@ -17,7 +17,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, status_of
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.closing_result import (
@@ -130,7 +130,7 @@ def _line(
     disagreements: tuple[str, ...],
 ) -> ClosingLine:
     payment, detail = row.payment, row.detail
-    status, dispute = PaymentStatus(snapshot["status"]), snapshot.get("dispute")
+    status, dispute = status_of(snapshot["status"]), snapshot.get("dispute")
     at_provider = (payment.stripe_payment_id, snapshot.get("charge"), detail.provider_ref)
     numbers = (snapshot.get("kaspi_operation"), *at_provider)
     return ClosingLine(
@@ -178,7 +178,7 @@ def _after_fees(
 
 
 def _providers(lines: Iterable[ClosingLine]) -> list[str]:
-    used = {"kaspi" if line.method.is_kaspi else "stripe" for line in lines}
+    used = {"kaspi" if line.is_kaspi else "stripe" for line in lines}
     return sorted(used) or ["kaspi", "stripe"]
 
 

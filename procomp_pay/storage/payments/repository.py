@@ -17,7 +17,7 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.platform import Participant, Payment, is_paid
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 
@@ -78,7 +78,21 @@ async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> O
     participant = await session.get(
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )
-    return OrmLockedPayment(payment, detail, participant)
+    locked = OrmLockedPayment(payment, detail, participant)
+    await mark_unpaid_links(session, [locked])
+    return locked
+
+
+async def mark_unpaid_links(session: AsyncSession, payments: Collection[OrmLockedPayment]) -> None:
+    """Set ``unpaid_link`` where the participant is linked to another payment that is not paid."""
+    linked = [locked for locked in payments if locked.settled_by not in (None, locked.payment.id)]
+    if not linked:
+        return
+    links = {locked.settled_by for locked in linked}
+    paid = set((await session.exec(select(Payment.id).where(col(Payment.id).in_(links), is_paid()))).all())
+    for locked in linked:
+        if locked.settled_by not in paid:
+            locked.unpaid_link = locked.settled_by
 
 
 async def find_replacement_payment(
@@ -89,7 +103,7 @@ async def find_replacement_payment(
     Return ``None`` also if another transaction has it locked: waiting here could deadlock.
     """
     participant = locked.participant
-    if participant is None or participant.payment_id is not None:
+    if participant is None or locked.settled_by is not None:
         return None
     result = await session.exec(
         select(Payment, PaymentDetail)
@@ -106,7 +120,9 @@ async def find_replacement_payment(
         .with_for_update(skip_locked=True, of=Payment)
     )
     row = result.first()
-    return None if row is None else OrmLockedPayment(row[0], row[1], participant)
+    if row is None:
+        return None
+    return OrmLockedPayment(row[0], row[1], participant, unpaid_link=locked.unpaid_link)
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:

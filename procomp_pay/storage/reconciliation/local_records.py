@@ -17,7 +17,7 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, STRIPE_CHANNELS, PaymentMethod
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.payments.repository import OrmLockedPayment, mark_unpaid_links
 
 #: The columns that :func:`local_record_of` reads: a third of three rows of seventy columns.
 COMPARED_COLUMNS = (
@@ -50,10 +50,12 @@ async def payments_by_id(
         .options(*options)
         .execution_options(populate_existing=True)
     )
-    return {
+    rows = {
         payment.id: OrmLockedPayment(payment, detail, participant)
         for payment, detail, participant in result.all()
     }
+    await mark_unpaid_links(session, rows.values())
+    return rows
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:
