@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from textual.widgets import Footer
 
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.display import qr
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.page_link import page_url
 from tests.cli.desk.conftest import Desk, OpenDesk
 
 
@@ -56,6 +60,31 @@ async def test_the_qr_is_whole_at_80_by_24(
         assert colours == {((0, 0, 0), (255, 255, 255))}  # a phone needs a dark code on a light ground
         assert all(len(line) <= 80 for line in desk.lines)
         assert len(desk.lines) == 24
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+async def test_a_link_too_long_for_the_window(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, is_public: bool
+) -> None:
+    """Stripe's links have about 380 characters; that of the payment's page is short, if phones reach it."""
+    if is_public:
+        monkeypatch.setenv("PUBLIC_BASE_URL", "https://pay.example.kz")
+    real = views.opening
+
+    async def with_a_long_link(ctx: AppContext, payment_id: str) -> views.Opening:
+        opening = await real(ctx, payment_id)
+        return replace(opening, qr_payload=f"{opening.payment_url}#{'x' * 330}")
+
+    monkeypatch.setattr(views, "opening", with_a_long_link)
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        if is_public:
+            code = qr.lines(qr.picture(page_url(desk.app.ctx, payment)), ink_is_dark=True)
+            assert [line[: len(code[0])].ljust(len(code[0])) for line in desk.lines[: len(code)]] == code
+        else:
+            await desk.sees("The QR of this link needs", "has 80 x 24", "Make the window larger")
+        assert all(len(line) <= 80 for line in desk.lines)
+        assert "Cancel" in desk.lines[23]
 
 
 async def test_a_key_that_is_hit_twice_makes_one_payment(open_desk: OpenDesk) -> None:
