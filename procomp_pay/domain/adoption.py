@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.money import AnyCurrency
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
     PAID_STATUSES,
+    AnyMethod,
+    AnyStatus,
     Channel,
     CreateState,
     PaymentMethod,
@@ -34,9 +38,10 @@ class PlatformPayment:
     """
 
     id: str
-    status: PaymentStatus
-    method: PaymentMethod | None
+    status: AnyStatus
+    method: AnyMethod | None
     amount: Decimal
+    currency: AnyCurrency
     created_at: datetime
     named: str | None = None
     settles: str | None = None
@@ -99,6 +104,10 @@ def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
 
 
 def _unfit(payment: PlatformPayment) -> str | None:
+    labels = {"status": payment.status, "method": payment.method, "currency": payment.currency}
+    for column, label in labels.items():
+        if isinstance(label, UnknownLabel):
+            return f"has the {column} {label}, which procomp-pay does not know"
     if payment.amount <= 0:
         return "has no amount"
     ids = (payment.named, payment.payment_intent, payment.checkout_session, payment.kaspi_number)

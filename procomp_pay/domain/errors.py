@@ -6,6 +6,8 @@ the user. ``cli`` and ``server`` each have one place that turns errors into outp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -43,6 +45,7 @@ class ErrorCode(StrEnum):
     PAYMENT_DISPUTED = "payment_disputed"
     REFUND_IN_PROGRESS = "refund_in_progress"
     REGISTRATION_CANCELLED = "registration_cancelled"
+    REGISTRATION_STATUS_UNKNOWN = "registration_status_unknown"
     OPERATION_NUMBER_USED = "operation_number_used"
     MANUAL_REVIEW_REQUIRED = "manual_review_required"
     BODY_TOO_LARGE = "body_too_large"
@@ -159,6 +162,33 @@ class NotFound(PaymentError):
     http_status = 404
     exit_code = 4
     code = ErrorCode.NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several things that a name may mean.
+
+    :param facts: what tells it from the others, such as category, tournament and state; ``""`` for none.
+    """
+
+    id: str
+    name: str
+    facts: tuple[str, ...]
+
+
+class Ambiguous(PaymentError):
+    """A name may mean several things, or is too short to be sure.
+
+    :param choices: what it may mean, the best match first.
+    """
+
+    http_status = 409
+    exit_code = 2
+    code = ErrorCode.CONFLICT
+
+    def __init__(self, message: str, choices: Sequence[Choice], *, next_step: str | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.choices = choices
 
 
 class Unavailable(PaymentError):

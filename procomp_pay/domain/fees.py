@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, Refused
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.states import PaymentMethod
 
 
@@ -19,11 +19,13 @@ class EntryFees:
     main: Money
     others: Mapping[Currency, Money]
 
-    def in_currency(self, currency: Currency) -> Money | None:
-        return self.main if self.main.currency is currency else self.others.get(currency)
+    def in_currency(self, currency: AnyCurrency) -> Money | None:
+        if self.main.currency == currency:
+            return self.main
+        return self.others.get(currency) if isinstance(currency, Currency) else None
 
     @property
-    def currencies(self) -> list[Currency]:
+    def currencies(self) -> list[AnyCurrency]:
         return [self.main.currency, *(c for c in self.others if c is not self.main.currency)]
 
 
@@ -88,8 +90,14 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
 def _payable(fees: EntryFees, fee: Money) -> Money:
     """Return the fee if it can be charged; the platform may have written any.
 
-    :raises Refused: it is zero or less.
+    :raises Refused: it is zero or less, or in a currency that only the platform knows.
     """
+    if not isinstance(fee.currency, Currency):
+        raise Refused(
+            f"The tournament's entry fee is in {fee.currency}, a currency that procomp-pay does not take",
+            next_step=_add_fee(fees, Currency.KZT),
+            code=ErrorCode.FEE_MISSING,
+        )
     if fee.amount <= 0:
         raise Refused(
             f"The tournament has no entry fee to charge: it is {fee}",
@@ -98,5 +106,5 @@ def _payable(fees: EntryFees, fee: Money) -> Money:
     return fee
 
 
-def _add_fee(fees: EntryFees, currency: Currency) -> str:
+def _add_fee(fees: EntryFees, currency: AnyCurrency) -> str:
     return f"procomp-pay tournament fee {fees.tournament_id} AMOUNT {currency}"

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
 from procomp_pay.domain.errors import InvalidAmount
+from procomp_pay.domain.labels import UnknownLabel
 
 
 class Currency(StrEnum):
@@ -20,6 +21,9 @@ class Currency(StrEnum):
     EUR = "EUR"
     RUB = "RUB"
 
+
+#: The currency of a tournament of the platform may be one that we do not know, which nobody is charged in.
+AnyCurrency = Currency | UnknownLabel
 
 #: Decimal digits of the provider's minor unit. Stripe counts tenge in tiyn.
 #: Source: Stripe's list of zero-decimal currencies, which has none of these.
@@ -47,7 +51,7 @@ class Money:
     """
 
     amount: Decimal
-    currency: Currency
+    currency: AnyCurrency
 
     def __post_init__(self) -> None:
         if not isinstance(self.amount, Decimal):
@@ -107,9 +111,24 @@ class Money:
         return cls(Decimal(units).scaleb(-MINOR_DIGITS[known]), known)
 
     @property
+    def known_currency(self) -> Currency:
+        """The currency as one of ours.
+
+        :raises InvalidAmount: the platform added it: nothing can be charged in it.
+        """
+        if isinstance(self.currency, UnknownLabel):
+            raise InvalidAmount(
+                f"{self.currency} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+            )
+        return self.currency
+
+    @property
     def minor_units(self) -> int:
-        """The amount in minor units: cents, tiyn, kopecks."""
-        return int(self.amount.scaleb(MINOR_DIGITS[self.currency]))
+        """The amount in minor units: cents, tiyn, kopecks.
+
+        :raises InvalidAmount: see :attr:`known_currency`.
+        """
+        return int(self.amount.scaleb(MINOR_DIGITS[self.known_currency]))
 
     def __add__(self, other: Money) -> Money:
         return Money(self.amount + self._same(other).amount, self.currency)
@@ -118,7 +137,7 @@ class Money:
         return Money(self.amount - self._same(other).amount, self.currency)
 
     def _same(self, other: Money) -> Money:
-        if other.currency is not self.currency:
+        if other.currency != self.currency:
             raise InvalidAmount(f"{self.currency} and {other.currency} cannot be added up")
         return other
 

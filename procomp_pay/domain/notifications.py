@@ -94,6 +94,7 @@ _KIND_IN: dict[str, str] = {
     Topic.ALERT_CIRCUIT: "provider",
     Topic.ALERT_STALLED: "work",
     Topic.ALERT_UNAPPLIED: "event_id",
+    Topic.ALERT_LABEL: "label",
 }
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.redact import storable
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import AnyStatus, PaymentStatus
 
 
 class RefundState(StrEnum):
@@ -150,7 +150,7 @@ def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> 
     return asked
 
 
-def status_after(status: PaymentStatus, charged: Money, gone: Decimal) -> PaymentStatus | None:
+def status_after(status: AnyStatus, charged: Money, gone: Decimal) -> PaymentStatus | None:
     """Return the new status of a payment after refunds of ``gone`` in total; ``None`` if unchanged."""
     if status is PaymentStatus.COMPLETED and gone >= charged.amount:
         return PaymentStatus.REFUNDED

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from procomp_pay.domain.labels import UnknownLabel
+
 
 class PaymentStatus(StrEnum):
     """The status of a payment (the platform's native enum ``"PaymentStatus"``)."""
@@ -50,6 +52,13 @@ class UserRole(StrEnum):
     ADMIN = "ADMIN"
 
 
+#: What a column of the platform may contain: see :class:`~procomp_pay.domain.labels.UnknownLabel`.
+AnyStatus = PaymentStatus | UnknownLabel
+AnyMethod = PaymentMethod | UnknownLabel
+AnyParticipantStatus = ParticipantStatus | UnknownLabel
+AnyRole = UserRole | UnknownLabel
+
+
 class Channel(StrEnum):
     """The kind of provider object that a payment is made through."""
 
@@ -69,6 +78,11 @@ class Channel(StrEnum):
     def recallable(self) -> bool:
         """True if the provider can cancel the object; Kaspi cannot cancel a QR or a link."""
         return not self.is_kaspi or self is Channel.KASPI_REMOTE
+
+
+#: The channels of each provider.
+KASPI_CHANNELS = frozenset(channel for channel in Channel if channel.is_kaspi)
+STRIPE_CHANNELS = frozenset(Channel) - KASPI_CHANNELS
 
 
 class CreateState(StrEnum):
@@ -105,7 +119,16 @@ OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 #: The money was received, whatever was refunded since.
 PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
 
+#: A participant who is linked to a payment in one of these has not paid: a platform may set the link when the
+#: payment begins. A status that we do not know is not among them.
+UNPAID_STATUSES = frozenset(_S) - {_S.COMPLETED}
 
-def may_move(before: PaymentStatus, after: PaymentStatus) -> bool:
+
+def status_of(label: str) -> AnyStatus:
+    """Return the status with this label, as an audit entry names it."""
+    return PaymentStatus(label) if label in PaymentStatus.__members__ else UnknownLabel(label)
+
+
+def may_move(before: AnyStatus, after: PaymentStatus) -> bool:
     """Return True if the status change is allowed; keeping the same status is not a change."""
-    return after in MOVES[before]
+    return isinstance(before, PaymentStatus) and after in MOVES[before]

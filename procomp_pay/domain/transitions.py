@@ -13,8 +13,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from procomp_pay.domain.events import EventType, PaymentEvent
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus, may_move
+from procomp_pay.domain.states import (
+    PAID_STATUSES,
+    AnyParticipantStatus,
+    AnyStatus,
+    ParticipantStatus,
+    PaymentStatus,
+    may_move,
+)
 
 
 class Topic(StrEnum):
@@ -41,6 +49,7 @@ class Topic(StrEnum):
     ALERT_STALLED = "alert.stalled"
     ALERT_STATUS = "alert.status_mismatch"
     ALERT_UNAPPLIED = "alert.unapplied_money"
+    ALERT_LABEL = "alert.unknown_label"
 
 
 class DiscrepancyKind(StrEnum):
@@ -74,6 +83,7 @@ class PaymentSnapshot:
 
     :param settled_by: the payment that settles the participant's fee, if any.
     :param participant_status: ``None`` if the participant was deleted.
+    :param was_paid: it was COMPLETED before, whatever the platform made of it since.
     :param provider_payment: the id of the PaymentIntent or Kaspi purchase, if known.
     :param moved_away: the participant is now registered for another tournament than the one paid for.
     :param cancel_requested: cancellation was requested, so a session that closes is CANCELLED, not EXPIRED.
@@ -81,11 +91,12 @@ class PaymentSnapshot:
     """
 
     payment_id: str
-    status: PaymentStatus
+    status: AnyStatus
     charged: Money
-    participant_status: ParticipantStatus | None
+    participant_status: AnyParticipantStatus | None
     settled_by: str | None
     provider_open: bool
+    was_paid: bool = False
     provider_payment: str | None = None
     cancel_requested: bool = False
     moved_away: bool = False
@@ -109,7 +120,7 @@ class Transition:
 
 
 # Of two events in the same second (Stripe has a resolution of one second) the more advanced one wins.
-_RANK = {
+_RANK: dict[str, int] = {
     EventType.RETRIABLE: 0,
     EventType.PROCESSING: 1,
     EventType.FAILED: 2,
@@ -230,6 +241,11 @@ def _succeeded(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:
     # Only a failed refund moves REFUNDED back to COMPLETED: a repeated `succeeded` must not undo a refund.
     if snapshot.status in PAID_STATUSES:
         return Transition(Outcome.ALREADY)
+    if isinstance(snapshot.status, UnknownLabel):
+        # a status that only the platform knows is not overwritten: the money is for manual review
+        if snapshot.was_paid:
+            return Transition(Outcome.ALREADY)
+        return Transition(Outcome.MISMATCH, discrepancies=(DiscrepancyKind.STATUS_MISMATCH,))
     kind = _amount_discrepancy(snapshot, event)
     if kind is not None and not _is_accepted(event, kind):
         return Transition(Outcome.MISMATCH, topics=(Topic.ALERT_AMOUNT,), discrepancies=(kind,))
@@ -274,8 +290,12 @@ def _is_accepted(event: PaymentEvent, kind: DiscrepancyKind) -> bool:
 def _settle_participant(transition: Transition, snapshot: PaymentSnapshot) -> Transition:
     if snapshot.settled_by not in (None, snapshot.payment_id):
         return _add(transition, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
-    if snapshot.moved_away or snapshot.participant_status in (None, ParticipantStatus.CANCELLED):
-        # The registration was cancelled, deleted or moved: left for manual review, not marked as paid.
+    unknown = isinstance(snapshot.participant_status, UnknownLabel)
+    if unknown and snapshot.settled_by == snapshot.payment_id:
+        return transition  # linked already, under a status of the platform's own
+    if snapshot.moved_away or unknown or snapshot.participant_status in (None, ParticipantStatus.CANCELLED):
+        # The registration was cancelled, deleted, moved, or has a status that we do not know: left for manual
+        # review, not marked as paid.
         return _add(transition, Topic.ALERT_PARTICIPANT, DiscrepancyKind.PARTICIPANT_MISMATCH)
     return replace(transition, activates=True)
 

@@ -44,7 +44,7 @@ class Translation:
         from babel.numbers import format_decimal
 
         number = format_decimal(money.amount, format="#,##0.00", locale=self.language)
-        unit = money.currency.value if self.language == SOURCE else _CURRENCY_SIGNS[money.currency]
+        unit = money.currency.value if self.language == SOURCE else _CURRENCY_SIGNS[money.known_currency]
         return f"{number}{_NO_BREAK}{unit}".replace(" ", _NO_BREAK)
 
     def moment(self, at: datetime) -> str:

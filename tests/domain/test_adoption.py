@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from procomp_pay.domain.adoption import STILL_ASKED, Adoption, PlatformPayment, assess
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -15,6 +16,7 @@ CARD = PlatformPayment(
     status=PaymentStatus.COMPLETED,
     method=PaymentMethod.APPLE_PAY,
     amount=Decimal("50.00"),
+    currency=Currency.USD,
     created_at=NOW - timedelta(days=1),
     named="p1",
     payment_intent="pi_1",

@@ -216,7 +216,7 @@ class Oracle:
         took = sorted(max(0, (d.completed_at - d.created_at) // timedelta(seconds=1)) for d in paid)  # type: ignore[operator]
         return {
             "started": len(chosen), "paid": len(paid), "open": by["PENDING"] + by["PROCESSING"],
-            "failed": by["FAILED"], "expired": by["EXPIRED"], "cancelled": by["CANCELLED"],
+            "failed": by["FAILED"], "expired": by["EXPIRED"], "cancelled": by["CANCELLED"], "other": 0,
             "success_percent": self._tenths(len(paid), ended),
             "median_seconds": self._nearest(took, 50), "p95_seconds": self._nearest(took, 95),
         }  # fmt: skip

@@ -115,7 +115,7 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
         "",
         *amount_lines(view, large=large),
         "",
-        f"{wording.METHODS[view.method]} · {wording.how_to_pay(view)}",
+        f"{wording.method(view.method)} · {wording.how_to_pay(view)}",
         f"[dim]payment[/] {view.payment_id}",
         *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
@@ -125,7 +125,7 @@ def now_line(
     view: PaymentView, now: datetime, trouble: str | None = None, next_step: str | None = None
 ) -> str:
     """Return the current status with the countdown, and what to do about a trouble."""
-    colour = wording.COLOURS[view.status]
+    colour = wording.colour(view.status)
     line = f"[bold {colour}]{view.status}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
@@ -173,7 +173,7 @@ def pay_screen(
     return grid
 
 
-_TITLES = {
+_TITLES: dict[str, str] = {
     PaymentStatus.FAILED: "✗ NOT PAID",
     PaymentStatus.EXPIRED: "✗ NOT PAID – EXPIRED",
     PaymentStatus.CANCELLED: "✗ NOT PAID – CANCELLED",
@@ -186,7 +186,7 @@ _TITLES = {
 def _title(view: PaymentView) -> str:
     if view.other_amount is not None:
         return "✗ WRONG AMOUNT"
-    return "ALREADY PAID" if view.settled_by is not None else _TITLES[view.status]
+    return "ALREADY PAID" if view.settled_by is not None else _TITLES.get(view.status, view.status)
 
 
 def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
@@ -204,7 +204,7 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines += [Text(line, style=f"bold {colour}") for line in letters]
         lines.append(Text(""))
     else:
-        colour = wording.COLOURS[view.status]
+        colour = wording.colour(view.status)
         lines.append(Text(_title(view), style=f"bold {colour}"))
     if unusual or view.status is not PaymentStatus.COMPLETED:
         lines.append(Text.from_markup(console.safe(wording.state(view))))
@@ -226,7 +226,7 @@ def print_final_panel(view: PaymentView) -> None:
 def _details(view: PaymentView) -> list[str]:
     lines = [
         f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
-        f"{console.safe(view.tournament_name)} · {wording.METHODS[view.method]}",
+        f"{console.safe(view.tournament_name)} · {wording.method(view.method)}",
     ]
     if view.operation_number:
         lines.append(f"Kaspi operation {console.safe(view.operation_number)}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: From this width on, a payment of a list takes one line.
 _WIDE = 130
-_MARKS = {
+_MARKS: dict[str, str] = {
     PaymentStatus.COMPLETED: "✓",
     PaymentStatus.PENDING: "…",
     PaymentStatus.PROCESSING: "…",
@@ -33,7 +33,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("amount", console.bold(str(view.charged)) + _other_amounts(view)),
         (
             "method",
-            wording.METHODS[view.method] + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
+            wording.method(view.method) + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
         ),
         ("tournament", console.clean(wording.tournament(view))),
         ("started", f"{formats.clock_time(view.created_at)} by {console.clean(view.started_by)}"),
@@ -85,7 +85,7 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
     for view, moves in entries:
         amount = console.bold(str(view.charged))
-        head = f"{_symbol(view)} {_status(view)}  {amount}  {wording.METHODS[view.method]}"
+        head = f"{_symbol(view)} {_status(view)}  {amount}  {wording.method(view.method)}"
         lines += ["", f"{head}  {console.dim('refunded')} {_refunded(view)}"]
         lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
@@ -111,7 +111,7 @@ def list_lines(views: Sequence[PaymentView]) -> list[str]:
         room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
         lines.append(head + console.bold(console.shortened(console.clean(view.participant_name), room)))
         flag = f"{wording.flag(view)} · " if view.dispute else ""
-        rest = f"{flag}{wording.METHODS[view.method]} · {formats.clock_time(view.created_at)} · "
+        rest = f"{flag}{wording.method(view.method)} · {formats.clock_time(view.created_at)} · "
         tournament = console.shortened(
             console.clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest)
         )
@@ -126,7 +126,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             view.status.value + _flags(view),
             str(view.charged),
             _refunded(view),
-            wording.METHODS[view.method],
+            wording.method(view.method),
             formats.clock_time(view.created_at),
             view.payment_id,
             console.clean(view.participant_name),
@@ -156,4 +156,4 @@ def _status(view: PaymentView) -> str:
 
 
 def _colour(view: PaymentView) -> str:
-    return "yellow" if wording.needs_attention(view) else wording.COLOURS[view.status]
+    return "yellow" if wording.needs_attention(view) else wording.colour(view.status)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import formats
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyStatus, Channel, PaymentMethod, PaymentStatus
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.services.views.refund import DisputeView, Move, RefundView
 
-METHODS = {
+METHODS: dict[str, str] = {
     PaymentMethod.KASPI_QR: "Kaspi QR",
     PaymentMethod.APPLE_PAY: "Apple Pay",
     PaymentMethod.GOOGLE_PAY: "Google Pay",
 }
-COLOURS = {
+_COLOURS: dict[str, str] = {
     PaymentStatus.PENDING: "yellow",
     PaymentStatus.PROCESSING: "cyan",
     PaymentStatus.COMPLETED: "green",
@@ -27,6 +28,16 @@ COLOURS = {
     PaymentStatus.CANCELLED: "yellow",
     PaymentStatus.REFUNDED: "magenta",
 }
+
+
+def method(label: AnyMethod) -> str:
+    """Return a method's name; one that the platform added is shown as it is."""
+    return METHODS.get(label, label)
+
+
+def colour(status: AnyStatus) -> str:
+    """Return a status's colour."""
+    return _COLOURS.get(status, "yellow")
 
 
 def tournament(view: PaymentView) -> str:
@@ -53,7 +64,7 @@ def how_to_pay(view: PaymentView) -> str:
         Channel.KASPI_LINK: "Open the link on the phone with the Kaspi app",
         Channel.KASPI_BILL: "Paid in the Kaspi app by its code",
         Channel.KASPI_REMOTE: "Pay the invoice in the Kaspi app on the phone",
-        Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {METHODS[view.method]}",
+        Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {method(view.method)}",
         Channel.STRIPE_INTENT: "The app pays with the client secret",
     }[view.channel]
 
@@ -74,8 +85,10 @@ def state(view: PaymentView) -> str:
         received = view.other_amount.received or "another amount"
         return f"{received} came, but {view.charged} was due: it is not settled, and waits for a decision"
     if view.settled_by is not None:
-        paid = f"{METHODS[view.settled_by.method]}, {formats.clock_time(view.settled_by.at)}"
+        paid = f"{method(view.settled_by.method)}, {formats.clock_time(view.settled_by.at)}"
         return f"the fee is already paid: {paid}, payment {view.settled_by.payment_id}{_still_polled(view)}"
+    if isinstance(view.status, UnknownLabel):
+        return "a status that only the platform knows: procomp-pay leaves the payment alone"
     scanned = "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
     return {
         PaymentStatus.PENDING: _WAITING[view.channel],

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.errors import Ambiguous, PaymentError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from procomp_pay.domain.errors import Choice
 
 _SPACE = "\N{NO-BREAK SPACE}"  # part of an amount; Python does not call it printable
 #: The widest line of running text, in columns.
@@ -213,20 +215,40 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     from procomp_pay.domain.redact import redact
 
     message = redact(error.message, cards=False)
+    choices = error.choices if isinstance(error, Ambiguous) else ()
     if as_json:
-        print_error_json(message, error.exit_code, error.next_step)
+        print_error_json(message, error.exit_code, error.next_step, choices)
         return
     text = wrap(f"\N{BALLOT X} {clean(message)}", err=True)
     mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
     _echo(mark + text[1:])
+    for line in _choice_lines(choices, with_ids=True):
+        _echo(f"  {line}")
     if error.next_step:
         hint(error.next_step)
 
 
-def print_error_json(detail: str, exit_code: int, next_step: str | None = None) -> None:
-    """Print an error as the one JSON document of a command."""
+def print_error_json(
+    detail: str, exit_code: int, next_step: str | None = None, choices: Sequence[Choice] = ()
+) -> None:
+    """Print an error as the one JSON document of a command.
+
+    :param choices: what an ambiguous name may mean.
+    """
     step = None if next_step is None else clean(next_step)
-    print_json({"detail": clean(detail), "exit_code": exit_code, "next_step": step})
+    document: dict[str, Any] = {"detail": clean(detail), "exit_code": exit_code, "next_step": step}
+    if choices:
+        document["choices"] = [
+            {"id": one.id, "name": clean(one.name), "facts": [clean(fact) for fact in one.facts]}
+            for one in choices
+        ]
+    print_json(document)
+
+
+def _choice_lines(choices: Sequence[Choice], *, with_ids: bool) -> list[str]:
+    """Return what an ambiguous name may mean as the lines of a table."""
+    rows = [[clean(one.name), *map(clean, one.facts), *([one.id] if with_ids else [])] for one in choices]
+    return grid([""] * len(rows[0]), rows)[1:] if rows else []
 
 
 # Questions
@@ -251,6 +273,24 @@ def confirm(question: str, *, declined: str = "Nothing was changed.") -> None:
     if not agreed:
         say(declined, fg="yellow")
         raise typer.Exit(3)
+
+
+def choose(message: str, choices: Sequence[Choice]) -> Choice:
+    """Show several things on stderr and ask for the number of one.
+
+    :raises typer.Exit: code 3, none was chosen.
+    """
+    say(f"{clean(message)}:")
+    for number, line in enumerate(_choice_lines(choices, with_ids=False), 1):
+        _echo(f"{number:>4}  {shortened(line, max(20, columns() - 7))}")
+    while True:
+        typed = prompt("Number (Enter for none)", optional=True).strip()
+        if not typed:
+            say("Nothing was chosen.", fg="yellow")
+            raise typer.Exit(3)
+        if typed.isdecimal() and 1 <= int(typed) <= len(choices):
+            return choices[int(typed) - 1]
+        say(f"Type 1 to {len(choices)}.", fg="yellow")
 
 
 def prompt(question: str, *, optional: bool = False) -> str:

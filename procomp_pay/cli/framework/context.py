@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from procomp_pay.cli.framework import console
-from procomp_pay.domain.errors import ConfigurationError, Refused
+from procomp_pay.domain.errors import Ambiguous, ConfigurationError, NotFound, Refused
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.services.context import Actor, AppContext
+    from procomp_pay.services.registrations.find import Found
     from procomp_pay.services.views.payment import PaymentView
 
 T = TypeVar("T")
@@ -47,35 +49,87 @@ def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Se
     return asyncio.run(run())
 
 
-async def payment_id(ctx: AppContext, wanted: str | None) -> str | None:
-    """Return the id of the payment that an option names by its id or code; ``None`` for none.
+async def named_participant(ctx: AppContext, wanted: str, *, as_json: bool = False) -> str:
+    """Return the id of the participant that was typed: an id, a payment's code, or a name.
 
-    :raises NotFound: no such payment.
+    Whoever is found by name is told on stderr; on a terminal, several are shown to choose from.
+
+    :raises NotFound: nobody. :raises Ambiguous: several, and nobody can be asked.
     """
-    from procomp_pay.services.views import payment as views
+    from procomp_pay.services.registrations.find import find_participant
 
-    return None if wanted is None else (await views.one(ctx, wanted)).payment_id
+    return await _named(partial(find_participant, ctx), wanted, as_json=as_json)
 
 
-async def tournament_id(ctx: AppContext, wanted: str | None) -> str | None:
-    """Return the id of the tournament that an option names by its id or whole name; ``None`` for none.
+async def named_payment(
+    ctx: AppContext, wanted: str, *, as_json: bool = False, whole_name: bool = False
+) -> str:
+    """Return the id of the payment that was typed: an id, a code, or the participant's id or name.
 
-    :raises NotFound: no such tournament. :raises Refused: several have that name.
+    :param whole_name: a part of a name is not enough, since no confirmation follows; on a terminal it is
+        asked for.
+    :raises NotFound, Ambiguous: as :func:`named_participant`.
     """
-    from procomp_pay.services.registrations import tournaments
+    from procomp_pay.services.registrations.find import find_payment
 
-    return None if wanted is None else (await tournaments.find_tournament(ctx, wanted)).tournament_id
+    return await _named(partial(find_payment, ctx), wanted, as_json=as_json, whole_name=whole_name)
 
 
-async def audited_payment(ctx: AppContext, wanted: str) -> str:
-    """Return the id of a payment that is named by its code; anything else as it is, since the audit trail
-    also has payments that were deleted.
+async def named_tournament(
+    ctx: AppContext, wanted: str, *, as_json: bool = False, whole_name: bool = False
+) -> str:
+    """Return the id of the tournament that was typed: an id or a name.
 
-    :raises NotFound: a mistyped code, or that of no payment.
+    :param whole_name: as in :func:`named_payment`.
+    :raises NotFound, Ambiguous: as :func:`named_participant`.
+    """
+    from procomp_pay.services.registrations.find import find_tournament
+
+    return await _named(partial(find_tournament, ctx), wanted, as_json=as_json, whole_name=whole_name)
+
+
+async def payment_id(ctx: AppContext, wanted: str | None, *, as_json: bool = False) -> str | None:
+    """Return the payment of an option as :func:`named_payment` does; ``None`` for none."""
+    return None if wanted is None else await named_payment(ctx, wanted, as_json=as_json)
+
+
+async def tournament_id(ctx: AppContext, wanted: str | None, *, as_json: bool = False) -> str | None:
+    """Return the tournament of an option as :func:`named_tournament` does; ``None`` for none."""
+    return None if wanted is None else await named_tournament(ctx, wanted, as_json=as_json)
+
+
+async def _named(
+    find: Callable[..., Awaitable[Found]], wanted: str, *, as_json: bool, whole_name: bool = False
+) -> str:
+    """Find by id, code or name; ask on a terminal, payments after participants."""
+    is_chosen = False
+    while True:
+        try:
+            found = await find(wanted, whole_name=whole_name)
+        except Ambiguous as several:
+            if as_json or not console.is_interactive():
+                raise
+            wanted, is_chosen = console.choose(several.message, several.choices).id, True
+            continue
+        if found.description is not None and not (as_json or is_chosen):
+            console.say(console.clean(found.description), dim=True)
+        return found.id
+
+
+async def audited_payment(ctx: AppContext, wanted: str, *, as_json: bool = False) -> str:
+    """Return the id of the payment that was typed; what is none as it is, since the audit trail also has
+    payments that were deleted.
+
+    :raises NotFound: a mistyped code, or that of no payment. :raises Ambiguous: as :func:`named_payment`.
     """
     from procomp_pay.domain import payment_code
 
-    return str(await payment_id(ctx, wanted)) if payment_code.looks_like_one(wanted) else wanted
+    try:
+        return await named_payment(ctx, wanted, as_json=as_json)
+    except NotFound:
+        if payment_code.looks_like_one(wanted):
+            raise
+        return wanted
 
 
 def operator(name: str | None) -> Actor:

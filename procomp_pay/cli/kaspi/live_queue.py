@@ -18,7 +18,7 @@ from procomp_pay.cli.kaspi.queue_screen import Queue, as_receipt
 from procomp_pay.cli.kaspi.wording import minutes, short_state
 from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import KASPI_CHANNELS, PaymentStatus
 from procomp_pay.services.kaspi_verification.provider_check import ask
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.maintenance.run import Pass, work_watch
@@ -65,7 +65,7 @@ async def _poll(ctx: AppContext) -> None:
     """Poll what is due, as ``serve`` does: without it no state would change on the screen."""
     while True:
         with suppress(PaymentError):
-            await work_watch(ctx, Pass(), most=_POLLED)
+            await work_watch(ctx, Pass(), KASPI_CHANNELS, most=_POLLED)
         await asyncio.sleep(_LOOK_S)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.domain import operation_number, payment_code
 from procomp_pay.domain.errors import PaymentError
-from procomp_pay.domain.names import search_key
+from procomp_pay.domain.name_search import matches
 from procomp_pay.services.kaspi_verification.queue import receipt, waiting
 from procomp_pay.services.registrations.participants import list_participants
 from procomp_pay.services.views import payment as views
@@ -60,7 +60,8 @@ class Queue:
         typed = typed.strip()
         if not typed or typed.isdigit():
             return rows
-        named = [row for row in rows if _matches(row[1], search_key(typed).split())]
+        found = matches([f"{view.participant_name} {view.category or ''}" for _, view in rows], typed)
+        named = [rows[match.number] for match in found]
         return named or [row for row in rows if _has_code(row[1], typed)]
 
     def choice(self, typed: str) -> PaymentView | None:
@@ -106,12 +107,6 @@ class Queue:
             return f"[green]✓ {name} is PAID already[/]"
         command = f"procomp-pay initiate {participant.participant_id} --method kaspi_qr"
         return f"[yellow]{name} has no Kaspi payment to verify. For a new QR: {console.safe(command)}[/]"
-
-
-def _matches(view: PaymentView, parts: list[str]) -> bool:
-    """Return whether all parts are in the name or the category, in any order."""
-    text = search_key(f"{view.participant_name} {view.category or ''}")
-    return bool(parts) and all(part in text for part in parts)
 
 
 def _has_code(view: PaymentView, typed: str) -> bool:
@@ -229,7 +224,7 @@ def _amount(view: PaymentView) -> str:
 
 
 def _state(view: PaymentView) -> Text:
-    return Text(short_state(view), style=wording.COLOURS[view.status])
+    return Text(short_state(view), style=wording.colour(view.status))
 
 
 def payment_screen(

@@ -11,6 +11,7 @@ from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_notice,
+    named_payment,
     operator,
     run_with_context,
     show_mode_notice,
@@ -136,7 +137,8 @@ def _one(
         from procomp_pay.services.kaspi_verification.verify import verify
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(ctx, payment)
+        named = await named_payment(ctx, payment, as_json=as_json, whole_name=True)
+        view = await views.one(ctx, named)
         async with asking("Kaspi", quiet=as_json):
             result = await verify(ctx, _order(ctx, view, given, override=override), actor)
         return result, await views.one(ctx, view.payment_id)

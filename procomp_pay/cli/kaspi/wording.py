@@ -52,13 +52,14 @@ def short_state(view: PaymentView) -> str:
     """Return the state of a payment of the queue, in at most 16 characters."""
     if view.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING) and not view.provider_open:
         return "WRONG AMOUNT"
-    return {
+    names: dict[str, str] = {
         PaymentStatus.PENDING: "not scanned yet",
         PaymentStatus.PROCESSING: "confirming now",
         PaymentStatus.EXPIRED: "expired",
         PaymentStatus.CANCELLED: "cancelled",
         PaymentStatus.FAILED: "not confirmed",
-    }.get(view.status, view.status.lower())
+    }
+    return names.get(view.status, view.status.lower())
 
 
 def minutes(view: PaymentView, now: datetime) -> int:

@@ -9,7 +9,7 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import audited_payment, load_settings, operator, run_with_context
-from procomp_pay.cli.framework.options import AsOption, JsonOption, command_group
+from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, command_group
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ database: check it with audit verify --root.
 Exit code 6: the trail does not match
 the last seal."""
 
-PaymentArgument = Annotated[str, typer.Argument(help="The payment's id or code.", metavar="PAYMENT")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
@@ -63,7 +61,7 @@ def show(payment: PaymentArgument, as_json: JsonOption = False) -> None:
     async def work(ctx: AppContext) -> Trail:
         from procomp_pay.services.audit import trail as service
 
-        return await service.trail(ctx, await audited_payment(ctx, payment))
+        return await service.trail(ctx, await audited_payment(ctx, payment, as_json=as_json))
 
     trail = run_with_context(work)
     if as_json:
@@ -100,7 +98,7 @@ def verify(
         from procomp_pay.cli.framework.progress import bar
         from procomp_pay.services.audit import verify as audit_verify
 
-        chain = None if payment is None else await audited_payment(ctx, payment)
+        chain = None if payment is None else await audited_payment(ctx, payment, as_json=as_json)
         total = await _entries(ctx)
         with bar("verifying", lambda: total, quiet=as_json or payment is not None) as on_progress:
             return await audit_verify.verify(

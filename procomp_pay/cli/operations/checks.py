@@ -58,7 +58,7 @@ def examine() -> list[Check]:
         settings = load_settings()
     except ConfigurationError as error:
         return [*checks, _failed("settings", error)]
-    checks += [_settings(settings), _data_directory(settings), _database(settings), _encryption(settings)]
+    checks += [_settings(settings), _data_directory(settings), *_database(settings), _encryption(settings)]
     checks += asyncio.run(_providers(settings))
     checks += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_notifications(settings)]
     return checks
@@ -107,8 +107,9 @@ def _private_files(home: Path) -> Iterator[Path]:
             yield home / name
 
 
-def _database(settings: Settings) -> Check:
+def _database(settings: Settings) -> list[Check]:
     from procomp_pay.cli.operations.database import examine as examine_database
+    from procomp_pay.cli.operations.database import label_note
     from procomp_pay.storage.database import urls
 
     name = "database"
@@ -116,14 +117,20 @@ def _database(settings: Settings) -> Check:
         where = urls.describe(urls.parse(settings.url))
         path = urls.sqlite_path(urls.parse(settings.url)) if settings.is_embedded else None
         if path is not None and not path.exists():
-            return Check(name, "ok", f"{where} is created at first use")
+            return [Check(name, "ok", f"{where} is created at first use")]
         database = examine_database(settings.url)
     except PaymentError as error:
-        return _failed(name, error)
+        return [_failed(name, error)]
     if database["pending"]:
         pending = ", ".join(database["pending"])
-        return Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)
-    return Check(name, "ok", f"{where}, revision {database['revision']}")
+        return [Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)]
+    checks = [Check(name, "ok", f"{where}, revision {database['revision']}")]
+    if labels := database["unknown_labels"]:
+        found = f"labels that only the platform knows: {label_note(labels)}"
+        checks.append(
+            Check("platform", "warn", found, "none is needed: rows with them are shown, and left alone")
+        )
+    return checks
 
 
 def _encryption(settings: Settings) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,6 +80,11 @@ def status(as_json: JsonOption = False) -> None:
             if not database["pending"]
             else f"Pending: {', '.join(database['pending'])}\n  → procomp-pay db upgrade"
         )
+        if database["unknown_labels"]:
+            typer.echo(
+                f"Labels that only the platform knows: {label_note(database['unknown_labels'])}\n"
+                "  Rows with them are shown, and left alone"
+            )
 
 
 def adopt(
@@ -102,6 +108,7 @@ def adopt(
                 "to_be_asked": result.asked,
                 "left": result.left,
                 "reasons": [{"payment_id": payment, "reason": reason} for payment, reason in result.named],
+                "unpaid_links": [asdict(link) for link in result.links],
             }
         )
     else:
@@ -122,7 +129,18 @@ async def _adopt(ctx: AppContext, actor: Actor, *, dry_run: bool, quiet: bool) -
 def _show_adopted(result: Adopted, *, dry_run: bool) -> None:
     if not (result.taken or result.left):
         typer.echo("✓ all payments of the platform are already known")
-        return
+    else:
+        _show_payments(result, dry_run=dry_run)
+    for link in result.links:
+        meaning = "yet is marked as PAID: find out which is true" if link.marked_paid else "so has not paid"
+        console.say(
+            f"! participant {console.clean(link.participant_id)} is linked to payment "
+            f"{console.clean(link.payment_id)}, which is {console.clean(link.status)}, {meaning}",
+            fg="yellow",
+        )
+
+
+def _show_payments(result: Adopted, *, dry_run: bool) -> None:
     verb = "would be adopted" if dry_run else "adopted"
     typer.echo(f"✓ payments {verb}: {result.taken}, of which {result.asked} are polled at their provider")
     if result.asked and not dry_run:
@@ -153,7 +171,13 @@ def examine(url: str) -> dict[str, Any]:
         "revision": now,
         "head": migrate.head(),
         "pending": migrate.pending(url),
+        "unknown_labels": migrate.unknown_labels(url),
     }
+
+
+def label_note(labels: dict[str, list[str]]) -> str:
+    """Return the labels that only the platform knows as ``PaymentStatus DISPUTED, HELD; Currency UZS``."""
+    return "; ".join(f"{name} {', '.join(map(console.clean, added))}" for name, added in labels.items())
 
 
 def _where(url: str) -> str:

@@ -59,7 +59,7 @@ def maintain(as_json: JsonOption = False) -> None:
 
 
 async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
-    from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
+    from procomp_pay.services.maintenance.health_alerts import alert_stalled_work, alert_unknown_labels
     from procomp_pay.services.maintenance.run import one_pass
     from procomp_pay.storage.database.locks import maintenance_lock
 
@@ -69,6 +69,7 @@ async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
                 "Another maintain is running", next_step="let it finish; cron starts the next one"
             )
         await alert_stalled_work(ctx)  # before this pass catches up
+        await alert_unknown_labels(ctx)
         done = await one_pass(ctx)
         if settings.audit_seal_hours is not None:
             await _seal(ctx, settings.audit_seal_hours, done)

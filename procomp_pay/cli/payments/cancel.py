@@ -10,6 +10,7 @@ from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
+    named_payment,
     operator,
     run_with_context,
     show_mode_notice,
@@ -52,7 +53,8 @@ def cancel(
         from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(ctx, payment)
+        named = await named_payment(ctx, payment, as_json=as_json, whole_name=yes)
+        view = await views.one(ctx, named)
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         if not yes:
             _ask(view)

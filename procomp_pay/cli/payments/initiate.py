@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,12 @@ from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
+    named_participant,
     operator,
     run_with_context,
     show_mode_notice,
 )
-from procomp_pay.cli.framework.options import AsOption, JsonOption
+from procomp_pay.cli.framework.options import AsOption, JsonOption, ParticipantArgument
 from procomp_pay.cli.payments.initiate_options import (
     METHODS_HELP,
     InitiateOptions,
@@ -165,7 +167,8 @@ def save(opening: Opening, path: Path) -> None:
 
 _EXAMPLES = """[bold]Examples[/]
 
-  procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
+  procomp-pay initiate "қайрат нұрланов" --method kaspi_qr --watch
+  procomp-pay initiate kairat -m kaspi_qr
   procomp-pay initiate PARTICIPANT -m apple_pay --amount 50 --currency USD
   procomp-pay initiate PARTICIPANT -m kaspi_qr --qr-file qr.png --json"""
 
@@ -176,7 +179,7 @@ def register(app: typer.Typer) -> None:
 
 
 def initiate(
-    participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
+    participant: ParticipantArgument,
     method: Annotated[Method, typer.Option("--method", "-m", metavar="METHOD", help=METHODS_HELP)],
     amount: Annotated[
         str | None,
@@ -207,6 +210,13 @@ def initiate(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose number it is.")
     ] = False,
+    not_theirs: Annotated[
+        bool,
+        typer.Option(
+            "--not-theirs",
+            help="After a restore: charge although Kaspi took this fee from somebody who is not known yet.",
+        ),
+    ] = False,
     qr_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the QR to FILE (.png or .svg).")
     ] = None,
@@ -222,8 +232,9 @@ def initiate(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     options = InitiateOptions(
-        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
-    )
+        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes,
+        not_theirs,
+    )  # fmt: skip
     check(options, qr_file)
     check_phone(options, watch=watch or qr_file is not None, as_json=as_json)
     settings = load_settings()
@@ -237,7 +248,8 @@ def initiate(
         from procomp_pay.services.views import page_link
         from procomp_pay.services.views import payment as views
 
-        request = await read_request(ctx, options)
+        named = await named_participant(ctx, participant, as_json=as_json)
+        request = await read_request(ctx, replace(options, participant_id=named))
         async with asking("Kaspi" if options.is_kaspi else "Stripe", quiet=as_json):
             initiated = await start(ctx, request, actor)
         started.append(initiated.payment_id)

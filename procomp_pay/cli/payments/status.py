@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.completion import complete_payment
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
+    named_participant,
+    named_payment,
     operator,
     run_with_context,
     show_mode_notice,
@@ -21,6 +24,8 @@ from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
     LimitOption,
+    OptionalParticipantArgument,
+    ParticipantArgument,
     SinceOption,
     TournamentFilter,
     UntilOption,
@@ -32,6 +37,7 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.views.payment import PaymentView
+    from procomp_pay.services.views.refund import Move
     from procomp_pay.storage.payments.listing import Filter
 
 _STATUS = """[bold]Examples[/]
@@ -61,11 +67,14 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    participant: Annotated[
-        str | None, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")
-    ] = None,
+    participant: OptionalParticipantArgument = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="This payment instead of the latest: its id or code.")
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="This payment instead of the latest: its code or id.",
+            autocompletion=complete_payment,
+        ),
     ] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider for the current status first.")
@@ -80,12 +89,12 @@ def status(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     if participant is None and payment is None:
-        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment ID")
+        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment CODE")
     settings = load_settings()
     watched: list[str] = []
 
     async def work(ctx: AppContext) -> PaymentView:
-        view = await _find(ctx, participant, payment)
+        view = await _find(ctx, participant, payment, as_json=as_json)
         if not (refresh or watch):
             return view
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
@@ -115,31 +124,30 @@ def status(
     _show_status(view, settings=settings, as_json=as_json, watched=watch, with_mode=refresh or watch)
 
 
-async def _find(ctx: AppContext, participant: str | None, payment: str | None) -> PaymentView:
+async def _find(
+    ctx: AppContext, participant: str | None, payment: str | None, *, as_json: bool
+) -> PaymentView:
+    """Return the payment to show: a participant's latest one, or the one whose id or code was typed."""
+    from procomp_pay.services.registrations.find import find_by_id_or_code
     from procomp_pay.services.views import payment as views
 
-    if payment is None:
-        return await _of_participant(ctx, str(participant))
-    view = await views.one(ctx, payment)
-    if participant not in (None, view.participant_id):
+    if payment is not None:
+        view = await views.one(ctx, await named_payment(ctx, payment, as_json=as_json))
+        if participant is not None:
+            named = await named_participant(ctx, participant, as_json=as_json)
+            _check_owner(view, named)
+        return view
+    if (coded := await find_by_id_or_code(ctx, str(participant))) is not None:
+        return coded
+    return await views.latest(ctx, await named_participant(ctx, str(participant), as_json=as_json))
+
+
+def _check_owner(view: PaymentView, participant_id: str) -> None:
+    if participant_id != view.participant_id:
         raise NotFound(
-            f"Payment {payment[:64]} does not belong to participant {str(participant)[:64]!r}",
-            next_step=f"procomp-pay history {participant}",
+            f"Payment {view.payment_id} does not belong to participant {participant_id!r}",
+            next_step=f"procomp-pay history {participant_id}",
         )
-    return view
-
-
-async def _of_participant(ctx: AppContext, participant: str) -> PaymentView:
-    """Return a participant's latest payment; accept a payment's code as well."""
-    from procomp_pay.domain import payment_code
-    from procomp_pay.services.views import payment as views
-
-    try:
-        return await views.latest(ctx, participant)
-    except NotFound:
-        if not payment_code.looks_like_one(participant):
-            raise
-        return await views.one(ctx, participant)
 
 
 def _again(view: PaymentView) -> str:
@@ -204,13 +212,17 @@ def _print_status(view: PaymentView) -> None:
 
 
 def history(
-    participant: Annotated[str, typer.Argument(help="The participant's id.", metavar="PARTICIPANT")],
+    participant: ParticipantArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Show all payments of a participant, with their history."""
     from procomp_pay.services.views import payment as views
 
-    entries = run_with_context(lambda ctx: views.history(ctx, participant))
+    async def work(ctx: AppContext) -> tuple[str, list[tuple[PaymentView, list[Move]]]]:
+        named = await named_participant(ctx, participant, as_json=as_json)
+        return named, await views.history(ctx, named)
+
+    participant_id, entries = run_with_context(work)
     if as_json:
         console.print_json(
             {"items": [view.full() | {"moves": [move.full() for move in moves]} for view, moves in entries]}
@@ -220,7 +232,7 @@ def history(
 
     if not entries:
         console.say("No payments yet", dim=True)
-        console.hint(f"procomp-pay initiate {participant} --method kaspi_qr")
+        console.hint(f"procomp-pay initiate {participant_id} --method kaspi_qr")
         return
     console.print_lines(history_lines(entries))
 
@@ -254,7 +266,7 @@ def list_payments(
     selection = replace(_filter(status, method, tournament, since, until), disputed=disputed or None)
 
     async def work(ctx: AppContext) -> tuple[list[PaymentView], str | None]:
-        wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament))
+        wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament, as_json=as_json))
         return await views.many(ctx, wanted, limit=limit, cursor=cursor)
 
     payments, next_cursor = run_with_context(work)

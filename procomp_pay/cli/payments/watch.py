@@ -40,7 +40,7 @@ GIVE_UP_WITHOUT_END = timedelta(minutes=10)
 #: An answer that takes longer is mentioned on the screen.
 SLOW = timedelta(seconds=5)
 
-EXIT_CODES = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
+EXIT_CODES: dict[str, int] = {PaymentStatus.COMPLETED: 0, PaymentStatus.REFUNDED: 0}
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
     LimitOption,
+    PaymentFilter,
     TournamentFilter,
     command_group,
 )
@@ -204,9 +205,7 @@ def list_discrepancies(
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
     tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
-    payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this payment: its id or code.")
-    ] = None,
+    payment: PaymentFilter = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
@@ -219,8 +218,8 @@ def list_discrepancies(
     async def work(ctx: AppContext) -> tuple[list[DiscrepancyView], str | None]:
         wanted = replace(
             selection,
-            tournament_id=await tournament_id(ctx, tournament),
-            payment_id=await payment_id(ctx, payment),
+            tournament_id=await tournament_id(ctx, tournament, as_json=as_json),
+            payment_id=await payment_id(ctx, payment, as_json=as_json),
         )
         return await use.many(ctx, wanted, limit=limit, cursor=cursor)
 

@@ -12,12 +12,18 @@ import typer
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    named_tournament,
+    operator,
+    run_with_context,
+    show_mode_notice,
+)
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Group, Line, Report
-from procomp_pay.services.registrations.tournaments import find_tournament
+from procomp_pay.services.registrations.tournaments import tournament_view
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -41,7 +47,8 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
     actor = operator(options.acting)
 
     async def work(ctx: AppContext) -> Report | None:
-        view = await find_tournament(ctx, tournament)
+        named = await named_tournament(ctx, tournament, as_json=options.as_json, whole_name=options.yes)
+        view = await tournament_view(ctx, named)
         request = bulk.BulkRefundRequest(view.tournament_id, options.reason)
         preview = await bulk.preview(ctx, request)
         show_mode_notice(settings, as_json=options.as_json)
@@ -116,7 +123,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
 
 def _totals(group: Group) -> list[str]:
     return [
-        f"    {wording.METHODS[method]:<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
+        f"    {wording.method(method):<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
         for (method, currency), total in sorted(group.sums.items())
     ]
 

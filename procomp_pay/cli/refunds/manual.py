@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    named_payment,
+    operator,
+    run_with_context,
+    show_mode_notice,
+)
 from procomp_pay.cli.refunds import output
 
 if TYPE_CHECKING:
@@ -25,7 +31,8 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         from procomp_pay.services.refunds import manual as use
         from procomp_pay.services.views import payment as views
 
-        view = await views.one(ctx, payment)
+        named = await named_payment(ctx, payment, as_json=options.as_json, whole_name=options.yes)
+        view = await views.one(ctx, named)
         refund = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
         money = await use.check_made(ctx, refund)
         show_mode_notice(settings, kaspi=True, as_json=options.as_json)

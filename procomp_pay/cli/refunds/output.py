@@ -26,7 +26,7 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     unpaid = "" if plan.rest.amount or view.is_duplicate else "; the participant will count as unpaid"
     rows = [
         ("for", console.clean(wording.tournament(view))),
-        ("paid", f"{plan.paid} by {wording.METHODS[view.method]}{when}"),
+        ("paid", f"{plan.paid} by {wording.method(view.method)}{when}"),
         *([("refunded", f"{plan.before} so far, pending included")] if plan.before.amount else []),
         ("refund", f"{console.bold(str(plan.money))} {plan.way}"),
         ("remains", f"{plan.rest}{unpaid}"),

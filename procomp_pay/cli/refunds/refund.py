@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
+from procomp_pay.cli.framework.completion import complete_tournament
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    named_payment,
+    operator,
+    run_with_context,
+    show_mode_notice,
+)
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
 from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
@@ -50,7 +57,12 @@ def refund(
         str | None, typer.Option(metavar="USD", help="The currency of --amount. Default: the payment's.")
     ] = None,
     tournament: Annotated[
-        str | None, typer.Option(metavar="ID", help="With --all: refund this tournament. Its id or name.")
+        str | None,
+        typer.Option(
+            metavar="T",
+            help="With --all: refund this tournament. Its name or id.",
+            autocompletion=complete_tournament,
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="With --tournament: refund all its payments.")
@@ -152,7 +164,10 @@ async def _plan(
     from procomp_pay.services.refunds import create as use
     from procomp_pay.services.views import payment as views
 
-    view = await views.one(ctx, payment)
+    named = await named_payment(
+        ctx, payment, as_json=options.as_json, whole_name=options.yes and not options.dry_run
+    )
+    view = await views.one(ctx, named)
     command = use.RefundCommand(
         view.payment_id,
         options.reason,

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import operator, run_with_context
-from procomp_pay.cli.framework.options import AsOption, JsonOption
+from procomp_pay.cli.framework.context import named_tournament, operator, run_with_context, tournament_id
+from procomp_pay.cli.framework.options import (
+    AsOption,
+    JsonOption,
+    OptionalTournamentArgument,
+    TournamentArgument,
+)
 from procomp_pay.domain.errors import InvalidAmount
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from procomp_pay.domain.money import Currency
+    from procomp_pay.services.context import AppContext
 
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
 participants = typer.Typer(no_args_is_help=True, help="Add, import and find participants.")
 
-TournamentArgument = Annotated[
-    str, typer.Argument(metavar="TOURNAMENT", help="Its id, or its whole name.", show_default=False)
-]
 LimitOption = Annotated[int, typer.Option(help="The most to show (1 to 10000).")]
 
 
@@ -113,7 +116,10 @@ def _show_fees(tournament: str, as_json: bool) -> None:
     from procomp_pay.cli.registrations import output
     from procomp_pay.services.registrations import tournaments as service
 
-    view = run_with_context(lambda ctx: service.find_tournament(ctx, tournament))
+    async def work(ctx: AppContext) -> service.TournamentView:
+        return await service.tournament_view(ctx, await named_tournament(ctx, tournament, as_json=as_json))
+
+    view = run_with_context(work)
     if as_json:
         console.print_json(view.full())
     else:
@@ -126,7 +132,6 @@ def _change_fee(
     """Set the fee, or remove it if ``amount`` is ``None``."""
     from procomp_pay.cli.registrations import output
     from procomp_pay.domain.money import Money
-    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import tournaments as service
 
     actor = operator(acting)
@@ -134,10 +139,10 @@ def _change_fee(
     known = price.currency if price else _read_currency(currency)
 
     async def work(ctx: AppContext) -> service.FeeChange:
-        view = await service.find_tournament(ctx, tournament)
+        named = await named_tournament(ctx, tournament, as_json=as_json)
         if price is None:
-            return await service.remove_fee(ctx, view.tournament_id, known, actor)
-        return await service.set_fee(ctx, view.tournament_id, price, actor)
+            return await service.remove_fee(ctx, named, known, actor)
+        return await service.set_fee(ctx, named, price, actor)
 
     change = run_with_context(work)
     if as_json:
@@ -163,16 +168,14 @@ def add_participant(
     procomp-pay participant add TOURNAMENT "Қайрат Асанов" --category "-60 кг" --email kairat@example.kz
     """
     from procomp_pay.cli.registrations import output
-    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
-    from procomp_pay.services.registrations import tournaments as service
 
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> roster.ParticipantView:
-        view = await service.find_tournament(ctx, tournament)
+        named = await named_tournament(ctx, tournament, as_json=as_json)
         return await roster.add_participant(
-            ctx, view.tournament_id, name, actor, category=category, email=email, namesake=namesake
+            ctx, named, name, actor, category=category, email=email, namesake=namesake
         )
 
     view = run_with_context(work)
@@ -187,10 +190,7 @@ def add_participant(
 
 @participants.command("list")
 def list_participants(
-    tournament: Annotated[
-        str | None,
-        typer.Argument(metavar="TOURNAMENT", help="Its id or whole name. Default: all.", show_default=False),
-    ] = None,
+    tournament: OptionalTournamentArgument = None,
     search: Annotated[
         str | None,
         typer.Option("--search", "-s", help="Part of the name, in any case: “қайрат” or “кайрат ас”."),
@@ -205,15 +205,13 @@ def list_participants(
     procomp-pay participant list --search қайрат --unpaid
     """
     from procomp_pay.cli.registrations import output
-    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import participants as roster
-    from procomp_pay.services.registrations import tournaments as service
 
     if paid and unpaid:
         raise typer.BadParameter("--paid and --unpaid cannot be combined", param_hint="--paid")
 
     async def work(ctx: AppContext) -> roster.ParticipantPage:
-        key = (await service.find_tournament(ctx, tournament)).tournament_id if tournament else None
+        key = await tournament_id(ctx, tournament, as_json=as_json)
         wanted = True if paid else False if unpaid else None
         return await roster.list_participants(ctx, key, search=search, paid=wanted, limit=limit)
 
@@ -252,17 +250,15 @@ def import_participants(
     procomp-pay participant import TOURNAMENT roster.csv --skip-bad
     """
     from procomp_pay.cli.registrations import output
-    from procomp_pay.services.context import AppContext
     from procomp_pay.services.registrations import import_participants as roster_import
-    from procomp_pay.services.registrations import tournaments as service
     from procomp_pay.services.registrations.file import read_roster
 
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> roster_import.ImportReport:
-        view = await service.find_tournament(ctx, tournament)
+        named = await named_tournament(ctx, tournament, as_json=as_json)
         return await roster_import.import_participants(
-            ctx, view.tournament_id, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
+            ctx, named, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
         )
 
     with output.progress(f"Reading {file.name} …", quiet=as_json):

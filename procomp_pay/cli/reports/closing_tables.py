@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
-from procomp_pay.domain.states import PaymentMethod
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
 
 _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-Pending|-Disputes lost|Kept"
-_METHODS = {method.public_name: name for method, name in wording.METHODS.items()}
+_METHODS = {label.lower(): name for label, name in wording.METHODS.items()}
 
 
 def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
@@ -106,7 +105,7 @@ def _payments(sheet: Closing, for_paper: bool) -> Section:
 
 def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
     started, paid = _local(line.started_at, zone), _local(line.paid_at, zone)
-    numbers = line.numbers if line.method.is_kaspi or not for_paper else line.numbers[:1]
+    numbers = line.numbers if line.is_kaspi or not for_paper else line.numbers[:1]
     if for_paper and isinstance(paid, datetime) and isinstance(started, datetime):
         paid = f"{paid:%H:%M}" if paid.date() == started.date() else f"{paid:%m-%d %H:%M}"
     return [
@@ -114,7 +113,7 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
         paid,
         line.participant_name,
         line.category or "",
-        wording.METHODS[PaymentMethod(line.method)],
+        wording.method(line.method),
         line.charged.amount,
         line.charged.currency.value,
         line.clerk,

@@ -95,7 +95,7 @@ def _won(flow: Flow) -> Cell:
 
 
 def _methods(report: Report) -> Section:
-    rows = [_attempts(wording.METHODS[method], attempts) for method, attempts in report.methods.items()]
+    rows = [_attempts(wording.method(method), attempts) for method, attempts in report.methods.items()]
     rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
     headings = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
     return Section("Attempts", columns(headings), rows, totals=1)
@@ -129,7 +129,7 @@ def _moved(flow: Flow) -> list[Cell]:
 
 
 def _method_money(report: Report) -> Section:
-    rows = [[wording.METHODS[method], *_moved(flow)] for method, flow in report.by_method.sorted()]
+    rows = [[wording.method(method), *_moved(flow)] for method, flow in report.by_method.sorted()]
     return Section("Money by method", columns(f"Method|{_MOVED}"), rows)
 
 

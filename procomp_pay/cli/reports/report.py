@@ -9,14 +9,21 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import load_settings, run_with_context
-from procomp_pay.cli.framework.options import JsonOption, SinceOption, UntilOption
+from procomp_pay.cli.framework.completion import complete_tournament
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    named_tournament,
+    run_with_context,
+    tournament_id,
+)
+from procomp_pay.cli.framework.options import JsonOption, SinceOption, TournamentFilter, UntilOption
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+    from procomp_pay.services.context import AppContext
     from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period import Report
 
@@ -38,9 +45,6 @@ _CLOSING = """[bold]Examples[/]
 
 With --as-of, the sheet shows what was known at that time."""
 
-TournamentOption = Annotated[
-    str | None, typer.Option(metavar="T", help="Only this tournament: its id or full name.")
-]
 HtmlOption = Annotated[
     str | None, typer.Option("--html", metavar="F", help="Write a printable page; - for stdout.")
 ]
@@ -69,7 +73,7 @@ def register(app: typer.Typer) -> None:
 @reports.callback()
 def report(
     context: typer.Context,
-    tournament: TournamentOption = None,
+    tournament: TournamentFilter = None,
     since: SinceOption = None,
     until: UntilOption = None,
     timezone: ZoneOption = None,
@@ -98,7 +102,11 @@ def report(
     period = Period(_zone(timezone), formats.day(since, "--since"), formats.day(until, "--until"))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
-    result: Report = run_with_context(lambda ctx: create_report(ctx, period, tournament))
+
+    async def work(ctx: AppContext) -> Report:
+        return await create_report(ctx, period, await tournament_id(ctx, tournament, as_json=as_json))
+
+    result = run_with_context(work)
     if as_json:
         console.print_json(result.full())
     _write(outputs, partial(output.fill_report, result), force=force)
@@ -109,7 +117,13 @@ def report(
 @reports.command("closing", epilog=_CLOSING)
 def closing(
     tournament: Annotated[
-        str, typer.Option(metavar="T", help="The tournament's id or full name.", show_default=False)
+        str,
+        typer.Option(
+            metavar="T",
+            help="The tournament's name or id.",
+            autocompletion=complete_tournament,
+            show_default=False,
+        ),
     ],
     as_of: Annotated[
         str | None,
@@ -131,7 +145,12 @@ def closing(
     as_of_time = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
-    sheet: Closing = run_with_context(lambda ctx: close(ctx, tournament, zone, as_of_time))
+
+    async def work(ctx: AppContext) -> Closing:
+        named = await named_tournament(ctx, tournament, as_json=as_json)
+        return await close(ctx, named, zone, as_of_time)
+
+    sheet = run_with_context(work)
     if as_json:
         console.print_json(sheet.full())
     _write(outputs, partial(output.fill_closing, sheet), force=force)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import TypeVar
 
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import (
     LocalRecord,
     LocalRefund,
@@ -122,6 +123,10 @@ def _payment(ours: LocalRecord, payments: list[ProviderRecord]) -> Iterator[Mism
             record.ref,
         ),
     )
+    if isinstance(ours.status, UnknownLabel):  # the platform's own: the money alone is compared
+        settled = settled or ours.place is RegistrationState.TAKEN
+        yield from _paid(ours, paid[0], settled=settled, action=None) if paid else ()
+        return
     if paid:
         yield from _paid(ours, paid[0], settled=settled)
         for extra in paid[1:]:
@@ -147,13 +152,18 @@ def _payment(ours: LocalRecord, payments: list[ProviderRecord]) -> Iterator[Mism
         yield Mismatch(_K.STUCK, "open beyond its life", ours.reference, ours, record, RepairAction.ASK)
 
 
-def _paid(ours: LocalRecord, theirs: ProviderRecord, *, settled: bool) -> Iterator[Mismatch]:
+def _paid(
+    ours: LocalRecord,
+    theirs: ProviderRecord,
+    *,
+    settled: bool,
+    action: RepairAction | None = RepairAction.ASK,
+) -> Iterator[Mismatch]:
     mismatches = list(_amounts(ours, theirs))
     yield from mismatches
     if not mismatches and not settled:
-        yield Mismatch(
-            _K.STATUS_MISMATCH, "paid at the provider", theirs.reference, ours, theirs, RepairAction.ASK
-        )
+        what = "paid at the provider"
+        yield Mismatch(_K.STATUS_MISMATCH, what, theirs.reference, ours, theirs, action)
 
 
 def _amounts(ours: LocalRecord, theirs: ProviderRecord) -> Iterator[Mismatch]:
@@ -275,6 +285,8 @@ def _same_dispute(ours: tuple[str, DisputeState], theirs: ProviderRecord) -> boo
 
 def _alone(ours: LocalRecord) -> Iterator[Mismatch]:
     """Yield the mismatches within our own books."""
+    if isinstance(ours.status, UnknownLabel):
+        return
     if ours.status is not PaymentStatus.COMPLETED:
         if ours.place is RegistrationState.TAKEN:
             what = "the participant counts as paid, the payment is not"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import AnyStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 
 
@@ -70,7 +70,7 @@ class LocalRecord:
     key: str
     payment_id: str
     ref: str | None
-    status: PaymentStatus
+    status: AnyStatus
     money: Money
     place: RegistrationState = RegistrationState.TAKEN
     refunds: tuple[LocalRefund, ...] = ()

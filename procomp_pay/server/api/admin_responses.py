@@ -7,9 +7,9 @@ from typing import Any
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import Channel
 from procomp_pay.server.api.responses import STANDING, PaymentSummary
-from procomp_pay.server.http.json_types import Amount, Instant, Reason, ResponseModel, example
+from procomp_pay.server.http.json_types import Amount, Instant, Reason, ResponseModel, ShownStatus, example
 
 _FULL: dict[str, Any] = STANDING | {
     "code": "X54A-BHPZ",
@@ -118,7 +118,7 @@ class RefundDone(ResponseModel):
     state: RefundState
     amount: Amount
     currency: Currency
-    payment_status: PaymentStatus
+    payment_status: ShownStatus
     failure_reason: Reason
 
 
@@ -128,4 +128,4 @@ class CancelDone(ResponseModel):
     model_config = example({"payment_id": "cq3rz6p0sxiqtq1c3ao8l1bc9", "status": "CANCELLED"})
 
     payment_id: str
-    status: PaymentStatus
+    status: ShownStatus

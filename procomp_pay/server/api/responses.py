@@ -8,8 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, RootModel
 
 from procomp_pay.domain.money import Currency
-from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.server.http.json_types import Amount, Instant, Method, Reason, ResponseModel, example
+from procomp_pay.server.http.json_types import (
+    Amount,
+    Instant,
+    Reason,
+    ResponseModel,
+    ShownMethod,
+    ShownStatus,
+    example,
+)
 
 #: An example, with an id such as ours.
 STANDING: dict[str, Any] = {
@@ -98,8 +105,8 @@ class PaymentSummary(ResponseModel):
 
     payment_id: str
     participant_id: str
-    status: PaymentStatus
-    method: Method
+    status: ShownStatus
+    method: ShownMethod
     amount: Amount
     currency: Currency
     created_at: Instant

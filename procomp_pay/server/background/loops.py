@@ -7,14 +7,17 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.health_alerts import (
     alert_stalled_work,
     alert_standstill,
+    alert_unknown_labels,
     check_provider_health,
 )
 from procomp_pay.services.maintenance.run import (
@@ -46,8 +49,10 @@ MISSED_PAUSE_S = 20.0
 PULSE_S = 15.0
 #: Seconds between two checks of the circuit breakers and of the certificate.
 TEND_PAUSE_S = 5.0
-#: Side by side, so that a provider that hangs for one batch does not delay the others' polls.
-_WATCHERS = 3
+#: Side by side for each provider, so that a batch with a slow answer does not delay the others' polls.
+_WATCHERS = 2
+#: Each provider has loops of its own: one that hangs never delays the other's payments.
+_PROVIDERS = {"kaspi": KASPI_CHANNELS, "stripe": STRIPE_CHANNELS}
 #: SQLite has one writer at a time anyway.
 _INBOX_WORKERS = {"sqlite": 1, "postgresql": 2}
 _BATCH_SIZE = 25
@@ -117,10 +122,17 @@ class Background:
     def __init__(self, ctx: AppContext) -> None:
         self._ctx = ctx
         self._inbox = Loop("inbox", self._handle_events)
-        self._watchers = [Loop(f"watch-{n}", self._poll_payments) for n in range(1, _WATCHERS + 1)]
+        self._watchers = [
+            Loop(f"watch-{provider}-{n}", partial(self._poll_payments, channels))
+            for provider, channels in _PROVIDERS.items()
+            for n in range(1, _WATCHERS + 1)
+        ]
         self._loops = [
             self._inbox,
-            Loop("refunds", self._send_refunds),
+            *(
+                Loop(f"refunds-{provider}", partial(self._send_refunds, channels))
+                for provider, channels in _PROVIDERS.items()
+            ),
             Loop("outbox", self._deliver_messages),
             Loop("missed events", self._fetch_missed_events),
             Loop("providers", self._check_providers),
@@ -250,9 +262,9 @@ class Background:
         log.info("inbox: %s", result)
         return 0.0
 
-    async def _send_refunds(self, loop: Loop) -> float:
+    async def _send_refunds(self, channels: Collection[Channel], loop: Loop) -> float:
         result = Pass()
-        await work_refunds(self._ctx, result, most=1)
+        await work_refunds(self._ctx, result, channels, most=1)
         loop.note_failures(result)
         return 0.0 if result.looked_at else REFUND_PAUSE_S
 
@@ -261,6 +273,7 @@ class Background:
         if time.monotonic() >= self._next_stalled_check:
             self._next_stalled_check = time.monotonic() + STALLED_CHECK_S
             await alert_stalled_work(self._ctx)
+            await alert_unknown_labels(self._ctx)
         await work_outbox(self._ctx, result, most=_OUTBOX_BATCH_SIZE)
         return 0.0 if result.delivered else OUTBOX_PAUSE_S
 
@@ -268,15 +281,15 @@ class Background:
         await check_provider_health(self._ctx)
         return TEND_PAUSE_S
 
-    async def _poll_payments(self, loop: Loop) -> float:
+    async def _poll_payments(self, channels: Collection[Channel], loop: Loop) -> float:
         result = Pass()
-        await work_watch(self._ctx, result, most=BATCH)
+        await work_watch(self._ctx, result, channels, most=BATCH)
         loop.note_failures(result)
         if result.looked_at:
             log.debug("watch: %s", result)
             return 0.0
         async with self._ctx.db.reading() as session:
-            due = await payments.next_due_at(session)
+            due = await payments.next_due_at(session, channels)
         if due is None:
             return WATCH_PAUSE_S
         return min(WATCH_PAUSE_S, max(0.05, (due - self._ctx.clock()).total_seconds()))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from procomp_pay.domain.money import LARGEST
 from procomp_pay.domain.redact import LONGEST_TEXT
+from procomp_pay.domain.states import PaymentStatus
 
 
 def exact(value: object) -> object:
@@ -68,6 +69,9 @@ Instant = Annotated[
 #: Why something failed. Longer texts, which earlier versions stored, are cut.
 Reason = Annotated[str, BeforeValidator(cut), Field(max_length=LONGEST_TEXT)] | None
 Method = Literal["kaspi_qr", "apple_pay", "google_pay"]
+_MORE = "The platform may have added others, which are shown as they are."
+ShownMethod = Annotated[Method | str, Field(description=_MORE)]
+ShownStatus = Annotated[PaymentStatus | str, Field(description=_MORE)]
 
 
 def example(*documents: dict[str, Any]) -> ConfigDict:

@@ -115,7 +115,7 @@ class Health:
 
     async def _database(self) -> str:
         async with self._ctx.db.reading() as session:
-            await payments.next_due_at(session)
+            await payments.next_due_at(session, tuple(Channel))
         return "connected"
 
 

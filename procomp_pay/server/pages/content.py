@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from procomp_pay.config.delivery import is_loopback, one_line
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.names import first_name_and_initial
 from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
 from procomp_pay.services.receipts.receipt import METHODS
@@ -106,7 +107,7 @@ class _Page:
     def paid(self) -> Content:
         text, view = self.translation.text, self.opening.view
         all_rows = (
-            (text("Method"), METHODS[view.method]),
+            (text("Method"), METHODS.get(view.method, view.method)),
             (text("Date"), self.translation.moment(view.completed_at or view.updated_at)),
             (text("Paid back in all"), self.translation.money(view.refunded) if view.refunded.amount else ""),
             (text("Kaspi receipt"), one_line(view.operation_number or "")),
@@ -125,7 +126,7 @@ class _Page:
     def settled(self, settled: SettledBy) -> Content:
         line = self.translation.text(
             "It was paid by %(method)s on %(moment)s. Please do not pay again.",
-            method=METHODS[settled.method],
+            method=METHODS.get(settled.method, settled.method),
             moment=self.translation.moment(settled.at),
         )
         return self.make("paid", self.translation.text("The entry fee is already paid"), line)
@@ -140,6 +141,8 @@ class _Page:
 
     def unpaid(self) -> Content:
         text = self.translation.text
+        if isinstance(self.opening.view.status, UnknownLabel):
+            return self.over(text("Please go to the registration desk, and do not pay again."))
         if_paid = text(
             "If you did pay, do not pay a second time: we go on looking for it and will write to you."
         )
@@ -186,7 +189,7 @@ class _Page:
                 qr=self.address,
                 is_handover=True,
                 caption=text("Or scan the code with the camera of your phone:"),
-                button=text("Pay with %(method)s", method=METHODS[view.method]),
+                button=text("Pay with %(method)s", method=METHODS.get(view.method, view.method)),
             )
         if target(self.opening):
             return self.make(

@@ -214,7 +214,7 @@ def _values(
 
 
 def _mode(ctx: AppContext, opening: Opening) -> ProviderMode:
-    return ctx.senders.mode(kaspi=opening.view.method.is_kaspi)
+    return ctx.senders.mode(kaspi=opening.view.channel.is_kaspi)
 
 
 def _qr(payload: str) -> Markup:

@@ -34,6 +34,8 @@ class InitiateRequest:
     :param channel: a hosted page or an intent without a page, a QR, a link or an invoice.
     :param phone: the phone number for an invoice, in Kaspi's format.
     :param return_url: the page to which the browser returns after a hosted page.
+    :param is_not_theirs: an operator has asked: money whose owner books from a backup do not know does not
+        stop this payment.
     :param language: the language of e-mails about it, if the caller's app names one.
     """
 
@@ -45,6 +47,7 @@ class InitiateRequest:
     idempotency_key: str | None = None
     language: Language | None = None
     phone: str | None = None
+    is_not_theirs: bool = False
 
     def fingerprint(self) -> str:
         """Return a hash of the request: an idempotency key is valid for one request only."""
@@ -103,7 +106,9 @@ async def insert(
         },
     )
     await audit.append(session, payment.id, started, detail.created_at)
-    return OrmLockedPayment(payment, detail, registration.participant)
+    locked = OrmLockedPayment(payment, detail, registration.participant)
+    await payments.mark_unpaid_links(session, [locked])
+    return locked
 
 
 def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Registration) -> Payment:
@@ -140,9 +145,9 @@ def _detail(
         provider_open=True,
         return_url=request.return_url or f"{ctx.base_url}/api/v1/payments/thanks",
         requested_amount=registration.charge.requested.amount,
-        requested_currency=registration.charge.requested.currency,
+        requested_currency=registration.charge.requested.known_currency,
         charged_amount=registration.charge.charged.amount,
-        charged_currency=registration.charge.charged.currency,
+        charged_currency=registration.charge.charged.known_currency,
         # whole seconds, the resolution of Stripe: a retry must repeat the same time
         expires_at=(now + life).replace(microsecond=0) if life else None,
         phone_enc=ctx.keyring.encrypt(request.phone) if request.phone else None,

@@ -21,9 +21,10 @@ from procomp_pay.domain.kaspi_verification import (
     ReceiptClaim,
     find_objections,
 )
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
@@ -87,7 +88,7 @@ class Verified:
     """
 
     payment_id: str
-    status: PaymentStatus
+    status: AnyStatus
     number: str
     money: Money
     already: bool
@@ -137,6 +138,12 @@ def _check_kind(locked: OrmLockedPayment) -> None:
         raise Refused(
             f"Payment {locked.payment.id} is not a Kaspi payment; Stripe reports its status itself",
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
+        )
+    if isinstance(locked.payment.status, UnknownLabel):
+        raise Conflict(
+            f"Payment {locked.payment.id} is {locked.payment.status}, which only the platform knows: it "
+            "is left alone",
+            next_step="decide in the platform what it is, then verify it again",
         )
     if locked.payment.status is PaymentStatus.REFUNDED:
         raise Conflict(

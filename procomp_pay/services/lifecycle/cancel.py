@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from procomp_pay.domain.errors import Conflict, ErrorCode, ManualReviewRequired, NotFound, OutcomeUnknown
 from procomp_pay.domain.events import EventType, PaymentEvent
-from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.states import (
+    OPEN_STATUSES,
+    PAID_STATUSES,
+    AnyStatus,
+    Channel,
+    CreateState,
+    PaymentStatus,
+)
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
     cancel_unsent,
@@ -17,7 +25,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 
-async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> PaymentStatus:
+async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> AnyStatus:
     """Cancel an unpaid payment.
 
     :returns: the status afterwards; COMPLETED if it was paid meanwhile.
@@ -81,6 +89,11 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
                 next_step=f'refund it: procomp-pay refund {payment_id} --reason "…"',
                 code=ErrorCode.ALREADY_PAID,
             )
+        if isinstance(status, UnknownLabel):
+            raise Conflict(
+                f"Payment {payment_id} is {status}, which only the platform knows: it is left alone",
+                next_step="cancel it in the platform",
+            )
         if not locked.detail.provider_open and status in OPEN_STATUSES:
             raise ManualReviewRequired(
                 f"Payment {payment_id} is closed at the provider: a different amount was received",
@@ -103,7 +116,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
         return locked
 
 
-async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> PaymentStatus:
+async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AnyStatus:
     """Cancel a payment by QR, which Kaspi cannot cancel.
 
     The payment is CANCELLED at once; the QR is polled until it expires, and money that is still paid through
@@ -134,7 +147,7 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
     return _ended(locked)
 
 
-def _ended(locked: OrmLockedPayment) -> PaymentStatus:
+def _ended(locked: OrmLockedPayment) -> AnyStatus:
     """Return the status of a payment that has ended.
 
     :raises Conflict: the provider did not cancel it.

@@ -220,8 +220,7 @@ def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
 
 def _is_settled_by_another(locked: OrmLockedPayment) -> bool:
     """Return True if another payment has settled the fee, so that this one must not be paid too."""
-    participant = locked.participant
-    return participant is not None and participant.payment_id not in (None, locked.payment.id)
+    return locked.settled_by not in (None, locked.payment.id)
 
 
 async def close(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AppliedEvent | None:

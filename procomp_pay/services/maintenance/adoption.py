@@ -20,7 +20,7 @@ from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
-from procomp_pay.storage.payments.unadopted import PageKey
+from procomp_pay.storage.payments.unadopted import PageKey, UnpaidLink
 
 #: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
@@ -35,12 +35,14 @@ class Adopted:
     :param asked: how many of the adopted payments will be polled next.
     :param left: payments that need manual review first.
     :param named: the ids of those with the reason, at most :data:`MOST_NAMED`.
+    :param links: participants linked to a payment that is not paid, at most :data:`MOST_NAMED`.
     """
 
     taken: int = 0
     asked: int = 0
     left: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)
+    links: list[UnpaidLink] = field(default_factory=list)
 
 
 async def size(ctx: AppContext) -> int:
@@ -59,6 +61,8 @@ async def adopt(
     """
     result = Adopted()
     after: PageKey | None = None
+    async with ctx.db.reading() as session:
+        result.links = await unadopted.unpaid_links(session, MOST_NAMED)
     while True:
         async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
             rows = await unadopted.page(session, after, lock=not dry_run)
@@ -114,6 +118,7 @@ def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
         status=payment.status,
         method=payment.method,
         amount=payment.amount,
+        currency=payment.currency,
         created_at=payment.created_at,
         named=named if isinstance(named, str) and named else None,
         settles=settles,

@@ -11,6 +11,7 @@ from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.services.notifications.alerts import enqueue_alert
+from procomp_pay.storage.database.platform_check import unknown_labels
 from procomp_pay.storage.reports.metrics import overdue
 
 log = logging.getLogger(__name__)
@@ -71,3 +72,13 @@ async def alert_standstill(ctx: AppContext, loop: str) -> bool:
     payload = {"work": f"the loop {loop}", "since": now.isoformat()}
     once = f"{loop}:{now.isoformat(timespec='hours')}"
     return await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=once)
+
+
+async def alert_unknown_labels(ctx: AppContext) -> None:
+    """Enqueue an alert for each label that the platform added to its enums, once."""
+    async with ctx.db.reading() as session:
+        added = await (await session.connection()).run_sync(unknown_labels)
+    for name, labels in added.items():
+        for label in labels:
+            payload = {"label": f"{name} {label}"}
+            await alerts.enqueue_alert(ctx, Topic.ALERT_LABEL, payload, once=f"{name}:{label}"[:200])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
 from procomp_pay.domain.errors import PaymentError, Unavailable
+from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel
 from procomp_pay.providers.resilience.rate_limit import background_priority
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle.polling import LEASE_S, poll_payment, schedule_next_poll
@@ -24,6 +25,8 @@ from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)
 
+#: Each provider's payments and refunds are worked on by themselves: one that hangs delays nobody else's.
+PROVIDER_CHANNELS = (KASPI_CHANNELS, STRIPE_CHANNELS)
 #: Rows claimed at a time; few, so that several processes share the work.
 BATCH = 10
 #: The most rows of one kind per pass, so that a pass ends however much comes in meanwhile.
@@ -83,11 +86,13 @@ async def work_inbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
         done.lags += [event.lag_s for event in finished]
 
 
-async def work_watch(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Poll every payment that is due, oldest deadline first."""
+async def work_watch(
+    ctx: AppContext, done: Pass, channels: Collection[Channel], *, most: int = _MOST
+) -> None:
+    """Poll every payment of these channels that is due, oldest deadline first."""
     while done.looked_at < most:
         async with ctx.db.writing() as session:
-            claimed = await payments.claim_due(session, ctx.clock(), lease_s=LEASE_S, limit=BATCH)
+            claimed = await payments.claim_due(session, ctx.clock(), channels, lease_s=LEASE_S, limit=BATCH)
         if not claimed:
             return
         # concurrently: one slow answer must not delay the other polls
@@ -107,14 +112,16 @@ async def _poll(ctx: AppContext, payment_id: str, done: Pass) -> None:
         done.moved += 1
 
 
-async def work_refunds(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None:
-    """Follow up every refund that is due: send it, or find out its outcome.
+async def work_refunds(
+    ctx: AppContext, done: Pass, channels: Collection[Channel], *, most: int = _MOST
+) -> None:
+    """Follow up every refund through these channels that is due: send it, or find out its outcome.
 
     One at a time: a claim must outlast the calls made under it, or two processes would send the same refund.
     """
     for _ in range(most):
         async with ctx.db.writing() as session:
-            claimed = await refunds.claim_due(session, ctx.clock(), lease_s=REFUND_LEASE_S, limit=1)
+            claimed = await refunds.claim_due(session, ctx.clock(), channels, lease_s=REFUND_LEASE_S, limit=1)
         if not claimed:
             return
         work = partial(follow_up, ctx, claimed[0])
@@ -148,6 +155,11 @@ async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, 
     return False
 
 
+async def _work_provider(ctx: AppContext, done: Pass, channels: Collection[Channel]) -> None:
+    await work_watch(ctx, done, channels)
+    await work_refunds(ctx, done, channels)
+
+
 async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     """Run all background work once: the inbox, every payment and refund that is due, then deliveries.
 
@@ -157,8 +169,7 @@ async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     if backfill:
         await work_missed(ctx, done)
     await work_inbox(ctx, done)
-    await work_watch(ctx, done)
-    await work_refunds(ctx, done)
+    await asyncio.gather(*(_work_provider(ctx, done, channels) for channels in PROVIDER_CHANNELS))
     await check_provider_health(ctx)
     await work_outbox(ctx, done)
     return done

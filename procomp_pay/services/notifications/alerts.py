@@ -258,6 +258,14 @@ def _unapplied(data: _AlertData) -> Alert:
     )
 
 
+def _label(data: _AlertData) -> Alert:
+    return Alert(
+        f"The platform has added {data.text('label')}, which procomp-pay does not know",
+        ("Rows with this label are shown, and left alone: none is charged, settled or counted as paid.",),
+        ("procomp-pay db status",),
+    )
+
+
 def _certificate(data: _AlertData) -> Alert:
     return Alert(
         data.text("why") or "Kaspi's client certificate ends soon",
@@ -281,6 +289,7 @@ _MAKERS: dict[str, Callable[[_AlertData], Alert]] = {
     Topic.ALERT_STALLED: _stalled,
     Topic.ALERT_STATUS: _status,
     Topic.ALERT_UNAPPLIED: _unapplied,
+    Topic.ALERT_LABEL: _label,
 }
 
 

@@ -95,5 +95,5 @@ def _is_paid_after_all(context: MessageContext) -> bool:
 
 def _subject_prefix(ctx: AppContext, view: PaymentView | None) -> str:
     """Return the prefix of every subject while no real money moves, else an empty string."""
-    mode = ctx.senders.mode(kaspi=view.method.is_kaspi) if view else None
+    mode = ctx.senders.mode(kaspi=view.channel.is_kaspi) if view else None
     return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""

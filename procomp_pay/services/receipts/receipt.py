@@ -19,7 +19,7 @@ from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.translations import Translation
 
-METHODS = {
+METHODS: dict[str, str] = {
     PaymentMethod.KASPI_QR: "Kaspi QR",
     PaymentMethod.APPLE_PAY: "Apple Pay",
     PaymentMethod.GOOGLE_PAY: "Google Pay",
@@ -134,7 +134,7 @@ def rows(translation: Translation, receipt: Receipt, *, is_public: bool = False)
         (text("Tournament"), view.tournament_name),
         (text("Category"), view.category),
         (text("Amount"), translation.money(view.charged)),
-        (text("Method"), METHODS[view.method]),
+        (text("Method"), METHODS.get(view.method, view.method)),
         (text("Kaspi receipt"), view.operation_number),
         (text("Number at Stripe"), stripe_number),
         *(

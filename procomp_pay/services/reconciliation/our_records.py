@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import (
@@ -129,10 +130,13 @@ def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
     participant, payment = locked.participant, locked.payment
     if participant is None or participant.status is ParticipantStatus.CANCELLED:
         return RegistrationState.GONE
-    if participant.payment_id not in (None, payment.id):
+    if locked.settled_by not in (None, payment.id):
         return RegistrationState.OTHER
-    if participant.payment_id == payment.id and participant.status is ParticipantStatus.PAID:
+    unknown = isinstance(participant.status, UnknownLabel)
+    if participant.payment_id == payment.id and (unknown or participant.status is ParticipantStatus.PAID):
         return RegistrationState.TAKEN
+    if unknown:
+        return RegistrationState.GONE
     return (
         RegistrationState.FREE
         if participant.tournament_id == payment.tournament_id

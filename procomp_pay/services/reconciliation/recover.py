@@ -148,7 +148,7 @@ async def _insert(
     payment = Payment(
         id=origin.payment_id,
         amount=origin.money.amount,
-        currency=origin.money.currency,
+        currency=origin.money.known_currency,
         status=PaymentStatus.PENDING,  # settlement alone goes on from here
         # Stripe does not keep the button that was chosen; a card is taken by the same page as Apple Pay
         method=PaymentMethod.GOOGLE_PAY if origin.wallet == "google_pay" else PaymentMethod.APPLE_PAY,
@@ -172,9 +172,9 @@ async def _insert(
         provider_ref=origin.checkout_session or origin.payment_intent,
         short_code=await payments.free_code(session, payment.id),
         requested_amount=origin.money.amount,
-        requested_currency=origin.money.currency,
+        requested_currency=origin.money.known_currency,
         charged_amount=origin.money.amount,
-        charged_currency=origin.money.currency,
+        charged_currency=origin.money.known_currency,
         expires_at=origin.expires_at or origin.created_at + STRIPE_LIFE,
         next_poll_at=now,
         started_by=actor.name,

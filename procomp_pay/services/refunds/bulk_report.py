@@ -7,8 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.money import AnyCurrency, Money
+from procomp_pay.domain.states import AnyMethod
 from procomp_pay.services.views.payment import PaymentView
 
 #: Payments listed by name; further ones are only counted.
@@ -59,7 +59,7 @@ class Sum:
 class Group:
     """Payments with the same ending: totals, and the first ones by name where they need manual review."""
 
-    sums: dict[tuple[PaymentMethod, Currency], Sum] = field(default_factory=dict)
+    sums: dict[tuple[AnyMethod, AnyCurrency], Sum] = field(default_factory=dict)
     named: list[Line] = field(default_factory=list)
 
     @property

@@ -15,7 +15,7 @@ from datetime import timedelta
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
@@ -94,7 +94,7 @@ class Refunded:
     payment_id: str
     state: RefundState
     money: Money
-    payment_status: PaymentStatus
+    payment_status: AnyStatus
     provider_refund_id: str | None = None
     failure_reason: str | None = None
 
@@ -236,7 +236,7 @@ async def _write_ahead(
         id=ctx.new_id(),
         payment_id=locked.payment.id,
         amount=planned.money.amount,
-        currency=planned.money.currency,
+        currency=planned.money.known_currency,
         reason=command.reason.strip(),
         state=RefundState.PENDING,
         requested_by=actor.name,

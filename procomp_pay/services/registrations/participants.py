@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.name_search import matches
 from procomp_pay.domain.names import (
     clean_category,
     clean_email,
@@ -18,7 +19,7 @@ from procomp_pay.domain.names import (
     search_key,
 )
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_limit
 from procomp_pay.storage.database.session import AsyncSession
@@ -30,22 +31,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ParticipantView:
-    """A registration. ``email`` is ``None`` if the participant gave none."""
+    """A registration.
+
+    :param email: ``None`` if the participant gave none.
+    :param payment_id: the payment that the participant is linked to, which need not be paid.
+    """
 
     participant_id: str
     user_id: str
     full_name: str
     category: str | None
     email: str | None
-    status: ParticipantStatus
+    status: AnyParticipantStatus
     payment_id: str | None
     dispute: DisputeState | None
     tournament_id: str
     tournament_name: str
-
-    @property
-    def is_paid(self) -> bool:
-        return self.status is ParticipantStatus.PAID or self.payment_id is not None
+    is_paid: bool
 
     def full(self) -> dict[str, Any]:
         """Return all fields for ``--json``."""
@@ -124,29 +126,53 @@ async def list_participants(
     paid: bool | None = None,
     limit: int = 50,
 ) -> ParticipantPage:
-    """Return participants by name, of one tournament or of all.
+    """Return participants by name, of one tournament or of all; those searched for, the best match first.
 
-    :param search: parts of the name, in any order and case; ``кайрат`` finds ``Қайрат``.
+    :param search: parts of the name, in any order, as :mod:`procomp_pay.domain.name_search` reads them.
     :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     :raises NotFound: no such tournament. :raises Refused: a limit outside 1 to 10,000.
     """
     check_limit(limit)
-    words = search_key(search or "").split()
-    matches: list[tuple[str, str, str]] = []
-    total = 0
     async with ctx.db.reading() as session:
         if tournament_id is not None:
             await repository.tournament(session, tournament_id)
+        if (search or "").strip():
+            return await _search(session, str(search), tournament_id, paid, limit)
+        first: list[tuple[str, str, str]] = []
+        total = 0
         async for participant_id, name, category in repository.names(session, tournament_id, paid):
-            key = search_key(name)
-            if all(word in key for word in words):
-                total += 1
-                matches.append((key, search_key(category or ""), participant_id))
-                if len(matches) >= 4 * limit + 1000:  # keeps memory flat
-                    matches = heapq.nsmallest(limit, matches)
-        ids = [participant_id for *_, participant_id in heapq.nsmallest(limit, matches)]
-        rows = await repository.registrations(session, ids)
-        return ParticipantPage([_view(*rows[key]) for key in ids if key in rows], total)
+            total += 1
+            first.append((search_key(name), search_key(category or ""), participant_id))
+            if len(first) >= 4 * limit + 1000:  # keeps memory flat
+                first = heapq.nsmallest(limit, first)
+        ids = [participant_id for *_, participant_id in heapq.nsmallest(limit, first)]
+        return ParticipantPage(await views_of(session, ids), total)
+
+
+async def search_participants(
+    ctx: AppContext, text: str, *, tournament_id: str | None = None, limit: int = 20
+) -> list[ParticipantView]:
+    """Return the participants whose names fit best, the best first (:mod:`procomp_pay.domain.name_search`).
+
+    :param text: parts of the name as somebody types them: in Latin, or in the wrong keyboard layout, too.
+    :raises NotFound: no such tournament. :raises Refused: a limit outside 1 to 10,000.
+    """
+    return (await list_participants(ctx, tournament_id, search=text, limit=limit)).items
+
+
+async def _search(
+    session: AsyncSession, text: str, tournament_id: str | None, paid: bool | None, limit: int
+) -> ParticipantPage:
+    ids, names = await repository.all_names(session, tournament_id, paid)
+    found = matches(names, text)
+    best = [ids[match.number] for match in heapq.nsmallest(limit, found)]
+    return ParticipantPage(await views_of(session, best), len(found))
+
+
+async def views_of(session: AsyncSession, participant_ids: list[str]) -> list[ParticipantView]:
+    """Return participants in the order of their ids, without those that are not there."""
+    rows = await repository.registrations(session, participant_ids)
+    return [_view(*rows[key]) for key in participant_ids if key in rows]
 
 
 def find_same(
@@ -187,7 +213,7 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 
 
 def _view(
-    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None
+    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
 ) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
@@ -200,4 +226,5 @@ def _view(
         dispute=dispute,
         tournament_id=tournament.id,
         tournament_name=tournament.name,
+        is_paid=is_paid,
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
-from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.names import clean_name, same_key
+from procomp_pay.domain.money import AnyCurrency, Money
+from procomp_pay.domain.names import clean_name
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -110,7 +110,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
             session.add(
                 TournamentFee(
                     tournament_id=row.id,
-                    currency=fee.currency,
+                    currency=fee.known_currency,
                     amount=fee.amount,
                     created_at=now,
                     updated_at=now,
@@ -122,7 +122,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     return change
 
 
-async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, actor: Actor) -> FeeChange:
+async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency, actor: Actor) -> FeeChange:
     """Remove a fee that is not in the main currency.
 
     :raises NotFound: no such tournament, or no fee in this currency.
@@ -148,23 +148,13 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: Currency, ac
     return change
 
 
-async def find_tournament(ctx: AppContext, wanted: str) -> TournamentView:
-    """Return a tournament by its id, or by its whole name if only one has it.
+async def tournament_view(ctx: AppContext, tournament_id: str) -> TournamentView:
+    """Return a tournament.
 
-    :raises NotFound: no such tournament. :raises Refused: several have that name.
+    :raises NotFound: no such tournament.
     """
     async with ctx.db.reading() as session:
-        row = await session.get(Tournament, wanted)
-        if row is None:
-            key = same_key(wanted)
-            ids = [i for i, name in await repository.tournament_names(session) if same_key(name) == key]
-            if len(ids) > 1:
-                raise Refused(
-                    f"{len(ids)} tournaments are called {wanted[:64]!r}",
-                    next_step=f"use the id of one of them: {', '.join(ids[:5])}",
-                )
-            row = await repository.tournament(session, ids[0] if ids else wanted)
-        return await _view(session, row)
+        return await _view(session, await repository.tournament(session, tournament_id))
 
 
 async def list_tournaments(ctx: AppContext, *, limit: int = 50) -> list[TournamentView]:

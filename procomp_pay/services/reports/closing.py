@@ -17,9 +17,9 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, status_of
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.tournaments import find_tournament
+from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.closing_result import (
     AfterFees,
     Check,
@@ -42,12 +42,13 @@ _NONE = Decimal("0.00")
 _STARTED: dict[str, Any] = {"status": "PENDING", "refunded": 0}
 
 
-async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datetime | None = None) -> Closing:
+async def closing(
+    ctx: AppContext, tournament_id: str, zone: ZoneInfo, as_of: datetime | None = None
+) -> Closing:
     """Return a tournament's closing sheet as of a moment; ``None`` for now.
 
-    :param tournament: its id or whole name.
-    :raises NotFound: no such tournament. :raises Refused: the moment is in the future, several tournaments
-        have that name, or it has more than 50,000 payments.
+    :raises NotFound: no such tournament. :raises Refused: the moment is in the future, or it has more than
+        50,000 payments.
     """
     now = ctx.clock()
     then = as_of or now
@@ -55,7 +56,7 @@ async def closing(ctx: AppContext, tournament: str, zone: ZoneInfo, as_of: datet
         raise Refused(
             f"{then.astimezone(zone):%Y-%m-%d %H:%M} is in the future", next_step="leave out --as-of for now"
         )
-    chosen = await find_tournament(ctx, tournament)
+    chosen = await tournament_view(ctx, tournament_id)
     async with ctx.db.reading() as session:
         await one_moment(ctx.db, session)
         open_rows, strange = await closing_queries.discrepancies(session, chosen.tournament_id, then)
@@ -129,7 +130,7 @@ def _line(
     disagreements: tuple[str, ...],
 ) -> ClosingLine:
     payment, detail = row.payment, row.detail
-    status, dispute = PaymentStatus(snapshot["status"]), snapshot.get("dispute")
+    status, dispute = status_of(snapshot["status"]), snapshot.get("dispute")
     at_provider = (payment.stripe_payment_id, snapshot.get("charge"), detail.provider_ref)
     numbers = (snapshot.get("kaspi_operation"), *at_provider)
     return ClosingLine(
@@ -177,7 +178,7 @@ def _after_fees(
 
 
 def _providers(lines: Iterable[ClosingLine]) -> list[str]:
-    used = {"kaspi" if line.method.is_kaspi else "stripe" for line in lines}
+    used = {"kaspi" if line.is_kaspi else "stripe" for line in lines}
     return sorted(used) or ["kaspi", "stripe"]
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, AnyMethod, AnyStatus, PaymentMethod
 from procomp_pay.services.views.timestamps import instant
 
 _NONE = Decimal("0.00")
@@ -29,10 +29,10 @@ class ClosingLine:
     paid_at: datetime | None
     participant_name: str
     category: str | None
-    method: PaymentMethod
+    method: AnyMethod
     charged: Money
     clerk: str
-    status: PaymentStatus
+    status: AnyStatus
     is_late: bool
     is_duplicate: bool
     dispute: DisputeState | None
@@ -41,6 +41,10 @@ class ClosingLine:
     under_way: Decimal
     numbers: tuple[str, ...]
     disagreements: tuple[str, ...] = ()
+
+    @property
+    def is_kaspi(self) -> bool:
+        return self.method is PaymentMethod.KASPI_QR
 
     @property
     def is_paid(self) -> bool:

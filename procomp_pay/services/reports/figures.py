@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from procomp_pay.domain import percentages as figures
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, AnyStatus, PaymentStatus
 
 _NONE = Decimal("0.00")
 
@@ -18,7 +19,7 @@ _NONE = Decimal("0.00")
 class Attempts:
     """Started payments, by their present status."""
 
-    by_status: Counter[PaymentStatus] = field(default_factory=Counter)
+    by_status: Counter[AnyStatus] = field(default_factory=Counter)
     #: Whole seconds from start to money, for paid ones; ``None`` if none was paid.
     median_s: int | None = None
     p95_s: int | None = None
@@ -38,9 +39,14 @@ class Attempts:
         return sum(self.by_status[status] for status in OPEN_STATUSES)
 
     @property
+    def other(self) -> int:
+        """Return the number of payments in a status that only the platform knows: not in the percentage."""
+        return sum(count for status, count in self.by_status.items() if isinstance(status, UnknownLabel))
+
+    @property
     def success_percent(self) -> Decimal | None:
         """Return the share of ended payments that were paid, in percent."""
-        return figures.percent(self.paid, self.started - self.waiting)
+        return figures.percent(self.paid, self.started - self.waiting - self.other)
 
     def full(self) -> dict[str, Any]:
         return {
@@ -50,6 +56,7 @@ class Attempts:
             "failed": self.by_status[PaymentStatus.FAILED],
             "expired": self.by_status[PaymentStatus.EXPIRED],
             "cancelled": self.by_status[PaymentStatus.CANCELLED],
+            "other": self.other,
             "success_percent": self.success_percent,
             "median_seconds": self.median_s,
             "p95_seconds": self.p95_s,

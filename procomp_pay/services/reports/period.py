@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from procomp_pay.domain.period import Period, offsets
-from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentMethod
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.tournaments import find_tournament
+from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Total
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -88,13 +88,13 @@ class Report:
     made_at: datetime
     tournament: tuple[str, str] | None = None
     attempts: Attempts = field(default_factory=Attempts)
-    methods: dict[PaymentMethod, Attempts] = field(default_factory=dict)
-    by_method: Flows[PaymentMethod] = field(default_factory=Flows)
+    methods: dict[AnyMethod, Attempts] = field(default_factory=dict)
+    by_method: Flows[AnyMethod] = field(default_factory=Flows)
     total: Flows[str] = field(default_factory=Flows)
     days: Flows[date] = field(default_factory=Flows)
     by_tournament: Flows[str] = field(default_factory=Flows)
     tournaments: list[TournamentLine] = field(default_factory=list)
-    reasons: list[tuple[PaymentStatus, str | None, int]] = field(default_factory=list)
+    reasons: list[tuple[AnyStatus, str | None, int]] = field(default_factory=list)
     disagreements: list[tuple[str, bool, int]] = field(default_factory=list)
 
     @property
@@ -163,7 +163,7 @@ class Report:
             },
         }
 
-    def _money_of(self, method: PaymentMethod) -> list[dict[str, Any]]:
+    def _money_of(self, method: AnyMethod) -> list[dict[str, Any]]:
         return [flow.short() for flow in self.by_method.by_currency(method)]
 
 
@@ -173,13 +173,13 @@ MOST_REASONS = 20
 _EPOCH = date(1970, 1, 1)
 
 
-async def report(ctx: AppContext, period: Period, tournament: str | None = None) -> Report:
+async def report(ctx: AppContext, period: Period, tournament_id: str | None = None) -> Report:
     """Return the report of a period, with all figures as of one moment.
 
-    :param tournament: its id or whole name; ``None`` for all.
-    :raises NotFound: no such tournament. :raises Refused: several have that name.
+    :param tournament_id: ``None`` for all.
+    :raises NotFound: no such tournament.
     """
-    chosen = None if tournament is None else await find_tournament(ctx, tournament)
+    chosen = None if tournament_id is None else await tournament_view(ctx, tournament_id)
     result = Report(period, ctx.clock())
     scope = Scope(chosen.tournament_id if chosen else None, period.begins, period.ends)
     async with ctx.db.reading() as session:
@@ -208,7 +208,7 @@ async def _count_attempts(session: AsyncSession, scope: Scope, result: Report) -
     async for tournament_id, method, status, count in counts.attempts(session, scope):
         for attempts in (
             result.attempts,
-            result.methods[_method_of(method)],
+            result.methods.setdefault(_method_of(method), Attempts()),
             per_tournament.setdefault(tournament_id, Attempts()),
         ):
             attempts.by_status[status] += count
@@ -277,6 +277,6 @@ async def _tournaments(
     ]
 
 
-def _method_of(method: PaymentMethod | None) -> PaymentMethod:
+def _method_of(method: AnyMethod | None) -> AnyMethod:
     # as in views: the platform's column may be empty, the detail's never is
     return method or PaymentMethod.KASPI_QR

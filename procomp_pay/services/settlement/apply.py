@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
-from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyStatus, PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import Outcome, Topic, Transition, decide_transition
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
@@ -35,8 +35,8 @@ class AppliedEvent:
 
     payment_id: str
     outcome: Outcome
-    before: PaymentStatus
-    status: PaymentStatus
+    before: AnyStatus
+    status: AnyStatus
     late: bool = False
     duplicate: bool = False
 
@@ -124,7 +124,7 @@ def _has_operation_number(locked: LockedPayment, event: PaymentEvent) -> bool:
     return paid and bool(event.ids.kaspi_operation)
 
 
-def _result(locked: LockedPayment, outcome: Outcome, before: PaymentStatus) -> AppliedEvent:
+def _result(locked: LockedPayment, outcome: Outcome, before: AnyStatus) -> AppliedEvent:
     detail = locked.detail
     return AppliedEvent(
         locked.payment.id, outcome, before, locked.payment.status, detail.is_late, detail.is_duplicate
@@ -232,7 +232,10 @@ async def _announce(
             "source": event.source.value,
             "provider": key,
         } | ({"said": event.money_unreadable} if event.money_unreadable else {})
-        await side_effects.open_discrepancy(session, ctx, locked, kind, detail, discrepancy_key)
+        has_alert = None if transition.topics else False
+        await side_effects.open_discrepancy(
+            session, ctx, locked, kind, detail, discrepancy_key, has_alert=has_alert
+        )
     for topic in transition.topics:
         # the amount that is charged now: it may have changed when the message is delivered
         extra = {"asked": str(locked.charged)} if topic is Topic.ALERT_AMOUNT else {}

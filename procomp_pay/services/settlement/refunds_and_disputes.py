@@ -12,6 +12,7 @@ from typing import Any
 
 from procomp_pay.domain.errors import RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import (
     HOLDING,
@@ -66,7 +67,10 @@ async def apply_refund_event(
 
     :raises RetryLater: the payment is not COMPLETED yet; the same event can be applied later.
     """
-    if locked.payment.status not in PAID_STATUSES:
+    kept_by_platform = (
+        isinstance(locked.payment.status, UnknownLabel) and locked.detail.completed_at is not None
+    )
+    if locked.payment.status not in PAID_STATUSES and not kept_by_platform:
         raise RetryLater(f"Payment {locked.payment.id} is not completed yet")
     if event.event_type is EventType.DISPUTE and event.dispute is not None:
         return Recorded(await _dispute(session, ctx, locked, event, event.dispute))
@@ -217,7 +221,7 @@ def _external_refund(
         id=ctx.new_id(),
         payment_id=locked.payment.id,
         amount=change.money.amount,
-        currency=change.money.currency,
+        currency=change.money.known_currency,
         reason=change.reason or "made at the provider",
         state=change.state,
         requested_by=event.actor,
@@ -232,9 +236,9 @@ def _mark_participant_paid_again(locked: OrmLockedPayment, now: datetime) -> Non
     participant = locked.participant
     if participant is None:
         return
-    if participant.payment_id is None and participant.status is ParticipantStatus.REGISTERED:
+    if locked.settled_by is None and participant.status is ParticipantStatus.REGISTERED:
         side_effects.mark_participant_paid(locked, now)
-    elif participant.payment_id not in (None, locked.payment.id):
+    elif locked.settled_by not in (None, locked.payment.id):
         locked.detail.is_duplicate = True
 
 

@@ -12,7 +12,14 @@ from procomp_pay.domain.errors import ErrorCode, InvalidAmount, NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import reserved_amount
-from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import (
+    PAID_STATUSES,
+    AnyMethod,
+    AnyStatus,
+    Channel,
+    PaymentMethod,
+    PaymentStatus,
+)
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import (
     DisputeView,
@@ -54,7 +61,7 @@ class SettledBy:
     """The other payment that settled the fee of an unpaid payment."""
 
     payment_id: str
-    method: PaymentMethod
+    method: AnyMethod
     at: datetime
 
 
@@ -72,8 +79,8 @@ class PaymentView:
     tournament_id: str
     tournament_name: str
     category: str | None
-    status: PaymentStatus
-    method: PaymentMethod
+    status: AnyStatus
+    method: AnyMethod
     channel: Channel
     charged: Money
     requested: Money
@@ -219,7 +226,8 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     """
     async with ctx.db.reading() as session:
         participant = await participants.participant(session, participant_id)
-        wanted = Filter(participant_id=participant_id, payment_id=participant.payment_id)
+        settled_by = await participants.settled_by(session, participant)
+        wanted = Filter(participant_id=participant_id, payment_id=settled_by)
         rows, _ = await listing.page(session, wanted, limit=1)
         views = await of_rows(session, rows)
     if views:

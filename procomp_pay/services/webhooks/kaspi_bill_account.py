@@ -14,6 +14,7 @@ from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import (
@@ -103,16 +104,20 @@ async def account_status(session: AsyncSession, account: Account | None) -> Acco
     """Return whether the fee can be paid by bill now; every obstacle is refused here, before money moves."""
     if account is None:
         return AccountStatus(Result.NO_ACCOUNT, "There is no such account")
-    obstacle = _registration_obstacle(account) or await _payment_obstacle(session, account.participant.id)
+    obstacle = await _registration_obstacle(session, account) or await _payment_obstacle(
+        session, account.participant.id
+    )
     return obstacle or AccountStatus(Result.OK, account.shown, account.fee)
 
 
-def _registration_obstacle(account: Account) -> AccountStatus | None:
+async def _registration_obstacle(session: AsyncSession, account: Account) -> AccountStatus | None:
     participant = account.participant
     if participant.status is ParticipantStatus.CANCELLED:
         return AccountStatus(Result.CANCELLED, "The registration is cancelled")
-    if participant.status is ParticipantStatus.PAID or participant.payment_id is not None:
+    if await participants.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
+    if isinstance(participant.status, UnknownLabel):
+        return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     return None

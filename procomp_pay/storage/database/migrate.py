@@ -79,6 +79,20 @@ def check_revision(revision: str | None) -> None:
     )
 
 
+def unknown_labels(url: str) -> dict[str, list[str]]:
+    """Return the labels of the platform's enums that we do not know, by enum.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    from procomp_pay.storage.database import platform_check
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed):
+        return {}
+    with _connected(parsed, writes=False) as connection:
+        return platform_check.unknown_labels(connection)
+
+
 def pending(url: str) -> list[str]:
     """Return the revisions that ``upgrade`` would run, oldest first.
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Enum, inspect
+from sqlalchemy import Enum, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.schema import Column, Table
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+from procomp_pay.storage.models.types import PlatformLabel
+
+_LABELS = text(
+    "SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(quote_ident(:name)) ORDER BY enumsortorder"
+)
 
 
 def adopts_platform(connection: Connection) -> bool:
@@ -55,12 +60,11 @@ def _faults_of_column(connection: Connection, column: Column[Any], live: Any) ->
     faults = []
     if expected != actual and not (_is_text(expected) and _is_text(actual)):
         faults.append(f"is {actual}, not {expected}")
-    elif isinstance(column.type, Enum) and isinstance(live["type"], Enum):
-        ours, theirs = set(column.type.enums), set(live["type"].enums)
-        if ours != theirs:
-            faults.append(
-                f"has the labels {', '.join(live['type'].enums)}, not {', '.join(column.type.enums)}"
-            )
+    elif isinstance(column.type, PlatformLabel) and isinstance(live["type"], Enum):
+        # further labels are data that we leave alone, see unknown_labels()
+        missing = [label for label in column.type.labels if label not in live["type"].enums]
+        if missing:
+            faults.append(f"has the labels {', '.join(live['type'].enums)}, and lacks {', '.join(missing)}")
     if column.nullable and not live["nullable"]:
         faults.append("refuses NULL")
     return faults
@@ -77,3 +81,20 @@ def _columns_in_the_way(table: Table, live: dict[str, Any]) -> list[str]:
         for name, column in live.items()
         if name not in table.c and not column["nullable"] and column["default"] is None
     ]
+
+
+def unknown_labels(connection: Connection) -> dict[str, list[str]]:
+    """Return the labels that the platform added to its enums and we do not know, by enum; on SQLite none."""
+    if connection.dialect.name != "postgresql":
+        return {}
+    enums = {
+        column.type.values.__name__: column.type.labels
+        for name in sorted(PLATFORM_TABLES)
+        for column in METADATA.tables[name].columns
+        if isinstance(column.type, PlatformLabel)
+    }
+    added = {
+        name: [label for (label,) in connection.execute(_LABELS, {"name": name}) if label not in known]
+        for name, known in sorted(enums.items())
+    }
+    return {name: labels for name, labels in added.items() if labels}

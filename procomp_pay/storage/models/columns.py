@@ -36,6 +36,7 @@ NAMES = {
 class Row(SQLModel):
     """The base of every table."""
 
+    model_config = {"arbitrary_types_allowed": True}
     metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
 
 

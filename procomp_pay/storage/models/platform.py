@@ -11,25 +11,30 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Enum, ForeignKey, Index
-from sqlmodel import Field
+from sqlalchemy import Column, ColumnElement, ForeignKey, Index
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, col, select
 
-from procomp_pay.domain.money import Currency
-from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus, UserRole
+from procomp_pay.domain.money import AnyCurrency, Currency
+from procomp_pay.domain.states import (
+    UNPAID_STATUSES,
+    AnyMethod,
+    AnyParticipantStatus,
+    AnyRole,
+    AnyStatus,
+    ParticipantStatus,
+    PaymentMethod,
+    PaymentStatus,
+    UserRole,
+)
 from procomp_pay.storage.models.columns import Row, amount, document, key, text
-from procomp_pay.storage.models.types import UtcMillis, now_millis
+from procomp_pay.storage.models.types import PlatformLabel, UtcMillis, now_millis
 
 
 def _enum(
     name: str, values: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
 ) -> Column[Any]:
-    labels = Enum(
-        values,
-        name=values.__name__,
-        values_callable=lambda enum: [member.value for member in enum],
-        create_constraint=True,
-    )
-    return Column(name, labels, nullable=null, server_default=default)
+    return Column(name, PlatformLabel(values), nullable=null, server_default=default)
 
 
 def _ref(target: str, on_delete: str = "RESTRICT") -> ForeignKey:
@@ -54,7 +59,7 @@ class User(Row, table=True):
     id: str = Field(sa_column=key())
     email: str = Field(sa_column=text("email"))
     name: str = Field(sa_column=text("name"))
-    role: UserRole = Field(default=UserRole.USER, sa_column=_enum("role", UserRole, default=UserRole.USER))
+    role: AnyRole = Field(default=UserRole.USER, sa_column=_enum("role", UserRole, default=UserRole.USER))
 
 
 class Tournament(Row, table=True):
@@ -65,14 +70,18 @@ class Tournament(Row, table=True):
     id: str = Field(sa_column=key())
     name: str = Field(sa_column=text("name"))
     entry_fee: Decimal = Field(sa_column=amount("entryFee"))
-    currency: Currency = Field(sa_column=_enum("currency", Currency))
+    currency: AnyCurrency = Field(sa_column=_enum("currency", Currency))
     starts_at: datetime = Field(sa_column=Column("startsAt", UtcMillis, nullable=False))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
 
 
 class Participant(Row, table=True):
-    """A registration; ``payment_id`` is the payment that settled it."""
+    """A registration.
+
+    ``payment_id`` is the payment that settled it. The platform may also link one that is not paid, which
+    settles nothing: see :func:`is_settled`.
+    """
 
     __tablename__ = "Participant"
     __table_args__ = (
@@ -84,7 +93,7 @@ class Participant(Row, table=True):
     id: str = Field(sa_column=key())
     user_id: str = Field(sa_column=text("userId", _ref("User")))
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
-    status: ParticipantStatus = Field(
+    status: AnyParticipantStatus = Field(
         default=ParticipantStatus.REGISTERED,
         sa_column=_enum("status", ParticipantStatus, default=ParticipantStatus.REGISTERED),
     )
@@ -113,14 +122,14 @@ class Payment(Row, table=True):
 
     id: str = Field(sa_column=key())
     amount: Decimal = Field(sa_column=amount("amount"))
-    currency: Currency = Field(
+    currency: AnyCurrency = Field(
         default=Currency.USD, sa_column=_enum("currency", Currency, default=Currency.USD)
     )
-    status: PaymentStatus = Field(
+    status: AnyStatus = Field(
         default=PaymentStatus.PENDING,
         sa_column=_enum("status", PaymentStatus, default=PaymentStatus.PENDING),
     )
-    method: PaymentMethod | None = Field(default=None, sa_column=_enum("method", PaymentMethod, null=True))
+    method: AnyMethod | None = Field(default=None, sa_column=_enum("method", PaymentMethod, null=True))
     stripe_payment_id: str | None = Field(default=None, sa_column=text("stripePaymentId", null=True))
     stripe_session_id: str | None = Field(default=None, sa_column=text("stripeSessionId", null=True))
     kaspi_qr_code: str | None = Field(default=None, sa_column=text("kaspiQrCode", null=True))
@@ -134,3 +143,14 @@ class Payment(Row, table=True):
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
+
+
+def is_paid(payment: Any = Payment) -> ColumnElement[bool]:
+    """Return the condition that a payment settles the fee of a participant who is linked to it."""
+    return col(payment.status).not_in(list(UNPAID_STATUSES))
+
+
+def is_settled() -> ColumnElement[bool]:
+    """Return the condition that the payment which a participant is linked to settles the fee."""
+    linked = aliased(Payment)
+    return select(linked.id).where(linked.id == Participant.payment_id, is_paid(linked)).exists()

@@ -7,18 +7,20 @@ The PostgreSQL dialect is imported only if it is used: commands on SQLite do not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import JSON, Integer, Numeric, Text
+from sqlalchemy import JSON, Enum, Integer, Numeric, Text
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import LARGEST
 from procomp_pay.storage.models import exact_json
 
@@ -224,3 +226,57 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> _WordT | None:
         return None if value is None else self.values(value)
+
+
+class PlatformLabel(TypeDecorator[Any]):
+    """A value of one of the platform's native enums, on SQLite VARCHAR with a CHECK.
+
+    The platform may add labels that we do not know: they are read as
+    :class:`~procomp_pay.domain.labels.UnknownLabel`, and written only where they were read.
+    """
+
+    impl = Enum
+    cache_ok = True
+
+    def __init__(self, values: type[StrEnum]) -> None:
+        super().__init__(
+            values,
+            name=values.__name__,
+            values_callable=lambda enum: [member.value for member in enum],
+            create_constraint=True,
+        )
+        self.values = values
+        self._members = _Members(values)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that we know."""
+        return [member.value for member in self.values]
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return the text of a label.
+
+        :raises LookupError: a text that is neither one of the enum's values nor was read as unknown.
+        """
+        if value is None:
+            return None
+        if value not in self._members and not isinstance(value, UnknownLabel):
+            raise LookupError(f"{value!r} is not a label of {self.values.__name__}")
+        return str(value)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        return lambda value: self.process_bind_param(value, dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        return self._members.__getitem__  # the hot path of every query: no Python code runs for known labels
+
+
+class _Members(dict[str | None, Any]):
+    """The member for each label; any other text becomes an unknown label."""
+
+    def __init__(self, values: type[StrEnum]) -> None:
+        super().__init__({member.value: member for member in values})
+        self[None] = None
+
+    def __missing__(self, label: str) -> UnknownLabel:
+        return UnknownLabel(label)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -21,7 +21,7 @@ from procomp_pay.domain.language import Language
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, User
+from procomp_pay.storage.models.platform import Participant, Payment, User, is_settled
 from procomp_pay.storage.models.queues import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 
@@ -219,7 +219,7 @@ class Addressee:
 async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
     """Return the user of a payment's participant; a deleted one has no address."""
     result = await session.exec(
-        select(Payment.meta, Participant.payment_id, User.email)
+        select(Payment.meta, case((is_settled(), col(Participant.payment_id))), User.email)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(User, col(User.id) == col(Participant.user_id), isouter=True)

@@ -103,7 +103,7 @@ async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> 
 
     Left out, to be processed alone: a payment or participant that is locked at this moment (waiting here
     could deadlock two batches), a payment whose participant was deleted, and one whose participant has
-    another payment that is open or in the batch.
+    another payment that is open or in the batch, or is linked to another one, which may be unpaid.
     """
     batch = Batch()
     if not payment_ids:
@@ -121,7 +121,7 @@ async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> 
     ]
     several = await _participants_with_several(session, postgresql, [detail for _, detail, _ in rows])
     for payment, detail, participant in rows:
-        if participant.id not in several:
+        if participant.id not in several and participant.payment_id in (None, payment.id):
             batch.take(payment, detail, participant)
     batch.chains = await Chains.read(session, list(batch.locked))
     return batch

@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.states import OPEN_STATUSES, PaymentMethod, PaymentStatus
 from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_settled
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments.listing import Row
@@ -113,7 +113,7 @@ async def unsettled_kaspi(session: AsyncSession, *, ended_since: datetime, limit
         .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
         .where(
             Payment.method == PaymentMethod.KASPI_QR,
-            col(Participant.payment_id).is_(None),
+            or_(col(Participant.payment_id).is_(None), ~is_settled()),
             or_(
                 _in(OPEN_STATUSES),
                 and_(_in(_ENDED), col(Payment.created_at) >= ended_since),

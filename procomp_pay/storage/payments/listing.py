@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,10 +12,10 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentMethod, PaymentStatus
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
 
 #: The most that the platform's and our time of one payment differ.
 _APART = timedelta(minutes=1)
@@ -104,20 +104,21 @@ def _conditions(filters: Filter) -> list[Any]:
 
 async def settling(
     session: AsyncSession, payment_ids: Collection[str]
-) -> dict[str, tuple[PaymentMethod, datetime]]:
-    """Return how and when these payments were paid, by payment."""
+) -> dict[str, tuple[AnyMethod, datetime]]:
+    """Return how and when these payments were paid, by payment; those that are unpaid are left out."""
     result = await session.exec(
         select(Payment.id, Payment.method, PaymentDetail.completed_at, Payment.updated_at)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
-        .where(col(Payment.id).in_(payment_ids))
+        .where(col(Payment.id).in_(payment_ids), is_paid())
     )
+    rows: Sequence[Any] = result.all()
     return {
-        payment_id: (PaymentMethod(method or PaymentMethod.KASPI_QR), completed_at or updated_at)
-        for payment_id, method, completed_at, updated_at in result.all()
+        payment_id: (method or PaymentMethod.KASPI_QR, completed_at or updated_at)
+        for payment_id, method, completed_at, updated_at in rows
     }
 
 
-async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[PaymentStatus, int]:
+async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[AnyStatus, int]:
     """Return the number of a tournament's payments by status."""
     result = await session.exec(
         select(Payment.status, func.count())
@@ -125,4 +126,5 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Pay
         .where(Payment.tournament_id == tournament_id)
         .group_by(col(Payment.status))
     )
-    return {PaymentStatus(status): count for status, count in result.all()}
+    rows: Sequence[Any] = result.all()
+    return dict(rows)

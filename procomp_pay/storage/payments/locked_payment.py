@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyParticipantStatus, AnyStatus, Channel, CreateState
 from procomp_pay.domain.transitions import PaymentSnapshot
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -26,8 +26,8 @@ class PaymentRow:
 
     id: str
     tournament_id: str
-    status: PaymentStatus
-    method: PaymentMethod | None
+    status: AnyStatus
+    method: AnyMethod | None
     stripe_payment_id: str | None
     stripe_session_id: str | None
     kaspi_qr_code: str | None
@@ -70,7 +70,7 @@ class ParticipantRow:
 
     id: str
     tournament_id: str
-    status: ParticipantStatus
+    status: AnyParticipantStatus
     payment_id: str | None
     updated_at: datetime
 
@@ -80,11 +80,20 @@ class LockedPayment(ABC):
     """A payment with its detail and participant. The participant is ``None`` if the platform deleted it.
 
     Changes of the rows are written at the end of the transaction at the latest.
+
+    :param unpaid_link: another payment that the platform linked to the participant although it is not paid.
     """
 
     payment: Payment | PaymentRow
     detail: PaymentDetail | DetailRow
     participant: Participant | ParticipantRow | None
+    unpaid_link: str | None = field(default=None, kw_only=True)
+
+    @property
+    def settled_by(self) -> str | None:
+        """The payment that settles the participant's fee, which may be this one while it is still open."""
+        link = self.participant.payment_id if self.participant else None
+        return None if link == self.unpaid_link else link
 
     @property
     def charged(self) -> Money:
@@ -98,8 +107,9 @@ class LockedPayment(ABC):
             status=payment.status,
             charged=self.charged,
             participant_status=participant.status if participant else None,
-            settled_by=participant.payment_id if participant else None,
+            settled_by=self.settled_by,
             provider_open=detail.provider_open,
+            was_paid=detail.completed_at is not None,
             provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
             cancel_requested=detail.cancel_requested_by is not None,
             moved_away=participant is not None and participant.tournament_id != payment.tournament_id,

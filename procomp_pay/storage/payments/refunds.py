@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,8 +12,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.refunds import RefundEvent, RefundState
+from procomp_pay.domain.states import Channel
 from procomp_pay.storage.database import claim_due as claims
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.payments import PaymentDetail, Refund
 
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:
@@ -78,10 +80,22 @@ async def one(session: AsyncSession, refund_id: str) -> Refund:
     return refund
 
 
-async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Claim refunds that are due for polling, as ``claim_due.claim_due`` does."""
+async def claim_due(
+    session: AsyncSession,
+    now: datetime,
+    channels: Collection[Channel],
+    *,
+    lease_s: int,
+    limit: int,
+) -> list[str]:
+    """Claim refunds through these channels that are due for polling, as ``claim_due.claim_due`` does."""
     due: Any = Refund.next_look_at
-    rows = await claims.claim_due(session, Refund, due, now, lease_s=lease_s, limit=limit)
+    payments = select(PaymentDetail.payment_id).where(
+        col(PaymentDetail.payment_id) == col(Refund.payment_id), col(PaymentDetail.channel).in_(channels)
+    )
+    rows = await claims.claim_due(
+        session, Refund, due, now, lease_s=lease_s, limit=limit, also=[payments.exists()]
+    )
     return [row.id for row in rows]
 
 

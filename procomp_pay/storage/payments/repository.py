@@ -13,11 +13,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.events import ProviderIds
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.platform import Participant, Payment, is_paid
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 
@@ -78,7 +78,21 @@ async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> O
     participant = await session.get(
         Participant, detail.participant_id, with_for_update=lock, populate_existing=True
     )
-    return OrmLockedPayment(payment, detail, participant)
+    locked = OrmLockedPayment(payment, detail, participant)
+    await mark_unpaid_links(session, [locked])
+    return locked
+
+
+async def mark_unpaid_links(session: AsyncSession, payments: Collection[OrmLockedPayment]) -> None:
+    """Set ``unpaid_link`` where the participant is linked to another payment that is not paid."""
+    linked = [locked for locked in payments if locked.settled_by not in (None, locked.payment.id)]
+    if not linked:
+        return
+    links = {locked.settled_by for locked in linked}
+    paid = set((await session.exec(select(Payment.id).where(col(Payment.id).in_(links), is_paid()))).all())
+    for locked in linked:
+        if locked.settled_by not in paid:
+            locked.unpaid_link = locked.settled_by
 
 
 async def find_replacement_payment(
@@ -89,7 +103,7 @@ async def find_replacement_payment(
     Return ``None`` also if another transaction has it locked: waiting here could deadlock.
     """
     participant = locked.participant
-    if participant is None or participant.payment_id is not None:
+    if participant is None or locked.settled_by is not None:
         return None
     result = await session.exec(
         select(Payment, PaymentDetail)
@@ -106,7 +120,9 @@ async def find_replacement_payment(
         .with_for_update(skip_locked=True, of=Payment)
     )
     row = result.first()
-    return None if row is None else OrmLockedPayment(row[0], row[1], participant)
+    if row is None:
+        return None
+    return OrmLockedPayment(row[0], row[1], participant, unpaid_link=locked.unpaid_link)
 
 
 async def find_id(session: AsyncSession, ids: ProviderIds) -> str | None:
@@ -154,8 +170,15 @@ async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:
     return list(result.all())
 
 
-async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit: int) -> list[str]:
-    """Claim payments that are due for polling, each for ``lease_s`` seconds.
+async def claim_due(
+    session: AsyncSession,
+    now: datetime,
+    channels: Collection[Channel],
+    *,
+    lease_s: int,
+    limit: int,
+) -> list[str]:
+    """Claim payments of these channels that are due for polling, each for ``lease_s`` seconds.
 
     First come those that expire soonest; a third of the places is for those that have waited longest.
     Otherwise, with more payments than the provider's rate limit allows, some would never be polled.
@@ -165,27 +188,27 @@ async def claim_due(session: AsyncSession, now: datetime, *, lease_s: int, limit
     """
     longest_waiting_count = max(1, limit // 3)
     rows = (
-        await _due(session, now, limit - longest_waiting_count, by_deadline=True)
+        await _due(session, now, channels, limit - longest_waiting_count, by_deadline=True)
         if limit > longest_waiting_count
         else []
     )
     for row in rows:
         row.next_poll_at = now + timedelta(seconds=lease_s)
-    more = await _due(session, now, limit - len(rows), by_deadline=False)
+    more = await _due(session, now, channels, limit - len(rows), by_deadline=False)
     for row in more:
         row.next_poll_at = now + timedelta(seconds=lease_s)
     return [row.payment_id for row in (*rows, *more)]
 
 
 async def _due(
-    session: AsyncSession, now: datetime, limit: int, *, by_deadline: bool
+    session: AsyncSession, now: datetime, channels: Collection[Channel], limit: int, *, by_deadline: bool
 ) -> Sequence[PaymentDetail]:
     """Lock due payments, found by the index on ``next_poll_at``."""
     deadline, waited = col(PaymentDetail.expires_at), col(PaymentDetail.next_poll_at)
     order_by = (deadline.is_(None), deadline, waited) if by_deadline else (waited,)
     result = await session.exec(
         select(PaymentDetail)
-        .where(waited <= now)
+        .where(waited <= now, col(PaymentDetail.channel).in_(channels))
         .order_by(*order_by)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -193,11 +216,11 @@ async def _due(
     return result.all()
 
 
-async def next_due_at(session: AsyncSession) -> datetime | None:
-    """Return when the next poll is due; ``None`` if nothing is open."""
+async def next_due_at(session: AsyncSession, channels: Collection[Channel]) -> datetime | None:
+    """Return when the next poll of these channels is due; ``None`` if nothing is open."""
     result = await session.exec(
         select(PaymentDetail.next_poll_at)
-        .where(col(PaymentDetail.next_poll_at).is_not(None))
+        .where(col(PaymentDetail.next_poll_at).is_not(None), col(PaymentDetail.channel).in_(channels))
         .order_by(col(PaymentDetail.next_poll_at))
         .limit(1)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ from sqlalchemy import func, insert, literal, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_returning
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund
-from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.platform import Participant, Payment, is_paid
 
 #: Payments in one transaction.
 PAGE = 500
@@ -51,6 +53,29 @@ async def page(
 
 def _has_no_detail() -> Any:
     return ~select(PaymentDetail.payment_id).where(PaymentDetail.payment_id == Payment.id).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class UnpaidLink:
+    """A participant whom the platform linked to a payment that is not paid."""
+
+    participant_id: str
+    payment_id: str
+    status: PaymentStatus
+    marked_paid: bool
+
+
+async def unpaid_links(session: AsyncSession, limit: int) -> list[UnpaidLink]:
+    """Return the first links to unpaid payments, with those of participants marked as PAID first."""
+    marked = col(Participant.status) == ParticipantStatus.PAID
+    query: Any = (
+        select(Participant.id, Payment.id, Payment.status, marked)
+        .join(Payment, col(Payment.id) == col(Participant.payment_id))
+        .where(~is_paid())
+        .order_by(marked.desc(), col(Participant.id))
+        .limit(limit)
+    )
+    return [UnpaidLink(*row) for row in (await session.exec(query)).all()]
 
 
 async def refs_in_use(session: AsyncSession, refs: Collection[str]) -> dict[str, str]:

@@ -14,10 +14,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, PaymentMethod
+from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, STRIPE_CHANNELS, PaymentMethod
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.payments.repository import OrmLockedPayment, mark_unpaid_links
 
 #: The columns that :func:`local_record_of` reads: a third of three rows of seventy columns.
 COMPARED_COLUMNS = (
@@ -50,10 +50,12 @@ async def payments_by_id(
         .options(*options)
         .execution_options(populate_existing=True)
     )
-    return {
+    rows = {
         payment.id: OrmLockedPayment(payment, detail, participant)
         for payment, detail, participant in result.all()
     }
+    await mark_unpaid_links(session, rows.values())
+    return rows
 
 
 async def open_ids(session: AsyncSession, provider: str, *, after: str, limit: int) -> list[str]:
@@ -175,6 +177,4 @@ def of_provider(provider: str) -> ColumnElement[bool]:
 
 def of_channel(provider: str) -> ColumnElement[bool]:
     """Return the condition on pay_payment_detail for a provider's payments."""
-    return col(PaymentDetail.channel).in_(
-        [channel for channel in Channel if channel.is_kaspi == (provider == "kaspi")]
-    )
+    return col(PaymentDetail.channel).in_(KASPI_CHANNELS if provider == "kaspi" else STRIPE_CHANNELS)

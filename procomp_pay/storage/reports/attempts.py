@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.percentages import NOT_PAID
-from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyMethod, AnyStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
@@ -92,7 +92,7 @@ async def first_and_last(session: AsyncSession, now: datetime) -> tuple[datetime
 
 async def attempts(
     session: AsyncSession, scope: Scope
-) -> AsyncIterator[tuple[str, PaymentMethod | None, PaymentStatus, int]]:
+) -> AsyncIterator[tuple[str, AnyMethod | None, AnyStatus, int]]:
     """Count payments started in the scope by tournament, method and status."""
     keys = (_payment.tournament_id, _payment.method, _payment.status)
     query = (
@@ -105,9 +105,7 @@ async def attempts(
         yield row[0], row[1], row[2], row[3]
 
 
-async def durations(
-    session: AsyncSession, scope: Scope
-) -> AsyncIterator[tuple[int, PaymentMethod | None, int]]:
+async def durations(session: AsyncSession, scope: Scope) -> AsyncIterator[tuple[int, AnyMethod | None, int]]:
     """Yield how long payments took from start to money, shortest first: whole seconds, method, count."""
     seconds_by_payment = (
         select(
@@ -125,7 +123,7 @@ async def durations(
 
 async def reasons(
     session: AsyncSession, scope: Scope, *, limit: int
-) -> list[tuple[PaymentStatus, str | None, int]]:
+) -> list[tuple[AnyStatus, str | None, int]]:
     """Return why payments failed, the most frequent first: status, reason, count."""
     keys = (_payment.status, _payment.failure_reason)
     count = func.count()

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.period import Offset
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.states import AnyMethod
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.types import UtcDateTime
@@ -58,7 +58,7 @@ class Group:
 
     currency: str
     day: int | None = None
-    method: PaymentMethod | None = None
+    method: AnyMethod | None = None
     tournament_id: str | None = None
 
 

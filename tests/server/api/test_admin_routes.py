@@ -16,6 +16,7 @@ from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
 from tests.support.http_requests import bearer
+from tests.support.labels import relabel
 from tests.support.server import Eventually, Served, paid
 
 ADMIN = f"{BASE}/admin/payments"
@@ -143,6 +144,19 @@ async def test_the_list_shows_everything_but_secrets(served: Served) -> None:
     [item] = exact_json.loads(answer.content)["items"]
     assert {"participant_name", "tournament_name", "refunded_amount", "provider_ref", "late"} <= set(item)
     assert item["payment_id"] == started["payment_id"]
+
+
+async def test_labels_that_the_platform_added_are_shown(
+    served: Served, eventually: Eventually, database_url: str
+) -> None:
+    payment = await paid(served, eventually)
+    relabel(database_url, "Payment", "status", "DISPUTED", payment)
+    relabel(database_url, "Payment", "method", "CARD", payment)
+    [item] = (await listed(served))["items"]
+    assert (item["status"], item["method"]) == ("DISPUTED", "card")
+    assert (await served.status())["status"] == "DISPUTED"
+    answer = await refund(served, payment)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_not_completed")
 
 
 def _cursor(text: bytes) -> str:

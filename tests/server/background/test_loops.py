@@ -19,7 +19,10 @@ from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability import health
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.lifecycle import polling
+from procomp_pay.services.maintenance import run as maintenance
 from procomp_pay.services.maintenance.run import Pass
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import OutboxMessage
 from tests.support.http_requests import rename_table
 from tests.support.server import Eventually, Serve, Served
@@ -44,11 +47,11 @@ async def test_a_loop_outlives_its_errors(
     failures = {"inbox": 0, "watch": 0}
 
     def failing(name: str, real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def work(ctx: AppContext, done: Pass, **more: Any) -> None:
+        async def work(*arguments: Any, **more: Any) -> None:
             if failures[name] < 6:
                 failures[name] += 1
                 raise error
-            await real(ctx, done, **more)
+            await real(*arguments, **more)
 
         return work
 
@@ -230,7 +233,7 @@ async def test_a_stalled_loop_causes_one_alert(
 
     await eventually(alerts, 5)
     await asyncio.sleep(0.5)
-    assert (await alerts()).count("the loop refunds") == 1
+    assert (await alerts()).count("the loop refunds-kaspi") == 1
     assert served.app[STATE].background.state() == "stalled"
 
 
@@ -244,7 +247,7 @@ async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
     loops = served.app[STATE].background
     failing = {"payment x: Kaspi cannot be reached"}
 
-    async def work(ctx: AppContext, done: Pass, **_: Any) -> None:
+    async def work(ctx: AppContext, done: Pass, *_: Any, **__: Any) -> None:
         done.looked_at, done.failures = len(failing), list(failing)
         await asyncio.sleep(0.05)
 
@@ -298,8 +301,46 @@ async def test_a_loop_that_will_not_go_on_is_reported(
     await began.wait()
 
     async def reported() -> bool:
-        return "refunds" in lost
+        return {"refunds-kaspi", "refunds-stripe"} <= set(lost)
 
     await eventually(reported, 20)
-    assert set(lost) == {"refunds"}, "a long round that gets on is none"
+    assert set(lost) == {"refunds-kaspi", "refunds-stripe"}, "a long round that gets on is none"
     await loops.stop()
+
+
+async def test_a_provider_that_hangs_does_not_delay_the_other(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Let Stripe hang for as many payments as are polled at a time."""
+    released, asked = asyncio.Event(), asyncio.Event()
+    ask = polling.poll_payment
+
+    async def poll(ctx: AppContext, payment_id: str) -> Any:
+        async with ctx.db.reading() as session:
+            channel = (await session.get_one(PaymentDetail, payment_id)).channel
+        if not channel.is_kaspi:
+            asked.set()
+            await released.wait()
+        return await ask(ctx, payment_id)
+
+    monkeypatch.setattr(background, "_WATCHERS", 1)
+    served = await serve()
+    await served.initiate("p1")
+    monkeypatch.setattr(maintenance, "poll_payment", poll)
+    async with served.ctx.db.writing() as session:
+        for detail in (await session.exec(select(PaymentDetail))).all():
+            detail.next_poll_at = served.ctx.clock()
+
+    served.app[STATE].background.wake_watch()
+    await asyncio.wait_for(asked.wait(), 20)
+    kaspi = await served.initiate("p2", "kaspi_qr")
+    await served.control.post(
+        kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
+    )
+
+    async def paid() -> bool:
+        return bool((await served.status("p2"))["status"] == "COMPLETED")
+
+    await eventually(paid, 20)
+    assert not released.is_set()
+    released.set()

@@ -147,9 +147,9 @@ async def test_concurrent_processes_poll_a_payment_once(environment: ServiceEnvi
     await environment.start(await environment.participant())
     environment.later(6)
     async with environment.ctx.db.writing() as session:
-        first = await payments.claim_due(session, environment.now(), lease_s=60, limit=10)
+        first = await payments.claim_due(session, environment.now(), Channel, lease_s=60, limit=10)
     async with environment.ctx.db.writing() as session:
-        second = await payments.claim_due(session, environment.now(), lease_s=60, limit=10)
+        second = await payments.claim_due(session, environment.now(), Channel, lease_s=60, limit=10)
     assert (len(first), second) == (1, [])
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from procomp_pay.domain.errors import OutcomeUnknown, ProviderUnavailable
-from procomp_pay.domain.states import CreateState
+from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.providers.kaspi.tls import CertificateLife
 from procomp_pay.providers.resilience.circuit_breaker import Circuit
 from procomp_pay.services.lifecycle.cancel import cancel
@@ -92,7 +92,11 @@ async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(
             detail.expires_at = now + timedelta(seconds=100 - place)  # the last one ends first
             detail.next_poll_at = now - timedelta(seconds=60 - place)  # and has waited shortest
     async with environment.ctx.db.writing() as session:
-        claimed = await payments.claim_due(session, now, lease_s=60, limit=3)
+        claimed = await payments.claim_due(session, now, Channel, lease_s=60, limit=3)
     assert claimed == [ids[5], ids[4], ids[0]]
     async with environment.ctx.db.writing() as session:
-        assert await payments.claim_due(session, now, lease_s=60, limit=9) == [ids[3], ids[2], ids[1]]
+        assert await payments.claim_due(session, now, Channel, lease_s=60, limit=9) == [
+            ids[3],
+            ids[2],
+            ids[1],
+        ]

@@ -115,7 +115,7 @@ async def test_an_unknown_tournament_is_refused(db: PaymentDatabaseService) -> N
     await Books().write(db)
     with pytest.raises(NotFound):
         await report(desk_on(db), Period(ALMATY), "t9")
-    assert (await report(desk_on(db), Period(ALMATY), "кубок T2")).tournament == (TOURNAMENTS[1], "Кубок t2")
+    assert (await report(desk_on(db), Period(ALMATY), "t2")).tournament == (TOURNAMENTS[1], "Кубок t2")
 
 
 @pytest.mark.parametrize("name", ["Asia/Almaty", "Africa/Cairo", "Europe/London", "Asia/Kathmandu", "UTC"])

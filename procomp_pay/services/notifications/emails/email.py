@@ -116,7 +116,7 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
         (translation.text("Participant"), view.participant_name),
         (translation.text("Tournament"), view.tournament_name),
         (translation.text("Category"), view.category or ""),
-        (translation.text("Method"), METHODS[view.method]),
+        (translation.text("Method"), METHODS.get(view.method, view.method)),
         (translation.text("Date"), translation.moment(at)),
         (translation.text("Kaspi receipt"), view.operation_number or ""),
         # the code can be read out at the desk; payments made before codes existed have none
@@ -182,7 +182,7 @@ def _refunded(translation: Translation, money: Money, view: PaymentView, *, in_f
         first = translation.text(
             "Paid back: %(amount)s. The rest of the payment stays as it is.", amount=amount
         )
-    if view.method.is_kaspi:
+    if view.channel.is_kaspi:
         route = translation.text("The money goes back to the Kaspi account that it was paid from.")
     else:
         route = translation.counted(

@@ -1,0 +1,168 @@
+"""Find the participant, payment or tournament that somebody names: by id, by a payment's code, or by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from procomp_pay.domain import payment_code
+from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
+from procomp_pay.domain.identifiers import is_identifier
+from procomp_pay.domain.name_search import Meant, meant, nearest
+from procomp_pay.domain.names import same_key
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.registrations.participants import ParticipantView, views_of
+from procomp_pay.services.views import payment as payment_views
+from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.registrations import participants as repository
+
+#: The most choices of an ambiguous name.
+MOST_CHOICES = 20
+_ALMATY = ZoneInfo("Asia/Almaty")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The one that was named.
+
+    :param description: name and facts if it was found by its name; ``None`` by an id or a code.
+    """
+
+    id: str
+    description: str | None = None
+
+
+async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = False) -> Found:
+    """Return the participant with this id, of the payment with this id or code, or with this name.
+
+    :param whole_name: a part of a name is not enough: nobody sees who was found before it counts.
+    :raises NotFound: nobody. :raises Ambiguous: several, or only a part of a name.
+    """
+    async with ctx.db.reading() as session:
+        if is_identifier(wanted) and wanted in await repository.existing_ids(session, [wanted]):
+            return Found(wanted)
+    if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
+        return Found(payment.participant_id)
+    async with ctx.db.reading() as session:
+        ids, names = await repository.all_names(session)
+        found = meant(names, wanted)
+        views = await views_of(session, [ids[number] for number in found.numbers[:MOST_CHOICES]])
+        if not views:
+            close = await views_of(session, [ids[number] for number in nearest(names, wanted)])
+            raise _nobody(wanted, [_described(_participant(view)) for view in close])
+    return _only(wanted, found, [_participant(view) for view in views], whole_name)
+
+
+async def find_payment(ctx: AppContext, wanted: str, *, whole_name: bool = False) -> Found:
+    """Return the payment with this id or code, or the only one of the participant with this id or name.
+
+    :param whole_name: as in :func:`find_participant`.
+    :raises NotFound: no payment. :raises Ambiguous: several participants or payments.
+    """
+    if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
+        return Found(payment.payment_id)
+    try:
+        participant = await find_participant(ctx, wanted, whole_name=whole_name)
+    except NotFound as error:
+        message = error.message.replace("no participant", "no payment", 1)
+        raise NotFound(message, next_step="procomp-pay list", code=ErrorCode.PAYMENT_NOT_FOUND) from None
+    views, _ = await payment_views.many(ctx, Filter(participant_id=participant.id), limit=MOST_CHOICES)
+    if not views:
+        views = [await payment_views.latest(ctx, participant.id)]  # tells that there is none
+    choices = [_payment(view) for view in views]
+    if len(choices) > 1:
+        raise Ambiguous(
+            f"{views[0].participant_name} has {len(choices)} payments",
+            choices,
+            next_step="give the id or the code of one of them",
+        )
+    return Found(choices[0].id, _described(choices[0]))
+
+
+async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = False) -> Found:
+    """Return the tournament with this id or name.
+
+    :param whole_name: as in :func:`find_participant`.
+    :raises NotFound: none. :raises Ambiguous: several, or only a part of a name.
+    """
+    async with ctx.db.reading() as session:
+        rows = await repository.tournament_names(session)
+    names = [row.name for row in rows]
+    key = same_key(wanted)
+    exact = [n for n, row in enumerate(rows) if row.id == wanted] or [
+        n for n, name in enumerate(names) if same_key(name) == key
+    ]
+    found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
+    choices = [Choice(rows[n].id, names[n], (_day(rows[n].starts_at),)) for n in found.numbers[:MOST_CHOICES]]
+    if not choices:
+        close = ", ".join(names[n] for n in nearest(names, wanted))
+        raise NotFound(
+            f"There is no tournament {wanted[:64]!r}" + (f"; the nearest names: {close}" if close else ""),
+            next_step="procomp-pay tournament list",
+        )
+    return Found(choices[0].id) if len(exact) == 1 else _only(wanted, found, choices, whole_name)
+
+
+async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.PaymentView | None:
+    """Return the payment with this id or code; ``None`` if there is none.
+
+    :raises NotFound: a mistyped code: it has digits, which no name has.
+    """
+    try:
+        return await payment_views.one(ctx, wanted)
+    except NotFound:
+        if payment_code.looks_like_one(wanted) and any(c.isdigit() for c in wanted):
+            raise
+        return None
+
+
+def _nobody(wanted: str, close: list[str]) -> NotFound:
+    if payment_code.looks_like_one(wanted):
+        payment_code.read(wanted)  # tells that it is mistyped
+    return NotFound(
+        f"There is no participant {wanted[:64]!r}"
+        + (f"; the nearest names: {'; '.join(close)}" if close else ""),
+        next_step="procomp-pay participant list",
+        code=ErrorCode.PARTICIPANT_NOT_FOUND,
+    )
+
+
+def _only(wanted: str, found: Meant, choices: list[Choice], whole_name: bool) -> Found:
+    """Return the only choice.
+
+    :raises Ambiguous: there are several, or it was named by a part of its name where that is not enough.
+    """
+    if len(found.numbers) > 1:
+        raise Ambiguous(
+            f"{wanted[:64]!r} may mean {len(found.numbers)}",
+            choices,
+            next_step="type more of the name, or the id of one of them",
+        )
+    [choice] = choices
+    if whole_name and not found.is_whole:
+        raise Ambiguous(
+            f"{wanted[:64]!r} is only a part of the name {choice.name!r}",
+            choices,
+            next_step="where no question is asked, give the id or the whole name",
+        )
+    return Found(choice.id, _described(choice))
+
+
+def _described(choice: Choice) -> str:
+    return f"{choice.name} ({', '.join(fact for fact in choice.facts if fact)})"
+
+
+def _participant(view: ParticipantView) -> Choice:
+    state = "paid" if view.is_paid else "cancelled" if view.status.value == "CANCELLED" else "unpaid"
+    return Choice(view.participant_id, view.full_name, (view.category or "", view.tournament_name, state))
+
+
+def _payment(view: payment_views.PaymentView) -> Choice:
+    started = f"{view.created_at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
+    facts = (view.code or "", str(view.charged), view.method.public_name, view.status.value, started)
+    return Choice(view.payment_id, view.participant_name, facts)
+
+
+def _day(at: datetime) -> str:
+    return f"{at.astimezone(_ALMATY):%Y-%m-%d}"

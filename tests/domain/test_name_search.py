@@ -1,0 +1,109 @@
+"""Finding names in Cyrillic and Latin, without Kazakh letters, and typed in the wrong keyboard layout."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procomp_pay.domain.name_search import matches, name_keys, nearest
+
+
+def found(typed: str, *names: str) -> list[str]:
+    """Return the names that match, the best first."""
+    return [names[match.number] for match in sorted(matches(names, typed))]
+
+
+@pytest.mark.parametrize(
+    ("name", "spellings"),
+    [
+        ("Қайрат Нұрланов", "Қайрат қайрат КАЙРАТ kairat Qairat kayrat Kayrat nurlanov нурланов"),
+        ("Әйгерім Әлиева", "aigerim Aygerim айгерим Aliyeva Alieva алиева"),
+        ("Шыңғыс Досаев", "shyngys Shingis Şyñğys шынгыс шингис Dossayev Dosaev"),
+        ("Қожахмет Сергеев", "Kozhakhmet Kozhahmet Qojaxmet кожахмет Sergeev Sergeyev"),
+        ("Ержан Жұмабаев", "Yerzhan Erzhan Erjan ержан Zhumabayev Jumabaev жумабаев"),
+        ("Юлия Хасенова", "yulia Yuliya Iulia Julia julia Khasenova Hasenova"),
+        ("Ғалым Фёдоров", "Galym Ghalym галым Fedorov Fyodorov федоров фёдоров"),
+        ("Жамиля Наталья", "Zhamilya Dzhamilya Jamilia Джамиля Natalya Natalia Nataliya"),
+        ("Асхат Максимов", "askhat Ashat Maximov Maksimov максимов"),
+        ("Сергей О'Нил", "Sergey Sergei Sergej serg onil онил О'Нил"),
+        ("Дмитрий Анна-Мария", "Dmitriy Dmitry Dmitrii Anna Мария anna-maria"),
+        ("Aisulu Bekova", "айсулу Айсұлу бекова бекова"),
+        ("Щукина Ляззат", "Shchukina Lyazzat Liazzat Lyazat"),
+        ("Андрии\u0306 Ко\u0308к", "андрий andriy көк"),
+    ],
+)
+def test_name_is_found_in_each_usual_spelling(name: str, spellings: str) -> None:
+    for typed in spellings.split():
+        assert found(typed, name, "Бөтен Біреу") == [name], typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("rfbhfn", "Қайрат Асанов"),
+        ("RFBHFN", "Қайрат Асанов"),
+        ("rfbhfn fcfy", "Қайрат Асанов"),
+        ("0fbhfn", "Қайрат Асанов"),  # Kazakh layout: the digit row has its letters
+        ("лфшкфе", "Kairat Asanov"),
+        ("лфшкфе", "Қайрат Асанов"),
+        (";fyfh", "Жанар Ким"),
+        ("'kmvbhf", "Эльмира Ким"),
+        (",jkfn", "Болат Ким"),
+    ],
+)
+def test_name_typed_in_the_wrong_keyboard_layout_is_found(typed: str, name: str) -> None:
+    assert found(typed, name, "Бөтен Біреу") == [name]
+
+
+def test_whole_words_come_first_then_beginnings_then_parts() -> None:
+    names = ["Асқайрат Ким", "Қайратов Ким", "Ким Қайрат"]
+    assert found("kairat", *names) == ["Ким Қайрат", "Қайратов Ким", "Асқайрат Ким"]
+
+
+def test_same_letters_come_before_the_same_sounds_and_those_before_the_other_layout() -> None:
+    assert found("kairat", "Қайрат", "Kairat") == ["Kairat", "Қайрат"]
+    assert found("asel", "Фыуд", "Әсел") == ["Әсел", "Фыуд"]
+
+
+def test_every_word_must_fit_in_any_order() -> None:
+    names = ["Қайрат Асанов", "Қайрат Нұрланов", "Асан Нұрланов"]
+    assert found("asan kai", *names) == ["Қайрат Асанов"]
+    assert found("қайрат", *names) == ["Қайрат Асанов", "Қайрат Нұрланов"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Айша", "Жұлдыз", "Хадиша", "Чингиз", "Алиев", "Сергеев", "Максим", "Досаев"]
+)
+def test_name_stays_found_while_it_is_typed_in_latin(name: str) -> None:
+    spelled = {
+        "Айша": "aisha", "Жұлдыз": "zhuldyz", "Хадиша": "khadisha", "Чингиз": "chingiz", "Алиев": "aliyev",
+        "Сергеев": "sergeyev", "Максим": "maksim", "Досаев": "dosayev",
+    }[name]  # fmt: skip
+    for length in range(2, len(spelled) + 1):
+        assert found(spelled[:length], name) == [name], spelled[:length]
+
+
+def test_one_letter_is_a_beginning() -> None:
+    assert found("k", "Асқар", "Қайрат") == ["Қайрат"]
+
+
+def test_nothing_typed_finds_all_and_a_sign_finds_none() -> None:
+    assert found(" ", "Б", "А") == ["А", "Б"]
+    assert found(" - ", "Б", "А") == []
+    assert matches([], "kairat") == []
+
+
+def test_nearest_names_of_a_typing_error() -> None:
+    names = ["Қайрат Нұрланов", "Әсел Серікова", "Қайсар Нұрланов", "Тимур Ким"]
+    assert nearest(names, "кайрад нурлонов")[0] == 0
+    assert nearest(names, "kairad")[0] == 0
+    assert nearest(names, "xyz") == []
+    assert nearest([], "kairat") == []
+
+
+@given(st.lists(st.text(max_size=30), max_size=5))
+def test_any_name_has_one_key_and_is_found_by_itself(names: list[str]) -> None:
+    assert len(name_keys(names)) == len(names)
+    for number, name in enumerate(names):
+        assert number in {match.number for match in matches(names, name)} or not name_keys([name])[0].strip()
