@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from procomp_pay.cli.demo import demo
+from procomp_pay.cli.desk import command as desk
 from procomp_pay.cli.framework.group import DeskGroup
 from procomp_pay.cli.kaspi import devices, verify
 from procomp_pay.cli.operations import audit, database, doctor, events, keys, maintain, outbox, serve, token
@@ -19,8 +20,8 @@ from procomp_pay.cli.reports import report
 
 #: In the order of the help page: the desk's daily work first.
 _COMMANDS = (
-    initiate, status, cancel, refund, verify, report, reconcile, discrepancies, maintain, outbox, database,
-    events, doctor, devices, keys, token, audit, registrations, statement, serve, demo,
+    desk, initiate, status, cancel, refund, verify, report, reconcile, discrepancies, maintain, outbox,
+    database, events, doctor, devices, keys, token, audit, registrations, statement, serve, demo,
 )  # fmt: skip
 
 app = typer.Typer(

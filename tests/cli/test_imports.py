@@ -34,6 +34,7 @@ _HEAVY = {
     "prometheus_client",
     "jwt",
     "babel",
+    "textual",
 }
 _NOT_FOR_STATUS = {
     "stripe",
@@ -87,6 +88,7 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
         (("--help",), 0),
         (("status", "--help"), 0),
         (("initiate", "--help"), 0),
+        (("desk", "--help"), 0),
         (("db", "--help"), 0),
         (("audit", "verify", "--help"), 0),
         (("keys", "rotate", "--help"), 0),

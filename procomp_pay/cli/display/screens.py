@@ -139,10 +139,12 @@ def now_line(
 
 def why_no_qr(picture: Picture, payload: str, width: int, height: int) -> str:
     """Return why a QR is not drawn, and what to do."""
-    long = f" (of a link of {len(payload)} characters)" if len(payload) > 100 else ""
+    is_long = len(payload) > 100
+    long = f" (of a link of {len(payload)} characters)" if is_long else ""
+    short = "; where PUBLIC_BASE_URL is set, a short link takes its place" if is_long else ""
     return (
         f"The QR{long} needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
-        f"{width} x {height}. Make it larger, or add --qr-file qr.png"
+        f"{width} x {height}. Make it larger, or add --qr-file qr.png{short}"
     )
 
 

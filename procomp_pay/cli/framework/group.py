@@ -87,7 +87,7 @@ INTERRUPTED = 130
 CLOSED_PIPE = 141
 #: The sections of the help page.
 _SECTIONS = {
-    "At the desk": ("initiate", "status", "history", "list", "cancel", "refund", "verify-kaspi"),
+    "At the desk": ("desk", "initiate", "status", "history", "list", "cancel", "refund", "verify-kaspi"),
     "Tournaments and participants": ("tournament", "participant"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (
@@ -111,6 +111,7 @@ class DeskGroup(TyperGroup):
     ) -> Any:
         """Run a command line and exit with its exit code."""
         _install(self)
+        _complete_without_rich()
         line = list(sys.argv[1:] if args is None else args)
         as_json, debug = _flags(line)
         console.open_standard_streams()
@@ -167,6 +168,13 @@ def _install(command: Any) -> None:
         coerce_plain(command)
     for subcommand in getattr(command, "commands", {}).values():
         _install(subcommand)
+
+
+def _complete_without_rich() -> None:
+    """Take the help texts of completions as they are: Typer would import rich for each of them."""
+    from typer import _completion_classes
+
+    _completion_classes._sanitize_help_text = lambda text: text
 
 
 def _flags(line: list[str]) -> tuple[bool, bool]:

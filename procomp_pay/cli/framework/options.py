@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from procomp_pay.cli.framework.completion import complete_participant, complete_payment, complete_tournament
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
@@ -19,21 +21,41 @@ AsOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-_PARTICIPANT = "A name or a part of it, the participant's id, or a payment's code."
-_PAYMENT = "The payment's code or id, or the participant's name."
-_TOURNAMENT = "The tournament's name or a part of it, or its id."
-ParticipantArgument = Annotated[str, typer.Argument(help=_PARTICIPANT, metavar="PARTICIPANT")]
-OptionalParticipantArgument = Annotated[str | None, typer.Argument(help=_PARTICIPANT, metavar="PARTICIPANT")]
-PaymentArgument = Annotated[str, typer.Argument(help=_PAYMENT, metavar="PAYMENT")]
-OptionalPaymentArgument = Annotated[str | None, typer.Argument(help=_PAYMENT, metavar="PAYMENT")]
-TournamentArgument = Annotated[
-    str, typer.Argument(help=_TOURNAMENT, metavar="TOURNAMENT", show_default=False)
-]
-OptionalTournamentArgument = Annotated[
-    str | None, typer.Argument(help=f"{_TOURNAMENT} Default: all.", metavar="TOURNAMENT", show_default=False)
-]
+_PARTICIPANT: Any = {
+    "metavar": "PARTICIPANT",
+    "help": "A name or a part of it, the participant's id, or a payment's code.",
+    "autocompletion": complete_participant,
+}
+_PAYMENT: Any = {
+    "metavar": "PAYMENT",
+    "help": "The payment's code or id, or the participant's name.",
+    "autocompletion": complete_payment,
+}
+_TOURNAMENT: Any = {
+    "metavar": "TOURNAMENT",
+    "help": "The tournament's name or a part of it, or its id.",
+    "autocompletion": complete_tournament,
+    "show_default": False,
+}
+ParticipantArgument = Annotated[str, typer.Argument(**_PARTICIPANT)]
+OptionalParticipantArgument = Annotated[str | None, typer.Argument(**_PARTICIPANT)]
+PaymentArgument = Annotated[str, typer.Argument(**_PAYMENT)]
+OptionalPaymentArgument = Annotated[str | None, typer.Argument(**_PAYMENT)]
+TournamentArgument = Annotated[str, typer.Argument(**_TOURNAMENT)]
+OptionalTournamentArgument = Annotated[str | None, typer.Argument(**_TOURNAMENT)]
 TournamentFilter = Annotated[
-    str | None, typer.Option(metavar="T", help="Only this tournament: its name or id.")
+    str | None,
+    typer.Option(
+        metavar="T", help="Only this tournament: its name or id.", autocompletion=complete_tournament
+    ),
+]
+PaymentFilter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="P",
+        help="Only this payment: its code or id, or the participant's name.",
+        autocompletion=complete_payment,
+    ),
 ]
 
 SinceOption = Annotated[str | None, typer.Option(metavar="DAY", help="From this day, such as 2026-05-01.")]

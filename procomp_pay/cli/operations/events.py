@@ -10,7 +10,14 @@ import typer
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import operator, payment_id, run_with_context
 from procomp_pay.cli.framework.formats import print_next_page, print_page
-from procomp_pay.cli.framework.options import AsOption, CursorOption, JsonOption, LimitOption, command_group
+from procomp_pay.cli.framework.options import (
+    AsOption,
+    CursorOption,
+    JsonOption,
+    LimitOption,
+    PaymentFilter,
+    command_group,
+)
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -52,9 +59,6 @@ TypeOption = Annotated[
 ]
 ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="A provider, such as stripe.")
-]
-PaymentOption = Annotated[
-    str | None, typer.Option("--payment", metavar="ID", help="Only events about this payment (id or code).")
 ]
 SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="DAY", help="Received from this day on, such as 2026-05-01.")
@@ -98,7 +102,7 @@ def list_events(
     state: StateOption = None,
     kind: TypeOption = None,
     provider: ProviderOption = None,
-    payment: PaymentOption = None,
+    payment: PaymentFilter = None,
     since: SinceOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
@@ -175,7 +179,7 @@ def replay(
     state: StateOption = None,
     kind: TypeOption = None,
     provider: ProviderOption = None,
-    payment: PaymentOption = None,
+    payment: PaymentFilter = None,
     since: SinceOption = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="Replay at most N events, the newest.", min=1)

@@ -9,7 +9,7 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import payment_id, run_with_context
-from procomp_pay.cli.framework.options import JsonOption, command_group
+from procomp_pay.cli.framework.options import JsonOption, PaymentFilter, command_group
 from procomp_pay.domain.destinations import Destination
 
 if TYPE_CHECKING:
@@ -72,12 +72,7 @@ def list_messages(
         str | None,
         typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
     ] = None,
-    payment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Only messages about this payment: its id or code, or the participant's name."
-        ),
-    ] = None,
+    payment: PaymentFilter = None,
     limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages, up to 500.")] = 20,
     as_json: JsonOption = False,
 ) -> None:

@@ -210,6 +210,13 @@ def initiate(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="With --phone: do not ask whose number it is.")
     ] = False,
+    not_theirs: Annotated[
+        bool,
+        typer.Option(
+            "--not-theirs",
+            help="After a restore: charge although Kaspi took this fee from somebody who is not known yet.",
+        ),
+    ] = False,
     qr_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the QR to FILE (.png or .svg).")
     ] = None,
@@ -225,8 +232,9 @@ def initiate(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     options = InitiateOptions(
-        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes
-    )
+        participant, method, amount, currency, return_url, idempotency_key, intent_only, link, phone, yes,
+        not_theirs,
+    )  # fmt: skip
     check(options, qr_file)
     check_phone(options, watch=watch or qr_file is not None, as_json=as_json)
     settings = load_settings()
@@ -237,6 +245,7 @@ def initiate(
     async def work(ctx: AppContext) -> int:
         from procomp_pay.cli.framework.progress import asking
         from procomp_pay.services.initiation.initiate import initiate as start
+        from procomp_pay.services.views import page_link
         from procomp_pay.services.views import payment as views
 
         named = await named_participant(ctx, participant, as_json=as_json)
@@ -245,13 +254,14 @@ def initiate(
             initiated = await start(ctx, request, actor)
         started.append(initiated.payment_id)
         opening = await views.opening(ctx, initiated.payment_id)
+        at_desk = page_link.with_short_link(ctx, opening)
         if qr_file is not None:
-            save(opening, qr_file)
+            save(at_desk, qr_file)
         if initiated.reused and not as_json:
             console.say("This payment was already open; no second one was created.", dim=True)
         shown = opening.view
         if watch or not as_json:
-            shown = await show(ctx, opening, actor, watch=watch, quiet=as_json)
+            shown = await show(ctx, at_desk, actor, watch=watch, quiet=as_json)
         if as_json:
             console.print_json(
                 _document(opening, shown, reused=initiated.reused, mode=mode_of(settings, shown))

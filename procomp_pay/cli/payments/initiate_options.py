@@ -43,6 +43,7 @@ class InitiateOptions:
     link: bool
     phone: str | None = None
     yes: bool = False
+    not_theirs: bool = False
 
     @property
     def is_kaspi(self) -> bool:
@@ -121,6 +122,7 @@ async def read_request(ctx: AppContext, options: InitiateOptions) -> InitiateReq
         return_url=options.return_url,
         idempotency_key=options.idempotency_key,
         phone=phone,
+        is_not_theirs=options.not_theirs,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.completion import complete_payment
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
@@ -68,7 +69,12 @@ def register(app: typer.Typer) -> None:
 def status(
     participant: OptionalParticipantArgument = None,
     payment: Annotated[
-        str | None, typer.Option(metavar="ID", help="This payment instead of the latest: its id or code.")
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="This payment instead of the latest: its code or id.",
+            autocompletion=complete_payment,
+        ),
     ] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider for the current status first.")
@@ -83,7 +89,7 @@ def status(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     if participant is None and payment is None:
-        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment ID")
+        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment CODE")
     settings = load_settings()
     watched: list[str] = []
 

@@ -16,6 +16,7 @@ from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
     LimitOption,
+    PaymentFilter,
     TournamentFilter,
     command_group,
 )
@@ -204,10 +205,7 @@ def list_discrepancies(
     state: Annotated[str, typer.Option(metavar="STATE", help="open, resolved or all.")] = "open",
     tournament: TournamentFilter = None,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="stripe or kaspi.")] = None,
-    payment: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Only this payment: its id or code, or the participant's name."),
-    ] = None,
+    payment: PaymentFilter = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
     as_json: JsonOption = False,

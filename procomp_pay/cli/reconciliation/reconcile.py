@@ -69,7 +69,8 @@ def reconcile(
         bool,
         typer.Option(
             "--recover",
-            help="After a restore: also rebuild lost payments that can still be paid; needs --since.",
+            help="After a restore: rebuild also lost payments that can still be paid (with --since); with "
+            "--statement: let nobody be charged whose payment may be among unknown lines.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -87,8 +88,10 @@ def reconcile(
     Missed updates are repaired; everything else becomes a discrepancy.
     """
     window = _window(since, until)
-    if recover and (since is None or statement is not None or provider is Which.KASPI):
-        raise typer.BadParameter("--recover reads Stripe from the day of the backup on: give --since DAY")
+    if recover and statement is None and (since is None or provider is Which.KASPI):
+        raise typer.BadParameter(
+            "--recover reads Stripe from the day of the backup on: give --since DAY; for Kaspi, a --statement"
+        )
     settings = load_settings()
     actor = operator(acting)
     show_mode_notice(settings, as_json=as_json)
@@ -165,7 +168,7 @@ def _orders(
         _check_owner(opened, settings)
     return [
         ReconcileRequest(
-            opened.provider, since, until, opened, console.clean(statement.name), dry_run, is_ours
+            opened.provider, since, until, opened, console.clean(statement.name), dry_run, is_ours, recover
         )
     ]
 

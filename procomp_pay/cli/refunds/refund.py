@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import (
     load_settings,
     named_payment,
@@ -56,7 +57,12 @@ def refund(
         str | None, typer.Option(metavar="USD", help="The currency of --amount. Default: the payment's.")
     ] = None,
     tournament: Annotated[
-        str | None, typer.Option(metavar="T", help="With --all: refund this tournament. Its name or id.")
+        str | None,
+        typer.Option(
+            metavar="T",
+            help="With --all: refund this tournament. Its name or id.",
+            autocompletion=complete_tournament,
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="With --tournament: refund all its payments.")

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import (
     load_settings,
     named_tournament,
@@ -116,7 +117,13 @@ def report(
 @reports.command("closing", epilog=_CLOSING)
 def closing(
     tournament: Annotated[
-        str, typer.Option(metavar="T", help="The tournament's name or id.", show_default=False)
+        str,
+        typer.Option(
+            metavar="T",
+            help="The tournament's name or id.",
+            autocompletion=complete_tournament,
+            show_default=False,
+        ),
     ],
     as_of: Annotated[
         str | None,

@@ -16,8 +16,9 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
-from procomp_pay.domain.fees import charge_for
+from procomp_pay.domain.fees import EntryFees, charge_for
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.context import Actor, AppContext
@@ -219,7 +220,27 @@ async def _registration(
     await _check_participant(session, participant)
     tournament = await participants.tournament(session, participant.tournament_id)
     fees = await participants.entry_fees(session, tournament)
-    return Registration(participant, tournament, charge_for(fees, request.method, request.requested))
+    charge = charge_for(fees, request.method, request.requested)
+    if not request.is_not_theirs:
+        await _check_unknown_money(session, participant, fees)
+    return Registration(participant, tournament, charge)
+
+
+async def _check_unknown_money(session: AsyncSession, participant: Participant, fees: EntryFees) -> None:
+    """Check that no money which books from a backup do not know the owner of can be this participant's.
+
+    :raises ManualReviewRequired: there is some, of the same amount.
+    """
+    fee = fees.in_currency(Currency.KZT)
+    number = await discrepancies.unknown_money_after_restore(session, fee) if fee else None
+    if number is not None:
+        raise ManualReviewRequired(
+            f"{participant.full_name} may have paid already: our books come from a backup, and "
+            "not all payments made since are known",
+            # not in the message, which the app shows: the operation may be another person's
+            next_step=f"ask for the receipt: Kaspi took {fee} from somebody (operation {number}). Start the "
+            "payment with --not-theirs, and if the receipt shows this number: verify-kaspi --override",
+        )
 
 
 def _being_opened(plan: _Plan) -> RetryLater:

@@ -34,6 +34,8 @@ class InitiateRequest:
     :param channel: a hosted page or an intent without a page, a QR, a link or an invoice.
     :param phone: the phone number for an invoice, in Kaspi's format.
     :param return_url: the page to which the browser returns after a hosted page.
+    :param is_not_theirs: an operator has asked: money whose owner books from a backup do not know does not
+        stop this payment.
     :param language: the language of e-mails about it, if the caller's app names one.
     """
 
@@ -45,6 +47,7 @@ class InitiateRequest:
     idempotency_key: str | None = None
     language: Language | None = None
     phone: str | None = None
+    is_not_theirs: bool = False
 
     def fingerprint(self) -> str:
         """Return a hash of the request: an idempotency key is valid for one request only."""

@@ -82,7 +82,9 @@ async def record_page(context: ReconciliationContext, result: PageResult) -> Non
             mismatch.kind,
             report.provider,
             mismatch.ours.payment_id if mismatch.ours else None,
-            {"what": mismatch.what, "source": report.source} | facts(mismatch),
+            {"what": mismatch.what, "source": report.source}
+            | ({store.AFTER_RESTORE: True} if report.after_restore else {})
+            | facts(mismatch),
         )
         for mismatch in left
     ]

@@ -100,6 +100,8 @@ class Report:
     provider_unavailable: bool = False
     #: Lines of a statement that could not be read for certain.
     skipped: int = 0
+    #: The books come from a backup: money of unknown owner may be anybody's who paid after it.
+    after_restore: bool = False
     #: Payments that our books had lost, and that were rebuilt from Stripe's metadata.
     recovered: list[RecoveredPayment] = field(default_factory=list)
     #: Where a statement's window comes from, in words.

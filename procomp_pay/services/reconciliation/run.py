@@ -66,7 +66,8 @@ class ReconcileRequest:
     :param lines: a statement in place of the API; read once, in whatever order it has.
     :param source_name: what the statement is called, for the audit.
     :param is_ours: the operator confirms that the statement is ours, although none of its lines is.
-    :param recover: also rebuild lost payments that are not paid yet; paid ones are always rebuilt.
+    :param recover: the books come from a backup. Rebuild also lost payments that are not paid yet (paid ones
+        always are), and let nobody pay again while money of unknown owner may be theirs.
     """
 
     provider: str
@@ -124,6 +125,7 @@ async def _begun(ctx: AppContext, order: ReconcileRequest, actor: Actor) -> Repo
     )
     source = "api" if order.lines is None else f"statement {order.source_name or ''}".strip()
     report = Report(order.provider, source, since, min(order.until or now, now), order.dry_run)
+    report.after_restore = order.recover
     report.interrupted = [run.started_at for run in killed]
     if order.dry_run:
         return report

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import hmac
+from dataclasses import replace
 
 from procomp_pay.domain.errors import BadSignature
+from procomp_pay.domain.states import Channel
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.payment import PaymentView, one
+from procomp_pay.services.views.payment import Opening, PaymentView, one
 
 #: The first segment of a page's path.
 PATH = "/p"
@@ -29,6 +31,16 @@ def page_url(ctx: AppContext, view: PaymentView) -> str:
 def public_page_url(ctx: AppContext, view: PaymentView) -> str | None:
     """Return the address of a payment's page; ``None`` where no phone reaches the server."""
     return page_url(ctx, view) if ctx.is_public else None
+
+
+def with_short_link(ctx: AppContext, opening: Opening) -> Opening:
+    """Return a payment as the desk shows it: for a wallet, the link and the QR are those of our page.
+
+    Stripe's own link has some 380 characters, whose QR fits no usual terminal. Where no phone reaches the
+    server, it is left as it is.
+    """
+    url = public_page_url(ctx, opening.view) if opening.view.channel is Channel.STRIPE_CHECKOUT else None
+    return opening if url is None else replace(opening, payment_url=url, qr_payload=url)
 
 
 async def of_page(ctx: AppContext, code: str) -> PaymentView:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Text, cast
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.storage.database.insert_once import insert_once, insert_returning
@@ -20,13 +23,16 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
+from procomp_pay.storage.payments.kaspi_operations import used_by
 
 #: The resolution of a discrepancy that was not found any more.
 GONE = "gone"
 #: Resolutions that remain valid if the difference is found again; otherwise it is opened again.
 FINAL = frozenset({"accept", "write-off"})
 #: Details in which another file, or the API, differs for the same difference.
-_OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref"})
+_OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref", "after_restore"})
+#: In the details of a difference that was found while books from a backup were completed.
+AFTER_RESTORE = "after_restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,31 @@ async def payment_awaiting_decision(
         .limit(1)
     )
     return result.first()
+
+
+async def unknown_money_after_restore(session: AsyncSession, money: Money) -> str | None:
+    """Return the operation number of so much money at Kaspi whose owner books from a backup do not know;
+    ``None`` if there is none.
+    """
+    result = await session.exec(
+        select(Discrepancy)
+        .where(
+            Discrepancy.state == DiscrepancyState.OPEN,
+            Discrepancy.kind == DiscrepancyKind.MISSING_LOCALLY.value,
+            Discrepancy.provider == "kaspi",
+            col(Discrepancy.payment_id).is_(None),
+            cast(col(Discrepancy.detail), Text).contains(f'"{AFTER_RESTORE}"'),
+        )
+        .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
+    )
+    for row in result.all():
+        theirs = row.detail.get("theirs") or {}
+        if (theirs.get("amount"), theirs.get("currency")) != (money.amount, money.currency.value):
+            continue
+        number = str(theirs.get("payment_ref") or theirs.get("ref"))
+        if await used_by(session, canonical(number)) is None:
+            return number
+    return None
 
 
 async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:

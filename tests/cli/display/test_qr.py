@@ -161,3 +161,32 @@ def test_a_link_that_is_not_drawn_is_printed_in_one_piece(sqlite_clerk: CommandL
     assert page["payment_url"] in shown
     assert "this terminal has 60 x 18" in re.sub(r"\s+", " ", shown)
     assert "Follow it" in shown
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_a_wallet_has_the_short_link_of_its_page_in_its_qr(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, watch: bool
+) -> None:
+    """A link of Stripe's page, of 380 characters in production, fits no usual terminal."""
+    monkeypatch.setenv("PUBLIC_BASE_URL", "https://pay.procomp-tournaments.kz/")
+    words = ("initiate", "p2", "-m", "apple_pay", "--currency", "USD")
+    page = sqlite_clerk.ask(*words)
+    if watch:
+        sqlite_clerk.pay(page, "apple_pay")  # so that it ends
+    shown = in_a_terminal(
+        sqlite_clerk, 80, 24, *words, *(["--watch"] if watch else []), NO_COLOR="1",
+        PUBLIC_BASE_URL="https://pay.procomp-tournaments.kz/",
+    )  # fmt: skip
+    assert page["payment_url"] not in shown
+    if watch:
+        return
+    [link] = set(re.findall(r"https://pay\.procomp-tournaments\.kz/p/\S+", shown))
+    code = page["code"].replace("-", "").lower()
+    assert re.fullmatch(rf".*/p/{code}-[a-z2-7]{{16}}", link)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "")
+    first = qr.lines(qr.picture(link), ink_is_dark=False)[3]
+    assert first in plain, "the QR is drawn"
+    saved = sqlite_clerk.home / "qr.svg"
+    sqlite_clerk.type(*words, "--qr-file", str(saved))
+    qr.save(link, sqlite_clerk.home / "wanted.svg")
+    assert saved.read_bytes() == (sqlite_clerk.home / "wanted.svg").read_bytes()

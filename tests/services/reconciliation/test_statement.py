@@ -13,9 +13,12 @@ import pytest
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.statements.reader import open_statement
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
@@ -434,3 +437,27 @@ async def test_a_file_compares_equally_by_blocks_and_by_lines(
     }
     [kept] = await environment.rows(Settlement)
     assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))
+
+
+async def test_after_a_restore_nobody_pays_again_for_a_line_of_unknown_owner(
+    environment: ServiceEnvironment,
+) -> None:
+    payer, other = await environment.participant(), await environment.participant()
+    lines = [
+        line(5, "700000005", environment.now(), "24000.00 KZT"),
+        line(6, "700000006", environment.now(), "5000.00 KZT"),
+    ]
+    await compare(environment, lines, "kaspi", is_ours=True)
+    await environment.start(other, "apple_pay")  # not after a restore: a stray line stops nobody
+    await compare(environment, lines, "kaspi", is_ours=True, recover=True)
+    with pytest.raises(ManualReviewRequired, match="may have paid") as refusal:
+        await environment.start(payer, "apple_pay")
+    assert "operation 700000005" in str(refusal.value.next_step)
+    request = InitiateRequest(payer, PaymentMethod.KASPI_QR, Channel.KASPI_QR, is_not_theirs=True)
+    started = await initiate(environment.ctx, request, CLERK)
+    numbered = VerificationRequest(started.payment_id, "700000005", override=True, reason="paid before")
+    await verify(environment.ctx, numbered, CLERK)
+    await environment.start(await environment.participant())  # the line has its owner
+    await compare(environment, lines, "kaspi", is_ours=True)
+    row = next(row for row in await reconciliation.open_rows(environment) if "700000006" in str(row.detail))
+    assert row.detail["after_restore"], "another run does not forget it"

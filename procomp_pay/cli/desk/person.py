@@ -1,0 +1,460 @@
+"""The screen of one person: the QR with the countdown, PAID, and what else can be done about the payment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Digits, Footer, Static
+
+from procomp_pay.cli.desk import reads
+from procomp_pay.cli.desk.app import DeskScreen, qr_text
+from procomp_pay.cli.desk.dialogs import Ask, Confirm
+from procomp_pay.cli.desk.keys import key, read_scan
+from procomp_pay.cli.desk.refund import RefundDialog
+from procomp_pay.cli.desk.wording import KASPI_ANSWERS, METHODS, N_, _, explain, money, provider, state, when
+from procomp_pay.cli.display import qr
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.domain.errors import PaymentError, Refused, Unavailable
+from procomp_pay.domain.fees import charge_for
+from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
+from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.views import payment as views
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+    from textual.timer import Timer
+
+    from procomp_pay.cli.desk.reads import Record
+    from procomp_pay.cli.payments.watch import Watched
+    from procomp_pay.services.views.payment import Opening, PaymentView
+
+#: Columns that the text beside a QR needs.
+_BESIDE = 30
+#: Seconds until a provider that did not answer is asked again.
+_AGAIN_S = 5
+
+
+class PersonScreen(DeskScreen):
+    """One person's payment, from the choice of the method to PAID.
+
+    :param receipt: the number of a receipt that was typed before the person was chosen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", N_("Next person")),
+        Binding(key("k"), "pay('KASPI_QR')", "Kaspi", key_display="k"),
+        Binding(key("a"), "pay('APPLE_PAY')", "Apple Pay", key_display="a"),
+        Binding(key("g"), "pay('GOOGLE_PAY')", "Google Pay", key_display="g"),
+        Binding(key("v"), "verify", N_("Receipt"), key_display="v"),
+        Binding(key("c"), "cancel", N_("Cancel"), key_display="c"),
+        Binding(key("r"), "refund", N_("Refund"), key_display="r"),
+        Binding("escape", "back", N_("Back"), key_display="Esc"),
+    ]
+
+    def __init__(self, record: Record, receipt: str | None = None) -> None:
+        super().__init__()
+        self.record = record
+        self._receipt = receipt
+        self._opening: Opening | None = None
+        self._watched: Watched | None = None
+        self._busy: str | None = None
+        self._note = ""
+        self._is_done = False  # paid while this screen was open
+        self._has_acted = False
+        self._again: Timer | None = None
+        self._picture: tuple[str, qr.Picture] | None = None
+
+    # What is shown
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="body"):
+            yield Static(id="code")
+            with Vertical(id="side"):
+                yield Static(id="notice")
+                yield Static(id="banner")
+                yield Static(id="who")
+                yield Digits(id="amount")
+                yield Static(id="state")
+                yield Static(id="note")
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        if (payment := self.record.open) is not None and self.record.paid is None:
+            self._resume(payment)
+        self.show()
+        if self._receipt is not None:
+            self.action_verify()
+
+    def on_resize(self) -> None:
+        self.show()
+
+    @property
+    def payment(self) -> PaymentView | None:
+        """The payment that is shown: the one that settled the fee, the open one, else the newest."""
+        record = self.record
+        return record.paid or record.open or (record.payments[0] if record.payments else None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a payment is shown that the customer can make now."""
+        payment = self.payment
+        return self._opening is not None and payment is not None and not payment.is_final
+
+    @property
+    def is_paid(self) -> bool:
+        return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
+
+    def moved(self, watched: Watched, now: datetime) -> bool:
+        """Take news of a followed payment; return whether it is shown here."""
+        payment = self.payment
+        if not self.is_attached or payment is None or payment.payment_id != watched.view.payment_id:
+            return False
+        if watched.view.status is PaymentStatus.COMPLETED:
+            self._is_done, self._note = True, ""
+        self._watched = watched
+        self._take(watched.view)
+        self.show(now)
+        return True
+
+    def _take(self, view: PaymentView) -> None:
+        """Put a payment's latest view into the record."""
+        others = [each for each in self.record.payments if each.payment_id != view.payment_id]
+        payments = sorted([view, *others], key=lambda each: each.created_at, reverse=True)
+        self.record = reads.Record(self.record.person, payments, self.record.fees)
+
+    def show(self, now: datetime | None = None) -> None:
+        """Draw the screen as things stand."""
+        if not self.is_drawn:
+            return
+        now, payment = now or self.desk.ctx.clock(), self.payment
+        self.set_class(self.is_paid, "-paid")
+        self._show_code()
+        charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
+        self.query_one("#notice", Static).update(
+            "" if self.desk.is_live else Text(_("TEST: no real money moves"), style="bold yellow")
+        )
+        banner = self.query_one("#banner", Static)
+        banner.display = self.is_paid
+        banner.update(Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
+        self.query_one("#who", Static).update(self._who())
+        amount = self.query_one("#amount", Digits)
+        amount.display = charged is not None
+        amount.update("" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " "))
+        self.query_one("#state", Static).update(self._state(payment, now))
+        self.query_one("#note", Static).update(Text(self._trouble(now) or self._note, style="bold yellow"))
+        self.refresh_bindings()
+
+    def _who(self) -> Text:
+        person = self.record.person
+        about = " · ".join(console.clean(part) for part in (person.category, person.tournament_name) if part)
+        return Text.assemble((console.clean(person.name), "bold"), "\n", about)
+
+    def _state(self, payment: PaymentView | None, now: datetime) -> Text:
+        text = Text()
+        if self._busy is not None:
+            return text.append(self._busy, "bold")
+        if self.is_paid:
+            return text.append(self._how_paid(payment, now))
+        if self.is_open and payment is not None:
+            text.append(f"{money(payment.charged)} · {METHODS[payment.method]}\n\n", "bold")
+            if payment.status is PaymentStatus.PENDING and payment.expires_at is not None:
+                text.append(_("%(left)s left", left=formats.left(payment.expires_at, now)) + "\n", "bold")
+            text.append(state(payment, now))
+            code = f"\n\n{payment.code}" if payment.code else ""
+            return text.append(code, "dim")
+        if payment is not None:
+            text.append(f"{METHODS[payment.method]}: {state(payment, now)}\n\n", "bold")
+        return text.append(self._ways_to_pay())
+
+    def _how_paid(self, payment: PaymentView | None, now: datetime) -> str:
+        if payment is None:
+            return _("The platform has recorded it as paid.")
+        lines = [
+            f"{money(payment.charged)} · {METHODS[payment.method]}",
+            _(
+                "%(when)s, taken by %(operator)s",
+                when=when(payment.completed_at or payment.updated_at, now),
+                operator=console.clean(payment.started_by),
+            ),
+        ]
+        if payment.operation_number:
+            lines.append(_("Receipt %(number)s", number=console.clean(payment.operation_number)))
+        if payment.code:
+            lines.append(payment.code)
+        if (full := state(payment, now)) != _("Paid."):
+            lines += ["", full]
+        return "\n".join(lines)
+
+    def _ways_to_pay(self) -> str:
+        """Return the keys with the amounts that they charge."""
+        fees = self.record.fees
+        if fees is None:
+            return _("This person is no longer registered.")
+        lines = []
+        for letter, methods in (
+            ("k", [PaymentMethod.KASPI_QR]),
+            ("a, g", [PaymentMethod.APPLE_PAY, PaymentMethod.GOOGLE_PAY]),
+        ):
+            try:
+                amount = money(charge_for(fees, methods[0], None).charged)
+            except Refused:
+                amount = _("no fee is set")
+            lines.append(f"{letter:<5}{', '.join(METHODS[method] for method in methods):<24}{amount}")
+        return "\n".join(lines)
+
+    def _trouble(self, now: datetime) -> str:
+        """Return what keeps us from knowing more about the open payment; empty if nothing does."""
+        if not self.is_open or self._watched is None or self._busy is not None:
+            return ""
+        if self._watched.trouble is not None:
+            return f"! {explain(self._watched.trouble)}"
+        if self._watched.obstacle(now) is not None:
+            return _("! No answer yet from %(provider)s.", provider=provider(self._watched.view.channel))
+        return ""
+
+    def _show_code(self) -> None:
+        """Draw the QR while it can be scanned, or the reason why it cannot be drawn."""
+        code, payment = self.query_one("#code", Static), self.payment
+        payload = self._opening.qr_payload if self._opening is not None else None
+        code.display = (
+            self.is_open
+            and payload is not None
+            and payment is not None
+            and payment.status is not PaymentStatus.PROCESSING
+        )
+        if not code.display or payload is None:
+            return
+        if self._picture is None or self._picture[0] != payload:
+            self._picture = payload, qr.picture(payload)
+        picture = self._picture[1]
+        width, height = self.size.width, self.size.height - 1
+        if picture.width + _BESIDE <= width and picture.height <= height:
+            code.styles.width = picture.width
+            code.update(qr_text(picture))
+            code.add_class("-qr")
+            return
+        code.remove_class("-qr")
+        code.styles.width = max(10, width - _BESIDE - 2)
+        why = _(
+            "The QR of this link needs %(columns)s x %(lines)s, this window has %(width)s x %(height)s. "
+            "Make the window larger or the letters smaller, or send the link:",
+            columns=picture.width + _BESIDE,
+            lines=picture.height + 1,
+            width=self.size.width,
+            height=self.size.height,
+        )
+        code.update(Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        payment = self.payment
+        can_start = not self.is_paid and self._busy is None and self.record.fees is not None
+        allowed = {
+            "next": self.is_paid,
+            "pay": can_start and not (self.is_open and payment and parameters == (payment.method.value,)),
+            "verify": self._busy is None and not self.is_paid and self.record.to_verify is not None,
+            "cancel": self._busy is None and self.is_open and not self.is_paid,
+            "refund": self._busy is None and self.record.paid is not None,
+        }
+        return bool(allowed.get(action, True))
+
+    def scanned(self, text: str) -> None:
+        """Take a receipt that is scanned while its payer is on the screen; anything else is searched for."""
+        scan = read_scan(text)
+        if scan is not None and scan.receipt is not None and self.check_action("verify", ()):
+            self._receipt = scan.receipt
+            self.action_verify()
+        elif scan is not None:
+            self.dismiss(text)
+
+    def action_next(self) -> None:
+        self.dismiss("")
+
+    def action_back(self) -> None:
+        self.dismiss("" if self._has_acted or self.is_paid else None)
+
+    def on_unmount(self) -> None:
+        self._stop_again()
+
+    async def action_pay(self, method: str) -> None:
+        chosen = PaymentMethod(method)
+        if not self.is_open or self.payment is None:
+            self._start(chosen)
+            return
+        question = _(
+            "A payment by %(open)s is still open. Take %(name)s instead, for the same person?",
+            open=METHODS[self.payment.method],
+            name=METHODS[chosen],
+        )
+        if self.payment.channel is Channel.KASPI_QR:
+            question += " " + _("Kaspi cannot recall its QR: it must not be paid any more.")
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.check_action("pay", (method,)):
+                self._start(chosen)
+
+        self.app.push_screen(Confirm(question), answered)
+
+    def _start(self, method: PaymentMethod) -> None:
+        """Start a payment, or take up the open one. Nothing else can be started before the answer."""
+        self._stop_again()
+        channel = Channel.KASPI_QR if method.is_kaspi else Channel.STRIPE_CHECKOUT
+        self._begin(_("Asking %(provider)s …", provider=provider(channel)))
+        self.desk.call(self._charge(InitiateRequest(self.record.person.participant_id, method, channel)))
+
+    async def _charge(self, request: InitiateRequest) -> None:
+        try:
+            started = await initiate(self.desk.ctx, request, self.desk.actor)
+            opening = await views.opening(self.desk.ctx, started.payment_id)
+        except PaymentError as error:
+            await self._refused(error)
+            if isinstance(error, Unavailable) and self.is_attached:
+                wait = min(error.retry_after or _AGAIN_S, 30)
+                self._note += " " + _("Next try in %(n)s s.", n=wait)
+                self._again = self.set_timer(wait, lambda: self._start(request.method))
+                self.show()
+            return
+        self._end()
+        self._open(opening)
+        if started.reused:
+            self._note = _("This payment was already open; no second one was started.")
+        if self.record.invoice is not None and request.channel is Channel.KASPI_QR:
+            self._note = _(
+                "An invoice is on the customer's phone too: the customer must reject it in the Kaspi app."
+            )
+        self.show()
+
+    def _open(self, opening: Opening) -> None:
+        """Show how to pay a payment, and follow it."""
+        self._opening, self._watched = opening, None
+        self._take(opening.view)
+        self.desk.follow(opening.view.payment_id)
+
+    def _resume(self, payment: PaymentView) -> None:
+        """Take up the open payment of this person."""
+        self._begin(_("Looking at the open payment …"))
+        self.desk.call(self._reopen(payment))
+
+    async def _reopen(self, payment: PaymentView) -> None:
+        try:
+            opening = await views.opening(self.desk.ctx, payment.payment_id)
+        except PaymentError as error:
+            await self._refused(error)
+            return
+        self._end()
+        is_unopened = opening.qr_payload is None and payment.channel in (
+            Channel.KASPI_QR,
+            Channel.STRIPE_CHECKOUT,
+        )
+        if (
+            is_unopened
+            and payment.status is PaymentStatus.PENDING
+            and isinstance(payment.method, PaymentMethod)
+        ):
+            self._start(payment.method)  # the provider was away when it was started
+            return
+        self._open(opening)
+        self.show()
+
+    def _begin(self, text: str) -> None:
+        self._busy, self._note, self._has_acted = text, "", True
+        self.show()
+
+    def _end(self) -> None:
+        self._busy = None
+
+    async def _refused(self, error: PaymentError) -> None:
+        """Show an error with the payments as they are now."""
+        self._end()
+        self._note = f"! {explain(error)}"
+        await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            self.record = await reads.record(self.desk.ctx, self.record.person)
+        except PaymentError as error:
+            self._note = f"! {explain(error)}"
+        if not self.is_attached and self._note:
+            self.desk.notify(f"{self.record.person.name}: {self._note}", timeout=15, markup=False)
+        self.show()
+
+    def _stop_again(self) -> None:
+        if self._again is not None:
+            self._again.stop()
+            self._again = None
+
+    def action_cancel(self) -> None:
+        payment = self.payment
+        if payment is None:
+            return
+        question = _(
+            "Cancel this payment of %(money)s by %(method)s?",
+            money=money(payment.charged),
+            method=METHODS[payment.method],
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.check_action("cancel", ()):
+                self._begin(_("Cancelling …"))
+                self.desk.call(self._cancel(payment.payment_id))
+
+        self.app.push_screen(Confirm(question), answered)
+
+    async def _cancel(self, payment_id: str) -> None:
+        try:
+            await cancel(self.desk.ctx, payment_id, self.desk.actor)
+        except PaymentError as error:
+            await self._refused(error)
+            return
+        self._end()
+        await self._reload()
+
+    def action_verify(self) -> None:
+        payment = self.record.to_verify
+        number, self._receipt = self._receipt or "", None
+        if payment is None or self.is_paid:
+            self._note = _("This person has no Kaspi payment to verify.") if not self.is_paid else ""
+            self.show()
+            return
+
+        def answered(typed: str | None) -> None:
+            if typed and self.check_action("verify", ()):
+                scan = read_scan(typed)
+                if scan is None or scan.receipt is None:
+                    self._note = _("! This is not a receipt's number: it has 8 to 18 digits.")
+                    self.show()
+                    return
+                self._begin(_("Asking %(provider)s …", provider="Kaspi"))
+                self.desk.call(self._verify(payment.payment_id, scan.receipt))
+
+        question = _(
+            "The receipt's number, with or without QR. It is on the customer's receipt and in Kaspi Pay."
+        )
+        self.app.push_screen(Ask(question, number), answered)
+
+    async def _verify(self, payment_id: str, number: str) -> None:
+        try:
+            result = await verify(self.desk.ctx, VerificationRequest(payment_id, number), self.desk.actor)
+        except PaymentError as error:
+            await self._refused(error)
+            return
+        self._end()
+        await self._reload()
+        if not self._is_done:
+            self.desk.ring()
+        self._is_done = True
+        self._note = _(KASPI_ANSWERS.get(result.kaspi.value, ""))
+        self.show()
+
+    def action_refund(self) -> None:
+        payment = self.record.paid
+        if payment is not None:
+            self.app.push_screen(RefundDialog(payment), lambda _result: self.desk.call(self._reload()))

@@ -1,0 +1,267 @@
+"""The desk's texts: states, amounts, times and errors in plain words, in the clerk's language."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ErrorCode,
+    OutcomeUnknown,
+    PaymentError,
+    RetryLater,
+    Unavailable,
+)
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+
+if TYPE_CHECKING:
+    from procomp_pay.domain.money import Money
+    from procomp_pay.services.views.payment import PaymentView
+    from procomp_pay.services.views.refund import RefundView
+
+
+def _(message: str, **values: object) -> str:
+    """Return a text in the clerk's language with its values filled in."""
+    return message % values if values else message
+
+
+def N_(message: str) -> str:  # noqa: N802 - gettext's own name
+    """Mark a text that is translated where it is shown."""
+    return message
+
+
+class _Labels(dict[str, str]):
+    """Texts by label; one that the platform added is shown as it is."""
+
+    def __missing__(self, label: str) -> str:
+        return label
+
+
+METHODS = _Labels(
+    {
+        PaymentMethod.KASPI_QR: "Kaspi QR",
+        PaymentMethod.APPLE_PAY: "Apple Pay",
+        PaymentMethod.GOOGLE_PAY: "Google Pay",
+    }
+)
+
+
+def money(value: Money) -> str:
+    """Return an amount without empty decimals."""
+    return str(value).replace(".00", "")
+
+
+def provider(channel: Channel) -> str:
+    """Return the name of a channel's provider."""
+    return "Kaspi" if channel.is_kaspi else "Stripe"
+
+
+def when(at: datetime, now: datetime) -> str:
+    """Return a time: ``14:05`` today, ``02.05 14:05`` on another day."""
+    local = at.astimezone(formats.almaty())
+    is_today = local.date() == now.astimezone(formats.almaty()).date()
+    return f"{local:%H:%M}" if is_today else f"{local:%d.%m %H:%M}"
+
+
+def waiting_for(view: PaymentView, now: datetime) -> str:
+    """Return how long a payment has been waiting."""
+    return _("%(n)d min", n=max(0, int((now - view.created_at).total_seconds() // 60)))
+
+
+_SHORT = _Labels(
+    {
+        PaymentStatus.PENDING: N_("waits"),
+        PaymentStatus.PROCESSING: N_("confirming"),
+        PaymentStatus.COMPLETED: N_("paid"),
+        PaymentStatus.FAILED: N_("declined"),
+        PaymentStatus.REFUNDED: N_("refunded"),
+        PaymentStatus.CANCELLED: N_("cancelled"),
+        PaymentStatus.EXPIRED: N_("expired"),
+    }
+)
+
+
+def short_state(view: PaymentView) -> str:
+    """Return the state of a payment in one or two words, for a list."""
+    if view.other_amount is not None:
+        return _("other amount")
+    if view.is_duplicate:
+        return _("paid twice")
+    if view.is_late:
+        return _("paid late")
+    return _(_SHORT[view.status])
+
+
+def state(view: PaymentView, now: datetime) -> str:
+    """Return the state of a payment as a sentence."""
+    if view.other_amount is not None:
+        received = console.clean(view.other_amount.received or "?")
+        return _(
+            "%(received)s came, but %(due)s was due. It waits for a decision: call the administrator.",
+            received=received,
+            due=money(view.charged),
+        )
+    if view.settled_by is not None:
+        return _(
+            "The fee is already paid: %(method)s, %(when)s.",
+            method=METHODS[view.settled_by.method],
+            when=when(view.settled_by.at, now),
+        )
+    if view.status is PaymentStatus.PENDING:
+        return _pending(view)
+    if view.status is PaymentStatus.FAILED:
+        return _failed(view)
+    texts: dict[str, str] = {
+        PaymentStatus.PROCESSING: _("Scanned. The customer is confirming now.")
+        if view.channel.is_kaspi
+        else _("The bank is working on it."),
+        PaymentStatus.COMPLETED: _completed(view),
+        PaymentStatus.REFUNDED: _("Refunded in full."),
+        PaymentStatus.EXPIRED: _("Not paid: the time is over."),
+        PaymentStatus.CANCELLED: _cancelled(view, now),
+    }
+    return texts.get(view.status, view.status)
+
+
+def _pending(view: PaymentView) -> str:
+    if view.channel is Channel.KASPI_QR:
+        return _("The customer scans this with the Kaspi app.")
+    if view.channel is Channel.STRIPE_CHECKOUT:
+        return _(
+            "The customer scans this with the camera and pays with %(method)s.", method=METHODS[view.method]
+        )
+    return _("Waiting for the customer to pay.")
+
+
+_DECLINES = {
+    "insufficient_funds": N_("The bank declined: not enough money on the card."),
+    "expired_card": N_("The bank declined: the card has expired."),
+    "incorrect_cvc": N_("The bank declined: the card's security code is wrong."),
+    "authentication": N_("The bank declined: the customer did not confirm it."),
+}
+
+
+def _failed(view: PaymentView) -> str:
+    if view.channel.is_kaspi:
+        return _("Not paid: Kaspi declined, or the customer did. Start again.")
+    reason = view.failure_reason or ""
+    text = next((text for code, text in _DECLINES.items() if code in reason), N_("The bank declined."))
+    retry = " " + _("The customer can try again on the same page.") if view.provider_open else ""
+    return _(text) + retry
+
+
+def _cancelled(view: PaymentView, now: datetime) -> str:
+    if view.provider_open and view.channel.is_kaspi and view.expires_at is not None and view.expires_at > now:
+        return _(
+            "Cancelled. Kaspi cannot recall a QR: it stays valid until %(when)s, do not show it any more.",
+            when=when(view.expires_at, now),
+        )
+    return _("Not paid: cancelled.")
+
+
+def _completed(view: PaymentView) -> str:
+    notes = [_("Paid.")]
+    if view.is_late:
+        notes.append(_("It came after the payment had ended: tell the administrator."))
+    if view.is_duplicate:
+        notes.append(_("PAID TWICE: another payment settled the fee; refund this one."))
+    notes += [refund_state(refund) for refund in view.refunds]
+    if view.dispute is not None and view.dispute.holds_refunds_back:
+        notes.append(_("The customer disputes it at the bank: do not refund it."))
+    return " ".join(notes)
+
+
+def refund_state(refund: RefundView) -> str:
+    """Return a refund as a sentence."""
+    text = {
+        RefundState.PENDING: N_("A refund of %(money)s is on its way."),
+        RefundState.SUCCEEDED: N_("%(money)s refunded."),
+        RefundState.FAILED: N_("The refund of %(money)s failed."),
+        RefundState.CANCELLED: N_("The refund of %(money)s was cancelled."),
+    }[refund.state]
+    return _(text, money=money(refund.money))
+
+
+#: Kaspi's answers about a payment that is being verified, by the value of the answer.
+KASPI_ANSWERS = {
+    "paid": N_("Kaspi confirmed it."),
+    "no_answer": N_("Verified by you. Kaspi does not answer and is asked again later."),
+    "cannot_be_asked": N_("Verified by you. Kaspi cannot be asked about it now."),
+}
+
+_ERRORS = {
+    ErrorCode.ALREADY_PAID: N_("The fee is already paid."),
+    ErrorCode.ALREADY_REFUNDED: N_("Nothing is left to refund, or a refund is on its way."),
+    ErrorCode.PAYMENT_IN_PROGRESS: N_("The customer is paying at this moment. Wait a minute."),
+    ErrorCode.PAYMENT_ENDED: N_("This payment has ended. Start a new one."),
+    ErrorCode.PAYMENT_NOT_COMPLETED: N_("Only a paid payment can be refunded."),
+    ErrorCode.PAYMENT_DISPUTED: N_("The customer disputes it at the bank: do not refund it."),
+    ErrorCode.REFUND_IN_PROGRESS: N_("Another refund of this payment is on its way. Wait for it."),
+    ErrorCode.REFUND_TOO_LARGE: N_("This is more than what is left of the payment."),
+    ErrorCode.REGISTRATION_CANCELLED: N_("The registration is cancelled: call the administrator."),
+    ErrorCode.OPERATION_NUMBER_USED: N_(
+        "Refused: this receipt belongs to another payment. Ask for the right one."
+    ),
+    ErrorCode.MANUAL_REVIEW_REQUIRED: N_("Another amount came for this person. Call the administrator."),
+    ErrorCode.FEE_MISSING: N_("The tournament has no fee for this way to pay. Call the administrator."),
+    ErrorCode.INVALID_AMOUNT: N_("This is not an amount. Write it as 50.00"),
+    ErrorCode.CURRENCY_MISMATCH: N_("The fee has another currency. Call the administrator."),
+    ErrorCode.PROVIDER_REFUSED: N_(
+        "Refused by the provider. Try another way to pay, or call the administrator."
+    ),
+    ErrorCode.PARTICIPANT_NOT_FOUND: N_("This person is no longer registered."),
+    ErrorCode.PAYMENT_NOT_FOUND: N_("There is no such payment."),
+    ErrorCode.NOT_FOUND: N_("There is no such payment."),
+}
+_MESSAGES = (
+    N_("Kaspi reports that the customer has scanned the QR but not confirmed yet"),
+    N_("Kaspi reports that this QR was not paid; a receipt alone proves nothing"),
+    N_("Kaspi does not know this QR"),
+    N_("A different amount was received for this payment"),
+    N_("Kaspi's basic scheme has no refund by API"),
+    N_("The gateway has no refund by API"),
+    N_("The refund QR was not scanned in time; nothing was refunded"),
+    N_("The customer did not confirm the refund QR"),
+    N_("The provider does not know this payment: the money did not come through our QR"),
+    N_("This payment was not made through Kaspi's own API"),
+)
+
+
+#: By class, the finer ones first.
+_KINDS = (
+    (DatabaseUnavailable, N_("The database does not answer. Nothing is lost; trying again.")),
+    (RetryLater, N_("This payment is being opened at this moment, maybe at the other desk.")),
+    (OutcomeUnknown, N_("No answer came. Nothing is lost; it is checked.")),
+    (Unavailable, N_("The provider cannot be reached. Nothing is lost; trying again.")),
+    (ConfigurationError, N_("This way to pay is not set up here. Call the administrator.")),
+)
+
+
+def explain(error: PaymentError) -> str:
+    """Return what happened and what to do, in words that need no command."""
+    if error.message in _MESSAGES:
+        return _(error.message) + "."
+    for kind, text in _KINDS:
+        if isinstance(error, kind):
+            return _(text)
+    return _(_ERRORS.get(error.code, N_("Refused. Call the administrator.")))
+
+
+def columns(cells: list[tuple[str, int]]) -> str:
+    """Return cells side by side; a negative width aligns to the right."""
+    parts = []
+    for text, width in cells:
+        short = console.shortened(console.clean(text), abs(width))
+        gap = " " * (abs(width) - console.width_of(short))
+        parts.append(gap + short if width < 0 else short + gap)
+    return "  ".join(parts).rstrip()
+
+
+def is_no_refund_by_api(error: PaymentError) -> bool:
+    """Return whether a refund has to be made in the Kaspi Pay app."""
+    return re.search(r"no refund by API|own API|does not know this payment", error.message) is not None

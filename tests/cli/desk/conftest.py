@@ -1,0 +1,112 @@
+"""A desk without a terminal: Textual's pilot presses its keys; the providers are the sandbox over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from procomp_pay.cli.desk.app import DeskApp
+from procomp_pay.cli.desk.search import SearchScreen
+from procomp_pay.config import load_settings
+from procomp_pay.domain.events import Source
+from procomp_pay.services.bootstrap import open_context
+from procomp_pay.services.context import Actor
+from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.payment import PaymentView
+from procomp_pay.storage.payments.listing import Filter
+from tests.support.secret_watch import no_secret_in
+from tests.support.terminal import CommandLine
+
+#: Seconds to wait for a text: the machine may be busy.
+PATIENCE_S = 30
+
+
+class Desk:
+    """A running desk, its keys and what its screen shows."""
+
+    def __init__(self, app: DeskApp, pilot: Pilot[None], clerk: CommandLine) -> None:
+        self.app, self.pilot, self.clerk = app, pilot, clerk
+        self.bells = 0
+
+    @property
+    def lines(self) -> list[str]:
+        """The screen as text."""
+        strips = self.app.screen._compositor.render_strips()
+        return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+
+    @property
+    def text(self) -> str:
+        return " ".join("\n".join(self.lines).replace("\xa0", " ").split())
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def type(self, text: str) -> None:
+        """Type as a person does: the next key comes after the last one has taken effect."""
+        await self.pilot.press(*text)
+        await self.pilot.pause()
+
+    async def scan(self, text: str) -> None:
+        """Type as a scanner does: all at once, then Enter."""
+        for character in text:
+            self.app.simulate_key(character)
+        self.app.simulate_key("enter")
+        await self.pilot.pause()
+
+    async def sees(self, *texts: str) -> None:
+        """Wait until the screen shows all these texts."""
+        await self.until(lambda: all(text in self.text for text in texts), f"{texts} never came")
+
+    async def until(self, condition: Callable[[], Any], complaint: str) -> None:
+        until = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < until, f"{complaint}:\n" + "\n".join(self.lines)
+            await self.pilot.pause(0.05)
+        no_secret_in("\n".join(self.lines), "the desk")
+
+    async def opens(self, name: str) -> None:
+        """Search for a name and open the first person."""
+        await self.type(name)
+        await self.press("enter")
+        await self.sees("Back")
+
+    async def payments(self, participant_id: str) -> list[PaymentView]:
+        return (await views.many(self.app.ctx, Filter(participant_id=participant_id)))[0]
+
+    async def pay(self, view: PaymentView, action: str = "pay") -> None:
+        """Do what the customer does with the phone."""
+        what = {"channel": view.channel.value, "provider_ref": view.provider_ref}
+        await asyncio.to_thread(self.clerk.pay, what, action)
+
+
+OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
+
+
+@pytest.fixture
+def open_desk(sqlite_clerk: CommandLine) -> OpenDesk:
+    """Open a desk of 80 x 24 in English; two can be open at once."""
+
+    @asynccontextmanager
+    async def opened(
+        size: tuple[int, int] = (80, 24), operator: str = "aigerim", **more: Any
+    ) -> AsyncIterator[Desk]:
+        async with open_context(load_settings()) as ctx:
+            app = DeskApp(ctx, Actor(operator, Source.PERSON), SearchScreen, is_live=False, **more)
+            async with app.run_test(size=size, notifications=True) as pilot:
+                desk = Desk(app, pilot, sqlite_clerk)
+                bell = app.ring
+
+                def ring() -> None:
+                    desk.bells += 1
+                    bell()
+
+                app.ring = ring  # type: ignore[method-assign]
+                yield desk
+
+    return opened

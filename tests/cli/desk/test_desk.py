@@ -1,0 +1,346 @@
+"""``desk``: from a name to PAID, and everything else that happens at a desk."""
+
+from __future__ import annotations
+
+import pytest
+
+from procomp_pay.cli.desk.app import DeskScreen
+from procomp_pay.cli.display import qr
+from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.services.views import payment as views
+from tests.cli.desk.conftest import Desk, OpenDesk
+
+
+async def start(desk: Desk, name: str, participant_id: str, letter: str = "k") -> views.PaymentView:
+    """Search, open and charge a person; return the payment."""
+    await desk.opens(name)
+    await desk.press(letter)
+    await desk.sees("left")
+    return (await desk.payments(participant_id))[0]
+
+
+async def test_from_a_name_to_paid_and_the_next(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.sees("Who waits", "not paid: ", "TEST: no real money moves")
+        payment = await start(desk, "нурл", "p1")
+        await desk.sees("Аида Нурланова", "Kata", "24 000 KZT · Kaspi QR", str(payment.code))
+        await desk.pay(payment)
+        await desk.sees("✓ PAID", "taken by aigerim")
+        assert desk.bells == 1
+        await desk.press("enter")
+        await desk.sees("Who waits")
+        payment = await start(desk, "timur", "p2")
+        await desk.sees("Timur")
+        assert payment.status is PaymentStatus.PENDING
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+async def test_the_qr_is_whole_at_80_by_24(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, no_color: bool
+) -> None:
+    if not no_color:
+        monkeypatch.delenv("NO_COLOR")
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        payload = (await views.opening(desk.app.ctx, payment.payment_id)).qr_payload
+        code = qr.lines(qr.picture(str(payload)), ink_is_dark=True)
+        shown = [line[: len(code[0])].ljust(len(code[0])) for line in desk.lines[: len(code)]]
+        assert shown == code
+        drawn = [
+            strip.crop(0, len(code[0])) for strip in desk.app.screen._compositor.render_strips()[: len(code)]
+        ]
+        colours = {
+            (each.style.color.triplet, each.style.bgcolor.triplet) for strip in drawn for each in strip
+        }
+        assert colours == {((0, 0, 0), (255, 255, 255))}  # a phone needs a dark code on a light ground
+        assert all(len(line) <= 80 for line in desk.lines)
+        assert len(desk.lines) == 24
+
+
+async def test_a_key_that_is_hit_twice_makes_one_payment(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.opens("timur")
+        await desk.press("k", "k", "л", "k")
+        await desk.sees("left")
+        await desk.press("k", "k")
+        await desk.pilot.pause(0.3)
+        [payment] = await desk.payments("p2")
+        assert payment.status is PaymentStatus.PENDING
+
+
+async def test_keys_of_the_russian_layout(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "ф")
+        assert payment.method == "APPLE_PAY"
+        await desk.press("с")
+        await desk.sees("Cancel this payment")
+        await desk.press("н")
+        await desk.sees("Apple Pay: Not paid: cancelled.")
+        await desk.press("Л")
+        await desk.sees("24 000 KZT · Kaspi QR")
+
+
+async def test_decline_and_retry(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.pay(payment, "scan")
+        await desk.sees("Scanned. The customer is confirming now.")
+        await desk.pay(payment, "cancel")
+        await desk.sees("Not paid: Kaspi declined")
+        await desk.press("k")
+        await desk.sees("left")
+        retried, declined = await desk.payments("p2")
+        assert (declined.status, retried.status) == (PaymentStatus.FAILED, PaymentStatus.PENDING)
+        await desk.pay(retried)
+        await desk.sees("✓ PAID")
+
+
+async def test_another_method_is_asked_for_while_one_is_open(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2", "a")
+        await desk.press("k")
+        await desk.sees("A payment by Apple Pay is still open")
+        await desk.press("escape")
+        assert len(await desk.payments("p2")) == 1
+        await desk.press("k")
+        await desk.sees("A payment by Apple Pay is still open")
+        await desk.press("y")
+        await desk.sees("24 000 KZT · Kaspi QR")
+        kaspi, apple = await desk.payments("p2")
+        assert (kaspi.status, apple.status) == (PaymentStatus.PENDING, PaymentStatus.CANCELLED)
+
+
+async def test_cancel(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2")
+        await desk.press("c")
+        await desk.sees("Cancel this payment of 24 000 KZT by Kaspi QR?")
+        await desk.press("escape")
+        await desk.sees("left")
+        await desk.press("c")
+        await desk.sees("Cancel this payment")
+        await desk.press("y")
+        await desk.sees("Kaspi cannot recall a QR: it stays valid until")
+        assert (await desk.payments("p2"))[0].status is PaymentStatus.CANCELLED
+
+
+async def test_already_paid_by_whom_and_when(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk, open_desk(operator="dana") as other:
+        payment = await start(desk, "timur", "p2")
+        await desk.pay(payment)
+        await desk.sees("✓ PAID")
+        await other.opens("timur")
+        await other.sees("✓ ALREADY PAID", "24 000 KZT · Kaspi QR", "taken by aigerim", str(payment.code))
+        await other.press("k")
+        await other.pilot.pause(0.3)
+        assert len(await desk.payments("p2")) == 1
+
+
+async def test_two_clerks_charge_one_person_at_once(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk, open_desk(operator="dana") as other:
+        for each in (desk, other):
+            await each.opens("timur")
+        await desk.press("k")
+        await other.press("k")
+        await desk.sees("left")
+        await other.sees("left")
+        [payment] = await desk.payments("p2")
+        await desk.pay(payment)
+        await desk.sees("✓ PAID")
+        await other.sees("✓ PAID")
+
+
+async def test_a_payment_left_open_is_told_when_it_is_paid(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.press("escape")
+        await desk.sees("Who waits", "waiting: 1", "Timur", "0 min")
+        await desk.press("enter")  # the one that waits is chosen
+        await desk.sees("left", str(payment.code))
+        await desk.press("escape")
+        await desk.sees("Who waits")
+        await desk.pay(payment)
+        await desk.sees("✓ PAID Timur 24 000 KZT")
+        assert desk.bells == 1
+        await desk.sees("waiting: 0")
+
+
+async def test_verify_a_receipt(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2")
+        await desk.press("v")
+        await desk.sees("The receipt's number")
+        await desk.type("12")
+        await desk.press("enter")
+        await desk.sees("This is not a receipt's number")
+        await desk.press("v")
+        await desk.sees("The receipt's number")
+        await desk.type("QR19000000001")
+        await desk.press("enter")
+        await desk.sees("Kaspi reports that this QR was not paid; a receipt alone proves nothing")
+        desk.clerk.providers.fault(path="/r1", kind="cut_before", times=99)
+        await desk.press("v")
+        await desk.sees("The receipt's number")
+        await desk.type("19000000001")
+        await desk.press("enter")
+        await desk.sees("✓ PAID", "Verified by you", "Receipt 19000000001")
+
+
+async def test_a_scanned_receipt_finds_its_payer_or_waits_for_the_name(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.press("escape")
+        await desk.scan(f"QR{payment.provider_ref}")
+        await desk.sees("The receipt's number", str(payment.provider_ref))
+        await desk.press("escape")
+        await desk.press("escape")
+        await desk.scan("19000000001")
+        await desk.sees("Receipt 19000000001 is not known yet. Whose is it?")
+        await desk.type("timur")
+        await desk.press("enter")
+        await desk.sees("The receipt's number", "19000000001")
+
+
+@pytest.mark.parametrize("layout", ["latin", "russian"])
+async def test_a_scanned_code_opens_its_payment(open_desk: OpenDesk, layout: str) -> None:
+    from procomp_pay.cli.desk import keys
+
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.press("escape")
+        code = str(payment.code)
+        table = str.maketrans(keys._LATIN, keys._CYRILLIC) if layout == "russian" else {}
+        await desk.scan(code.translate(table))
+        await desk.sees("left", code)
+
+
+async def test_a_scanner_presses_no_keys_on_the_screen_of_a_person(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.opens("timur")
+        await desk.scan("KAG-VCRY")
+        await desk.pilot.pause(0.3)
+        assert await desk.payments("p2") == []
+        payment = await start_here(desk)
+        await desk.scan("QR19000000001")
+        await desk.sees("The receipt's number", "19000000001")
+        assert [view.payment_id for view in await desk.payments("p2")] == [payment.payment_id]
+
+
+async def start_here(desk: Desk) -> views.PaymentView:
+    await desk.press("k")
+    await desk.sees("left")
+    return (await desk.payments("p2"))[0]
+
+
+async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record")
+        await desk.press("enter")
+        await desk.sees("A refund needs a reason")
+        await desk.type("injured")
+        await desk.press("tab")
+        await desk.type("999999")
+        await desk.press("enter")
+        await desk.sees("This is more than what is left of the payment")
+        await desk.press(*["backspace"] * 6, *"4000", "enter")
+        await desk.sees("Refund 4 000 KZT? What remains: 20 000 KZT", "Reason: injured", "y Refund it")
+        assert (await desk.payments("p2"))[0].refunds == ()
+        await desk.press("y", "y")
+        await desk.sees("4 000 KZT refunded.")
+        await desk.press("escape")
+        await desk.sees("PAID", "4 000 KZT refunded.")
+        [refund] = (await desk.payments("p2"))[0].refunds
+        assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
+
+
+async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.clerk.providers.fault(path="/v1", kind="cut_before", times=999)
+        await desk.opens("timur")
+        await desk.press("a")
+        await desk.sees("Nothing is lost", "Next try in")
+        await desk.press("escape")
+        await desk.sees("Who waits", "Timur")
+        desk.clerk.providers.calm()
+        await desk.type("timur")
+        await desk.press("enter")
+        await desk.sees("24 000 KZT · Apple Pay", "left")
+        [payment] = await desk.payments("p2")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+
+
+async def test_todays_payments(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        await desk.pay(payment)
+        await desk.sees("✓ PAID")
+        await desk.press("enter")
+        await start(desk, "данияр", "p3")
+        await desk.press("escape", "tab")
+        await desk.sees("Payments today: 2", "Timur", "paid", "Данияр", "waits")
+        await desk.type("tim")
+        await desk.sees("Payments today: 1", "Timur")
+        await desk.press("enter")
+        await desk.sees("✓ ALREADY PAID")
+
+
+async def test_choose_by_number(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.type("а")  # Аида, Данияр
+        await desk.sees("Found: 2")
+        await desk.type("2")
+        await desk.press("enter")
+        await desk.sees("Данияр", "Kaspi QR")
+
+
+async def test_names_of_participants_are_no_markup(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.type("four")
+        await desk.sees("Four [bold]x[/]")
+        await desk.press("enter")
+        await desk.sees("Kid �[31mFour [bold]x[/]", "Back")
+
+
+async def test_keys_typed_ahead_reach_the_person(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        for key in (*"timur", "enter", "k"):
+            desk.app.simulate_key(key)
+        await desk.sees("left", "Timur")
+        assert isinstance(desk.app.screen, DeskScreen)
+
+
+async def test_quitting_waits_for_a_running_call(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.clerk.providers.fault(path="/v1/checkout", kind="delay", seconds=2, times=1)
+        await desk.opens("timur")
+        await desk.press("a")
+        await desk.sees("Asking Stripe")
+        await desk.press("ctrl+q")
+        await desk.sees("Waiting for a provider's answer")
+        await desk.until(lambda: not desk.app.is_running, "it never ended")
+        [payment] = await desk.payments("p2")
+        assert payment.provider_ref is not None
+
+
+async def test_the_database_that_is_away_is_told(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from procomp_pay.cli.desk import reads
+    from procomp_pay.domain.errors import DatabaseUnavailable
+
+    async with open_desk() as desk:
+        await desk.sees("Who waits")
+        real = reads.open_payments
+
+        async def away(*_given: object) -> list[views.PaymentView]:
+            raise DatabaseUnavailable("The database cannot be reached")
+
+        monkeypatch.setattr(reads, "open_payments", away)
+        await desk.sees("The database does not answer. Nothing is lost")
+        monkeypatch.setattr(reads, "open_payments", real)
+        await desk.until(lambda: "does not answer" not in desk.text, "it stayed")
