@@ -6,7 +6,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from procomp_pay.cli.main import app
+from tests.support.postgres import create_platform_tables
 from tests.support.terminal import CommandLine, paid
 
 _NULLABLE = {
@@ -74,3 +77,27 @@ def test_a_column_that_needs_a_value(
     roster.write_text("name\nDana\nErlan\n")
     assert message in postgres_clerk.type("participant", "import", "t1", str(roster), code=3).err
     assert postgres_clerk.ask("participant", "list", "t1")["total"] == 4
+
+
+@pytest.mark.parametrize("platform", ["adopted", "made"])
+def test_upgrade_says_whose_tables_they_are(
+    empty_postgres_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    if platform == "adopted":
+        create_platform_tables(empty_postgres_url)
+    monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
+    first = CliRunner().invoke(app, ["db", "upgrade"])
+    assert (first.exit_code, f"they are {platform}" in first.stdout) == (0, True)
+    again = CliRunner().invoke(app, ["db", "upgrade", "--json"])
+    assert '"platform": null' in again.stdout
+
+
+def test_a_second_platform_is_refused(
+    empty_postgres_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute('CREATE TABLE "_prisma_migrations" (id TEXT)')
+    monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
+    refused = CliRunner().invoke(app, ["db", "upgrade"])
+    assert refused.exit_code == 7
+    assert '"public"."_prisma_migrations"' in refused.stderr
