@@ -128,6 +128,6 @@ async def count_unpaid(ctx: AppContext, tournament_id: str | None) -> tuple[int,
     else:
         latest = await list_tournaments(ctx)
         since = ctx.clock() - _OVER_AFTER
-        tournaments = [row for row in latest if row.starts_at >= since] or latest[:1]
+        tournaments = [row for row in latest if row.starts_at and row.starts_at >= since] or latest[:1]
     registered = sum(row.registered for row in tournaments)
     return registered - sum(row.paid for row in tournaments), registered

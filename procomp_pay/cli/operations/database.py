@@ -55,14 +55,23 @@ def upgrade(as_json: JsonOption = False) -> None:
 
     url = load_settings().url
     before = migrate.current(url)
+    adopts = before is None and migrate.has_platform(url)
     migrate.upgrade(url)
     after = migrate.current(url)
     if as_json:
-        console.print_json({"where": _where(url), "before": before, "revision": after})
+        platform = None if before is not None else "adopted" if adopts else "made"
+        console.print_json({"where": _where(url), "before": before, "revision": after, "platform": platform})
     elif before == after:
         typer.echo(f"{_sentence(url)} is up to date (revision {after})")
     else:
         typer.echo(f"{_sentence(url)} is now at revision {after} (before: {before or 'empty'})")
+        if before is None:
+            typer.echo(
+                "The platform's tables were there: they are adopted, and not changed\n"
+                "  → procomp-pay db adopt --dry-run"
+                if adopts
+                else "The platform's tables were not there: they are made, for a desk that stands alone"
+            )
 
 
 def status(as_json: JsonOption = False) -> None:

@@ -79,6 +79,22 @@ def check_revision(revision: str | None) -> None:
     )
 
 
+def has_platform(url: str) -> bool:
+    """Return whether any of the platform's tables exists.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    from sqlalchemy import inspect
+
+    from procomp_pay.storage.models.schema import PLATFORM_TABLES
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed) and not urls.sqlite_path(parsed).exists():
+        return False
+    with _connected(parsed, writes=False) as connection:
+        return not PLATFORM_TABLES.isdisjoint(inspect(connection).get_table_names())
+
+
 def unknown_labels(url: str) -> dict[str, list[str]]:
     """Return the labels of the platform's enums that we do not know, by enum.
 
