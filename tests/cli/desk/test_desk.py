@@ -159,6 +159,7 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
         await desk.sees("24,000 KZT · Apple Pay")
         await desk.pay(payment)
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
+        assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
         assert desk.bells == 1
 
 
