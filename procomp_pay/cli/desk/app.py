@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -13,16 +13,16 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.wording import N_, _, explain, money
 from procomp_pay.cli.display.qr import Picture, lines
 from procomp_pay.cli.payments.watch import Watched, follow
 from procomp_pay.domain.errors import PaymentError, Unavailable
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.maintenance.run import Pass, work_watch
+from procomp_pay.services.maintenance.run import PROVIDER_CHANNELS, Pass, work_watch
 from procomp_pay.services.views.payment import PaymentView
 
 if TYPE_CHECKING:
@@ -53,13 +53,31 @@ class DeskScreen(Screen[Any]):
     A scanner types a whole text and Enter within milliseconds: none of its letters may start a charge.
     """
 
-    _burst = ""
-    _keys: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst = ""
+        self._keys: tuple[str, ...] = ()
+        self._put: dict[str, tuple[str, str]] = {}
+        self._shown_keys: tuple[str, ...] = ()
 
     @property
     def desk(self) -> DeskApp:
         """The application."""
         return cast("DeskApp", self.app)
+
+    def put(self, name: str, content: Text) -> None:
+        """Show a text in one of the screen's parts; nothing is drawn while it stays the same."""
+        part = self.query_one(f"#{name}", Static)
+        if self._put.get(name) != (content.markup, content.plain):
+            self._put[name] = (content.markup, content.plain)
+            part.update(content)
+
+    def refresh_keys(self) -> None:
+        """Show the keys anew if others can be pressed now: the line of keys is costly to draw."""
+        names = tuple(self.active_bindings)
+        if names != self._shown_keys:
+            self._shown_keys = names
+            self.refresh_bindings()
 
     @property
     def is_drawn(self) -> bool:
@@ -137,6 +155,7 @@ class DeskApp(App[None]):
         self.unpaid: tuple[int, int] | None = None
         self.trouble: PaymentError | None = None
         self.failure: Exception | None = None
+        self._rung: set[str] = set()
         self._calls = 0
         self._leaving = False
         self._over = asyncio.Event()
@@ -155,7 +174,7 @@ class DeskApp(App[None]):
 
     async def on_mount(self) -> None:
         await self.push_screen(self._first())
-        for loop in (self._look_on(), self._poll_on()):
+        for loop in (self._look_on(), *map(self._poll_on, PROVIDER_CHANNELS)):
             self._loops.append(asyncio.create_task(self._guarded(loop)))
 
     async def on_unmount(self) -> None:
@@ -173,10 +192,11 @@ class DeskApp(App[None]):
         """The screens that are open, one over the other."""
         return [screen for screen in self.screen_stack if isinstance(screen, DeskScreen)]
 
-    def ring(self) -> None:
-        """Ring the terminal's bell, unless it is off."""
-        if self._rings:
+    def ring(self, payment_id: str) -> None:
+        """Ring the terminal's bell once for a paid payment, unless it is off."""
+        if self._rings and payment_id not in self._rung:
             self.bell()
+        self._rung.add(payment_id)
 
     # Calls of providers
 
@@ -243,7 +263,7 @@ class DeskApp(App[None]):
         self._followed[payment_id] = state
         takers = [screen for screen in self.desk_screens if screen.moved(state, now)]
         if state.view.status is PaymentStatus.COMPLETED:
-            self.ring()
+            self.ring(payment_id)
             if not takers:
                 paid = _(
                     "✓ PAID %(name)s %(money)s",
@@ -269,11 +289,11 @@ class DeskApp(App[None]):
                 screen.looked()
             await self._pause(_LOOK_S)
 
-    async def _poll_on(self) -> None:
-        """Poll what is due, as ``serve`` does: without it the payments of others would not change."""
+    async def _poll_on(self, channels: Collection[Channel]) -> None:
+        """Poll what is due at one provider, as ``serve`` does: else nobody else's payments would change."""
         while not self._over.is_set():
             with suppress(PaymentError):
-                await work_watch(self.ctx, Pass(), most=_POLLED)
+                await work_watch(self.ctx, Pass(), channels, most=_POLLED)
             await self._pause(_LOOK_S)
 
     async def _pause(self, seconds: float) -> None:

@@ -15,8 +15,9 @@ from procomp_pay.cli.desk.app import DeskScreen, qr_text
 from procomp_pay.cli.desk.dialogs import Ask, Confirm
 from procomp_pay.cli.desk.keys import key, read_scan
 from procomp_pay.cli.desk.refund import RefundDialog
-from procomp_pay.cli.desk.wording import KASPI_ANSWERS, METHODS, N_, _, explain, money, provider, state, when
+from procomp_pay.cli.desk.wording import KASPI_ANSWERS, N_, _, explain, money, provider, state, when
 from procomp_pay.cli.display import qr
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import PaymentError, Refused, Unavailable
 from procomp_pay.domain.fees import charge_for
@@ -26,9 +27,11 @@ from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.page_link import public_page_url
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.geometry import Size
     from textual.timer import Timer
 
     from procomp_pay.cli.desk.reads import Record
@@ -68,8 +71,8 @@ class PersonScreen(DeskScreen):
         self._note = ""
         self._is_done = False  # paid while this screen was open
         self._has_acted = False
+        self._drawn: tuple[str, Size] | None = None
         self._again: Timer | None = None
-        self._picture: tuple[str, qr.Picture] | None = None
 
     # What is shown
 
@@ -112,16 +115,20 @@ class PersonScreen(DeskScreen):
         return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
 
     def moved(self, watched: Watched, now: datetime) -> bool:
-        """Take news of a followed payment; return whether it is shown here."""
-        payment = self.payment
-        if not self.is_attached or payment is None or payment.payment_id != watched.view.payment_id:
+        """Take news of a followed payment of this person; return whether it is shown here."""
+        view = watched.view
+        if not self.is_attached or view.participant_id != self.record.person.participant_id:
             return False
-        if watched.view.status is PaymentStatus.COMPLETED:
+        before = self.payment
+        self._take(view)
+        if view.status is PaymentStatus.COMPLETED and not self._is_done:
             self._is_done, self._note = True, ""
-        self._watched = watched
-        self._take(watched.view)
+        if before is not None and before.payment_id == view.payment_id:
+            self._watched = watched
+            if view.settled_by is not None and before.settled_by is None:
+                self.desk.call(self._reload())  # paid at another desk, or by another method
         self.show(now)
-        return True
+        return self.payment is not None and self.payment.payment_id == view.payment_id
 
     def _take(self, view: PaymentView) -> None:
         """Put a payment's latest view into the record."""
@@ -137,19 +144,18 @@ class PersonScreen(DeskScreen):
         self.set_class(self.is_paid, "-paid")
         self._show_code()
         charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
-        self.query_one("#notice", Static).update(
-            "" if self.desk.is_live else Text(_("TEST: no real money moves"), style="bold yellow")
-        )
-        banner = self.query_one("#banner", Static)
-        banner.display = self.is_paid
-        banner.update(Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
-        self.query_one("#who", Static).update(self._who())
+        self.put("notice", Text("" if self.desk.is_live else _("TEST: no real money moves"), "bold yellow"))
+        self.query_one("#banner", Static).display = self.is_paid
+        self.put("banner", Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
+        self.put("who", self._who())
         amount = self.query_one("#amount", Digits)
         amount.display = charged is not None
-        amount.update("" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " "))
-        self.query_one("#state", Static).update(self._state(payment, now))
-        self.query_one("#note", Static).update(Text(self._trouble(now) or self._note, style="bold yellow"))
-        self.refresh_bindings()
+        figure = "" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " ")
+        if amount.value != figure:
+            amount.update(figure)
+        self.put("state", self._state(payment, now))
+        self.put("note", Text(self._trouble(now) or self._note, "bold yellow"))
+        self.refresh_keys()
 
     def _who(self) -> Text:
         person = self.record.person
@@ -163,21 +169,21 @@ class PersonScreen(DeskScreen):
         if self.is_paid:
             return text.append(self._how_paid(payment, now))
         if self.is_open and payment is not None:
-            text.append(f"{money(payment.charged)} · {METHODS[payment.method]}\n\n", "bold")
+            text.append(f"{money(payment.charged)} · {method_name(payment.method)}\n\n", "bold")
             if payment.status is PaymentStatus.PENDING and payment.expires_at is not None:
                 text.append(_("%(left)s left", left=formats.left(payment.expires_at, now)) + "\n", "bold")
             text.append(state(payment, now))
             code = f"\n\n{payment.code}" if payment.code else ""
             return text.append(code, "dim")
         if payment is not None:
-            text.append(f"{METHODS[payment.method]}: {state(payment, now)}\n\n", "bold")
+            text.append(f"{method_name(payment.method)}: {state(payment, now)}\n\n", "bold")
         return text.append(self._ways_to_pay())
 
     def _how_paid(self, payment: PaymentView | None, now: datetime) -> str:
         if payment is None:
             return _("The platform has recorded it as paid.")
         lines = [
-            f"{money(payment.charged)} · {METHODS[payment.method]}",
+            f"{money(payment.charged)} · {method_name(payment.method)}",
             _(
                 "%(when)s, taken by %(operator)s",
                 when=when(payment.completed_at or payment.updated_at, now),
@@ -206,7 +212,7 @@ class PersonScreen(DeskScreen):
                 amount = money(charge_for(fees, methods[0], None).charged)
             except Refused:
                 amount = _("no fee is set")
-            lines.append(f"{letter:<5}{', '.join(METHODS[method] for method in methods):<24}{amount}")
+            lines.append(f"{letter:<5}{', '.join(method_name(method) for method in methods):<24}{amount}")
         return "\n".join(lines)
 
     def _trouble(self, now: datetime) -> str:
@@ -229,19 +235,20 @@ class PersonScreen(DeskScreen):
             and payment is not None
             and payment.status is not PaymentStatus.PROCESSING
         )
-        if not code.display or payload is None:
+        if not code.display or payload is None or payment is None or self._drawn == (payload, self.size):
             return
-        if self._picture is None or self._picture[0] != payload:
-            self._picture = payload, qr.picture(payload)
-        picture = self._picture[1]
-        width, height = self.size.width, self.size.height - 1
-        if picture.width + _BESIDE <= width and picture.height <= height:
-            code.styles.width = picture.width
-            code.update(qr_text(picture))
-            code.add_class("-qr")
-            return
+        self._drawn = (payload, self.size)
+        # a window that is too small for the provider's own link may hold the short one of the payment's page
+        for text in filter(None, (payload, public_page_url(self.desk.ctx, payment))):
+            picture = qr.picture(text)
+            if picture.width + _BESIDE <= self.size.width and picture.height < self.size.height:
+                code.styles.width = picture.width
+                self.put("code", qr_text(picture))
+                code.add_class("-qr")
+                return
+        picture = qr.picture(payload)
         code.remove_class("-qr")
-        code.styles.width = max(10, width - _BESIDE - 2)
+        code.styles.width = max(10, self.size.width - _BESIDE - 2)
         why = _(
             "The QR of this link needs %(columns)s x %(lines)s, this window has %(width)s x %(height)s. "
             "Make the window larger or the letters smaller, or send the link:",
@@ -250,7 +257,7 @@ class PersonScreen(DeskScreen):
             width=self.size.width,
             height=self.size.height,
         )
-        code.update(Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
+        self.put("code", Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
 
     # Keys
 
@@ -291,8 +298,8 @@ class PersonScreen(DeskScreen):
             return
         question = _(
             "A payment by %(open)s is still open. Take %(name)s instead, for the same person?",
-            open=METHODS[self.payment.method],
-            name=METHODS[chosen],
+            open=method_name(self.payment.method),
+            name=method_name(chosen),
         )
         if self.payment.channel is Channel.KASPI_QR:
             question += " " + _("Kaspi cannot recall its QR: it must not be paid any more.")
@@ -398,7 +405,7 @@ class PersonScreen(DeskScreen):
         question = _(
             "Cancel this payment of %(money)s by %(method)s?",
             money=money(payment.charged),
-            method=METHODS[payment.method],
+            method=method_name(payment.method),
         )
 
         def answered(yes: bool | None) -> None:
@@ -448,9 +455,8 @@ class PersonScreen(DeskScreen):
             return
         self._end()
         await self._reload()
-        if not self._is_done:
-            self.desk.ring()
         self._is_done = True
+        self.desk.ring(payment_id)
         self._note = _(KASPI_ANSWERS.get(result.kaspi.value, ""))
         self.show()
 

@@ -13,8 +13,9 @@ from textual.widgets import Footer, Input, Static
 from procomp_pay.cli.desk.app import qr_text
 from procomp_pay.cli.desk.dialogs import Dialog
 from procomp_pay.cli.desk.keys import key
-from procomp_pay.cli.desk.wording import METHODS, N_, _, explain, is_no_refund_by_api, money, refund_state
+from procomp_pay.cli.desk.wording import N_, _, explain, is_no_refund_by_api, money, refund_state
 from procomp_pay.cli.display import qr
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import OutcomeUnknown, PaymentError, ProviderUnavailable
 from procomp_pay.domain.money import Money
@@ -58,7 +59,7 @@ class RefundDialog(Dialog):
         payment = self._payment
         name = console.clean(payment.participant_name)
         return Text.assemble(
-            (_("Refund"), "bold"), f" · {name} · {money(payment.charged)} · {METHODS[payment.method]}"
+            (_("Refund"), "bold"), f" · {name} · {money(payment.charged)} · {method_name(payment.method)}"
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002

@@ -15,7 +15,6 @@ from procomp_pay.cli.desk.keys import read_scan, row_number
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.desk.reads import Person
 from procomp_pay.cli.desk.wording import (
-    METHODS,
     N_,
     _,
     columns,
@@ -25,6 +24,7 @@ from procomp_pay.cli.desk.wording import (
     waiting_for,
     when,
 )
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound, PaymentError
@@ -114,9 +114,9 @@ class SearchScreen(DeskScreen):
         """Draw the screen as things stand; the chosen row stays chosen."""
         if not self.is_drawn:
             return
-        self.query_one("#head", Static).update(self._head())
+        self.put("head", self._head())
         title, self._rows = self._listed()
-        self.query_one("#title", Static).update(Text(title, style="bold"))
+        self.put("title", Text(title, "bold"))
         rows = self.query_one("#rows", OptionList)
         before, number = rows.highlighted, row_number(self._text)[1]
         lines = [self._line(place, row) for place, row in enumerate(self._rows, start=1)]
@@ -129,7 +129,7 @@ class SearchScreen(DeskScreen):
         elif lines and rows.highlighted is None:
             rows.highlighted = min(before or 0, len(lines) - 1)
         message = self.desk.trouble_line() or self._message
-        self.query_one("#message", Static).update(Text(message, style="bold yellow"))
+        self.put("message", Text(message, "bold yellow"))
 
     def _head(self) -> Text:
         desk = self.desk
@@ -160,7 +160,12 @@ class SearchScreen(DeskScreen):
         if isinstance(row, PaymentView):
             now = self.desk.ctx.clock()
             at = when(row.created_at, now) if self._today is not None else waiting_for(row, now)
-            rest = [(money(row.charged), -12), (METHODS[row.method], 10), (at, -7), (short_state(row), 13)]
+            rest = [
+                (money(row.charged), -12),
+                (method_name(row.method), 10),
+                (at, -7),
+                (short_state(row), 13),
+            ]
             name, style = row.participant_name, ("green" if row.status is PaymentStatus.COMPLETED else "")
         else:
             waits = any(view.participant_id == row.participant_id for view in self.desk.open)
@@ -180,10 +185,13 @@ class SearchScreen(DeskScreen):
         self._message = ""
         rows = self.query_one("#rows", OptionList)
         rows.highlighted = 0 if rows.option_count else None
+        self._begin_search()
+        self.show()
+
+    def _begin_search(self) -> None:
         if not self._is_searching and self._today is None:
             self._is_searching = True
             self.run_worker(self._search_on(), exit_on_error=False)
-        self.show()
 
     async def _search_on(self) -> None:
         """Search for what is typed until nothing more is typed meanwhile; one search at a time."""
@@ -313,6 +321,7 @@ class SearchScreen(DeskScreen):
         """Show the payments of today, or go back."""
         if self._today is not None:
             self._today = None
+            self._begin_search()  # for what was typed meanwhile
         else:
             self._today = []
             self.run_worker(self._read_today(), exit_on_error=False)
@@ -330,6 +339,6 @@ class SearchScreen(DeskScreen):
 
 def _fits(view: PaymentView, text: str) -> bool:
     """Return whether all parts of a text are in a payment's name, category, amount or code."""
-    about = f"{view.participant_name} {view.category or ''} {METHODS[view.method]} {view.code or ''}"
+    about = f"{view.participant_name} {view.category or ''} {method_name(view.method)} {view.code or ''}"
     key = search_key(f"{about} {short_state(view)} {view.charged.amount:f}")
     return all(part in key for part in search_key(text).split())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import (
     ConfigurationError,
@@ -16,8 +18,10 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.translations import Translation, preferred_language
 
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 def _(message: str, **values: object) -> str:
     """Return a text in the clerk's language with its values filled in."""
-    return message % values if values else message
+    return Translation(preferred_language(os.environ)).text(message, **values)
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name
@@ -35,25 +39,9 @@ def N_(message: str) -> str:  # noqa: N802 - gettext's own name
     return message
 
 
-class _Labels(dict[str, str]):
-    """Texts by label; one that the platform added is shown as it is."""
-
-    def __missing__(self, label: str) -> str:
-        return label
-
-
-METHODS = _Labels(
-    {
-        PaymentMethod.KASPI_QR: "Kaspi QR",
-        PaymentMethod.APPLE_PAY: "Apple Pay",
-        PaymentMethod.GOOGLE_PAY: "Google Pay",
-    }
-)
-
-
 def money(value: Money) -> str:
     """Return an amount without empty decimals."""
-    return str(value).replace(".00", "")
+    return re.sub(r"[.,]00\b", "", Translation(preferred_language(os.environ)).money(value))
 
 
 def provider(channel: Channel) -> str:
@@ -73,17 +61,15 @@ def waiting_for(view: PaymentView, now: datetime) -> str:
     return _("%(n)d min", n=max(0, int((now - view.created_at).total_seconds() // 60)))
 
 
-_SHORT = _Labels(
-    {
-        PaymentStatus.PENDING: N_("waits"),
-        PaymentStatus.PROCESSING: N_("confirming"),
-        PaymentStatus.COMPLETED: N_("paid"),
-        PaymentStatus.FAILED: N_("declined"),
-        PaymentStatus.REFUNDED: N_("refunded"),
-        PaymentStatus.CANCELLED: N_("cancelled"),
-        PaymentStatus.EXPIRED: N_("expired"),
-    }
-)
+_SHORT: dict[str, str] = {
+    PaymentStatus.PENDING: N_("waits"),
+    PaymentStatus.PROCESSING: N_("confirming"),
+    PaymentStatus.COMPLETED: N_("paid"),
+    PaymentStatus.FAILED: N_("declined"),
+    PaymentStatus.REFUNDED: N_("refunded"),
+    PaymentStatus.CANCELLED: N_("cancelled"),
+    PaymentStatus.EXPIRED: N_("expired"),
+}
 
 
 def short_state(view: PaymentView) -> str:
@@ -94,7 +80,7 @@ def short_state(view: PaymentView) -> str:
         return _("paid twice")
     if view.is_late:
         return _("paid late")
-    return _(_SHORT[view.status])
+    return _(_SHORT[view.status]) if view.status in _SHORT else view.status
 
 
 def state(view: PaymentView, now: datetime) -> str:
@@ -109,14 +95,16 @@ def state(view: PaymentView, now: datetime) -> str:
     if view.settled_by is not None:
         return _(
             "The fee is already paid: %(method)s, %(when)s.",
-            method=METHODS[view.settled_by.method],
+            method=method_name(view.settled_by.method),
             when=when(view.settled_by.at, now),
         )
     if view.status is PaymentStatus.PENDING:
         return _pending(view)
     if view.status is PaymentStatus.FAILED:
         return _failed(view)
-    texts: dict[str, str] = {
+    if isinstance(view.status, UnknownLabel):
+        return view.status
+    return {
         PaymentStatus.PROCESSING: _("Scanned. The customer is confirming now.")
         if view.channel.is_kaspi
         else _("The bank is working on it."),
@@ -124,8 +112,7 @@ def state(view: PaymentView, now: datetime) -> str:
         PaymentStatus.REFUNDED: _("Refunded in full."),
         PaymentStatus.EXPIRED: _("Not paid: the time is over."),
         PaymentStatus.CANCELLED: _cancelled(view, now),
-    }
-    return texts.get(view.status, view.status)
+    }[view.status]
 
 
 def _pending(view: PaymentView) -> str:
@@ -133,7 +120,8 @@ def _pending(view: PaymentView) -> str:
         return _("The customer scans this with the Kaspi app.")
     if view.channel is Channel.STRIPE_CHECKOUT:
         return _(
-            "The customer scans this with the camera and pays with %(method)s.", method=METHODS[view.method]
+            "The customer scans this with the camera and pays with %(method)s.",
+            method=method_name(view.method),
         )
     return _("Waiting for the customer to pay.")
 
@@ -218,6 +206,8 @@ _ERRORS = {
     ErrorCode.PAYMENT_NOT_FOUND: N_("There is no such payment."),
     ErrorCode.NOT_FOUND: N_("There is no such payment."),
 }
+_OTHER = N_("Refused. Call the administrator.")
+#: Messages of services that are told in full.
 _MESSAGES = (
     N_("Kaspi reports that the customer has scanned the QR but not confirmed yet"),
     N_("Kaspi reports that this QR was not paid; a receipt alone proves nothing"),
@@ -249,7 +239,7 @@ def explain(error: PaymentError) -> str:
     for kind, text in _KINDS:
         if isinstance(error, kind):
             return _(text)
-    return _(_ERRORS.get(error.code, N_("Refused. Call the administrator.")))
+    return _(_ERRORS.get(error.code, _OTHER))
 
 
 def columns(cells: list[tuple[str, int]]) -> str:

@@ -142,6 +142,7 @@ _ACTIONS = {
     "number:noted": "operation number added",
     "number:confirmed": "operation number confirmed",
     "verify_refused": "verification refused",
+    "fiscal_receipt": "number of the fiscal receipt recorded",
     "amount_accepted": "the amount that was paid was accepted",
 }
 _SOURCES = {
