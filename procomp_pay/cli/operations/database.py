@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,12 +42,21 @@ Can be stopped and repeated, even beside a running serve.
 Exit code 6: some payments need manual review; each is listed with the reason."""
 
 
+_PRISMA = """[bold]Examples[/]
+
+  procomp-pay db prisma-config
+
+Put the lines into defineConfig({ … }) of the platform's prisma.config.ts, so that its prisma migrate dev and
+db push leave the tables of procomp-pay alone. Repeat it after an upgrade that added tables."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = command_group("Set up the database, show its state.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
     group.command(epilog=_ADOPT)(adopt)
+    group.command("prisma-config", epilog=_PRISMA)(prisma_config)
     app.add_typer(group, name="db")
 
 
@@ -73,6 +83,20 @@ def upgrade(as_json: JsonOption = False) -> None:
                 if adopts
                 else "The platform's tables were not there: they are made, for a desk that stands alone"
             )
+
+
+def prisma_config(as_json: JsonOption = False) -> None:
+    """Print what keeps Prisma Migrate away from our tables."""
+    from procomp_pay.storage.database import migrate
+
+    url = load_settings().url
+    examine(url)
+    names = migrate.own_tables(url)
+    if as_json:
+        console.print_json({"experimental": {"externalTables": True}, "tables": {"external": names}})
+        return
+    lines = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}," for name in names)
+    typer.echo(f"experimental: {{ externalTables: true }},\ntables: {{\n  external: [\n{lines}\n  ],\n}},")
 
 
 def status(as_json: JsonOption = False) -> None:

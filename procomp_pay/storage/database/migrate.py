@@ -97,6 +97,26 @@ def has_platform(url: str) -> bool:
         return not PLATFORM_TABLES.isdisjoint(inspect(connection).get_table_names())
 
 
+def own_tables(url: str) -> list[str]:
+    """Return our tables on PostgreSQL, each with its schema: ``public.pay_refund``.
+
+    :raises ConfigurationError: on SQLite, which Prisma does not share with us.
+    :raises DatabaseUnavailable: no connection.
+    """
+    from sqlalchemy import inspect
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed):
+        raise ConfigurationError(
+            "Prisma shares PostgreSQL with procomp-pay, and DATABASE_URL is SQLite",
+            next_step="set DATABASE_URL to the platform's database",
+        )
+    with _connected(parsed, writes=False) as connection:
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
+        names = inspect(connection).get_table_names()
+    return [f"{schema}.{name}" for name in sorted(names) if name.startswith("pay_")]
+
+
 def platform_notes(url: str) -> PlatformNotes:
     """Return what is worth knowing of the platform's tables.
 
