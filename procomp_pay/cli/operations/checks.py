@@ -153,7 +153,7 @@ def _private_files(home: Path) -> Iterator[Path]:
 
 def _database(settings: Settings) -> list[Check]:
     from procomp_pay.cli.operations.database import examine as examine_database
-    from procomp_pay.cli.operations.database import label_note
+    from procomp_pay.cli.operations.database import platform_notes
     from procomp_pay.storage.database import urls
 
     name = "database"
@@ -169,12 +169,7 @@ def _database(settings: Settings) -> list[Check]:
         pending = ", ".join(database["pending"])
         return [Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)]
     checks = [Check(name, "ok", f"{where}, revision {database['revision']}")]
-    if labels := database["unknown_labels"]:
-        found = f"labels that only the platform knows: {label_note(labels)}"
-        checks.append(
-            Check("platform", "warn", found, "none is needed: rows with them are shown, and left alone")
-        )
-    return checks
+    return checks + [Check("platform", "warn", note, step) for note, step in platform_notes(database)]
 
 
 def _encryption(settings: Settings) -> Check:

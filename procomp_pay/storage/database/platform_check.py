@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Enum, inspect, text
@@ -141,3 +142,44 @@ def unknown_labels(connection: Connection) -> dict[str, list[str]]:
         for name, known in sorted(_enums().items())
     }
     return {name: labels for name, labels in added.items() if labels}
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformNotes:
+    """What is worth knowing of the platform's tables.
+
+    :param unknown_labels: labels that the platform added to its enums and we do not know, by enum.
+    :param unadopted: the number of payments that are neither adopted nor accepted as the platform's own.
+    :param missing_indexes: tables and columns, as in ``CREATE INDEX ON``, whose rows are searched one by one.
+    """
+
+    unknown_labels: dict[str, list[str]]
+    unadopted: int
+    missing_indexes: list[str]
+
+
+_UNADOPTED = text("""
+    SELECT count(*) FROM "Payment" p
+    WHERE NOT EXISTS (SELECT 1 FROM pay_payment_detail d WHERE d.payment_id = p.id)
+    AND NOT EXISTS (SELECT 1 FROM pay_audit_entry a WHERE a.payment_id = p.id)
+""")
+
+
+def notes(connection: Connection) -> PlatformNotes:
+    """Return what is worth knowing of the platform's tables, which exist beside ours."""
+    unadopted = int(connection.execute(_UNADOPTED).scalar() or 0)
+    return PlatformNotes(unknown_labels(connection), unadopted, _missing_indexes(inspect(connection)))
+
+
+def _missing_indexes(inspector: Inspector) -> list[str]:
+    """Return the indexes of our own definition of the platform's tables that have no substitute there."""
+    missing = []
+    for name in sorted(PLATFORM_TABLES):
+        live = [tuple(index["column_names"]) for index in inspector.get_indexes(name)]
+        live += [tuple(constraint["column_names"]) for constraint in inspector.get_unique_constraints(name)]
+        for index in METADATA.tables[name].indexes:
+            columns = tuple(column.name for column in index.columns)
+            if not any(existing[: len(columns)] == columns for existing in live):
+                listed = ", ".join(f'"{column}"' for column in columns)
+                missing.append(f'"{name}" ({listed})')
+    return sorted(missing)

@@ -114,7 +114,10 @@ def test_additional_labels_are_accepted_and_named(prisma_url: str) -> None:
         connection.execute("ALTER TYPE \"PaymentStatus\" ADD VALUE 'HELD' BEFORE 'FAILED'")
         connection.execute("ALTER TYPE \"Currency\" ADD VALUE 'UZS'")
     migrate.upgrade(prisma_url)
-    assert migrate.unknown_labels(prisma_url) == {"Currency": ["UZS"], "PaymentStatus": ["HELD"]}
+    assert migrate.platform_notes(prisma_url).unknown_labels == {
+        "Currency": ["UZS"],
+        "PaymentStatus": ["HELD"],
+    }
 
 
 @pytest.mark.parametrize(
