@@ -49,16 +49,20 @@ def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Se
     return asyncio.run(run())
 
 
-async def named_participant(ctx: AppContext, wanted: str, *, as_json: bool = False) -> str:
+async def named_participant(
+    ctx: AppContext, wanted: str, *, as_json: bool = False, whole_name: bool = False
+) -> str:
     """Return the id of the participant that was typed: an id, a payment's code, or a name.
 
     Whoever is found by name is told on stderr; on a terminal, several are shown to choose from.
+
+    :param whole_name: as in :func:`named_payment`.
 
     :raises NotFound: nobody. :raises Ambiguous: several, and nobody can be asked.
     """
     from procomp_pay.services.registrations.find import find_participant
 
-    return await _named(partial(find_participant, ctx), wanted, as_json=as_json)
+    return await _named(partial(find_participant, ctx), wanted, as_json=as_json, whole_name=whole_name)
 
 
 async def named_payment(

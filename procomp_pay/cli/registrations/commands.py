@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import named_tournament, operator, run_with_context, tournament_id
+from procomp_pay.cli.framework.context import (
+    named_participant,
+    named_tournament,
+    operator,
+    run_with_context,
+    tournament_id,
+)
 from procomp_pay.cli.framework.options import (
     AsOption,
     JsonOption,
     OptionalTournamentArgument,
+    ParticipantArgument,
     TournamentArgument,
+    YesOption,
 )
 from procomp_pay.domain.errors import InvalidAmount
 
@@ -77,6 +85,39 @@ def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> No
         console.print_json({"items": [view.full() for view in views]})
         return
     output.show_tournaments(views)
+
+
+@tournaments.command("edit")
+def edit_tournament(
+    tournament: TournamentArgument,
+    name: Annotated[str | None, typer.Option(help="The new name.")] = None,
+    starts: Annotated[
+        str | None, typer.Option(help="2026-05-01 or 2026-05-01T09:00, Almaty time unless it has a zone.")
+    ] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a tournament's name or start. Its fees: procomp-pay tournament fee.
+
+    procomp-pay tournament edit TOURNAMENT --starts 2026-05-02
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import changes
+    from procomp_pay.services.registrations.tournaments import TournamentView
+
+    if name is None and starts is None:
+        raise typer.BadParameter("give what to change: --name or --starts")
+    actor, begins = operator(acting), _read_moment(starts)
+
+    async def work(ctx: AppContext) -> TournamentView:
+        named = await named_tournament(ctx, tournament, as_json=as_json)
+        return await changes.edit_tournament(ctx, named, actor, name=name, starts_at=begins)
+
+    view = run_with_context(work)
+    if as_json:
+        console.print_json(view.full())
+    else:
+        output.show_tournament(view, "changed")
 
 
 # a negative amount is refused as an amount, not as an unknown option
@@ -186,6 +227,105 @@ def add_participant(
     console.err().print(
         f"[dim]→ procomp-pay initiate {view.participant_id} --method kaspi_qr[/]", soft_wrap=True
     )
+
+
+@participants.command("edit")
+def edit_participant(
+    participant: ParticipantArgument,
+    name: Annotated[str | None, typer.Option(help="The new full name.")] = None,
+    category: Annotated[str | None, typer.Option(help="The new category; “-” for none.")] = None,
+    email: Annotated[str | None, typer.Option(help="The new address for the receipt.")] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Correct a participant's name, category or e-mail.
+
+    procomp-pay participant edit "кайрат асанов" --name "Қайрат Асанов" --category "-66 кг"
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import changes
+    from procomp_pay.services.registrations.participants import ParticipantView
+
+    if name is None and category is None and email is None:
+        raise typer.BadParameter("give what to change: --name, --category or --email")
+    actor = operator(acting)
+
+    async def work(ctx: AppContext) -> ParticipantView:
+        named = await named_participant(ctx, participant, as_json=as_json)
+        return await changes.edit_participant(ctx, named, actor, name=name, category=category, email=email)
+
+    view = run_with_context(work)
+    if as_json:
+        console.print_json(view.full())
+    else:
+        output.show_participant(view, "changed")
+
+
+@participants.command("remove")
+def remove_participant(
+    participant: ParticipantArgument,
+    yes: YesOption = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove somebody who was registered by mistake and never had a payment.
+
+    procomp-pay participant remove PARTICIPANT
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import changes
+    from procomp_pay.services.registrations.participants import ParticipantView, participant_view
+
+    console.check_can_ask(yes=yes, as_json=as_json)
+    actor = operator(acting)
+
+    async def work(ctx: AppContext) -> ParticipantView:
+        named = await named_participant(ctx, participant, as_json=as_json, whole_name=yes)
+        if not yes:
+            console.confirm(f"Remove {output.line_of(await participant_view(ctx, named))}?")
+        return await changes.remove_participant(ctx, named, actor)
+
+    view = run_with_context(work)
+    if as_json:
+        console.print_json(view.full())
+    else:
+        output.show_participant(view, "removed")
+
+
+@participants.command("merge")
+def merge_participants(
+    participant: ParticipantArgument,
+    double: Annotated[str, typer.Argument(help="The same person, registered twice.", metavar="DOUBLE")],
+    yes: YesOption = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge two registrations of one person: keep PARTICIPANT and remove DOUBLE, which has no payments.
+
+    The category of DOUBLE is kept if PARTICIPANT has none; its e-mail too, if PARTICIPANT has no payments.
+
+    procomp-pay participant merge PARTICIPANT DOUBLE
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import changes
+    from procomp_pay.services.registrations.participants import ParticipantView, participant_view
+
+    console.check_can_ask(yes=yes, as_json=as_json)
+    actor = operator(acting)
+
+    async def work(ctx: AppContext) -> tuple[ParticipantView, ParticipantView]:
+        kept = await named_participant(ctx, participant, as_json=as_json, whole_name=yes)
+        gone = await named_participant(ctx, double, as_json=as_json, whole_name=yes)
+        if not yes:
+            lines = [output.line_of(await participant_view(ctx, key)) for key in (kept, gone)]
+            console.confirm(f"Keep {lines[0]} and remove {lines[1]}?")
+        return await changes.merge_participants(ctx, kept, gone, actor)
+
+    view, removed = run_with_context(work)
+    if as_json:
+        console.print_json(view.full() | {"removed": removed.full()})
+    else:
+        output.show_participant(view, f"kept ({removed.participant_id} removed)")
 
 
 @participants.command("list")

@@ -86,10 +86,16 @@ def show_fee_change(change: FeeChange) -> None:
         )
 
 
-def show_participant(view: ParticipantView) -> None:
+def line_of(view: ParticipantView) -> str:
+    """Return who a participant is, in one line of plain text."""
+    facts = (view.category, view.tournament_name, view.participant_id)
+    return f"{console.clean(view.full_name)} ({console.clean(', '.join(fact for fact in facts if fact))})"
+
+
+def show_participant(view: ParticipantView, done: str = "registered") -> None:
     terminal = console.out()
     kind = f", {console.safe(view.category)}" if view.category else ""
-    terminal.print(f"[green]✓[/] registered [bold]{console.safe(view.full_name)}[/]{kind}")
+    terminal.print(f"[green]✓[/] {done} [bold]{console.safe(view.full_name)}[/]{kind}")
     terminal.print(f"  id          {console.safe(view.participant_id)}")
     terminal.print(f"  tournament  {console.safe(view.tournament_name)}")
     terminal.print(f"  e-mail      {console.safe(view.email or 'none: no receipt is sent')}")

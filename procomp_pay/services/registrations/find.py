@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain import payment_code
@@ -13,6 +12,7 @@ from procomp_pay.domain.name_search import Meant, meant, nearest
 from procomp_pay.domain.names import same_key
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, views_of
+from procomp_pay.services.registrations.tournaments import local_day
 from procomp_pay.services.views import payment as payment_views
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import participants as repository
@@ -81,20 +81,29 @@ async def find_payment(ctx: AppContext, wanted: str, *, whole_name: bool = False
 
 
 async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = False) -> Found:
-    """Return the tournament with this id or name.
+    """Return the tournament with this id or name. A day after the name tells those of one name apart:
+    ``Almaty Open 2026-05-01``.
 
     :param whole_name: as in :func:`find_participant`.
     :raises NotFound: none. :raises Ambiguous: several, or only a part of a name.
     """
     async with ctx.db.reading() as session:
         rows = await repository.tournament_names(session)
+    wanted = wanted.strip()
+    if not any(same_key(row.name) == same_key(wanted) for row in rows) and (
+        on_day := [row for row in rows if wanted.endswith(f" {local_day(row.starts_at)}")]
+    ):
+        rows, wanted = on_day, wanted[: -len(" 2026-05-01")]
     names = [row.name for row in rows]
     key = same_key(wanted)
     exact = [n for n, row in enumerate(rows) if row.id == wanted] or [
         n for n, name in enumerate(names) if same_key(name) == key
     ]
     found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
-    choices = [Choice(rows[n].id, names[n], (_day(rows[n].starts_at),)) for n in found.numbers[:MOST_CHOICES]]
+    choices = [
+        Choice(rows[n].id, names[n], (str(local_day(rows[n].starts_at) or "day unknown"),))
+        for n in found.numbers[:MOST_CHOICES]
+    ]
     if not choices:
         close = ", ".join(names[n] for n in nearest(names, wanted))
         raise NotFound(
@@ -162,9 +171,3 @@ def _payment(view: payment_views.PaymentView) -> Choice:
     started = f"{view.created_at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
     facts = (view.code or "", str(view.charged), view.method.public_name, view.status.value, started)
     return Choice(view.payment_id, view.participant_name, facts)
-
-
-def _day(at: datetime | None) -> str:
-    if at is None:
-        return "day unknown"
-    return f"{at.astimezone(_ALMATY):%Y-%m-%d}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from procomp_pay.domain.errors import Conflict
-from procomp_pay.domain.name_search import matches
+from procomp_pay.domain.name_search import matches, name_keys
 from procomp_pay.domain.names import (
     clean_category,
     clean_email,
@@ -149,6 +149,16 @@ async def list_participants(
         return ParticipantPage(await views_of(session, ids), total)
 
 
+async def participant_view(ctx: AppContext, participant_id: str) -> ParticipantView:
+    """Return a participant.
+
+    :raises NotFound: no such participant.
+    """
+    async with ctx.db.reading() as session:
+        row = await repository.participant(session, participant_id)
+        return (await views_of(session, [row.id]))[0]
+
+
 async def search_participants(
     ctx: AppContext, text: str, *, tournament_id: str | None = None, limit: int = 20
 ) -> list[ParticipantView]:
@@ -178,9 +188,11 @@ async def views_of(session: AsyncSession, participant_ids: list[str]) -> list[Pa
 def find_same(
     registered: list[repository.Registration], name: str, category: str | None
 ) -> repository.Registration | None:
-    """Return the registration of this name and category. An athlete may enter two categories."""
-    key = same_key(name), same_key(category)
-    return next((row for row in registered if (same_key(row.full_name), same_key(row.category)) == key), None)
+    """Return the registration of this name, in any spelling that the search takes for the same, and this
+    category. An athlete may enter two categories."""
+    rows = [row for row in registered if same_key(row.category) == same_key(category)]
+    [key, *keys] = name_keys([name, *(row.full_name for row in rows)])
+    return next((row for row, known in zip(rows, keys, strict=True) if known == key), None)
 
 
 async def ensure_users(session: AsyncSession, ctx: AppContext, wanted: dict[str, str]) -> dict[str, str]:

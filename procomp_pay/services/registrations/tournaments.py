@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import NotFound, Refused
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
-from procomp_pay.domain.names import clean_name
+from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -20,6 +21,7 @@ from procomp_pay.storage.registrations import participants as repository
 
 #: The largest number of participants or tournaments in one list.
 MOST = 10_000
+_ALMATY = ZoneInfo("Asia/Almaty")
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ async def add_tournament(
     """Add a tournament. ``fee`` is its main entry fee.
 
     :raises Refused: no name. :raises InvalidAmount: tenge with tiyn.
+    :raises Conflict: another tournament has that name on that day.
     """
     now = ctx.clock()
     row = Tournament(
@@ -83,11 +86,31 @@ async def add_tournament(
         updated_at=now,
     )
     async with ctx.db.writing() as session:
+        await refuse_same_day(session, row)
         session.add(row)
         await session.flush()
         view = await _view(session, row)
     _log.info("tournament %s added by %s: %s", row.id, actor.name, fee)
     return view
+
+
+async def refuse_same_day(session: AsyncSession, row: Tournament) -> None:
+    """Refuse a tournament that nobody could tell from another one.
+
+    :raises Conflict: another has its name and its day.
+    """
+    key, day = same_key(row.name), local_day(row.starts_at)
+    for other in await repository.tournament_names(session):
+        if other.id != row.id and same_key(other.name) == key and local_day(other.starts_at) == day:
+            raise Conflict(
+                f"There is a tournament {other.name!r} on {day or 'no known day'}: {other.id}",
+                next_step="give another day: --starts 2026-05-01",
+            )
+
+
+def local_day(at: datetime | None) -> date | None:
+    """Return the day in Almaty, by which tournaments of one name are told apart."""
+    return None if at is None else at.astimezone(_ALMATY).date()
 
 
 async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:

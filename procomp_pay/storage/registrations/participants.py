@@ -10,12 +10,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
+from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.storage.database.insert_once import insert_all_once
@@ -268,6 +270,28 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
         .order_by(col(Participant.created_at), col(Participant.id))
     )
     return [Registration(*row) for row in (await session.exec(query)).all()]
+
+
+async def has_payments(session: AsyncSession, row: Participant) -> bool:
+    """Return whether a participant has a payment in any state, or one of the platform's."""
+    query = select(PaymentDetail.payment_id).where(PaymentDetail.participant_id == row.id).limit(1)
+    return row.payment_id is not None or (await session.exec(query)).first() is not None
+
+
+async def remove(session: AsyncSession, row: Participant) -> bool:
+    """Delete a participant, and the user that was made for somebody without e-mail. Return False, with
+    nothing deleted, if a table of the platform refers to them."""
+    user = await session.get(User, row.user_id)
+    try:
+        async with session.begin_nested():
+            await session.delete(row)
+            await session.flush()
+            if user is not None and user.email == placeholder_email(row.id):
+                await session.delete(user)
+                await session.flush()
+    except IntegrityError:
+        return False
+    return True
 
 
 async def users_by_email(session: AsyncSession, emails: Iterable[str]) -> dict[str, str]:

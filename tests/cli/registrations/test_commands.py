@@ -90,9 +90,9 @@ def test_start_without_zone_is_almaty_time_and_amounts_are_exact(embedded: Termi
                     "2026-05-01T09:00", "--json").stdout  # fmt: skip
     assert '"starts_at": "2026-05-01T04:00:00Z"' in made
     assert '"entry_fee": 50.00' in made
-    zoned = embedded.json("tournament", "add", "Open", "--fee", "1", "--starts", "2026-05-01T09:00+02:00")
+    zoned = embedded.json("tournament", "add", "Cup", "--fee", "1", "--starts", "2026-05-01T09:00+02:00")
     assert zoned["starts_at"] == "2026-05-01T07:00:00Z"
-    day = embedded.json("tournament", "add", "Open", "--fee", "1", "--starts", "2026-05-01")
+    day = embedded.json("tournament", "add", "Grand Open", "--fee", "1", "--starts", "2026-05-01")
     assert day["starts_at"] == "2026-04-30T19:00:00Z"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from procomp_pay.domain.errors import Ambiguous, NotFound
@@ -124,7 +126,10 @@ async def test_tournament_is_found_by_id_and_name(environment: ServiceEnvironmen
 
 
 async def test_tournaments_of_one_name_are_told_apart_by_their_day(environment: ServiceEnvironment) -> None:
-    cup, other = [await add(environment.ctx, "Кубок Алматы") for _ in range(2)]
+    cup = await add(environment.ctx, "Кубок Алматы")
+    environment.offset -= timedelta(days=7)
+    other = await add(environment.ctx, "Кубок Алматы")
+    environment.offset += timedelta(days=7)
     with pytest.raises(Ambiguous, match="may mean 2") as several:
         await find_tournament(environment.ctx, "Кубок Алматы")
     assert {choice.id for choice in several.value.choices} == {cup, other}

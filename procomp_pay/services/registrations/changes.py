@@ -1,0 +1,153 @@
+"""Correct registrations: edit a participant or a tournament, remove a participant, merge two of them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from procomp_pay.domain.errors import Conflict, Refused
+from procomp_pay.domain.names import (
+    clean_category,
+    clean_email,
+    clean_name,
+    clean_person,
+    is_placeholder,
+)
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.registrations.participants import ParticipantView, ensure_users, views_of
+from procomp_pay.services.registrations.tournaments import TournamentView, refuse_same_day, tournament_view
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.platform import Participant, User
+from procomp_pay.storage.registrations import participants as repository
+
+_log = logging.getLogger(__name__)
+
+
+async def edit_participant(
+    ctx: AppContext,
+    participant_id: str,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    category: str | None = None,
+    email: str | None = None,
+) -> ParticipantView:
+    """Change what was given; ``None`` leaves a field as it is, an empty category removes it.
+
+    :raises NotFound: no such participant. :raises Refused: an invalid name, category or e-mail.
+    :raises Conflict: another address is to take the place of one, and there are payments.
+    """
+    full_name = None if name is None else clean_person(name)
+    kind, address = clean_category(category), clean_email(email)
+    async with ctx.db.writing() as session:
+        row = await repository.participant(session, participant_id, lock=True)
+        row.full_name = full_name or row.full_name
+        row.category = row.category if category is None else kind
+        if address is not None:
+            await set_email(session, ctx, row, address)
+        row.updated_at = ctx.clock()
+        await session.flush()
+        [view] = await views_of(session, [participant_id])
+    _log.info("participant %s edited by %s", participant_id, actor.name)
+    return view
+
+
+async def set_email(session: AsyncSession, ctx: AppContext, row: Participant, address: str) -> None:
+    """Give a locked participant this address. Whose e-mail is unknown gets it; a participant who has one
+    already becomes another user's, and that user sees the payments.
+
+    :raises Conflict: it is another user's, and there are payments.
+    """
+    user = await session.get(User, row.user_id)
+    if user is None or user.email.lower() == address:
+        return
+    known = await repository.users_by_email(session, [address])
+    if is_placeholder(user.email) and not known:
+        user.email = address
+        return
+    if await repository.has_payments(session, row):
+        raise Conflict(
+            f"{row.full_name} has payments, which another user would see",
+            next_step="leave out the e-mail; the platform can change the address of a user",
+        )
+    row.user_id = (await ensure_users(session, ctx, {address: row.full_name}))[address]
+
+
+async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor) -> ParticipantView:
+    """Remove a registration that never had a payment; return what it was.
+
+    :raises NotFound: no such participant. :raises Conflict: it has payments, or the platform needs it.
+    """
+    async with ctx.db.writing() as session:
+        row = await repository.participant(session, participant_id, lock=True)
+        [view] = await views_of(session, [participant_id])
+        await _remove(session, row)
+    _log.info("participant %s (%s) removed by %s", participant_id, view.full_name, actor.name)
+    return view
+
+
+async def merge_participants(
+    ctx: AppContext, kept_id: str, double_id: str, actor: Actor
+) -> tuple[ParticipantView, ParticipantView]:
+    """Merge two registrations of one person: remove the second. Its category fills what the first lacks, its
+    e-mail too unless the first has payments, which its user would see. Return the first as it is now, and the
+    second as it was.
+
+    :raises NotFound: no such participant.
+    :raises Refused: they are the same one, or in two tournaments. :raises Conflict: the second has payments.
+    """
+    if kept_id == double_id:
+        raise Refused("A participant cannot be merged with itself")
+    async with ctx.db.writing() as session:
+        # in the order of their ids, so that two merges wait for each other and do not deadlock
+        locked = {
+            key: await repository.participant(session, key, lock=True) for key in sorted((kept_id, double_id))
+        }
+        kept, double = locked[kept_id], locked[double_id]
+        if kept.tournament_id != double.tournament_id:
+            raise Refused("They are registered for two tournaments: an entry fee is due for each")
+        [gone] = await views_of(session, [double_id])
+        await _remove(session, double)
+        kept.category = kept.category or gone.category
+        user = await session.get(User, kept.user_id)
+        is_unknown = user is not None and is_placeholder(user.email)
+        if gone.email and is_unknown and not await repository.has_payments(session, kept):
+            await set_email(session, ctx, kept, gone.email)
+        kept.updated_at = ctx.clock()
+        await session.flush()
+        [view] = await views_of(session, [kept_id])
+    _log.info("participant %s merged into %s by %s", double_id, kept_id, actor.name)
+    return view, gone
+
+
+async def _remove(session: AsyncSession, row: Participant) -> None:
+    if await repository.has_payments(session, row):
+        raise Conflict(
+            f"{row.full_name} has payments, whose history stays: {row.id}",
+            next_step=f"procomp-pay history {row.id}",
+        )
+    if not await repository.remove(session, row):
+        raise Conflict(f"The platform has data that belongs to {row.full_name}: {row.id} cannot be removed")
+
+
+async def edit_tournament(
+    ctx: AppContext,
+    tournament_id: str,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    starts_at: datetime | None = None,
+) -> TournamentView:
+    """Change the name or the start; ``None`` leaves it as it is.
+
+    :raises NotFound: no such tournament. :raises Refused: an invalid name.
+    :raises Conflict: another tournament has that name on that day.
+    """
+    async with ctx.db.writing() as session:
+        row = await repository.lock_tournament(session, tournament_id)
+        row.name = row.name if name is None else clean_name(name, "tournament's name")
+        row.starts_at = starts_at or row.starts_at
+        await refuse_same_day(session, row)
+        row.updated_at = ctx.clock()
+    _log.info("tournament %s edited by %s", tournament_id, actor.name)
+    return await tournament_view(ctx, tournament_id)

@@ -1,0 +1,136 @@
+"""Corrections of registrations, on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.money import Money
+from procomp_pay.services.registrations import participants as roster
+from procomp_pay.services.registrations import tournaments
+from procomp_pay.services.registrations.changes import (
+    edit_participant,
+    edit_tournament,
+    merge_participants,
+    remove_participant,
+)
+from procomp_pay.services.registrations.find import find_tournament
+from procomp_pay.services.registrations.participants import ParticipantView, participant_view
+from procomp_pay.storage.models.platform import User
+from tests.support.environment import CLERK, ServiceEnvironment
+
+
+async def cup(environment: ServiceEnvironment, name: str = "Кубок", days: int = 0) -> str:
+    starts = environment.now() + timedelta(days=days)
+    view = await tournaments.add_tournament(environment.ctx, name, Money.parse(24000, "KZT"), starts, CLERK)
+    return view.tournament_id
+
+
+async def added(
+    environment: ServiceEnvironment, tournament: str, name: str, **more: str | None
+) -> ParticipantView:
+    return await roster.add_participant(environment.ctx, tournament, name, CLERK, **more)  # type: ignore[arg-type]
+
+
+async def test_name_category_and_email_are_corrected(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    kairat = (await added(environment, await cup(environment), "Кайрат", category="-60")).participant_id
+    view = await edit_participant(ctx, kairat, CLERK, name="  Қайрат Асанов ", email="K@example.kz")
+    assert (view.full_name, view.category, view.email) == ("Қайрат Асанов", "-60", "k@example.kz")
+    assert (await edit_participant(ctx, kairat, CLERK, category="-")).category is None
+    assert (await participant_view(ctx, kairat)).full_name == "Қайрат Асанов"
+    with pytest.raises(Refused, match="empty"):
+        await edit_participant(ctx, kairat, CLERK, name=" ")
+    with pytest.raises(NotFound):
+        await edit_participant(ctx, "nobody", CLERK, name="Қайрат")
+
+
+async def test_payments_stay_with_their_user(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    tournament = await cup(environment)
+    first = await added(environment, tournament, "Қайрат", email="a@example.kz")
+    other = await added(environment, tournament, "Әсел", email="b@example.kz")
+    moved = await edit_participant(ctx, first.participant_id, CLERK, email="b@example.kz")
+    assert moved.user_id == other.user_id
+    await environment.start(first.participant_id)
+    with pytest.raises(Conflict, match="has payments"):
+        await edit_participant(ctx, first.participant_id, CLERK, email="c@example.kz", name="Other")
+    assert (await participant_view(ctx, first.participant_id)).full_name == "Қайрат"
+    assert (await edit_participant(ctx, first.participant_id, CLERK, email="B@example.kz")).email
+
+
+async def test_somebody_without_payments_is_removed(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    tournament = await cup(environment)
+    wrong = await added(environment, tournament, "Қайрат")
+    paying = await added(environment, tournament, "Әсел")
+    users = len(await environment.rows(User))
+    assert (await remove_participant(ctx, wrong.participant_id, CLERK)).full_name == "Қайрат"
+    assert len(await environment.rows(User)) == users - 1
+    with pytest.raises(NotFound):
+        await participant_view(ctx, wrong.participant_id)
+    await environment.start(paying.participant_id)
+    with pytest.raises(Conflict, match="has payments"):
+        await remove_participant(ctx, paying.participant_id, CLERK)
+    assert (await participant_view(ctx, paying.participant_id)).full_name == "Әсел"
+
+
+async def test_two_registrations_of_one_person_are_merged(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    tournament = await cup(environment)
+    kept = await added(environment, tournament, "Қайрат")
+    double = await added(environment, tournament, "Қайрат", category="-60", email="k@example.kz")
+    await environment.start(kept.participant_id)
+    with pytest.raises(Conflict, match="has payments"):
+        await merge_participants(ctx, double.participant_id, kept.participant_id, CLERK)
+    with pytest.raises(Refused, match="itself"):
+        await merge_participants(ctx, kept.participant_id, kept.participant_id, CLERK)
+    view, gone = await merge_participants(ctx, kept.participant_id, double.participant_id, CLERK)
+    assert (view.participant_id, view.category, gone.participant_id) == (
+        kept.participant_id,
+        "-60",
+        double.participant_id,
+    )
+    assert view.email is None  # another user would see the payments
+    with pytest.raises(NotFound):
+        await participant_view(ctx, double.participant_id)
+
+
+async def test_email_of_the_second_is_kept_if_there_is_no_payment(environment: ServiceEnvironment) -> None:
+    tournament = await cup(environment)
+    kept = await added(environment, tournament, "Қайрат")
+    double = await added(environment, tournament, "Қайрат", category="-60", email="k@example.kz")
+    view, _ = await merge_participants(environment.ctx, kept.participant_id, double.participant_id, CLERK)
+    assert view.email == "k@example.kz"
+
+
+async def test_registrations_for_two_tournaments_are_not_merged(environment: ServiceEnvironment) -> None:
+    first = await added(environment, await cup(environment), "Қайрат")
+    second = await added(environment, await cup(environment, "Open"), "Қайрат")
+    with pytest.raises(Refused, match="two tournaments"):
+        await merge_participants(environment.ctx, first.participant_id, second.participant_id, CLERK)
+
+
+async def test_namesakes_are_seen_as_the_search_sees_them(environment: ServiceEnvironment) -> None:
+    tournament = await cup(environment)
+    await added(environment, tournament, "Қайрат Асанов", category="-60")
+    for name in ("Кайрат Асанов", "KAIRAT  ASANOV", "Qairat Asanov"):
+        with pytest.raises(Conflict, match="already registered"):
+            await added(environment, tournament, name, category="-60")
+    await added(environment, tournament, "Кайрат Асанов", category="-66")
+
+
+async def test_tournaments_of_one_name_have_different_days(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    first = await cup(environment)
+    with pytest.raises(Conflict, match=first):
+        await cup(environment, " КУБОК ")
+    second = await cup(environment, days=7)
+    day = tournaments.local_day(environment.now() + timedelta(days=7))
+    assert (await find_tournament(ctx, f"кубок {day}", whole_name=True)).id == second
+    with pytest.raises(Conflict):
+        await edit_tournament(ctx, second, CLERK, starts_at=environment.now())
+    view = await edit_tournament(ctx, second, CLERK, name="Кубок 2", starts_at=environment.now())
+    assert view.name == "Кубок 2"
