@@ -9,6 +9,7 @@ import typer
 
 from procomp_pay.cli.demo import demo
 from procomp_pay.cli.desk import command as desk
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.group import DeskGroup
 from procomp_pay.cli.kaspi import devices, verify
 from procomp_pay.cli.operations import audit, database, doctor, events, keys, maintain, outbox, serve, token
@@ -34,15 +35,16 @@ app = typer.Typer(
     # Typer's rich help takes longer than all the rest of `--help`: framework/help.py replaces it.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="The payment desk of ProComp: take entry fees, track them, reconcile them with the providers.",
     epilog="""[bold]First steps[/]
 
   procomp-pay doctor
-  procomp-pay initiate PARTICIPANT --method kaspi_qr --watch
-  procomp-pay status PARTICIPANT
+  procomp-pay initiate NAME --method kaspi_qr --watch
+  procomp-pay status NAME
   procomp-pay verify-kaspi      check a Kaspi receipt that a parent shows
 
-COMMAND --help shows a command's options and examples.
+COMMAND --help, or help COMMAND, shows a command's options and examples.
 
 Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused, 4 not found, 5 unavailable,
 6 needs manual review, 7 wrong configuration.""",
@@ -51,12 +53,7 @@ Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused, 4 not found, 5 unavailable,
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(f"procomp-pay {version('procomp-pay')}")
-        except PackageNotFoundError:
-            typer.echo("procomp-pay (not installed)")
+        version()
         raise typer.Exit
 
 
@@ -75,6 +72,29 @@ def root(
 
 for module in _COMMANDS:
     module.register(app)
+
+
+@app.command("help")
+def show_help(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]", show_default=False)] = None,
+) -> None:
+    """Show the help page of a command, such as: help refund, help participant add."""
+    from procomp_pay.cli.framework.help import page
+
+    console.print_long(page(context, command or []))
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        typer.echo(f"procomp-pay {installed('procomp-pay')}")
+    except PackageNotFoundError:
+        typer.echo("procomp-pay (not installed)")
 
 
 def run() -> None:

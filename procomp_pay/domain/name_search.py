@@ -137,12 +137,12 @@ def meant(names: Sequence[str], typed: str) -> Meant:
     """Return the names that somebody may mean. A whole name means itself, though others have its words too;
     a single word does not: it may be somebody's first name."""
     found = sorted(matches(names, typed))
+    found = [match for match in found if match.reading < _HALF_TYPED] or found
     count = len(_typed_words(typed))
     whole = [match for match in found if match.place == 0 and len(_typed_words(match.name)) == count]
     if len(whole) > 1 or (whole and (count > 1 or len(found) == 1)):
         return Meant([match.number for match in whole], is_whole=True)
-    finished = [match for match in found if match.reading < _HALF_TYPED] or found
-    return Meant([match.number for match in finished], is_whole=False)
+    return Meant([match.number for match in found], is_whole=False)
 
 
 def nearest(names: Sequence[str], typed: str, *, limit: int = 3) -> list[int]:
@@ -189,7 +189,9 @@ def _readings(word: str) -> list[tuple[str, int]]:
         return []
     ways = [word, word.replace("j", "y"), word.replace("sh", "skh"), word.replace("x", "ks")]
     ways += [word.replace("ks", "kh"), word.replace("кс", "х"), word.translate(_KEYS)]
-    ways += [word.translate(_KAZAKH_KEYS).translate(_KEYS), word.translate(_RUSSIAN_KEYS)]
+    ways += [word.translate(_RUSSIAN_KEYS)]
+    if any("a" <= c <= "z" for c in word):
+        ways.append(word.translate(_KAZAKH_KEYS).translate(_KEYS))
     readings: dict[str, int] = {}
     for number, key in enumerate(name_keys(ways)):
         if text := key.strip():

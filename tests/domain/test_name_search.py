@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procomp_pay.domain.name_search import matches, name_keys, nearest
+from procomp_pay.domain.name_search import Meant, matches, meant, name_keys, nearest
 
 
 def found(typed: str, *names: str) -> list[str]:
@@ -82,6 +82,14 @@ def test_name_stays_found_while_it_is_typed_in_latin(name: str) -> None:
     }[name]  # fmt: skip
     for length in range(2, len(spelled) + 1):
         assert found(spelled[:length], name) == [name], spelled[:length]
+
+
+def test_typed_name_means_itself_before_what_may_follow() -> None:
+    assert meant(["Номер13", "Номер1", "Номер 1і"], "номер13") == Meant([0], is_whole=True)
+    assert meant(["Айсұлу", "Айша"], "ais") == Meant([0], is_whole=False)
+    assert meant(["Айша"], "ais") == Meant([0], is_whole=False)
+    assert meant(["Асан Али", "Асан Алиев"], "али асан") == Meant([0], is_whole=True)
+    assert meant(["Асан", "Асан Алиев"], "асан") == Meant([0, 1], is_whole=False)
 
 
 def test_one_letter_is_a_beginning() -> None:

@@ -51,11 +51,17 @@ class PseudoTerminal:
 
 
 @contextmanager
-def pseudo_terminal(clerk: CommandLine, *words: str, columns: int = 80) -> Iterator[PseudoTerminal]:
+def pseudo_terminal(
+    clerk: CommandLine, *words: str, columns: int = 80, lines: int = 24
+) -> Iterator[PseudoTerminal]:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     before = termios.tcgetattr(theirs)
-    environment = clerk.environment() | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24"}
+    environment = clerk.environment() | {
+        "TERM": "xterm-256color",
+        "COLUMNS": str(columns),
+        "LINES": str(lines),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "procomp_pay", *words],
         stdin=theirs,

@@ -39,7 +39,7 @@ def demo(
     script = _DemoScript(console.out())
     script.opening()
     with demo_environment() as environment:
-        script.play(environment)
+        script.play(environment, keep=keep)
         script.ending(time.monotonic() - started, keep=keep)
         if keep:
             _keep_running(environment, script.console)
@@ -68,13 +68,16 @@ class _DemoScript:
             )
         )
 
-    def play(self, environment: DemoEnvironment) -> None:
-        """Run all steps."""
+    def play(self, environment: DemoEnvironment, *, keep: bool) -> None:
+        """Run all steps.
+
+        :param keep: register one more athlete, whose fee stays due.
+        """
         self.step("The desk opens")
         self.say(
             f"Sandbox at {environment.sandbox_url}, server at {environment.server_url}, a fresh SQLite file."
         )
-        tournament = self._set_up(environment)
+        tournament = self._set_up(environment, keep=keep)
         athletes = {p["full_name"]: p for p in environment.ask("participant", "list", tournament)["items"]}
         self._kaspi(environment, athletes["Қайрат Нұрланов"]["participant_id"])
         self._apple(environment, athletes["Айгерім Сәтбаева"])
@@ -83,7 +86,7 @@ class _DemoScript:
         self.run(environment, "list")
         self.run(environment, "history", athletes["Айгерім Сәтбаева"]["participant_id"])
 
-    def _set_up(self, environment: DemoEnvironment) -> str:
+    def _set_up(self, environment: DemoEnvironment, *, keep: bool) -> str:
         self.run(environment, "tournament", "add", "Almaty Open 2026", "--fee", "50", "--currency", "USD")
         [made] = environment.ask("tournament", "list")["items"]
         tournament = str(made["tournament_id"])
@@ -93,7 +96,8 @@ class _DemoScript:
             "ФИО;Категория;Email\n"
             "Қайрат Нұрланов;Дзюдо -66 кг;kairat@example.com\n"
             "Айгерім Сәтбаева;Дзюдо -52 кг;aigerim@example.com\n"
-            "Ivan Petrov;Sambo -74 kg;ivan@example.com\n",
+            "Ivan Petrov;Sambo -74 kg;ivan@example.com\n"
+            + ("Тимур Ахметов;Дзюдо -73 кг;timur@example.com\n" if keep else ""),
             "utf-8",
         )
         self.run(environment, "participant", "import", tournament, str(roster))
@@ -207,7 +211,8 @@ def _keep_running(environment: DemoEnvironment, terminal: Console) -> None:
     """Keep everything running until Ctrl-C."""
     terminal.print("\nIn another terminal:\n", soft_wrap=True)
     terminal.print(f"  export PROCOMP_HOME={environment.home}", soft_wrap=True)
-    terminal.print("  procomp-pay participant list", soft_wrap=True)
+    terminal.print("  procomp-pay participant list --unpaid", soft_wrap=True)
+    terminal.print("  procomp-pay initiate timur --method kaspi_qr --watch", soft_wrap=True)
     terminal.print(
         f"\nSandbox: {environment.sandbox_url}   Server: {environment.server_url}/health", soft_wrap=True
     )

@@ -53,6 +53,7 @@ class DemoEnvironment:
             "PROCOMP_OPERATOR": "Айгерім",
             "JWT_SECRET": secrets.token_urlsafe(48),
             "PYTHONUNBUFFERED": "1",
+            "NO_PAGER": "1",
         }
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._http: httpx.Client | None = None

@@ -5,6 +5,7 @@ Without rich: ``status`` is typed forty times an hour, and starts twice as fast 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.services.views.refund import Move
 
-#: From this width on, a payment of a list takes one line.
-_WIDE = 130
 _MARKS: dict[str, str] = {
     PaymentStatus.COMPLETED: "✓",
     PaymentStatus.PENDING: "…",
@@ -98,29 +97,38 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     return lines
 
 
-def list_lines(views: Sequence[PaymentView]) -> list[str]:
-    """Return a list of payments: a line for each where there is room or no terminal, else two."""
-    if console.is_wide(_WIDE):
+def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]:
+    """Return a list of payments, a line for each: with its code and name, as the terminal's width allows.
+
+    :param wide: all columns, with ids, whatever the width; so it always is in a pipe, which has none.
+    """
+    if wide or not sys.stdout.isatty():
         return _table(views)
-    width = console.columns()
-    lines = []
-    for view in views:
-        amount = str(view.charged) + (f" (-{view.refunded})" if view.refunded.amount else "")
-        padding = " " * (10 - len(view.status))
-        head = f"{_symbol(view)} {_status(view)}{padding} {amount:>16}  "
-        room = width - 2 - 10 - 1 - max(16, len(amount)) - 2
-        lines.append(head + console.bold(console.shortened(console.clean(view.participant_name), room)))
-        flag = f"{wording.flag(view)} · " if view.dispute else ""
-        rest = f"{flag}{wording.method(view.method)} · {formats.clock_time(view.created_at)} · "
-        tournament = console.shortened(
-            console.clean(view.tournament_name), width - 2 - len(view.payment_id) - 2 - len(rest)
+    rows = [
+        (
+            f"{_symbol(view)} {_status(view)}",
+            str(view.charged) + (f" (-{view.refunded})" if view.refunded.amount else ""),
+            formats.clock_time(view.created_at),
+            view.code or "-",
+            (f"{wording.flag(view)} · " if view.dispute else "") + console.clean(view.participant_name),
         )
-        lines.append(console.dim(f"  {view.payment_id}  {rest}{tournament}"))
+        for view in views
+    ]
+    widths = [max(console.width_of(row[n]) for row in rows) for n in (1, 2, 3)]
+    lines = []
+    for view, (status, amount, started, code, name) in zip(views, rows, strict=True):
+        head = f"{status}{' ' * (10 - len(view.status.value))}  {amount:>{widths[0]}}  {started:>{widths[1]}}"
+        room = console.columns() - 12 - sum(widths) - 8
+        lines.append(
+            f"{head}  {console.bold(code)}{' ' * (widths[2] - len(code))}  {console.shortened(name, room)}"
+        )
     return lines
 
 
 def _table(views: Iterable[PaymentView]) -> list[str]:
-    head = ("STATUS", "AMOUNT", "REFUNDED", "METHOD", "STARTED", "PAYMENT", "PARTICIPANT", "TOURNAMENT")
+    head = (
+        "STATUS", "AMOUNT", "REFUNDED", "METHOD", "STARTED", "CODE", "PAYMENT", "PARTICIPANT", "TOURNAMENT",
+    )  # fmt: skip
     rows = [
         (
             view.status.value + _flags(view),
@@ -128,6 +136,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             _refunded(view),
             wording.method(view.method),
             formats.clock_time(view.created_at),
+            view.code or "-",
             view.payment_id,
             console.clean(view.participant_name),
             console.clean(view.tournament_name),

@@ -108,16 +108,23 @@ def _turned(words: list[str]) -> Iterator[str]:
 
 def _database_url() -> str:
     """Return the database's URL as the settings do, without their import."""
+    return _given().get("DATABASE_URL") or f"sqlite:///{home() / 'procomp-pay.sqlite3'}"
+
+
+def home() -> Path:
+    """Return the directory of our files as the settings do, without their import."""
+    if given := _given().get("PROCOMP_HOME"):
+        return Path(given)
+    from platformdirs import user_data_path
+
+    return user_data_path("procomp-pay")
+
+
+def _given() -> dict[str, str]:
+    """Return the environment, and below it the ``.env`` file."""
     given = {name.upper(): value for name, value in os.environ.items()}
     if Path(".env").is_file():
         from dotenv import dotenv_values
 
-        given = {name.upper(): value or "" for name, value in dotenv_values(".env").items()} | given
-    if url := given.get("DATABASE_URL"):
-        return url
-    home = given.get("PROCOMP_HOME")
-    if not home:
-        from platformdirs import user_data_path
-
-        home = str(user_data_path("procomp-pay"))
-    return f"sqlite:///{home}/procomp-pay.sqlite3"
+        return {name.upper(): value or "" for name, value in dotenv_values(".env").items()} | given
+    return given

@@ -6,6 +6,7 @@ Results go to stdout. Progress, hints, questions and errors go to stderr: a pipe
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -183,6 +184,27 @@ def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
     """Print lines as they are."""
     for line in lines:
         typer.echo(line, err=err)
+
+
+def print_long(lines: Iterable[str]) -> None:
+    """Print lines, by the pager if they are longer than the screen of a terminal.
+
+    ``PAGER`` names the pager; with ``NO_PAGER`` there is none.
+    """
+    text = "\n".join(lines)
+    size = shutil.get_terminal_size()
+    rows = sum(max(1, -(-width_of(_STYLE.sub("", line)) // size.columns)) for line in text.split("\n"))
+    if rows < size.lines or not is_interactive() or os.environ.get("NO_PAGER"):
+        typer.echo(text)
+        return
+    from pydoc import pager
+
+    os.environ.setdefault("LESS", "-RX")  # colours; the text stays on the screen
+    pager(text)
+
+
+#: What colours and bold letters are written with.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> None:

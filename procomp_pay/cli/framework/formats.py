@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from zoneinfo import ZoneInfo
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from procomp_pay.cli.framework import console
@@ -22,23 +21,6 @@ from procomp_pay.cli.framework import console
 def print_page(views: Sequence[Any], next_cursor: str | None) -> None:
     """Print a page as JSON."""
     console.print_json({"items": [view.full() for view in views], "next_cursor": next_cursor})
-
-
-def print_next_page(command: str, options: Mapping[str, object], next_cursor: str | None) -> None:
-    """Print the command that shows the next page, if there is one: the command that was typed, with a cursor.
-
-    :param options: by name; ``None`` where one was not given.
-    """
-    if next_cursor is None:
-        return
-    console.say("There are more. For the next page:", dim=True)
-    words = [
-        word
-        for name, value in {**options, "cursor": next_cursor}.items()
-        if value is not None
-        for word in ([f"--{name}"] if value is True else [f"--{name}", str(getattr(value, "value", value))])
-    ]
-    console.hint(shlex.join(["procomp-pay", *command.split(), *words]))
 
 
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -72,19 +54,29 @@ def exact_time(at: datetime) -> str:
     return f"{at.astimezone(almaty()):%H:%M:%S}"
 
 
-def day(text: str | None, name: str) -> date | None:
-    """Parse a day such as ``2026-05-01``.
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def day(text: str | None, name: str, zone: ZoneInfo | None = None) -> date | None:
+    """Parse a day: ``2026-05-01``, ``today``, ``yesterday``, or the last ``monday``, which may be today.
 
     :param name: the option it was given with, for the error.
+    :param zone: of today; Almaty's by default.
     :raises Refused: it is not a day.
     """
     if text is None:
         return None
+    word, today = text.strip().lower(), datetime.now(zone or almaty()).date()
+    if word in ("today", "yesterday"):
+        return today - timedelta(days=word == "yesterday")
+    if word in _WEEKDAYS:
+        return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(word)) % 7)
     try:
         return date.fromisoformat(text)
     except ValueError:
         raise Refused(
-            f"{name} {text[:24]!r} is not a day", next_step=f"write it as {name} 2026-05-01"
+            f"{name} {text[:24]!r} is not a day",
+            next_step=f"write it as {name} 2026-05-01, today, yesterday or monday",
         ) from None
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.help import has_help, install_help
+from procomp_pay.cli.framework.paging import with_next_page
 from procomp_pay.domain.errors import NotFound, PaymentError
 
 _FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
@@ -94,6 +95,7 @@ _SECTIONS = {
         "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
     ),
     "Trying it out": ("demo", "sandbox"),
+    "About procomp-pay": ("help", "version"),
 }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ class DeskGroup(TyperGroup):
         """Run a command line and exit with its exit code."""
         _install(self)
         _complete_without_rich()
-        line = list(sys.argv[1:] if args is None else args)
+        line = with_next_page(sys.argv[1:] if args is None else args)
         as_json, debug = _flags(line)
         console.open_standard_streams()
         if debug:

@@ -81,3 +81,20 @@ def install_help(command: Any) -> None:
             formatter.write_text(epilog)
 
     command.format_epilog = format_epilog
+
+
+def page(context: Any, names: Sequence[str]) -> list[str]:
+    """Return the lines of the help page of a command of the root command.
+
+    :param context: of a command of the root. :param names: of the command, with the group's before it.
+    :raises typer.BadParameter: there is no such command.
+    """
+    current = context.find_root()
+    for number, name in enumerate(names):
+        group = current.command
+        command = group.get_command(current, name) if hasattr(group, "get_command") else None
+        if command is None:
+            known = " ".join(["procomp-pay", *names[:number]])
+            raise typer.BadParameter(f"{known} has no command {name[:40]!r}", ctx=current)
+        current = command.context_class(command, info_name=name, parent=current)
+    return str(current.get_help()).rstrip("\n").split("\n")

@@ -70,7 +70,7 @@ def show(payment: PaymentArgument, as_json: JsonOption = False) -> None:
     else:
         from procomp_pay.cli.operations import audit_output
 
-        console.print_lines(audit_output.trail_lines(trail))
+        console.print_long(audit_output.trail_lines(trail))
         audit_output.show_findings(trail.report)
     if not trail.report.is_sound:
         raise typer.Exit(6)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework import console, formats, paging
 from procomp_pay.cli.framework.context import operator, payment_id, run_with_context
-from procomp_pay.cli.framework.formats import print_next_page, print_page
+from procomp_pay.cli.framework.formats import print_page
 from procomp_pay.cli.framework.options import (
     AsOption,
     CursorOption,
     JsonOption,
     LimitOption,
+    NextOption,
     PaymentFilter,
     command_group,
 )
@@ -61,7 +62,8 @@ ProviderOption = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="A provider, such as stripe.")
 ]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="DAY", help="Received from this day on, such as 2026-05-01.")
+    str | None,
+    typer.Option("--since", metavar="DAY", help="Received from this day on: 2026-05-01, today, monday."),
 ]
 
 _MARKS = {"done": "✓", "ignored": "·", "foreign": "·", "pending": "…", "dead": "✗"}
@@ -106,11 +108,13 @@ def list_events(
     since: SinceOption = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
+    next_page: NextOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List received events, newest first, with their state and its reason."""
     from procomp_pay.services.webhooks import admin as events
 
+    paging.refuse_unknown(next_page)
     selection = _filter(state, kind, provider, payment, since)
 
     async def work(ctx: AppContext) -> tuple[list[EventView], str | None]:
@@ -124,10 +128,9 @@ def list_events(
     if not views:
         console.say("No events yet" if selection.is_any else "No events match", dim=True)
         return
-    for view in views:
-        console.print_lines(_lines(view))
+    console.print_long(line for view in views for line in _lines(view))
     filters = {"state": state, "type": kind, "provider": provider, "payment": payment, "since": since}
-    print_next_page("events list", filters | {"limit": limit}, next_cursor)
+    paging.print_next_page("events list", filters | {"limit": limit}, next_cursor)
 
 
 def _lines(view: EventView) -> list[str]:

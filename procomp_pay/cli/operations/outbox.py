@@ -96,8 +96,8 @@ def list_messages(
         return
     if not messages:
         console.say("No messages match" if state or topic or payment else "No messages yet")
-    for message in messages:
-        console.print_lines(_lines(message))
+    else:
+        console.print_long(line for message in messages for line in _lines(message))
 
 
 def _lines(view: Told) -> list[str]:

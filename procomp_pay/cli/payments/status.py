@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework import console, formats, paging
 from procomp_pay.cli.framework.completion import complete_payment
 from procomp_pay.cli.framework.context import (
     load_settings,
@@ -19,17 +19,19 @@ from procomp_pay.cli.framework.context import (
     show_mode_notice,
     tournament_id,
 )
-from procomp_pay.cli.framework.formats import print_next_page, print_page
+from procomp_pay.cli.framework.formats import print_page
 from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
     LimitOption,
+    NextOption,
     OptionalParticipantArgument,
     ParticipantArgument,
     SinceOption,
     TournamentFilter,
     UntilOption,
 )
+from procomp_pay.cli.framework.paging import print_next_page
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, PaymentError, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
@@ -52,6 +54,8 @@ _HISTORY = """[bold]Examples[/]
 _LIST = """[bold]Examples[/]
 
   procomp-pay list --status pending
+  procomp-pay list --next
+  procomp-pay list --since yesterday
   procomp-pay list --since 2026-05-01 --until 2026-05-03
   procomp-pay list --disputed
   procomp-pay list --tournament TOURNAMENT --limit 200 --json
@@ -234,7 +238,7 @@ def history(
         console.say("No payments yet", dim=True)
         console.hint(f"procomp-pay initiate {participant_id} --method kaspi_qr")
         return
-    console.print_lines(history_lines(entries))
+    console.print_long(history_lines(entries))
 
 
 def list_payments(
@@ -256,14 +260,17 @@ def list_payments(
     disputed: Annotated[
         bool, typer.Option("--disputed", help="Only payments with a dispute, open or closed.")
     ] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="All columns, with ids, whatever the width.")] = False,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
+    next_page: NextOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List payments, newest first."""
     from procomp_pay.services.views import payment as views
 
     selection = replace(_filter(status, method, tournament, since, until), disputed=disputed or None)
+    paging.refuse_unknown(next_page)
 
     async def work(ctx: AppContext) -> tuple[list[PaymentView], str | None]:
         wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament, as_json=as_json))
@@ -278,10 +285,10 @@ def list_payments(
         return
     from procomp_pay.cli.display.tables import list_lines
 
-    console.print_lines(list_lines(payments))
+    console.print_long(list_lines(payments, wide=wide))
     filters = {
         "status": status, "method": method, "tournament": tournament,
-        "since": since, "until": until, "limit": limit, "disputed": disputed or None,
+        "since": since, "until": until, "limit": limit, "disputed": disputed or None, "wide": wide or None,
     }  # fmt: skip
     print_next_page("list", filters, next_cursor)
 

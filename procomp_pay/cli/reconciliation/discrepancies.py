@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework import console, formats, paging
 from procomp_pay.cli.framework.context import operator, payment_id, run_with_context, tournament_id
-from procomp_pay.cli.framework.formats import print_next_page, print_page
+from procomp_pay.cli.framework.formats import print_page
 from procomp_pay.cli.framework.options import (
     AsOption,
     CursorOption,
     JsonOption,
     LimitOption,
+    NextOption,
     PaymentFilter,
     TournamentFilter,
     command_group,
@@ -208,11 +209,13 @@ def list_discrepancies(
     payment: PaymentFilter = None,
     limit: LimitOption = 20,
     cursor: CursorOption = None,
+    next_page: NextOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List discrepancies, newest first; by default the open ones."""
     from procomp_pay.services.reconciliation import discrepancies as use
 
+    paging.refuse_unknown(next_page)
     selection = _filter(kind, state, tournament, provider, payment)
 
     async def work(ctx: AppContext) -> tuple[list[DiscrepancyView], str | None]:
@@ -231,12 +234,12 @@ def list_discrepancies(
     if not views:
         console.say("No open discrepancies" if state == "open" else "No discrepancies match", dim=True)
         return
-    console.print_lines(table(views))
+    console.print_long(table(views))
     filters = {
         "kind": kind, "state": state, "tournament": tournament, "provider": provider,
         "payment": payment, "limit": limit,
     }  # fmt: skip
-    print_next_page("discrepancies list", filters, next_cursor)
+    paging.print_next_page("discrepancies list", filters, next_cursor)
 
 
 def _filter(
@@ -276,7 +279,7 @@ def show(
         console.print_json(view.full())
         return
 
-    console.print_lines(page(view))
+    console.print_long(page(view))
     for command in next_steps(view):
         console.hint(command)
 

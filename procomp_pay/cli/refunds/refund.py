@@ -48,7 +48,8 @@ def register(app: typer.Typer) -> None:
 def refund(
     payment: OptionalPaymentArgument = None,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The reason, for the audit trail. Required.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The reason, for the audit trail; a terminal asks for it."),
     ] = None,
     amount: Annotated[
         str | None, typer.Option(metavar="20", help="Refund only this amount. Default: all that is left.")
@@ -91,6 +92,8 @@ def refund(
 
     Shows a summary and asks for confirmation.
     """
+    if reason is None and not yes and not as_json and console.is_interactive():
+        reason = console.prompt("Reason, for the audit trail")
     if reason is None:
         raise typer.BadParameter('give the reason, for the audit trail: --reason "…"')
     options = RefundOptions(

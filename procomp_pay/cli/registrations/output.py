@@ -196,7 +196,13 @@ def _table(*headers: str, title: str | None = None) -> Table:
 
 
 def _print(table: Table) -> None:
-    (console.out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False)).print(table)
+    if not sys.stdout.isatty():
+        Console(width=_PIPE_WIDTH, highlight=False).print(table)
+        return
+    terminal = console.out()
+    with terminal.capture() as printed:
+        terminal.print(table)
+    console.print_long(printed.get().rstrip("\n").split("\n"))
 
 
 def _fee(view: ParticipantView) -> str:
@@ -210,5 +216,7 @@ def _fees(view: TournamentView, between: str = ", ") -> str:
     return between.join(str(fee) for fee in [view.fees.main, *others])
 
 
-def _when(at: datetime) -> str:
+def _when(at: datetime | None) -> str:
+    if at is None:
+        return "day unknown"
     return at.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M")

@@ -164,5 +164,7 @@ def _payment(view: payment_views.PaymentView) -> Choice:
     return Choice(view.payment_id, view.participant_name, facts)
 
 
-def _day(at: datetime) -> str:
+def _day(at: datetime | None) -> str:
+    if at is None:
+        return "day unknown"
     return f"{at.astimezone(_ALMATY):%Y-%m-%d}"

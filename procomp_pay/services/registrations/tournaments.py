@@ -30,7 +30,7 @@ class TournamentView:
 
     tournament_id: str
     name: str
-    starts_at: datetime
+    starts_at: datetime | None
     fees: EntryFees
     registered: int
     paid: int

@@ -86,8 +86,11 @@ def test_refund_by_name_shows_who_was_chosen(sqlite_clerk: CommandLine) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     sqlite_clerk.pay(payment, "apple_pay")
     sqlite_clerk.ask("status", "p1", "--refresh")
-    with pseudo_terminal(sqlite_clerk, "refund", "aida", "--reason", "injured") as terminal:
+    with pseudo_terminal(sqlite_clerk, "refund", "aida") as terminal:
+        terminal.wait_for("Reason, for the audit trail:")
+        terminal.type("injured\r")
         terminal.wait_for("Аида Нурланова")
+        terminal.wait_for("reason      injured")
         terminal.wait_for("Refund 50.00\N{NO-BREAK SPACE}USD?")
         terminal.type("n\r")
         assert terminal.ends() == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_refresh_without_a_connection_shows_the_last_status(
         (("list", "--limit", "0"), 3, "limit is 1 to 200"),
         (("list", "--limit", "201"), 3, "limit is 1 to 200"),
         (("list", "--cursor", "%%"), 3, "cursor"),
-        (("list", "--since", "yesterday"), 3, "--since 'yesterday' is not a day"),
+        (("list", "--since", "tomorrow"), 3, "--since 'tomorrow' is not a day"),
         (("list", "--since", "2026-05-02", "--until", "2026-05-01"), 3, "is before"),
         (("list", "--until", "9999-12-31"), 3, "outside the calendar"),
         (("list", "--status", "done"), 2, "'done'"),
@@ -247,9 +247,70 @@ def test_a_refresh_shows_the_stored_status_whatever_the_provider_answers(sqlite_
 
 
 def test_a_slow_answer_shows_who_is_asked(sqlite_clerk: CommandLine) -> None:
-    sqlite_clerk.ask("initiate", "p1", *KASPI)
-    sqlite_clerk.providers.fault(kind="delay", path="/r1", seconds=3, times=1)
+    sqlite_clerk.ask("initiate", "p1", "--method", "apple_pay")  # a QR would expire on a busy machine
+    sqlite_clerk.providers.fault(kind="delay", path="/v1/checkout", seconds=3, times=1)
     with pseudo_terminal(sqlite_clerk, "status", "p1", "--refresh") as terminal:
-        terminal.wait_for("Asking Kaspi …")
+        terminal.wait_for("Asking Stripe …")
         terminal.wait_for("PENDING")
         assert terminal.ends() == 0
+
+
+def test_terminal_shows_codes_and_names_in_80_columns(sqlite_clerk: CommandLine) -> None:
+    payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
+    with pseudo_terminal(sqlite_clerk, "list") as terminal:
+        terminal.wait_for("Аида Нурланова\r\n")
+        assert terminal.ends() == 0
+    shown = [line.rstrip() for line in terminal.output.splitlines() if payment["code"] in line]
+    assert len(shown) == 1
+    assert payment["payment_id"] not in terminal.output
+    with pseudo_terminal(sqlite_clerk, "list", "--wide") as terminal:
+        terminal.wait_for(payment["payment_id"])
+        assert terminal.ends() == 0
+
+
+def test_next_page_of_the_last_list(sqlite_clerk: CommandLine) -> None:
+    for participant in ("p1", "p2", "p3"):
+        sqlite_clerk.ask("initiate", participant, *KASPI)
+    with pseudo_terminal(sqlite_clerk, "list", "-m", "kaspi_qr", "--limit", "2") as terminal:
+        terminal.wait_for("procomp-pay list --next")
+        assert terminal.ends() == 0
+    with pseudo_terminal(sqlite_clerk, "list", "--next") as terminal:
+        terminal.wait_for("Аида Нурланова\r\n")
+        assert terminal.ends() == 0
+        assert "Timur" not in terminal.output
+    file = sqlite_clerk.home / "next-page.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    for words in (("--next", "--limit", "3"), ("--next",)):
+        if words == ("--next",):
+            file.unlink()
+        assert "There is no next page" in sqlite_clerk.type("list", *words, code=4).err
+
+
+def test_long_list_opens_the_pager(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for participant in ("p1", "p2", "p3"):
+        payment = sqlite_clerk.ask("initiate", participant, *KASPI)
+        sqlite_clerk.pay(payment, "pay")
+        sqlite_clerk.type("status", participant, "--refresh")
+    monkeypatch.setenv("PAGER", "sed s/^/paged:/")
+    command = ("audit", "show", "p1")
+    with pseudo_terminal(sqlite_clerk, *command, lines=8) as terminal:
+        terminal.wait_for("paged:")
+        assert terminal.ends() == 0
+    monkeypatch.setenv("NO_PAGER", "1")
+    with pseudo_terminal(sqlite_clerk, *command, lines=8) as terminal:
+        terminal.wait_for("PAID")
+        assert terminal.ends() == 0
+        assert "paged:" not in terminal.output
+    monkeypatch.delenv("NO_PAGER")
+    assert "paged:" not in sqlite_clerk.type(*command).out
+
+
+def test_days_in_words() -> None:
+    today = datetime.now(UTC).astimezone(formats.almaty()).date()
+    assert formats.day("today", "--since") == today
+    assert formats.day("Yesterday", "--since") == today - timedelta(days=1)
+    monday = formats.day("monday", "--since")
+    assert monday is not None
+    assert (monday.weekday(), 0 <= (today - monday).days <= 6) == (0, True)
+    weekday = formats.day(f"{today:%A}", "--since")
+    assert weekday == today

@@ -80,7 +80,7 @@ def test_wrong_options_exit_with_2(sqlite_clerk: CommandLine) -> None:
         ("--since", "2026-05-03", "--until", "2026-05-01"),
         ("--since", tomorrow),
         ("--until", tomorrow),
-        ("--since", "yesterday"),
+        ("--since", "tomorrow"),
         ("--provider", "paypal"),
         ("--mapping", "x.json"),
     ):
