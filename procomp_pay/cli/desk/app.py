@@ -245,6 +245,7 @@ class DeskApp(App[None]):
         """Follow a payment of this desk until it is final, whatever screen is shown."""
         if payment_id not in self._followed:
             self._followed[payment_id] = None
+            self._followers = [task for task in self._followers if not task.done()]
             self._followers.append(asyncio.create_task(self._guarded(self._follow(payment_id))))
 
     async def _follow(self, payment_id: str) -> None:

@@ -361,12 +361,8 @@ class PersonScreen(DeskScreen):
             Channel.KASPI_QR,
             Channel.STRIPE_CHECKOUT,
         )
-        if (
-            is_unopened
-            and payment.status is PaymentStatus.PENDING
-            and isinstance(payment.method, PaymentMethod)
-        ):
-            self._start(payment.method)  # the provider was away when it was started
+        if is_unopened and payment.status is PaymentStatus.PENDING:
+            self._start(PaymentMethod(payment.method))  # the provider was away when it was started
             return
         self._open(opening)
         self.show()

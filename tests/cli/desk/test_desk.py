@@ -125,6 +125,15 @@ async def test_decline_and_retry(open_desk: OpenDesk) -> None:
         await desk.sees("✓ PAID")
 
 
+async def test_a_declined_card_can_be_tried_again_on_the_same_page(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        await desk.pay(payment, "declined")
+        await desk.sees("The bank declined.", "can try again on the same page.", "Cancel")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+
+
 async def test_another_method_is_asked_for_while_one_is_open(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await start(desk, "timur", "p2", "a")
@@ -150,6 +159,7 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
         await desk.sees("24,000 KZT · Apple Pay")
         await desk.pay(payment)
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
+        assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
         assert desk.bells == 1
 
 
@@ -422,3 +432,18 @@ async def test_the_database_that_is_away_is_told(
         await desk.sees("The database does not answer. Nothing is lost")
         monkeypatch.setattr(reads, "open_payments", real)
         await desk.until(lambda: "does not answer" not in desk.text, "it stayed")
+
+
+async def test_the_mouse(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.pilot.click("#title")
+        await desk.type("timur")
+        await desk.sees("Found: 1")
+        await desk.pilot.click("#rows", offset=(5, 0))
+        await desk.sees("k Kaspi")
+        await desk.pilot.click("FooterKey")  # the first: k
+        await desk.sees("left")
+        await desk.press("escape")
+        await desk.sees("waiting: 1")
+        await desk.type("данияр")
+        await desk.sees("Found: 1")
