@@ -11,6 +11,7 @@ from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.views.page_link import page_address
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
@@ -87,6 +88,9 @@ async def insert(
     """
     detail = _detail(ctx, request, actor, registration)
     detail.short_code = await payments.free_code(session, detail.payment_id)
+    if ctx.is_public and request.return_url is None:
+        # the customer's page shows that it is paid; where no phone reaches it, a page that only thanks
+        detail.return_url = page_address(ctx, detail.short_code.lower())
     payment = _payment(detail, request, registration)
     session.add(payment)
     await session.flush()

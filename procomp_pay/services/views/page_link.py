@@ -24,7 +24,14 @@ _SIGNED = 10
 
 def page_url(ctx: AppContext, view: PaymentView) -> str:
     """Return the address of a payment's page."""
-    key = view.code.replace("-", "").lower() if view.code else view.payment_id
+    return page_address(ctx, view.code.replace("-", "").lower() if view.code else view.payment_id)
+
+
+def page_address(ctx: AppContext, key: str) -> str:
+    """Return the address of a page.
+
+    :param key: the payment's code in lower case without a hyphen, or its id.
+    """
     return f"{ctx.base_url}{PATH}/{key}-{_short(ctx.keyring.sign(_PURPOSE, key))}"
 
 

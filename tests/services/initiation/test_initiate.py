@@ -1,6 +1,7 @@
 """Start a payment: one at a time, with the right charge, and recovered after every failure."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -22,9 +23,11 @@ from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, P
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.page_link import page_url
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
 from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.payments.repository import load_payment
 from procomp_pay.storage.registrations.participants import _main_fee
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
@@ -367,3 +370,15 @@ async def test_a_fee_that_cannot_be_charged_writes_nothing(environment: ServiceE
 async def test_a_missing_fee_of_the_platform_is_no_fee() -> None:
     row = Tournament(id="t1", entry_fee=None, currency=Currency.KZT)
     assert _main_fee(row) == Money(Decimal(0), Currency.KZT)
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+async def test_after_a_hosted_page_the_customer_sees_the_page_of_the_payment(
+    environment: ServiceEnvironment, is_public: bool
+) -> None:
+    environment.ctx = replace(environment.ctx, is_public=is_public)
+    opened = await environment.start(await environment.participant(), "apple_pay")
+    async with environment.ctx.db.reading() as session:
+        address = (await load_payment(session, opened.view.payment_id)).detail.return_url
+    thanks = f"{environment.ctx.base_url}/api/v1/payments/thanks"
+    assert address == (page_url(environment.ctx, opened.view) if is_public else thanks)
