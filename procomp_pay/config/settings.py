@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         password = urlsplit(self.url).password if "://" in self.url else None
         return [*secrets, unquote(password), password] if password else secrets
 
-    @field_validator("kaspi_api_url")
+    @field_validator("kaspi_api_url", "public_base_url")
     @classmethod
     def _is_web_address(cls, text: str | None) -> str | None:
         if text is not None and not (text.startswith(("https://", "http://")) and urlsplit(text).hostname):
@@ -243,10 +243,11 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        names = ", ".join(str(item["loc"][0]).upper() for item in error.errors())
+        problems = [f"{str(item['loc'][0]).upper()} ({_in_words(item['msg'])})" for item in error.errors()]
+        name = str(error.errors()[0]["loc"][0]).upper()
         raise ConfigurationError(
-            f"These settings have the wrong form: {names}",
-            next_step="compare them with the README's configuration table",
+            f"These settings have the wrong form: {', '.join(problems)}",
+            next_step=f"procomp-pay doctor --explain {name}",
         ) from None
     for mode, base, name in (
         (settings.stripe_mode, settings.stripe_api_base, "STRIPE_API_BASE"),
@@ -264,6 +265,11 @@ def load_settings(**overrides: Any) -> Settings:
             )
     _check_delivery(settings)
     return settings if settings.is_live else _with_sandbox(settings)
+
+
+def _in_words(message: str) -> str:
+    """Return pydantic's message without its first words; it has the allowed values, never the given one."""
+    return message.removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _check_delivery(settings: Settings) -> None:

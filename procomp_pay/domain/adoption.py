@@ -34,6 +34,7 @@ class PlatformPayment:
     """The relevant columns of a row of the platform's ``"Payment"``.
 
     :param named: the participant in ``metadata``. :param settles: the participant whose fee it settled.
+    :param registered: the only participant of its user and tournament.
     :param kaspi_code: ``kaspiQrCode``. :param kaspi_number: ``kaspiTransactionId``.
     """
 
@@ -45,6 +46,7 @@ class PlatformPayment:
     created_at: datetime
     named: str | None = None
     settles: str | None = None
+    registered: str | None = None
     payment_intent: str | None = None
     checkout_session: str | None = None
     kaspi_code: str | None = None
@@ -76,9 +78,9 @@ def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
     """Return how to adopt a payment, or the reason for manual review, as the end of a sentence."""
     if (reason := _unfit(payment)) is not None:
         return reason
-    participant = payment.settles or payment.named
+    participant = payment.settles or payment.named or payment.registered
     if participant is None:
-        return "names no participant in its metadata and settles no fee"
+        return "names no participant in its metadata, settles no fee, and its user has not one registration"
     if payment.method is None:
         return "has no method"
     channel, ref = _object(payment)
@@ -101,6 +103,13 @@ def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
         number=number,
         given_back=refunded and not stripe_knows,
     )
+
+
+def is_platforms_own(payment: PlatformPayment) -> bool:
+    """Return whether a payment is the platform's alone, such as cash: it has no method, or one that only the
+    platform knows, and no id of a provider."""
+    ids = (payment.payment_intent, payment.checkout_session, payment.kaspi_code, payment.kaspi_number)
+    return not isinstance(payment.method, PaymentMethod) and not any(ids)
 
 
 def _unfit(payment: PlatformPayment) -> str | None:

@@ -52,6 +52,8 @@ def destinations(topic: str, payload: Mapping[str, Any]) -> tuple[Destination, .
     """Return the destinations of a message if all are configured; none for an unknown topic."""
     if topic.startswith("payment."):
         return (Destination.PARTICIPANT_MAIL, Destination.PLATFORM_WEBHOOK)
+    if topic.startswith("letter."):
+        return (Destination.PARTICIPANT_MAIL,)
     if topic.startswith("alert."):
         # an alert about a broken channel goes through the other channels
         broken = payload.get("not_by")

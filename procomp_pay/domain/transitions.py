@@ -26,12 +26,15 @@ from procomp_pay.domain.states import (
 
 
 class Topic(StrEnum):
-    """The topic of an outbox message: ``payment.*`` goes to the participant, ``alert.*`` to the operators."""
+    """The topic of an outbox message: ``payment.*`` goes to the participant and the platform, ``letter.*`` to
+    the participant alone, ``alert.*`` to the operators.
+    """
 
     PAYMENT_RECEIVED = "payment.received"
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_EXPIRED = "payment.expired"
     PAYMENT_REFUNDED = "payment.refunded"
+    LETTER_RECEIPT = "letter.receipt"
     ALERT_LATE = "alert.late_payment"
     ALERT_DUPLICATE = "alert.duplicate_payment"
     ALERT_AMOUNT = "alert.amount_mismatch"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -22,6 +22,15 @@ from procomp_pay.server.observability import logs, metrics
 from procomp_pay.server.observability.health import Health
 from procomp_pay.server.pages import routes as pages
 from procomp_pay.services.context import AppContext
+
+#: Checks of the settings that a server needs; each raises :class:`ConfigurationError`.
+SETTINGS_CHECKS: tuple[Callable[[Settings], object], ...] = (
+    logs.level_of,
+    limits_from,
+    proxies_from,
+    cors_from,
+    metrics.token_of,
+)
 
 
 def make_app(ctx: AppContext, settings: Settings) -> web.Application:

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from procomp_pay.domain.adoption import STILL_ASKED, Adoption, PlatformPayment, assess
+from procomp_pay.domain.adoption import STILL_ASKED, Adoption, PlatformPayment, assess, is_platforms_own
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 
@@ -111,3 +112,16 @@ def test_reasons_for_manual_review(payment: PlatformPayment, reason: str) -> Non
 
 def test_the_settled_participant_is_enough() -> None:
     assert adopted(replace(CARD, named=None, settles="p2")).participant_id == "p2"
+
+
+def test_the_only_registration_is_enough() -> None:
+    assert adopted(replace(CARD, named=None, registered="p3")).participant_id == "p3"
+    assert adopted(replace(CARD, registered="p3")).participant_id == "p1"
+
+
+@pytest.mark.parametrize("method", [None, UnknownLabel("CASH")])
+def test_cash_is_the_platforms_own(method: UnknownLabel | None) -> None:
+    cash = replace(CARD, method=method, payment_intent=None)
+    assert is_platforms_own(cash)
+    assert not is_platforms_own(replace(cash, payment_intent="pi_1")), "its provider may have money for it"
+    assert not is_platforms_own(replace(cash, method=PaymentMethod.APPLE_PAY))

@@ -14,14 +14,15 @@ from procomp_pay.services.notifications.emails.email import CARD_DAYS
 from procomp_pay.translations import Translation, preferred_language
 
 PACKAGE = Path(procomp_pay.__file__).parent
-#: Templates take the two methods of a translation under these names.
-METHODS = {"text": None, "counted": (1, 2)}
+#: Templates take the two methods of a translation under these names; the desk has one function, and a mark.
+METHODS = {"text": None, "counted": (1, 2), "_": None, "N_": None}
+IMPORTS = ("procomp_pay.translations import", "procomp_pay.cli.desk.wording import")
 
 
 def written() -> Iterator[str | tuple[str, ...]]:
     """Yield the texts of every module that imports the catalogue, and of every template."""
     for path in PACKAGE.rglob("*.*"):
-        if path.suffix == ".py" and "procomp_pay.translations import" in path.read_text("utf-8"):
+        if path.suffix == ".py" and any(each in path.read_text("utf-8") for each in IMPORTS):
             method = "python"
         elif path.suffix in (".html", ".j2", ".txt"):
             method = "jinja2.ext:babel_extract"

@@ -13,7 +13,7 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.wording import N_, _, explain, money
@@ -53,13 +53,31 @@ class DeskScreen(Screen[Any]):
     A scanner types a whole text and Enter within milliseconds: none of its letters may start a charge.
     """
 
-    _burst = ""
-    _keys: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst = ""
+        self._keys: tuple[str, ...] = ()
+        self._put: dict[str, tuple[str, str]] = {}
+        self._shown_keys: tuple[str, ...] = ()
 
     @property
     def desk(self) -> DeskApp:
         """The application."""
         return cast("DeskApp", self.app)
+
+    def put(self, name: str, content: Text) -> None:
+        """Show a text in one of the screen's parts; nothing is drawn while it stays the same."""
+        part = self.query_one(f"#{name}", Static)
+        if self._put.get(name) != (content.markup, content.plain):
+            self._put[name] = (content.markup, content.plain)
+            part.update(content)
+
+    def refresh_keys(self) -> None:
+        """Show the keys anew if others can be pressed now: the line of keys is costly to draw."""
+        names = tuple(self.active_bindings)
+        if names != self._shown_keys:
+            self._shown_keys = names
+            self.refresh_bindings()
 
     @property
     def is_drawn(self) -> bool:
@@ -137,6 +155,7 @@ class DeskApp(App[None]):
         self.unpaid: tuple[int, int] | None = None
         self.trouble: PaymentError | None = None
         self.failure: Exception | None = None
+        self._rung: set[str] = set()
         self._calls = 0
         self._leaving = False
         self._over = asyncio.Event()
@@ -173,10 +192,11 @@ class DeskApp(App[None]):
         """The screens that are open, one over the other."""
         return [screen for screen in self.screen_stack if isinstance(screen, DeskScreen)]
 
-    def ring(self) -> None:
-        """Ring the terminal's bell, unless it is off."""
-        if self._rings:
+    def ring(self, payment_id: str) -> None:
+        """Ring the terminal's bell once for a paid payment, unless it is off."""
+        if self._rings and payment_id not in self._rung:
             self.bell()
+        self._rung.add(payment_id)
 
     # Calls of providers
 
@@ -225,6 +245,7 @@ class DeskApp(App[None]):
         """Follow a payment of this desk until it is final, whatever screen is shown."""
         if payment_id not in self._followed:
             self._followed[payment_id] = None
+            self._followers = [task for task in self._followers if not task.done()]
             self._followers.append(asyncio.create_task(self._guarded(self._follow(payment_id))))
 
     async def _follow(self, payment_id: str) -> None:
@@ -243,7 +264,7 @@ class DeskApp(App[None]):
         self._followed[payment_id] = state
         takers = [screen for screen in self.desk_screens if screen.moved(state, now)]
         if state.view.status is PaymentStatus.COMPLETED:
-            self.ring()
+            self.ring(payment_id)
             if not takers:
                 paid = _(
                     "✓ PAID %(name)s %(money)s",

@@ -20,7 +20,7 @@ _FROM_RUSSIAN = str.maketrans(_CYRILLIC, _LATIN)
 _FROM_KAZAKH = str.maketrans(_CYRILLIC[:-1] + _KAZAKH_ROW, _LATIN[:-1] + _LATIN_ROW)
 
 #: A payment's page, as its QR holds it.
-_PAGE = re.compile(r"/p/([0-9A-Za-z-]{8,9})\b")
+_PAGE = re.compile(r"/p/([0-9A-Za-z]{8})\b")
 _ROW = re.compile(r"(.*\D)(\d{1,2})")
 
 

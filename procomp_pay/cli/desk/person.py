@@ -27,9 +27,11 @@ from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.page_link import public_page_url
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.geometry import Size
     from textual.timer import Timer
 
     from procomp_pay.cli.desk.reads import Record
@@ -69,8 +71,8 @@ class PersonScreen(DeskScreen):
         self._note = ""
         self._is_done = False  # paid while this screen was open
         self._has_acted = False
+        self._drawn: tuple[str, Size] | None = None
         self._again: Timer | None = None
-        self._picture: tuple[str, qr.Picture] | None = None
 
     # What is shown
 
@@ -113,16 +115,20 @@ class PersonScreen(DeskScreen):
         return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
 
     def moved(self, watched: Watched, now: datetime) -> bool:
-        """Take news of a followed payment; return whether it is shown here."""
-        payment = self.payment
-        if not self.is_attached or payment is None or payment.payment_id != watched.view.payment_id:
+        """Take news of a followed payment of this person; return whether it is shown here."""
+        view = watched.view
+        if not self.is_attached or view.participant_id != self.record.person.participant_id:
             return False
-        if watched.view.status is PaymentStatus.COMPLETED:
+        before = self.payment
+        self._take(view)
+        if view.status is PaymentStatus.COMPLETED and not self._is_done:
             self._is_done, self._note = True, ""
-        self._watched = watched
-        self._take(watched.view)
+        if before is not None and before.payment_id == view.payment_id:
+            self._watched = watched
+            if view.settled_by is not None and before.settled_by is None:
+                self.desk.call(self._reload())  # paid at another desk, or by another method
         self.show(now)
-        return True
+        return self.payment is not None and self.payment.payment_id == view.payment_id
 
     def _take(self, view: PaymentView) -> None:
         """Put a payment's latest view into the record."""
@@ -138,19 +144,18 @@ class PersonScreen(DeskScreen):
         self.set_class(self.is_paid, "-paid")
         self._show_code()
         charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
-        self.query_one("#notice", Static).update(
-            "" if self.desk.is_live else Text(_("TEST: no real money moves"), style="bold yellow")
-        )
-        banner = self.query_one("#banner", Static)
-        banner.display = self.is_paid
-        banner.update(Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
-        self.query_one("#who", Static).update(self._who())
+        self.put("notice", Text("" if self.desk.is_live else _("TEST: no real money moves"), "bold yellow"))
+        self.query_one("#banner", Static).display = self.is_paid
+        self.put("banner", Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
+        self.put("who", self._who())
         amount = self.query_one("#amount", Digits)
         amount.display = charged is not None
-        amount.update("" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " "))
-        self.query_one("#state", Static).update(self._state(payment, now))
-        self.query_one("#note", Static).update(Text(self._trouble(now) or self._note, style="bold yellow"))
-        self.refresh_bindings()
+        figure = "" if charged is None else money(charged).rpartition("\xa0")[0].replace("\xa0", " ")
+        if amount.value != figure:
+            amount.update(figure)
+        self.put("state", self._state(payment, now))
+        self.put("note", Text(self._trouble(now) or self._note, "bold yellow"))
+        self.refresh_keys()
 
     def _who(self) -> Text:
         person = self.record.person
@@ -230,19 +235,20 @@ class PersonScreen(DeskScreen):
             and payment is not None
             and payment.status is not PaymentStatus.PROCESSING
         )
-        if not code.display or payload is None:
+        if not code.display or payload is None or payment is None or self._drawn == (payload, self.size):
             return
-        if self._picture is None or self._picture[0] != payload:
-            self._picture = payload, qr.picture(payload)
-        picture = self._picture[1]
-        width, height = self.size.width, self.size.height - 1
-        if picture.width + _BESIDE <= width and picture.height <= height:
-            code.styles.width = picture.width
-            code.update(qr_text(picture))
-            code.add_class("-qr")
-            return
+        self._drawn = (payload, self.size)
+        # a window that is too small for the provider's own link may hold the short one of the payment's page
+        for text in filter(None, (payload, public_page_url(self.desk.ctx, payment))):
+            picture = qr.picture(text)
+            if picture.width + _BESIDE <= self.size.width and picture.height < self.size.height:
+                code.styles.width = picture.width
+                self.put("code", qr_text(picture))
+                code.add_class("-qr")
+                return
+        picture = qr.picture(payload)
         code.remove_class("-qr")
-        code.styles.width = max(10, width - _BESIDE - 2)
+        code.styles.width = max(10, self.size.width - _BESIDE - 2)
         why = _(
             "The QR of this link needs %(columns)s x %(lines)s, this window has %(width)s x %(height)s. "
             "Make the window larger or the letters smaller, or send the link:",
@@ -251,7 +257,7 @@ class PersonScreen(DeskScreen):
             width=self.size.width,
             height=self.size.height,
         )
-        code.update(Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
+        self.put("code", Text.assemble((why, "bold yellow"), "\n\n", console.clean(payload)))
 
     # Keys
 
@@ -445,9 +451,8 @@ class PersonScreen(DeskScreen):
             return
         self._end()
         await self._reload()
-        if not self._is_done:
-            self.desk.ring()
         self._is_done = True
+        self.desk.ring(payment_id)
         self._note = _(KASPI_ANSWERS.get(result.kaspi.value, ""))
         self.show()
 

@@ -10,7 +10,7 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.participants import ParticipantView, list_participants
+from procomp_pay.services.registrations.participants import ParticipantView, search_participants
 from procomp_pay.services.registrations.tournaments import list_tournaments, tournament_view
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
@@ -84,7 +84,7 @@ class Record:
 
 async def search(ctx: AppContext, text: str, tournament_id: str | None) -> list[ParticipantView]:
     """Return the participants whose name fits, the best first."""
-    return (await list_participants(ctx, tournament_id, search=text, limit=_FOUND)).items
+    return await search_participants(ctx, text, tournament_id=tournament_id, limit=_FOUND)
 
 
 async def record(ctx: AppContext, person: Person) -> Record:
@@ -128,6 +128,6 @@ async def count_unpaid(ctx: AppContext, tournament_id: str | None) -> tuple[int,
     else:
         latest = await list_tournaments(ctx)
         since = ctx.clock() - _OVER_AFTER
-        tournaments = [row for row in latest if row.starts_at >= since] or latest[:1]
+        tournaments = [row for row in latest if row.starts_at and row.starts_at >= since] or latest[:1]
     registered = sum(row.registered for row in tournaments)
     return registered - sum(row.paid for row in tournaments), registered

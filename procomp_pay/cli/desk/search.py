@@ -114,9 +114,9 @@ class SearchScreen(DeskScreen):
         """Draw the screen as things stand; the chosen row stays chosen."""
         if not self.is_drawn:
             return
-        self.query_one("#head", Static).update(self._head())
+        self.put("head", self._head())
         title, self._rows = self._listed()
-        self.query_one("#title", Static).update(Text(title, style="bold"))
+        self.put("title", Text(title, "bold"))
         rows = self.query_one("#rows", OptionList)
         before, number = rows.highlighted, row_number(self._text)[1]
         lines = [self._line(place, row) for place, row in enumerate(self._rows, start=1)]
@@ -129,7 +129,7 @@ class SearchScreen(DeskScreen):
         elif lines and rows.highlighted is None:
             rows.highlighted = min(before or 0, len(lines) - 1)
         message = self.desk.trouble_line() or self._message
-        self.query_one("#message", Static).update(Text(message, style="bold yellow"))
+        self.put("message", Text(message, "bold yellow"))
 
     def _head(self) -> Text:
         desk = self.desk
@@ -185,10 +185,13 @@ class SearchScreen(DeskScreen):
         self._message = ""
         rows = self.query_one("#rows", OptionList)
         rows.highlighted = 0 if rows.option_count else None
+        self._begin_search()
+        self.show()
+
+    def _begin_search(self) -> None:
         if not self._is_searching and self._today is None:
             self._is_searching = True
             self.run_worker(self._search_on(), exit_on_error=False)
-        self.show()
 
     async def _search_on(self) -> None:
         """Search for what is typed until nothing more is typed meanwhile; one search at a time."""
@@ -318,6 +321,7 @@ class SearchScreen(DeskScreen):
         """Show the payments of today, or go back."""
         if self._today is not None:
             self._today = None
+            self._begin_search()  # for what was typed meanwhile
         else:
             self._today = []
             self.run_worker(self._read_today(), exit_on_error=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.translations import Translation, preferred_language
 
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 def _(message: str, **values: object) -> str:
     """Return a text in the clerk's language with its values filled in."""
-    return message % values if values else message
+    return Translation(preferred_language(os.environ)).text(message, **values)
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name
@@ -39,7 +41,7 @@ def N_(message: str) -> str:  # noqa: N802 - gettext's own name
 
 def money(value: Money) -> str:
     """Return an amount without empty decimals."""
-    return str(value).replace(".00", "")
+    return re.sub(r"[.,]00\b", "", Translation(preferred_language(os.environ)).money(value))
 
 
 def provider(channel: Channel) -> str:
@@ -204,6 +206,8 @@ _ERRORS = {
     ErrorCode.PAYMENT_NOT_FOUND: N_("There is no such payment."),
     ErrorCode.NOT_FOUND: N_("There is no such payment."),
 }
+_OTHER = N_("Refused. Call the administrator.")
+#: Messages of services that are told in full.
 _MESSAGES = (
     N_("Kaspi reports that the customer has scanned the QR but not confirmed yet"),
     N_("Kaspi reports that this QR was not paid; a receipt alone proves nothing"),
@@ -235,7 +239,7 @@ def explain(error: PaymentError) -> str:
     for kind, text in _KINDS:
         if isinstance(error, kind):
             return _(text)
-    return _(_ERRORS.get(error.code, N_("Refused. Call the administrator.")))
+    return _(_ERRORS.get(error.code, _OTHER))
 
 
 def columns(cells: list[tuple[str, int]]) -> str:

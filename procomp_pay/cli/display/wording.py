@@ -87,6 +87,8 @@ def state(view: PaymentView) -> str:
     if view.settled_by is not None:
         paid = f"{method(view.settled_by.method)}, {formats.clock_time(view.settled_by.at)}"
         return f"the fee is already paid: {paid}, payment {view.settled_by.payment_id}{_still_polled(view)}"
+    if view.is_marked_paid:
+        return "the platform marks the fee as paid, without a payment here: do not charge it again"
     if isinstance(view.status, UnknownLabel):
         return "a status that only the platform knows: procomp-pay leaves the payment alone"
     scanned = "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
@@ -140,6 +142,7 @@ _ACTIONS = {
     "number:noted": "operation number added",
     "number:confirmed": "operation number confirmed",
     "verify_refused": "verification refused",
+    "fiscal_receipt": "number of the fiscal receipt recorded",
     "amount_accepted": "the amount that was paid was accepted",
 }
 _SOURCES = {

@@ -54,6 +54,7 @@ _NAMES = {
 _ACTIONS = {
     "started": "started this payment",
     "adopted": "adopted this payment of the platform",
+    "kept_by_platform": "accepted this payment as the platform's own",
     "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
 }

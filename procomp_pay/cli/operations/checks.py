@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from procomp_pay.config import (
     STRIPE_API,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 #: Seconds of clock skew that are harmless. Stripe signatures older than five minutes are refused.
 _SKEW_S = 60
 _HTTP_S = 5.0
+#: How alike a setting a variable's name must be (0 to 1) to be taken for a misspelling of it.
+_ALIKE = 0.88
 _NEW_CERTIFICATE = "request a new one from Kaspi and replace its files; no restart is needed"
 
 
@@ -58,10 +62,10 @@ def examine() -> list[Check]:
         settings = load_settings()
     except ConfigurationError as error:
         return [*checks, _failed("settings", error)]
-    checks += [_settings(settings), _data_directory(settings), *_database(settings), _encryption(settings)]
-    checks += asyncio.run(_providers(settings))
-    checks += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_notifications(settings)]
-    return checks
+    checks += [_settings(settings), *_misspelt(), _data_directory(settings), *_database(settings)]
+    checks += [_encryption(settings), *asyncio.run(_providers(settings))]
+    checks += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_server(settings)]
+    return [*checks, *_time_zone(), *_notifications(settings)]
 
 
 def _python() -> Check:
@@ -83,6 +87,46 @@ def _settings(settings: Settings) -> Check:
     ):
         sources.append(f"the sandbox's {sandbox_run_file(settings)}")
     return Check("settings", "ok", "; ".join(sources) or "built-in defaults")
+
+
+def _misspelt() -> Iterator[Check]:
+    """Warn of variables that look like a setting and are none: they would have no effect."""
+    from dotenv import dotenv_values
+
+    settings = [name.upper() for name in Settings.model_fields]
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
+    for name in sorted(given - set(settings)):
+        if alike := get_close_matches(name, settings, n=1, cutoff=_ALIKE):
+            how = f"write {alike[0]}, if it is meant for procomp-pay: doctor --explain {alike[0]}"
+            yield Check("settings", "warn", f"{name} is not a setting and has no effect", how)
+
+
+def _server(settings: Settings) -> Iterator[Check]:
+    """Report what would keep ``serve`` from starting, and an address that phones cannot use safely."""
+    from procomp_pay.config.delivery import is_loopback
+    from procomp_pay.server.app import SETTINGS_CHECKS
+
+    failed = []
+    for check in SETTINGS_CHECKS:
+        try:
+            check(settings)
+        except ConfigurationError as error:
+            failed.append(_failed("HTTP server", error))
+    address = urlsplit(settings.base_url)
+    if address.scheme == "http" and not is_loopback(address.hostname or ""):
+        found = "PUBLIC_BASE_URL begins with http://: links to customers' pages cross the network unencrypted"
+        failed.append(Check("HTTP server", "warn", found, "put the server behind https, and write https://"))
+    yield from failed or [Check("HTTP server", "ok", f"phones reach it at {settings.base_url}")]
+
+
+def _time_zone() -> Iterator[Check]:
+    """Report a time zone that ``report`` would refuse."""
+    from procomp_pay.cli.reports.report import time_zone
+
+    try:
+        time_zone()
+    except PaymentError as error:
+        yield Check("time zone", "fail", f"REPORT_TIMEZONE: {error.message}", error.next_step, 7)
 
 
 def _data_directory(settings: Settings) -> Check:
@@ -109,7 +153,7 @@ def _private_files(home: Path) -> Iterator[Path]:
 
 def _database(settings: Settings) -> list[Check]:
     from procomp_pay.cli.operations.database import examine as examine_database
-    from procomp_pay.cli.operations.database import label_note
+    from procomp_pay.cli.operations.database import platform_notes
     from procomp_pay.storage.database import urls
 
     name = "database"
@@ -125,12 +169,7 @@ def _database(settings: Settings) -> list[Check]:
         pending = ", ".join(database["pending"])
         return [Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)]
     checks = [Check(name, "ok", f"{where}, revision {database['revision']}")]
-    if labels := database["unknown_labels"]:
-        found = f"labels that only the platform knows: {label_note(labels)}"
-        checks.append(
-            Check("platform", "warn", found, "none is needed: rows with them are shown, and left alone")
-        )
-    return checks
+    return checks + [Check("platform", "warn", note, step) for note, step in platform_notes(database)]
 
 
 def _encryption(settings: Settings) -> Check:
@@ -152,9 +191,11 @@ async def _providers(settings: Settings) -> list[Check]:
 
     registry = ProviderRegistry(settings, with_circuits=False)
     try:
+        modes = (settings.stripe_mode, settings.kaspi_mode)
+        has_one = any(mode is not ProviderMode.OFF for mode in modes)
         return [
-            await _provider("Stripe", settings.stripe_mode, registry.stripe),
-            await _provider("Kaspi", settings.kaspi_mode, registry.kaspi),
+            await _provider("Stripe", settings.stripe_mode, registry.stripe, may_be_off=has_one),
+            await _provider("Kaspi", settings.kaspi_mode, registry.kaspi, may_be_off=has_one),
             *_kaspi_certificate(settings),
             await _clock(settings),
         ]
@@ -162,7 +203,12 @@ async def _providers(settings: Settings) -> list[Check]:
         await registry.aclose()
 
 
-async def _provider(name: str, mode: ProviderMode, make: Any) -> Check:
+async def _provider(name: str, mode: ProviderMode, make: Any, *, may_be_off: bool) -> Check:
+    """
+    :param may_be_off: the other provider is configured, so that this one need not be.
+    """
+    if mode is ProviderMode.OFF and may_be_off:
+        return Check(name, "ok", "not configured: its methods are not offered")
     try:
         provider: PaymentProvider = make()
         answer = await provider.check()
@@ -215,7 +261,7 @@ async def _clock(settings: Settings) -> Check:
     import httpx
 
     if settings.stripe_mode is ProviderMode.OFF:
-        return Check("clock", "warn", "not compared: Stripe is not configured")
+        return Check("clock", "ok", "not compared: Stripe is not configured")
     try:
         async with httpx.AsyncClient(timeout=_HTTP_S) as http:
             answer = await http.head(settings.stripe_api_base or STRIPE_API)
@@ -244,7 +290,7 @@ def _skew_s(date: str | None) -> float | None:
 def _webhook_secret(settings: Settings) -> Check:
     count = len(settings.webhook_secrets)
     if settings.stripe_mode is ProviderMode.OFF:
-        return Check("webhook secret", "warn", "not needed: Stripe is not configured")
+        return Check("webhook secret", "ok", "not needed: Stripe is not configured")
     if not count:
         how = "copy it from Stripe's dashboard into STRIPE_WEBHOOK_SECRET; until then payments are polled"
         return Check("webhook secret", "warn", "not set: `serve` refuses Stripe's webhooks", how)

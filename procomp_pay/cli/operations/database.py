@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ _ADOPT = """[bold]Examples[/]
 
   procomp-pay db adopt --dry-run   show what would be adopted, and what would not
   procomp-pay db adopt --as aida
+  procomp-pay db adopt --assign PAYMENT=PARTICIPANT   say whose payment it is
 
 For a platform that took payments before procomp-pay. Its rows are read, never changed.
 Open payments are polled at their provider afterwards, by serve or maintain.
@@ -40,12 +42,21 @@ Can be stopped and repeated, even beside a running serve.
 Exit code 6: some payments need manual review; each is listed with the reason."""
 
 
+_PRISMA = """[bold]Examples[/]
+
+  procomp-pay db prisma-config
+
+Put the lines into defineConfig({ … }) of the platform's prisma.config.ts, so that its prisma migrate dev and
+db push leave the tables of procomp-pay alone. Repeat it after an upgrade that added tables."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = command_group("Set up the database, show its state.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
     group.command(epilog=_ADOPT)(adopt)
+    group.command("prisma-config", epilog=_PRISMA)(prisma_config)
     app.add_typer(group, name="db")
 
 
@@ -55,14 +66,37 @@ def upgrade(as_json: JsonOption = False) -> None:
 
     url = load_settings().url
     before = migrate.current(url)
+    adopts = before is None and migrate.has_platform(url)
     migrate.upgrade(url)
     after = migrate.current(url)
     if as_json:
-        console.print_json({"where": _where(url), "before": before, "revision": after})
+        platform = None if before is not None else "adopted" if adopts else "made"
+        console.print_json({"where": _where(url), "before": before, "revision": after, "platform": platform})
     elif before == after:
         typer.echo(f"{_sentence(url)} is up to date (revision {after})")
     else:
         typer.echo(f"{_sentence(url)} is now at revision {after} (before: {before or 'empty'})")
+        if before is None:
+            typer.echo(
+                "The platform's tables were there: they are adopted, and not changed\n"
+                "  → procomp-pay db adopt --dry-run"
+                if adopts
+                else "The platform's tables were not there: they are made, for a desk that stands alone"
+            )
+
+
+def prisma_config(as_json: JsonOption = False) -> None:
+    """Print what keeps Prisma Migrate away from our tables."""
+    from procomp_pay.storage.database import migrate
+
+    url = load_settings().url
+    examine(url)
+    names = migrate.own_tables(url)
+    if as_json:
+        console.print_json({"experimental": {"externalTables": True}, "tables": {"external": names}})
+        return
+    lines = "\n".join(f"    {json.dumps(name, ensure_ascii=False)}," for name in names)
+    typer.echo(f"experimental: {{ externalTables: true }},\ntables: {{\n  external: [\n{lines}\n  ],\n}},")
 
 
 def status(as_json: JsonOption = False) -> None:
@@ -80,25 +114,27 @@ def status(as_json: JsonOption = False) -> None:
             if not database["pending"]
             else f"Pending: {', '.join(database['pending'])}\n  → procomp-pay db upgrade"
         )
-        if database["unknown_labels"]:
-            typer.echo(
-                f"Labels that only the platform knows: {label_note(database['unknown_labels'])}\n"
-                "  Rows with them are shown, and left alone"
-            )
+        for note, step in platform_notes(database):
+            typer.echo(f"{note[:1].upper()}{note[1:]}\n  → {step}")
 
 
 def adopt(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")
     ] = False,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--assign", metavar="PAYMENT=PARTICIPANT", help="Whose payment it is; may be repeated."),
+    ] = None,
     by: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Adopt the payments that the platform took before procomp-pay."""
     settings, actor = load_settings(), operator(by)
+    assigned = _assigned(assign or [])
     examine(settings.url)
     result = run_with_context(
-        lambda ctx: _adopt(ctx, actor, dry_run=dry_run, quiet=as_json), settings=settings
+        lambda ctx: _adopt(ctx, actor, assigned, dry_run=dry_run, quiet=as_json), settings=settings
     )
     if as_json:
         console.print_json(
@@ -106,6 +142,7 @@ def adopt(
                 "dry_run": dry_run,
                 "adopted": result.taken,
                 "to_be_asked": result.asked,
+                "kept": result.kept,
                 "left": result.left,
                 "reasons": [{"payment_id": payment, "reason": reason} for payment, reason in result.named],
                 "unpaid_links": [asdict(link) for link in result.links],
@@ -117,17 +154,29 @@ def adopt(
         raise typer.Exit(6)
 
 
-async def _adopt(ctx: AppContext, actor: Actor, *, dry_run: bool, quiet: bool) -> Adopted:
+def _assigned(pairs: list[str]) -> dict[str, str]:
+    assigned = {}
+    for pair in pairs:
+        payment, sign, participant = pair.partition("=")
+        if not (sign and payment and participant):
+            raise typer.BadParameter(f"{pair!r} is not PAYMENT=PARTICIPANT", param_hint="--assign")
+        assigned[payment] = participant
+    return assigned
+
+
+async def _adopt(
+    ctx: AppContext, actor: Actor, assign: dict[str, str], *, dry_run: bool, quiet: bool
+) -> Adopted:
     from procomp_pay.cli.framework.progress import bar
     from procomp_pay.services.maintenance import adoption as use_case
 
     total = await use_case.size(ctx)
     with bar("checking" if dry_run else "adopting", lambda: total, quiet=quiet) as on_progress:
-        return await use_case.adopt(ctx, actor, dry_run=dry_run, on_progress=on_progress)
+        return await use_case.adopt(ctx, actor, assign=assign, dry_run=dry_run, on_progress=on_progress)
 
 
 def _show_adopted(result: Adopted, *, dry_run: bool) -> None:
-    if not (result.taken or result.left):
+    if not (result.taken or result.kept or result.left):
         typer.echo("✓ all payments of the platform are already known")
     else:
         _show_payments(result, dry_run=dry_run)
@@ -145,6 +194,9 @@ def _show_payments(result: Adopted, *, dry_run: bool) -> None:
     typer.echo(f"✓ payments {verb}: {result.taken}, of which {result.asked} are polled at their provider")
     if result.asked and not dry_run:
         console.hint("procomp-pay maintain")
+    if result.kept:
+        verb = "would be accepted" if dry_run else "accepted"
+        typer.echo(f"✓ payments {verb} as the platform's own, such as cash: {result.kept}")
     if result.left:
         console.say(f"✗ for manual review: {result.left}", fg="red")
     for payment, reason in result.named:
@@ -166,13 +218,41 @@ def examine(url: str) -> dict[str, Any]:
             f"{_sentence(url)} is not set up yet: it has no tables of procomp-pay",
             next_step="procomp-pay db upgrade",
         )
+    pending = migrate.pending(url)
+    notes = None if pending else migrate.platform_notes(url)
     return {
         "where": _where(url),
         "revision": now,
         "head": migrate.head(),
-        "pending": migrate.pending(url),
-        "unknown_labels": migrate.unknown_labels(url),
+        "pending": pending,
+        "unknown_labels": notes.unknown_labels if notes else {},
+        "unadopted_payments": notes.unadopted if notes else None,
+        "missing_indexes": notes.missing_indexes if notes else [],
     }
+
+
+def platform_notes(database: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is worth knowing of the platform's tables, each with what to do.
+
+    :param database: as :func:`examine` returns it.
+    """
+    notes = []
+    if labels := database["unknown_labels"]:
+        notes.append(
+            (
+                f"labels that only the platform knows: {label_note(labels)}",
+                "nothing: rows with them are shown, and left alone",
+            )
+        )
+    if count := database["unadopted_payments"]:
+        notes.append(
+            (f"payments that the platform took by itself: {count}", "procomp-pay db adopt --dry-run")
+        )
+    if missing := database["missing_indexes"]:
+        notes.append(
+            (f"missing indexes: {', '.join(missing)}", "let the platform add them: docs/platform/indexes.sql")
+        )
+    return notes
 
 
 def label_note(labels: dict[str, list[str]]) -> str:

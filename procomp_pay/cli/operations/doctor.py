@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.options import JsonOption
+from procomp_pay.domain.errors import ConfigurationError, NotFound
 
 _EXAMPLES = """[bold]Examples[/]
 
   procomp-pay doctor
   procomp-pay doctor --json
+  procomp-pay doctor --explain KASPI_SCHEME
 
 ✓ works   ! works, but look at it   ✗ does not work
 
@@ -23,10 +30,18 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXAMPLES)(doctor)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    explain: Annotated[
+        str | None, typer.Option(metavar="SETTING", help="Explain one setting and its values; check nothing.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check the installation: settings, database, keys, providers."""
     from procomp_pay.cli.operations.checks import examine
 
+    if explain is not None:
+        _explain(explain, as_json=as_json)
+        return
     checks = examine()
     code = max((check.exit_code for check in checks), default=0)
     if as_json:
@@ -41,3 +56,46 @@ def doctor(as_json: JsonOption = False) -> None:
                 typer.echo(f"  {'':14} → {console.clean(check.next_step)}")
     if code:
         raise typer.Exit(code)
+
+
+def _explain(name: str, *, as_json: bool) -> None:
+    """Print what the documentation says of a setting.
+
+    :raises NotFound: there is no such setting.
+    """
+    from difflib import get_close_matches
+
+    from procomp_pay.config import Settings
+
+    setting, known = name.strip().upper(), [field.upper() for field in Settings.model_fields]
+    if setting not in known:
+        alike = get_close_matches(setting, known, n=3, cutoff=0.5)
+        raise NotFound(
+            f"There is no setting {console.clean(name)[:64]!r}",
+            next_step=f"did you mean {' or '.join(alike)}?" if alike else "see docs/configuration.md",
+        )
+    row = next(row for row in _documented() if f"`{setting}`" in row[0])
+    names, default, values = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell).replace("`", "") for cell in row)
+    is_set = bool(os.environ.get(setting))
+    if as_json:
+        console.print_json(
+            {"setting": setting, "default": default, "values": values, "is_in_environment": is_set}
+        )
+        return
+    state = "set in the environment" if is_set else "not set in the environment"
+    for title, text in (("setting", names), ("default", default), ("values", values), ("now", state)):
+        typer.echo(f"{title:<9}{console.wrap(text, indent=' ' * 9)}")
+
+
+def _documented() -> list[list[str]]:
+    """Return the cells of each row about a setting in docs/configuration.md, which the package contains.
+
+    :raises ConfigurationError: the page is missing.
+    """
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "_docs", package.parent / "docs"):
+        if (folder / "configuration.md").is_file():
+            page = (folder / "configuration.md").read_text("utf-8")
+            rows = re.findall(r"^\| `[A-Z]+_[A-Z_]+`.*\|$", page, re.M)
+            return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    raise ConfigurationError("The page about the settings is missing", next_step="install procomp-pay again")

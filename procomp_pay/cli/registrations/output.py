@@ -222,5 +222,7 @@ def _fees(view: TournamentView, between: str = ", ") -> str:
     return between.join(str(fee) for fee in [view.fees.main, *others])
 
 
-def _when(at: datetime) -> str:
+def _when(at: datetime | None) -> str:
+    if at is None:
+        return "day unknown"
     return at.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M")

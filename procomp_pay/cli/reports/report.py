@@ -99,7 +99,7 @@ def report(
     from procomp_pay.domain.period import Period
     from procomp_pay.services.reports.period import report as create_report
 
-    zone = _zone(timezone)
+    zone = time_zone(timezone)
     period = Period(zone, formats.day(since, "--since", zone), formats.day(until, "--until", zone))
     outputs = _outputs(html=html, xlsx=xlsx, csv=csv_file)
     _check(outputs, force=force, as_json=as_json)
@@ -142,7 +142,7 @@ def closing(
     from procomp_pay.cli.reports import output
     from procomp_pay.services.reports.closing import closing as close
 
-    zone = _zone(timezone)
+    zone = time_zone(timezone)
     as_of_time = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
@@ -185,7 +185,7 @@ def _write(outputs: dict[str, str], fill: Callable[[str, bool, IO[bytes]], None]
             console.say(f"\N{CHECK MARK} {console.clean(target)}", fg="green")
 
 
-def _zone(name: str | None) -> ZoneInfo:
+def time_zone(name: str | None = None) -> ZoneInfo:
     """Return a time zone; without a name the configured one.
 
     :raises Refused: there is no such zone.

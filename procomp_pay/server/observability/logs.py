@@ -50,15 +50,24 @@ _EXTRA = (
 _SAFE = ("level", "logger", "timestamp", "request_id", "method", "route", "status", "duration_ms")
 
 
+def level_of(settings: Settings) -> str:
+    """Return the level of the log.
+
+    :raises ConfigurationError: a level that does not exist.
+    """
+    level = settings.log_level.upper()
+    if level not in _LEVELS:
+        raise ConfigurationError("LOG_LEVEL is not a log level", next_step=f"use {', '.join(_LEVELS)}")
+    return level
+
+
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     """Set up logging at the configured level.
 
     :param stream: the destination; stderr by default.
     :raises ConfigurationError: a level that does not exist.
     """
-    level, stream = settings.log_level.upper(), stream or sys.stderr
-    if level not in _LEVELS:
-        raise ConfigurationError("LOG_LEVEL is not a log level", next_step=f"use {', '.join(_LEVELS)}")
+    level, stream = level_of(settings), stream or sys.stderr
     log_format = settings.log_format or (LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON)
     handler = logging.StreamHandler(stream)
     render = _renderer(log_format, colours=stream.isatty())

@@ -100,6 +100,20 @@ class _Gauges(Collector):
             )
 
 
+def token_of(settings: Settings) -> str | None:
+    """Return the token that ``/metrics`` asks for; ``None``: it answers this machine alone.
+
+    :raises ConfigurationError: ``METRICS_TOKEN`` is too short.
+    """
+    token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise ConfigurationError(
+            f"METRICS_TOKEN is shorter than {_SHORTEST_TOKEN} characters: it could be guessed",
+            next_step="make one: openssl rand -hex 24",
+        )
+    return token
+
+
 class Metrics:
     """The metrics of one process and of its database.
 
@@ -107,13 +121,7 @@ class Metrics:
     """
 
     def __init__(self, ctx: AppContext, settings: Settings, background: Background) -> None:
-        token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
-        if token is not None and len(token) < _SHORTEST_TOKEN:
-            raise ConfigurationError(
-                f"METRICS_TOKEN is shorter than {_SHORTEST_TOKEN} characters: it could be guessed",
-                next_step="make one: openssl rand -hex 24",
-            )
-        self._token = token
+        self._token = token_of(settings)
         self._ctx, self._tail = ctx, Tail(ctx)
         self._lock, self._fresh_until = asyncio.Lock(), 0.0
         self._registry = registry = CollectorRegistry()

@@ -12,15 +12,11 @@ from urllib.parse import urlsplit
 from procomp_pay.config.delivery import is_loopback, one_line
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.names import first_name_and_initial
-from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
+from procomp_pay.services.receipts.receipt import METHODS
 from procomp_pay.services.views.payment import Opening, SettledBy
 from procomp_pay.translations import Translation
 
-METHODS: dict[str, str] = {
-    PaymentMethod.KASPI_QR: "Kaspi QR",
-    PaymentMethod.APPLE_PAY: "Apple Pay",
-    PaymentMethod.GOOGLE_PAY: "Google Pay",
-}
 #: A longer time is shown as the moment of its end.
 _COUNTED = timedelta(hours=1)
 

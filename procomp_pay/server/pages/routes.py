@@ -21,6 +21,7 @@ from markupsafe import Markup
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.errors import BadSignature, NotFound, PaymentError
 from procomp_pay.domain.language import Language, preferred
+from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.server.http.guard import with_access_control
 from procomp_pay.server.http.route import Budget, Route
 from procomp_pay.server.http.state import STATE, linking_context
@@ -28,6 +29,8 @@ from procomp_pay.server.observability import logs
 from procomp_pay.server.pages.content import Content, content, target
 from procomp_pay.server.pages.streams import Streams
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.receipts import receipt as receipts
+from procomp_pay.services.receipts.pdf import receipt_pdf
 from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _HTML = "text/html"
 _EVENTS = "text/event-stream"
+_PDF = "application/pdf"
 _LANGUAGES = ((Language.KAZAKH, "Қазақша"), (Language.RUSSIAN, "Русский"), (Language.ENGLISH, "English"))
 #: Seconds between two signs of life, which also find out that nobody reads any more.
 HEARTBEAT_S = 15.0
@@ -50,6 +54,9 @@ _RETRY_MS = 2000
 _QR_BORDER = 4
 
 STREAMS = web.AppKey("streams", Streams)
+#: A PDF takes a tenth of a second of the processor: one is made at a time.
+_ONE_PDF = web.AppKey("one_pdf", asyncio.Semaphore)
+_NO_MONEY = (ProviderMode.SANDBOX, ProviderMode.TEST)
 
 
 def table() -> list[Route]:
@@ -65,12 +72,17 @@ def table() -> list[Route]:
             "GET", f"{path}/pay", pay, "payOnPage", "Lead to the provider's page", "pages",
             media=_HTML, budget=Budget.OPEN,
         ),
+        Route(
+            "GET", f"{path}/receipt.pdf", receipt, "getReceipt", "The receipt of a paid payment", "pages",
+            media=_PDF, budget=Budget.OPEN,
+        ),
     ]  # fmt: skip
 
 
 def install(app: web.Application, ctx: AppContext) -> None:
     """Add the pages to the application; their streams end when it begins to stop."""
     streams = app[STREAMS] = Streams(ctx)
+    app[_ONE_PDF] = asyncio.Semaphore(1)
     for route in table():
         handler = _for_people(with_access_control(route))
         app.router.add_route(route.method, route.path, handler)
@@ -139,6 +151,22 @@ async def pay(request: web.Request) -> web.Response:
     return web.Response(status=303, headers={"Location": url or back})
 
 
+async def receipt(request: web.Request) -> web.Response:
+    """Return the receipt of a paid payment as PDF; it names the person as the page does."""
+    opening, _, translation = await _read(request)
+    if opening.view.status not in PAID_STATUSES:
+        raise NotFound("There is no receipt")
+    ctx = request.app[STATE].ctx
+    of_payment = await receipts.of_payment(ctx, opening.view.payment_id)
+    mode = _mode(ctx, opening)
+    mark = f"[{mode.upper()}]" if mode in _NO_MONEY else ""
+    async with request.app[_ONE_PDF]:
+        body = await asyncio.to_thread(receipt_pdf, translation, of_payment, is_public=True, mark=mark)
+    name = f"receipt-{opening.view.code or 'payment'}.pdf"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Robots-Tag": "noindex"}
+    return web.Response(body=body, content_type=_PDF, headers=headers)
+
+
 async def _send(response: web.StreamResponse, text: str) -> None:
     """
     :raises ConnectionError: nobody reads any more. :raises TimeoutError: it is not read in time.
@@ -175,15 +203,18 @@ def _values(
     request: web.Request, opening: Opening, page: Content, translation: Translation
 ) -> dict[str, Any]:
     ctx = request.app[STATE].ctx
-    mode = ctx.senders.mode(kaspi=opening.view.channel.is_kaspi)
     return {
         "text": translation.text,
         "page": page,
         "path": f"{page_link.PATH}/{request.match_info['code']}",
         "left": page.seconds_left(ctx.clock()),
         "qr": _qr(page.qr) if page.qr else None,
-        "is_test": mode in (ProviderMode.SANDBOX, ProviderMode.TEST),
+        "is_test": _mode(ctx, opening) in _NO_MONEY,
     }
+
+
+def _mode(ctx: AppContext, opening: Opening) -> ProviderMode:
+    return ctx.senders.mode(kaspi=opening.view.channel.is_kaspi)
 
 
 def _qr(payload: str) -> Markup:

@@ -19,6 +19,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
+from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.read import ChainEndRow, Link
 
 #: Findings listed in a report; further ones are only counted.
@@ -93,6 +94,7 @@ class _Chain:
     row_id: int = 0
     status: str | None = None
     refunded: Any = _NOTHING
+    is_platforms: bool = False
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
@@ -109,6 +111,8 @@ class _Chain:
         if entry is None or not audit.is_whole(entry):
             findings.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
+        if entry is not None:
+            self.is_platforms = entry.action == KEPT_BY_PLATFORM
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             # version 0.1.0 adopted refunded payments without writing down the sum
@@ -119,6 +123,8 @@ class _Chain:
     def end(self, row: ChainEndRow | None) -> list[Finding]:
         """Return the differences between the chain's end and the payment's row."""
         if row is None:
+            if self.is_platforms:
+                return []  # no payment of ours, whatever became of it
             return [self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
         findings = []
         if self.status != row.status:

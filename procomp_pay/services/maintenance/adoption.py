@@ -7,20 +7,23 @@ may be killed at any point and started again: a payment is adopted once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from procomp_pay.domain.adoption import Adoption, PlatformPayment, assess
+from procomp_pay.domain.adoption import Adoption, PlatformPayment, assess, is_platforms_own
+from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.storage.audit.chain import AuditRecord
+from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM, AuditRecord
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
-from procomp_pay.storage.payments.unadopted import PageKey, UnpaidLink
+from procomp_pay.storage.payments.unadopted import UnpaidLink
+from procomp_pay.storage.registrations import participants
 
 #: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
@@ -33,6 +36,7 @@ class Adopted:
     """The result of an adoption.
 
     :param asked: how many of the adopted payments will be polled next.
+    :param kept: payments that are accepted as the platform's own, such as cash: they are not looked at again.
     :param left: payments that need manual review first.
     :param named: the ids of those with the reason, at most :data:`MOST_NAMED`.
     :param links: participants linked to a payment that is not paid, at most :data:`MOST_NAMED`.
@@ -40,6 +44,7 @@ class Adopted:
 
     taken: int = 0
     asked: int = 0
+    kept: int = 0
     left: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)
     links: list[UnpaidLink] = field(default_factory=list)
@@ -52,37 +57,104 @@ async def size(ctx: AppContext) -> int:
 
 
 async def adopt(
-    ctx: AppContext, actor: Actor, *, dry_run: bool = False, on_progress: Callable[[int], None] | None = None
+    ctx: AppContext,
+    actor: Actor,
+    *,
+    assign: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Adopted:
     """Adopt every payment that can be adopted without manual review.
 
+    :param assign: the participant of payments, by payment, where the operator knows it.
     :param dry_run: return what would be done, without writing anything.
+    :raises NotFound: a payment or participant of ``assign`` does not exist, or the payment is adopted.
+    :raises Refused: a participant of ``assign`` is registered for another tournament.
     :raises DatabaseUnavailable: also if another adoption is running; adopted payments are kept; run it again.
     """
-    result = Adopted()
-    after: PageKey | None = None
+    result, assign = Adopted(), assign or {}
     async with ctx.db.reading() as session:
         result.links = await unadopted.unpaid_links(session, MOST_NAMED)
+    if assign:
+        async with _transaction(ctx, dry_run) as session:
+            rows = await unadopted.some(session, assign, lock=not dry_run)
+            await _check_assigned(session, rows, assign)
+            await _adopt(session, ctx, actor, rows, result, dry_run=dry_run, assign=assign)
+    after = ""
     while True:
-        async with ctx.db.reading() if dry_run else ctx.db.writing() as session:
-            rows = await unadopted.page(session, after, lock=not dry_run)
-            takeovers = await _select(session, ctx, rows, result)
-            if not dry_run:
-                await _write(session, ctx, actor, takeovers)
-        result.taken += len(takeovers)
-        result.asked += sum(adoption.ask for _, adoption in takeovers)
+        async with _transaction(ctx, dry_run) as session:
+            page = await unadopted.page(session, after, lock=not dry_run)
+            rows = [row for row in page if row[0].id not in assign]
+            await _adopt(session, ctx, actor, rows, result, dry_run=dry_run)
         if on_progress is not None:
-            on_progress(result.taken + result.left)
-        if len(rows) < unadopted.PAGE:
+            on_progress(result.taken + result.kept + result.left)
+        if len(page) < unadopted.PAGE:
             return result
-        last = rows[-1][0]
-        after = (last.created_at, last.id)
+        after = page[-1][0].id
+
+
+def _transaction(ctx: AppContext, dry_run: bool) -> AbstractAsyncContextManager[AsyncSession]:
+    return ctx.db.reading() if dry_run else ctx.db.writing()
+
+
+async def _check_assigned(
+    session: AsyncSession, rows: list[tuple[Payment, str | None]], assign: Mapping[str, str]
+) -> None:
+    missing = sorted(set(assign) - {payment.id for payment, _ in rows})
+    if missing:
+        raise NotFound(
+            f"There is no payment {missing[0][:64]!r} of the platform that waits for adoption",
+            next_step="procomp-pay db adopt --dry-run",
+        )
+    for payment, _ in rows:
+        participant = await participants.participant(session, assign[payment.id])
+        if participant.tournament_id != payment.tournament_id:
+            raise Refused(
+                f"Participant {participant.id} is registered for tournament {participant.tournament_id}, and "
+                f"payment {payment.id} is for {payment.tournament_id}",
+                next_step="procomp-pay participant list",
+            )
+
+
+async def _adopt(
+    session: AsyncSession,
+    ctx: AppContext,
+    actor: Actor,
+    rows: list[tuple[Payment, str | None]],
+    result: Adopted,
+    *,
+    dry_run: bool,
+    assign: Mapping[str, str] | None = None,
+) -> None:
+    """Adopt these payments, and add them to the result.
+
+    :param assign: their participants, in place of those that the payments name.
+    """
+    unnamed = [payment for payment, settles in rows if not (settles or _named(payment))]
+    only = await unadopted.only_registrations(session, {(row.user_id, row.tournament_id) for row in unnamed})
+    plain = [
+        _plain(payment, settles, only.get((payment.user_id, payment.tournament_id)))
+        if assign is None
+        else replace(_plain(payment, settles, None), named=assign[payment.id])
+        for payment, settles in rows
+    ]
+    own = {row.id for row in plain if is_platforms_own(row)}
+    assessed = [
+        (payment, assess(row, ctx.clock()))
+        for (payment, _), row in zip(rows, plain, strict=True)
+        if row.id not in own
+    ]
+    takeovers = await _select(session, assessed, result)
+    result.taken += len(takeovers)
+    result.kept += len(own)
+    result.asked += sum(adoption.ask for _, adoption in takeovers)
+    if not dry_run:
+        await _write(session, ctx, actor, takeovers, [payment for payment, _ in rows if payment.id in own])
 
 
 async def _select(
-    session: AsyncSession, ctx: AppContext, rows: list[tuple[Payment, str | None]], result: Adopted
+    session: AsyncSession, assessed: list[tuple[Payment, Adoption | str]], result: Adopted
 ) -> list[tuple[Payment, Adoption]]:
-    assessed = [(payment, assess(_plain(payment, settles), ctx.clock())) for payment, settles in rows]
     adoptions = [(payment, adoption) for payment, adoption in assessed if isinstance(adoption, Adoption)]
     # a provider's object, or an operation number, belongs to one payment only
     refs = await unadopted.refs_in_use(session, [x.provider_ref for _, x in adoptions if x.provider_ref])
@@ -111,8 +183,12 @@ def _used(adoption: Adoption, refs: dict[str, str], numbers: dict[str, str]) -> 
     return None
 
 
-def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
+def _named(payment: Payment) -> str | None:
     named = payment.meta.get("participantId") if isinstance(payment.meta, dict) else None
+    return named if isinstance(named, str) and named else None
+
+
+def _plain(payment: Payment, settles: str | None, registered: str | None) -> PlatformPayment:
     return PlatformPayment(
         id=payment.id,
         status=payment.status,
@@ -120,8 +196,9 @@ def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
         amount=payment.amount,
         currency=payment.currency,
         created_at=payment.created_at,
-        named=named if isinstance(named, str) and named else None,
+        named=_named(payment),
         settles=settles,
+        registered=registered,
         payment_intent=payment.stripe_payment_id,
         checkout_session=payment.stripe_session_id,
         kaspi_code=payment.kaspi_qr_code,
@@ -130,9 +207,13 @@ def _plain(payment: Payment, settles: str | None) -> PlatformPayment:
 
 
 async def _write(
-    session: AsyncSession, ctx: AppContext, actor: Actor, takeovers: list[tuple[Payment, Adoption]]
+    session: AsyncSession,
+    ctx: AppContext,
+    actor: Actor,
+    takeovers: list[tuple[Payment, Adoption]],
+    kept: list[Payment],
 ) -> None:
-    if not takeovers:
+    if not (takeovers or kept):
         return
     now = ctx.clock()
     await unadopted.write(
@@ -141,6 +222,7 @@ async def _write(
         [_operation(ctx, payment, adoption.number) for payment, adoption in takeovers if adoption.number],
         [_refund(ctx, payment) for payment, adoption in takeovers if adoption.given_back],
         [(payment.id, _audit_record(actor, payment, adoption)) for payment, adoption in takeovers],
+        [(payment.id, _kept_record(actor, payment)) for payment in kept],
         now,
     )
 
@@ -217,5 +299,20 @@ def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRe
             "refunded": _refunded(payment, adoption),
             "participant_id": adoption.participant_id,
             "provider_ref": adoption.provider_ref,
+        },
+    )
+
+
+def _kept_record(actor: Actor, payment: Payment) -> AuditRecord:
+    return AuditRecord(
+        actor=actor.name,
+        source=actor.source,
+        action=KEPT_BY_PLATFORM,
+        request_id=actor.request_id,
+        after={
+            "status": payment.status.value,
+            "method": payment.method.value if payment.method else None,
+            "amount": payment.amount,
+            "currency": payment.currency.value,
         },
     )

@@ -232,7 +232,7 @@ def _view(
         user_id=user.id,
         full_name=row.full_name,
         category=row.category,
-        email=None if is_placeholder(user.email) else user.email,
+        email=None if not user.email or is_placeholder(user.email) else user.email,
         status=row.status,
         payment_id=row.payment_id,
         dispute=dispute,

@@ -14,9 +14,11 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import reserved_amount
 from procomp_pay.domain.states import (
     PAID_STATUSES,
+    UNPAID_STATUSES,
     AnyMethod,
     AnyStatus,
     Channel,
+    ParticipantStatus,
     PaymentMethod,
     PaymentStatus,
 )
@@ -34,6 +36,7 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database import keyset_cursor
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import listing
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
@@ -69,6 +72,7 @@ class SettledBy:
 class PaymentView:
     """One payment, without secrets; those are in :class:`Opening` only.
 
+    :param is_marked_paid: not paid, but the platform marks the participant as paid, without a payment.
     :param platform_created_at: of the platform's row, which 0.1.0 wrote some milliseconds after ours.
     """
 
@@ -103,6 +107,7 @@ class PaymentView:
     dispute: DisputeView | None
     other_amount: OtherAmount | None = None
     settled_by: SettledBy | None = None
+    is_marked_paid: bool = False
 
     @property
     def rest(self) -> Money:
@@ -232,11 +237,24 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
         views = await of_rows(session, rows)
     if views:
         return views[0]
-    raise NotFound(
+    raise _no_payment(participant, settled_by)
+
+
+def _no_payment(participant: Participant, settled_by: str | None) -> NotFound:
+    message, next_step = (
         f"{participant.full_name} has no payment yet",
-        next_step=f"procomp-pay initiate {participant_id} --method kaspi_qr",
-        code=ErrorCode.NO_PAYMENT,
+        f"procomp-pay initiate {participant.id} --method kaspi_qr",
     )
+    if settled_by is not None:
+        message = (
+            f"{participant.full_name} has paid by payment {settled_by}, which the platform took by itself: "
+            "it is not adopted"
+        )
+        next_step = "procomp-pay db adopt --dry-run"
+    elif participant.status is ParticipantStatus.PAID:
+        message = f"{participant.full_name} is marked as paid by the platform, without a payment here"
+        next_step = "ask who runs the platform how the fee was paid"
+    return NotFound(message, next_step=next_step, code=ErrorCode.NO_PAYMENT)
 
 
 async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
@@ -393,4 +411,8 @@ def _view(row: listing.Row, refunds: list[RefundView]) -> PaymentView:
         started_by=detail.started_by,
         refunds=tuple(refunds),
         dispute=dispute_view(detail),
+        is_marked_paid=participant is not None
+        and participant.status is ParticipantStatus.PAID
+        and participant.payment_id is None
+        and payment.status in UNPAID_STATUSES,
     )

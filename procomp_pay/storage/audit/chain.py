@@ -21,6 +21,8 @@ from procomp_pay.storage.models.types import utc_text
 
 #: The previous hash of the first entry of a chain.
 GENESIS = "0" * 64
+#: The action of the entry of a payment that is accepted as the platform's own, and never becomes ours.
+KEPT_BY_PLATFORM = "kept_by_platform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Chains:
         statement = _entries_of(connection.dialect.name == "postgresql")
         rows = await connection.execute(statement, {"payments": payment_ids})
         return cls({payment_id: (seq, digest) for payment_id, seq, digest in rows})
+
+    def __contains__(self, payment_id: str) -> bool:
+        return payment_id in self._ends
 
     def add(self, payment_id: str, record: AuditRecord, at: datetime) -> None:
         """Add an entry as :func:`append` does; the caller writes all of them at the end."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError, Refused
 
 _T = TypeVar("_T")
 
@@ -115,8 +115,8 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 )
 
 
-def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> DatabaseUnavailable | None:
-    """Return the domain error for a driver's; ``None`` for a violated constraint or a bug.
+def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> PaymentError | None:
+    """Return the domain error for a driver's; ``None`` for a violated constraint of ours or a bug.
 
     :param where: the database as :func:`procomp_pay.storage.database.urls.describe` describes it.
     :param reads: in a transaction that we began as read-only: writing in it is a bug of ours.
@@ -128,7 +128,25 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Dat
     code, message = _code(error.orig), str(error.orig)
     if reads and _is_our_write(error.orig):
         return None
+    if code in ("23502", "SQLITE_CONSTRAINT_NOTNULL"):
+        return _missing_value(error.orig, message)
     return _by_code(error, code, message, _start(where))
+
+
+def _missing_value(error: BaseException | None, message: str) -> Refused | None:
+    """Return the refusal of a row of the platform that lacks a value for a column of its own."""
+    from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+
+    table, _, column = message.rpartition(" ")[2].partition(".")  # SQLite names them at the end
+    diagnosis = getattr(error, "diag", None)
+    if diagnosis is not None:
+        table, column = str(diagnosis.table_name), str(diagnosis.column_name)
+    if table not in PLATFORM_TABLES or column in METADATA.tables[table].columns:
+        return None
+    return Refused(
+        f'The platform\'s table "{table}" requires a value for "{column}", which procomp-pay does not have',
+        next_step="add it in the platform, or let the platform give the column a default",
+    )
 
 
 def is_refusal(error: BaseException | None, *, reads: bool) -> bool:

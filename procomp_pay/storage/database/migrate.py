@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import URL, Connection, Engine
 
+    from procomp_pay.storage.database.platform_check import PlatformNotes
+
 #: Alembic's table; the platform may have an Alembic of its own.
 VERSION_TABLE = "pay_alembic_version"
 
@@ -79,18 +81,51 @@ def check_revision(revision: str | None) -> None:
     )
 
 
-def unknown_labels(url: str) -> dict[str, list[str]]:
-    """Return the labels of the platform's enums that we do not know, by enum.
+def has_platform(url: str) -> bool:
+    """Return whether any of the platform's tables exists.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    from sqlalchemy import inspect
+
+    from procomp_pay.storage.models.schema import PLATFORM_TABLES
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed) and not urls.sqlite_path(parsed).exists():
+        return False
+    with _connected(parsed, writes=False) as connection:
+        return not PLATFORM_TABLES.isdisjoint(inspect(connection).get_table_names())
+
+
+def own_tables(url: str) -> list[str]:
+    """Return our tables on PostgreSQL, each with its schema: ``public.pay_refund``.
+
+    :raises ConfigurationError: on SQLite, which Prisma does not share with us.
+    :raises DatabaseUnavailable: no connection.
+    """
+    from sqlalchemy import inspect
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed):
+        raise ConfigurationError(
+            "Prisma shares PostgreSQL with procomp-pay, and DATABASE_URL is SQLite",
+            next_step="set DATABASE_URL to the platform's database",
+        )
+    with _connected(parsed, writes=False) as connection:
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
+        names = inspect(connection).get_table_names()
+    return [f"{schema}.{name}" for name in sorted(names) if name.startswith("pay_")]
+
+
+def platform_notes(url: str) -> PlatformNotes:
+    """Return what is worth knowing of the platform's tables.
 
     :raises DatabaseUnavailable: no connection.
     """
     from procomp_pay.storage.database import platform_check
 
-    parsed = urls.parse(url)
-    if urls.is_sqlite(parsed):
-        return {}
-    with _connected(parsed, writes=False) as connection:
-        return platform_check.unknown_labels(connection)
+    with _connected(urls.parse(url), writes=False) as connection:
+        return platform_check.notes(connection)
 
 
 def pending(url: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Enum, inspect, text
@@ -19,13 +20,15 @@ _LABELS = text(
 
 
 def adopts_platform(connection: Connection) -> bool:
-    """Return True if the platform's tables exist and fit, False if none exists yet.
+    """Return True if the platform's tables exist and fit, False if no platform is there.
 
-    :raises ConfigurationError: some exist and some do not, or they are not what we need. It lists each fault.
+    :raises ConfigurationError: some exist and some do not, or they are not what we need: it lists each fault.
+        Also if a platform left traces although its tables are missing: a second one is never made beside it.
     """
     inspector = inspect(connection)
     existing = PLATFORM_TABLES & set(inspector.get_table_names())
     if not existing:
+        _refuse_second_platform(connection)
         return False
     faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES - existing)]
     for name in sorted(existing):
@@ -36,6 +39,53 @@ def adopts_platform(connection: Connection) -> bool:
             next_step="bring the platform's Prisma schema up to date, then: procomp-pay db upgrade",
         )
     return True
+
+
+#: The two of the platform's tables whose names nothing else has by chance.
+_TELLING = ("Participant", "Payment")
+_TRACES = text("""
+    SELECT n.nspname, c.relname, CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND CASE WHEN n.nspname = current_schema()
+        THEN c.relname = '_prisma_migrations' OR c.relname = ANY(:tables) ELSE c.relname = ANY(:telling) END
+    UNION ALL
+    SELECT n.nspname, t.typname, 'enum' FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.typtype = 'e' AND t.typname = ANY(:enums) AND n.nspname = current_schema()
+    ORDER BY 1, 2
+""")
+
+
+def _refuse_second_platform(connection: Connection) -> None:
+    """Check on PostgreSQL that there is no trace of a platform, in this schema or another.
+
+    :raises ConfigurationError: there is; it says what.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    names = {"tables": sorted(PLATFORM_TABLES), "telling": list(_TELLING), "enums": sorted(_enums())}
+    traces = connection.execute(_TRACES, names).all()
+    if not traces:
+        return
+    here = str(connection.execute(text("SELECT current_schema()")).scalar())
+    found = ", ".join(f'the {kind} "{schema}"."{name}"' for schema, name, kind in traces)
+    others = sorted({schema for schema, *_ in traces} - {here})
+    raise ConfigurationError(
+        f'The platform\'s tables are not in the schema "{here}", but a platform is there: {found}. '
+        "A second one is not made beside it",
+        next_step=f"name its schema in DATABASE_URL: ?schema={others[0]}"
+        if others
+        else "run the platform's own migrations first, or use a database of its own for the desk",
+    )
+
+
+def _enums() -> dict[str, list[str]]:
+    """Return the labels that we know, by enum of the platform."""
+    return {
+        column.type.values.__name__: column.type.labels
+        for name in sorted(PLATFORM_TABLES)
+        for column in METADATA.tables[name].columns
+        if isinstance(column.type, PlatformLabel)
+    }
 
 
 def _faults_of_table(connection: Connection, inspector: Inspector, table: Table) -> list[str]:
@@ -87,14 +137,49 @@ def unknown_labels(connection: Connection) -> dict[str, list[str]]:
     """Return the labels that the platform added to its enums and we do not know, by enum; on SQLite none."""
     if connection.dialect.name != "postgresql":
         return {}
-    enums = {
-        column.type.values.__name__: column.type.labels
-        for name in sorted(PLATFORM_TABLES)
-        for column in METADATA.tables[name].columns
-        if isinstance(column.type, PlatformLabel)
-    }
     added = {
         name: [label for (label,) in connection.execute(_LABELS, {"name": name}) if label not in known]
-        for name, known in sorted(enums.items())
+        for name, known in sorted(_enums().items())
     }
     return {name: labels for name, labels in added.items() if labels}
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformNotes:
+    """What is worth knowing of the platform's tables.
+
+    :param unknown_labels: labels that the platform added to its enums and we do not know, by enum.
+    :param unadopted: the number of payments that are neither adopted nor accepted as the platform's own.
+    :param missing_indexes: tables and columns, as in ``CREATE INDEX ON``, whose rows are searched one by one.
+    """
+
+    unknown_labels: dict[str, list[str]]
+    unadopted: int
+    missing_indexes: list[str]
+
+
+_UNADOPTED = text("""
+    SELECT count(*) FROM "Payment" p
+    WHERE NOT EXISTS (SELECT 1 FROM pay_payment_detail d WHERE d.payment_id = p.id)
+    AND NOT EXISTS (SELECT 1 FROM pay_audit_entry a WHERE a.payment_id = p.id)
+""")
+
+
+def notes(connection: Connection) -> PlatformNotes:
+    """Return what is worth knowing of the platform's tables, which exist beside ours."""
+    unadopted = int(connection.execute(_UNADOPTED).scalar() or 0)
+    return PlatformNotes(unknown_labels(connection), unadopted, _missing_indexes(inspect(connection)))
+
+
+def _missing_indexes(inspector: Inspector) -> list[str]:
+    """Return the indexes of our own definition of the platform's tables that have no substitute there."""
+    missing = []
+    for name in sorted(PLATFORM_TABLES):
+        live = [tuple(index["column_names"]) for index in inspector.get_indexes(name)]
+        live += [tuple(constraint["column_names"]) for constraint in inspector.get_unique_constraints(name)]
+        for index in METADATA.tables[name].indexes:
+            columns = tuple(column.name for column in index.columns)
+            if not any(existing[: len(columns)] == columns for existing in live):
+                listed = ", ".join(f'"{column}"' for column in columns)
+                missing.append(f'"{name}" ({listed})')
+    return sorted(missing)

@@ -28,13 +28,21 @@ from procomp_pay.domain.states import (
     UserRole,
 )
 from procomp_pay.storage.models.columns import Row, amount, document, key, text
-from procomp_pay.storage.models.types import PlatformLabel, UtcMillis, now_millis
+from procomp_pay.storage.models.types import PlatformLabel, PlatformText, UtcMillis, now_millis
+
+#: What is shown for a name that the platform does not have.
+UNKNOWN = "(unknown)"
 
 
 def _enum(
     name: str, values: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
 ) -> Column[Any]:
     return Column(name, PlatformLabel(values), nullable=null, server_default=default)
+
+
+def _needed(name: str, null: str = UNKNOWN) -> Column[Any]:
+    """Return a TEXT column that a platform may have as nullable; ``null`` is read in place of NULL."""
+    return Column(name, PlatformText(null), nullable=False)
 
 
 def _ref(target: str, on_delete: str = "RESTRICT") -> ForeignKey:
@@ -57,8 +65,8 @@ class User(Row, table=True):
     __table_args__ = (Index("User_email_key", "email", unique=True),)
 
     id: str = Field(sa_column=key())
-    email: str = Field(sa_column=text("email"))
-    name: str = Field(sa_column=text("name"))
+    email: str = Field(sa_column=_needed("email", null=""))
+    name: str = Field(sa_column=_needed("name"))
     role: AnyRole = Field(default=UserRole.USER, sa_column=_enum("role", UserRole, default=UserRole.USER))
 
 
@@ -68,10 +76,10 @@ class Tournament(Row, table=True):
     __tablename__ = "Tournament"
 
     id: str = Field(sa_column=key())
-    name: str = Field(sa_column=text("name"))
+    name: str = Field(sa_column=_needed("name"))
     entry_fee: Decimal = Field(sa_column=amount("entryFee"))
     currency: AnyCurrency = Field(sa_column=_enum("currency", Currency))
-    starts_at: datetime = Field(sa_column=Column("startsAt", UtcMillis, nullable=False))
+    starts_at: datetime | None = Field(sa_column=Column("startsAt", UtcMillis, nullable=False))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
 
@@ -100,7 +108,7 @@ class Participant(Row, table=True):
     payment_id: str | None = Field(
         default=None, sa_column=text("paymentId", _ref("Payment", on_delete="SET NULL"), null=True)
     )
-    full_name: str = Field(sa_column=text("fullName"))
+    full_name: str = Field(sa_column=_needed("fullName"))
     category: str | None = Field(default=None, sa_column=text("category", null=True))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())

@@ -207,6 +207,26 @@ EXACT_JSON_ENGINE: dict[str, Any] = {
 }
 
 
+class PlatformText(TypeDecorator[str]):
+    """TEXT that we need and that may be NULL in a platform's table: then it is read as another text.
+
+    It is not written by that, since the ORM writes only what was changed.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, null: str) -> None:
+        super().__init__()
+        self.null = null
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str:
+        return self.null if value is None else value
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value
+
+
 class Word(TypeDecorator[_WordT], Generic[_WordT]):
     """A member of an enum, stored as TEXT. The table adds the CHECK (see ``columns.check_word``)."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, literal, tuple_
+from sqlalchemy import and_, func, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -20,39 +20,75 @@ from procomp_pay.storage.models.platform import Participant, Payment, is_paid
 
 #: Payments in one transaction.
 PAGE = 500
-#: The time and id of the payment after which a page begins.
-PageKey = tuple[datetime, str]
 
 
 async def count(session: AsyncSession) -> int:
-    """Return the number of payments that are not adopted."""
-    return int((await session.exec(select(func.count()).select_from(Payment).where(_has_no_detail()))).one())
+    """Return the number of payments that are neither adopted nor accepted as the platform's own."""
+    return int((await session.exec(select(func.count()).select_from(Payment).where(is_unadopted()))).one())
 
 
-async def page(
-    session: AsyncSession, after: PageKey | None, *, lock: bool
-) -> list[tuple[Payment, str | None]]:
-    """Return the next unadopted payments, oldest first, each with the participant whose fee it settled.
+async def page(session: AsyncSession, after: str, *, lock: bool) -> list[tuple[Payment, str | None]]:
+    """Return the next unadopted payments, each with the participant whose fee it settled.
 
+    They are in the order of their ids, for which every platform has an index.
+
+    :param after: the id of the last payment of the page before.
     :param lock: lock them, so that the platform cannot change them meanwhile.
     """
-    keys: tuple[Any, Any] = col(Payment.created_at), col(Payment.id)
     query = (
-        select(Payment, Participant.id)
-        .join(Participant, col(Participant.payment_id) == col(Payment.id), isouter=True)
-        .where(_has_no_detail())
-        .order_by(*keys)
-        .limit(PAGE)
+        _with_settled().where(is_unadopted(), col(Payment.id) > after).order_by(col(Payment.id)).limit(PAGE)
     )
-    if after is not None:
-        query = query.where(tuple_(*keys) > tuple_(literal(after[0], keys[0].type), literal(after[1])))
+    return await _rows(session, query, lock=lock)
+
+
+async def some(
+    session: AsyncSession, payment_ids: Collection[str], *, lock: bool
+) -> list[tuple[Payment, str | None]]:
+    """Return these payments as :func:`page` does, also those that are accepted as the platform's own."""
+    query = (
+        _with_settled().where(col(Payment.id).in_(payment_ids), _has_no_detail()).order_by(col(Payment.id))
+    )
+    return await _rows(session, query, lock=lock)
+
+
+def _with_settled() -> Any:
+    return select(Payment, Participant.id).join(
+        Participant, col(Participant.payment_id) == col(Payment.id), isouter=True
+    )
+
+
+async def _rows(session: AsyncSession, query: Any, *, lock: bool) -> list[tuple[Payment, str | None]]:
     if lock:
         query = query.with_for_update(of=Payment)
     return [(payment, settles) for payment, settles in (await session.exec(query)).all()]
 
 
+def is_unadopted() -> Any:
+    """Return the condition that a payment is neither adopted nor accepted as the platform's own, of which it
+    has an audit entry."""
+    entry = select(AuditEntry.id).where(AuditEntry.payment_id == Payment.id).exists()
+    return and_(_has_no_detail(), ~entry)
+
+
 def _has_no_detail() -> Any:
     return ~select(PaymentDetail.payment_id).where(PaymentDetail.payment_id == Payment.id).exists()
+
+
+async def only_registrations(
+    session: AsyncSession, pairs: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return the participant of each user and tournament that have only one."""
+    if not pairs:
+        return {}
+    keys = col(Participant.user_id), col(Participant.tournament_id)
+    query: Any = (
+        select(*keys, func.min(col(Participant.id)))
+        .where(keys[0].in_({user_id for user_id, _ in pairs}))
+        .group_by(*keys)
+        .having(func.count() == 1)
+    )
+    rows = (await session.exec(query)).all()
+    return {(user_id, tournament_id): participant for user_id, tournament_id, participant in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +140,13 @@ async def write(
     operations: list[dict[str, Any]],
     refunds: list[dict[str, Any]],
     records: Sequence[tuple[str, AuditRecord]],
+    kept: Sequence[tuple[str, AuditRecord]],
     now: datetime,
 ) -> None:
     """Insert our rows for adopted payments, with an audit entry for each.
 
     :param records: payment and audit entry, in the order of ``details``.
+    :param kept: payment and audit entry of those that are accepted as the platform's own.
     :raises DatabaseBusy: another process adopts them at the same time, or settles a payment with one of their
         numbers; nothing is written.
     """
@@ -120,8 +158,11 @@ async def write(
             next_step="procomp-pay db adopt",
         )
     await insert_all_once(session, Refund, refunds)
-    chains = await Chains.read(session, [payment_id for payment_id, _ in records])
+    chains = await Chains.read(session, [payment_id for payment_id, _ in (*records, *kept)])
     for payment_id, record in records:
         chains.add(payment_id, record, now)
+    for payment_id, record in kept:
+        if payment_id not in chains:  # another process has accepted it meanwhile
+            chains.add(payment_id, record, now)
     if chains.added:
         await (await session.connection()).execute(insert(AuditEntry), chains.added)

@@ -127,9 +127,13 @@ async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tourname
     return row
 
 
+def _latest_first() -> tuple[Any, Any]:
+    return col(Tournament.starts_at).desc().nulls_last(), col(Tournament.id)
+
+
 async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
     """Return the latest tournaments, by their start."""
-    query = select(Tournament).order_by(col(Tournament.starts_at).desc(), col(Tournament.id)).limit(limit)
+    query = select(Tournament).order_by(*_latest_first()).limit(limit)
     return list((await session.exec(query)).all())
 
 
@@ -138,13 +142,13 @@ class TournamentName(NamedTuple):
 
     id: str
     name: str
-    starts_at: datetime
+    starts_at: datetime | None
 
 
 async def tournament_names(session: AsyncSession) -> list[TournamentName]:
     """Return the name and the start of every tournament, the latest first."""
     query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at)
-    rows = await session.exec(query.order_by(col(Tournament.starts_at).desc(), col(Tournament.id)))
+    rows = await session.exec(query.order_by(*_latest_first()))
     return [TournamentName(*row) for row in rows.all()]
 
 

@@ -6,6 +6,7 @@ queries must see the same moment: see :func:`one_moment`. The money is in :mod:`
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -166,5 +167,5 @@ async def tournaments(session: AsyncSession, ids: Collection[str]) -> list[Tourn
         query: Any = select(_tournament.id, _tournament.name, _tournament.starts_at)
         for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(part)))).all():
             row = TournamentRow(key, name, counts.get(key, Headcount()))
-            pairs.append((-starts_at.timestamp(), row))
+            pairs.append((-starts_at.timestamp() if starts_at else math.inf, row))
     return [row for _, row in sorted(pairs, key=lambda pair: (pair[0], pair[1].tournament_id))]

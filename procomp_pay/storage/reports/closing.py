@@ -8,12 +8,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Text, case, func, or_, select, type_coerce
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
-from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment
 from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.reports.attempts import rows
@@ -60,8 +60,11 @@ async def payments(
     session: AsyncSession, tournament_id: str, as_of: datetime
 ) -> AsyncIterator[ClosingPayment]:
     """Return payments started by then, oldest first, in their present state."""
+    # NULL where the participant was deleted, and not where the platform has no name
+    name = func.coalesce(type_coerce(_participant.full_name, Text), UNKNOWN)
+    full_name = type_coerce(case((_participant.id.is_not(None), name)), Text)
     query = (
-        select(_payment, _detail, _participant.full_name, _participant.category, _audit.source)
+        select(_payment, _detail, full_name, _participant.category, _audit.source)
         .join(_detail, _detail.payment_id == _payment.id)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
         .join(_audit, (_audit.payment_id == _payment.id) & (_audit.seq == 1), isouter=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -21,10 +22,10 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments.listing import Filter
 from tests.support.secret_watch import no_secret_in
-from tests.support.terminal import CommandLine
+from tests.support.terminal import CommandLine, LocalProviders
 
 #: Seconds to wait for a text: the machine may be busy.
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class Desk:
@@ -33,6 +34,9 @@ class Desk:
     def __init__(self, app: DeskApp, pilot: Pilot[None], clerk: CommandLine) -> None:
         self.app, self.pilot, self.clerk = app, pilot, clerk
         self.bells = 0
+
+    def ring(self) -> None:
+        self.bells += 1
 
     @property
     def lines(self) -> list[str]:
@@ -85,12 +89,22 @@ class Desk:
         await asyncio.to_thread(self.clerk.pay, what, action)
 
 
+@pytest.fixture(scope="session")
+def providers() -> Iterator[LocalProviders]:
+    """A sandbox in which a QR can be scanned for a minute, even if the machine is busy."""
+    made = LocalProviders(time_scale=3)
+    yield made
+    made.close()
+
+
 OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 
 @pytest.fixture
-def open_desk(sqlite_clerk: CommandLine) -> OpenDesk:
-    """Open a desk of 80 x 24 in English; two can be open at once."""
+def open_desk(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> OpenDesk:
+    """Open a desk of 80 x 24, in English unless the test says otherwise; two can be open at once."""
+    if "PROCOMP_LANGUAGE" not in os.environ:
+        monkeypatch.setenv("PROCOMP_LANGUAGE", "en")
 
     @asynccontextmanager
     async def opened(
@@ -100,13 +114,7 @@ def open_desk(sqlite_clerk: CommandLine) -> OpenDesk:
             app = DeskApp(ctx, Actor(operator, Source.PERSON), SearchScreen, is_live=False, **more)
             async with app.run_test(size=size, notifications=True) as pilot:
                 desk = Desk(app, pilot, sqlite_clerk)
-                bell = app.ring
-
-                def ring() -> None:
-                    desk.bells += 1
-                    bell()
-
-                app.ring = ring  # type: ignore[method-assign]
+                app.bell = desk.ring  # type: ignore[method-assign]
                 yield desk
 
     return opened

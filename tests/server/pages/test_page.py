@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from io import BytesIO
 from typing import Any
 
 import httpx
 import pytest
+from pypdf import PdfReader
 
 from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.server.api.routes import document
@@ -18,6 +20,7 @@ from procomp_pay.services.initiation.initiate import InitiatedPayment, initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.platform import Participant
 from tests.server.pages.conftest import page_of
 from tests.support.server import Eventually, Serve, Served
 
@@ -70,8 +73,6 @@ async def test_an_open_qr_in_the_language_of_the_browser(
 
 async def test_it_shows_nothing_else(served: Served, web: httpx.AsyncClient) -> None:
     async with served.ctx.db.writing() as session:
-        from procomp_pay.storage.models.platform import Participant
-
         participant = await session.get(Participant, "p1")
         assert participant is not None
         participant.full_name = "Нұрланова Қарлығаш"
@@ -111,7 +112,7 @@ async def test_a_tampered_link_finds_nothing(served: Served, web: httpx.AsyncCli
     ]  # fmt: skip
     bodies = set()
     for code in wrong:
-        for end in ("", "/events", "/pay"):
+        for end in ("", "/events", "/pay", "/receipt.pdf"):
             answer = await web.get(f"/p/{code}{end}", headers={"Accept-Language": "ru"})
             assert answer.status_code == 404, (code, end)
             assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
@@ -227,3 +228,38 @@ async def test_a_database_that_is_away_is_told_to_people(serve: Serve) -> None:
             await rename_table(served.ctx, "away", "pay_payment_detail")
     assert answer.status_code >= 500
     assert "pay_payment_detail" not in answer.text
+
+
+async def test_a_paid_payment_has_a_receipt_without_surname_and_ids(
+    served: Served, web: httpx.AsyncClient, eventually: Eventually
+) -> None:
+    async with served.ctx.db.writing() as session:
+        participant = await session.get(Participant, "p1")
+        assert participant is not None
+        participant.full_name = "Нұрланова Қарлығаш"
+    started = await served.initiate(method="kaspi_qr")
+    path = await page_of(served, started["payment_id"])
+    assert (await web.get(f"{path}/receipt.pdf")).status_code == 404, "not paid yet"
+    await phone(served, started["payment_id"])
+
+    async def is_paid() -> bool:
+        return "receipt.pdf" in (await web.get(path)).text
+
+    await eventually(is_paid, 30)
+    answer = await web.get(f"{path}/receipt.pdf?lang=kk")
+    assert answer.headers["Content-Type"] == "application/pdf"
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
+    [page] = PdfReader(BytesIO(answer.content)).pages
+    text = page.extract_text().replace("\N{NO-BREAK SPACE}", " ")
+    code = (await views.one(served.ctx, started["payment_id"])).code
+    for words in (
+        "Төлем түбіртегі",
+        "24 000,00 ₸",
+        "Қарлығаш Н.",
+        "[SANDBOX]",
+        str(code),
+        "фискалдық чек емес",
+    ):
+        assert words in text
+    assert "Нұрланова" not in text
+    assert started["payment_id"] not in text

@@ -2,15 +2,17 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
+from procomp_pay.cli.display import wording
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, Refused
+from procomp_pay.domain.errors import Conflict, DatabaseUnavailable, NotFound, Refused
 from procomp_pay.domain.money import Currency
-from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
@@ -21,11 +23,12 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.audit.chain import entry_hash
 from procomp_pay.storage.models.payments import AuditEntry, Refund
-from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import gone, paid
+from tests.support.labels import relabel
 
 S = PaymentStatus
 
@@ -172,3 +175,105 @@ async def test_dollars_that_the_platform_wrote_are_not_given_back_as_tenge(
     with pytest.raises(Refused, match="only tenge"):
         await refunds.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert (await gone(environment, opened), await environment.status(opened)) == (Decimal(0), S.COMPLETED)
+
+
+async def by_platform(environment: ServiceEnvironment, payment_id: str, **changes: Any) -> str:
+    """Write a payment as the platform does, for a new participant whom it does not name; return whom."""
+    participant = await environment.participant()
+    now = environment.now()
+    fields = {
+        "id": payment_id, "amount": Decimal("50.00"), "currency": Currency.USD, "status": S.COMPLETED,
+        "method": PaymentMethod.APPLE_PAY, "user_id": f"u-{participant}", "tournament_id": f"t-{participant}",
+        "created_at": now, "updated_at": now,
+    }  # fmt: skip
+    async with environment.ctx.db.writing() as session:
+        session.add(Payment(**(fields | changes)))
+    return participant
+
+
+async def test_cash_is_accepted_as_the_platforms_own_once(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
+    await by_platform(environment, "nothing", method=None)
+    await by_platform(environment, "cash", method=None)
+    relabel(database_url, "Payment", "method", "CASH", "cash")
+    await by_platform(environment, "odd", method=None, stripe_payment_id="pi_1")
+    dry = await adopt(environment.ctx, CLERK, dry_run=True)
+    assert (dry.taken, dry.kept, dry.left, await size(environment.ctx)) == (0, 2, 1, 3)
+    report = await adopt(environment.ctx, CLERK)
+    assert (report.taken, report.kept, report.named) == (0, 2, [("odd", "has no method")])
+    again = await adopt(environment.ctx, CLERK)
+    assert (again.taken, again.kept, again.left, await size(environment.ctx)) == (0, 0, 1, 1)
+    assert (await audit_verify.verify(environment.ctx)).findings == []
+    entries = await environment.rows(AuditEntry)
+    assert {(entry.payment_id, entry.action, entry.actor) for entry in entries} == {
+        ("nothing", "kept_by_platform", CLERK.name), ("cash", "kept_by_platform", CLERK.name),
+    }  # fmt: skip
+
+
+async def test_the_only_registration_of_the_user_is_taken(environment: ServiceEnvironment) -> None:
+    participant = await by_platform(environment, "card")
+    other = await by_platform(environment, "two")
+    now = environment.now()
+    async with environment.ctx.db.writing() as session:
+        first = await session.get_one(Participant, other)
+        session.add(
+            Participant(
+                id="second", user_id=first.user_id, tournament_id=first.tournament_id, full_name="Ani",
+                created_at=now, updated_at=now,
+            )
+        )  # fmt: skip
+    report = await adopt(environment.ctx, CLERK)
+    assert (report.taken, [payment for payment, _ in report.named]) == (1, ["two"])
+    async with environment.ctx.db.reading() as session:
+        assert (await load_payment(session, "card")).detail.participant_id == participant
+    with pytest.raises(NotFound, match="card"):
+        await adopt(environment.ctx, CLERK, assign={"card": "second"})
+    with pytest.raises(Refused, match="is registered for tournament"):
+        await adopt(environment.ctx, CLERK, assign={"two": participant})
+    assert (await adopt(environment.ctx, CLERK, assign={"two": "second"}, dry_run=True)).taken == 1
+    report = await adopt(environment.ctx, CLERK, assign={"two": "second"})
+    assert (report.taken, report.left) == (1, 0)
+    async with environment.ctx.db.reading() as session:
+        assert (await load_payment(session, "two")).detail.participant_id == "second"
+
+
+async def test_who_paid_the_platform_is_not_said_to_have_no_payment(environment: ServiceEnvironment) -> None:
+    participant = await by_platform(environment, "card")
+    opened = await environment.start(participant)
+    environment.later(3600)
+    await environment.maintain()
+    async with environment.ctx.db.writing() as session:
+        row = await session.get_one(Participant, participant)
+        row.status = ParticipantStatus.PAID
+    view = await views.latest(environment.ctx, participant)
+    assert (view.payment_id, view.is_marked_paid) == (opened.view.payment_id, True)
+    assert "marks the fee as paid" in wording.state(view)
+    async with environment.ctx.db.writing() as session:
+        (await session.get_one(Participant, participant)).payment_id = "card"
+    with pytest.raises(NotFound, match="has paid by payment card, which the platform took"):
+        await views.latest(environment.ctx, participant)
+    await adopt(environment.ctx, CLERK)
+    assert (await views.latest(environment.ctx, participant)).payment_id == "card"
+
+
+async def test_a_participant_marked_as_paid_without_any_payment(environment: ServiceEnvironment) -> None:
+    participant = await environment.participant(status=ParticipantStatus.PAID)
+    with pytest.raises(NotFound, match="is marked as paid by the platform"):
+        await views.latest(environment.ctx, participant)
+
+
+async def test_pages_follow_the_ids(environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each payment is looked at once, whatever its time."""
+    monkeypatch.setattr(unadopted, "PAGE", 2)
+    now = environment.now()
+    for n in range(5):
+        at = now - timedelta(days=n)
+        await by_platform(environment, f"pay{n}", created_at=at, amount=Decimal(n % 2) * 50)
+    seen: list[int] = []
+    report = await adopt(environment.ctx, CLERK, on_progress=seen.append)
+    assert (report.taken, [payment for payment, _ in report.named], seen) == (
+        2,
+        ["pay0", "pay2", "pay4"],
+        [2, 4, 5],
+    )

@@ -165,6 +165,15 @@ def test_what_comes_from_outside_stays_text(language: str) -> None:
     assert "\x1b" not in got.text + str(got.html)
 
 
+@pytest.mark.parametrize(("language", "says"), [("ru", "не фискальный чек"), ("kk", "фискалдық чек емес")])
+def test_a_receipt_is_a_letter(language: str, says: str) -> None:
+    got = render(Topic.LETTER_RECEIPT, language, fiscal_number="ФП 77")
+    for text in (got.text, str(got.html)):
+        assert says in text
+        for known in ("Қайрат Нұрланов", "27954577348", VIEW.payment_id, "ФП 77"):
+            assert text.count(known) == 1
+
+
 @pytest.mark.parametrize("topic", [item for item in Topic if item.startswith("alert.")])
 def test_every_alert_names_a_next_step(topic: Topic) -> None:
     """Also one of which nothing more is known than its topic."""

@@ -114,7 +114,10 @@ def test_additional_labels_are_accepted_and_named(prisma_url: str) -> None:
         connection.execute("ALTER TYPE \"PaymentStatus\" ADD VALUE 'HELD' BEFORE 'FAILED'")
         connection.execute("ALTER TYPE \"Currency\" ADD VALUE 'UZS'")
     migrate.upgrade(prisma_url)
-    assert migrate.unknown_labels(prisma_url) == {"Currency": ["UZS"], "PaymentStatus": ["HELD"]}
+    assert migrate.platform_notes(prisma_url).unknown_labels == {
+        "Currency": ["UZS"],
+        "PaymentStatus": ["HELD"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -146,6 +149,50 @@ def test_faults_of_a_platform_database_are_listed(prisma_url: str, change: str, 
         migrate.upgrade(prisma_url)
     assert named in caught.value.message
     assert tables(prisma_url) == before
+
+
+@pytest.mark.parametrize(
+    ("trace", "named", "step"),
+    [
+        (
+            'CREATE TABLE "_prisma_migrations" (id TEXT)',
+            'the table "public"."_prisma_migrations"',
+            "run the platform's own migrations first",
+        ),
+        (
+            "CREATE TYPE \"PaymentStatus\" AS ENUM ('PENDING')",
+            'the enum "public"."PaymentStatus"',
+            "run the platform's own migrations first",
+        ),
+        (
+            'CREATE VIEW "Payment" AS SELECT 1 AS id',
+            'the view "public"."Payment"',
+            "run the platform's own migrations first",
+        ),
+        (
+            'CREATE SCHEMA app; CREATE TABLE app."Participant" (id TEXT)',
+            'the table "app"."Participant"',
+            "name its schema in DATABASE_URL: ?schema=app",
+        ),
+    ],
+)
+def test_a_second_platform_is_never_made(empty_postgres_url: str, trace: str, named: str, step: str) -> None:
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute(trace.encode())
+    with pytest.raises(ConfigurationError) as caught:
+        migrate.upgrade(empty_postgres_url)
+    assert named in caught.value.message
+    assert step in str(caught.value.next_step)
+    assert tables(empty_postgres_url).isdisjoint({"User", "pay_alembic_version", "pay_payment_detail"})
+
+
+def test_tables_of_others_are_no_platform(empty_postgres_url: str) -> None:
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute(
+            'CREATE SCHEMA forum; CREATE TABLE forum."User" (id TEXT); CREATE TABLE club (id TEXT)'
+        )
+    migrate.upgrade(empty_postgres_url)
+    assert migrate.current(empty_postgres_url) == migrate.HEAD
 
 
 def test_concurrent_upgrades(empty_database_url: str) -> None:

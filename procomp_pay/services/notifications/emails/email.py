@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.providers.notifications.smtp import Email
+from procomp_pay.services.receipts.receipt import METHODS, Receipt, disclaimer, heading
+from procomp_pay.services.receipts.receipt import rows as receipt_rows
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.translations import Translation
 
@@ -36,14 +37,10 @@ class MessageContext:
 #: Working days until a refund arrives on a card (Stripe: "5 to 10 business days").
 CARD_DAYS = 10
 
-_METHODS: dict[str, str] = {
-    PaymentMethod.KASPI_QR: "Kaspi QR",
-    PaymentMethod.APPLE_PAY: "Apple Pay",
-    PaymentMethod.GOOGLE_PAY: "Google Pay",
-}
 #: Signs beside the heading; they have the same width in every font, and print in black.
 _SIGNS = {
     Topic.PAYMENT_RECEIVED: "✓",
+    Topic.LETTER_RECEIPT: "✓",
     Topic.PAYMENT_REFUNDED: "↩",
 }
 
@@ -75,13 +72,15 @@ def render_email(
     translation = Translation(language)
     view = context.view
     content = _content(translation, topic, payload, context)
+    # a receipt says all by itself
+    rows = content.rows if topic == Topic.LETTER_RECEIPT else (*content.rows, *_rows(translation, view, at))
     values = {
         "language": language,
         "mark": prefix.strip(),
         "sign": _SIGNS.get(Topic(topic), "!"),
         "heading": content.heading,
         "lines": content.lines,
-        "rows": [(label, one_line(value)) for label, value in (*content.rows, *_rows(translation, view, at))],
+        "rows": [(label, one_line(value)) for label, value in rows],
         "footer": (
             translation.text("This letter was sent automatically; there is no need to answer it."),
             translation.text(
@@ -117,7 +116,7 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
         (translation.text("Participant"), view.participant_name),
         (translation.text("Tournament"), view.tournament_name),
         (translation.text("Category"), view.category or ""),
-        (translation.text("Method"), _METHODS.get(view.method, view.method)),
+        (translation.text("Method"), METHODS.get(view.method, view.method)),
         (translation.text("Date"), translation.moment(at)),
         (translation.text("Kaspi receipt"), view.operation_number or ""),
         # the code can be read out at the desk; payments made before codes existed have none
@@ -129,6 +128,11 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
 def _content(
     translation: Translation, topic: str, payload: Mapping[str, Any], context: MessageContext
 ) -> _Content:
+    if topic == Topic.LETTER_RECEIPT:
+        receipt = Receipt(context.view, payload.get("fiscal_number"))
+        return _Content(
+            heading(translation), (disclaimer(translation),), tuple(receipt_rows(translation, receipt))
+        )
     money = Money.parse(payload["amount"], str(payload["currency"]))
     if topic == Topic.PAYMENT_RECEIVED:
         return _received(translation, money, context)

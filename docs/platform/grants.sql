@@ -1,0 +1,15 @@
+-- The rights of the role in procomp-pay's DATABASE_URL, if it owns nothing: run it as the owner, in the schema of the
+-- tables, after every `procomp-pay db upgrade` (which itself needs the owner): psql -v role=procomp -f grants.sql
+-- No row of the platform is ever deleted, and none of "User" is changed.
+GRANT SELECT, INSERT ON "User" TO :"role";
+GRANT SELECT, INSERT, UPDATE ON "Tournament", "Participant", "Payment" TO :"role";
+GRANT SELECT, INSERT, UPDATE ON
+    pay_payment_detail, pay_refund, pay_kaspi_operation, pay_webhook_event, pay_outbox, pay_delivery, pay_feed,
+    pay_reconciliation_run, pay_discrepancy, pay_settlement, pay_audit_seal
+TO :"role";
+GRANT SELECT, INSERT, UPDATE, DELETE ON pay_tournament_fee, pay_idempotency_key TO :"role";
+-- nothing updates an audit entry: UPDATE is the right by which PostgreSQL allows the lock of `audit seal`
+GRANT SELECT, INSERT, UPDATE ON pay_audit_entry TO :"role";
+GRANT SELECT ON pay_alembic_version TO :"role";
+-- reconcile compares in temporary tables; everybody may make them unless that was revoked:
+-- GRANT TEMPORARY ON DATABASE … TO :"role";

@@ -1,0 +1,1 @@
+"""Receipts of payments, for the customer; no fiscal receipts, whose numbers can be recorded."""

@@ -1,0 +1,103 @@
+"""A platform whose columns are nullable, or that needs more of them than procomp-pay has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from procomp_pay.cli.main import app
+from tests.support.postgres import create_platform_tables
+from tests.support.terminal import CommandLine, paid
+
+_NULLABLE = {
+    "Participant": ["fullName"],
+    "Tournament": ["name", "startsAt", "entryFee"],
+    "User": ["name", "email"],
+}
+
+
+@pytest.fixture
+def sparse(postgres_clerk: CommandLine) -> CommandLine:
+    """All of them NULL, but for the fee of the tournament that p1 has paid."""
+    paid(postgres_clerk)
+    with psycopg.connect(postgres_clerk.url) as connection:
+        for table, columns in _NULLABLE.items():
+            for column in columns:
+                connection.execute(f'ALTER TABLE "{table}" ALTER "{column}" DROP NOT NULL'.encode())
+                connection.execute(f'UPDATE "{table}" SET "{column}" = NULL'.encode())
+    return postgres_clerk
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        "status p1",
+        "history p1",
+        "participant list",
+        "tournament list",
+        "report",
+        "report closing --tournament t1",
+        "maintain",
+        "refund --tournament t1 --all --reason rain --dry-run",
+    ],
+)
+def test_null_is_read_as_unknown(sparse: CommandLine, command: str) -> None:
+    shown = sparse.type(*command.split())
+    if command not in ("maintain", "refund --tournament t1 --all --reason rain --dry-run"):
+        assert "unknown" in shown.out
+    sparse.ask(*command.split())
+    with psycopg.connect(sparse.url) as connection:
+        for table, columns in _NULLABLE.items():
+            names = ", ".join(f'"{column}"' for column in columns)
+            [row] = connection.execute(f'SELECT DISTINCT {names} FROM "{table}"'.encode()).fetchall()
+            assert set(row) == {None}, "and nothing is written in its place"
+
+
+def test_a_tournament_without_a_fee_is_refused(sparse: CommandLine) -> None:
+    refused = sparse.type("initiate", "p2", "--method", "kaspi_qr", code=3)
+    assert "no entry fee to charge" in refused.err
+    sparse.type("tournament", "fee", "t1", "24000", "KZT")
+    assert sparse.ask("initiate", "p2", "--method", "kaspi_qr")["participant_name"] == "(unknown)"
+
+
+@pytest.mark.parametrize(("table", "column"), [("Participant", "belt"), ("User", "phone")])
+def test_a_column_that_needs_a_value(
+    postgres_clerk: CommandLine, tmp_path: Path, table: str, column: str
+) -> None:
+    with psycopg.connect(postgres_clerk.url) as connection:
+        connection.execute(f"ALTER TABLE \"{table}\" ADD {column} TEXT NOT NULL DEFAULT ''".encode())
+        connection.execute(f'ALTER TABLE "{table}" ALTER {column} DROP DEFAULT'.encode())
+    message = f'The platform\'s table "{table}" requires a value for "{column}"'
+    assert message in postgres_clerk.type("participant", "add", "t1", "Dana", code=3).err
+    roster = tmp_path / "roster.csv"
+    roster.write_text("name\nDana\nErlan\n")
+    assert message in postgres_clerk.type("participant", "import", "t1", str(roster), code=3).err
+    assert postgres_clerk.ask("participant", "list", "t1")["total"] == 4
+
+
+@pytest.mark.parametrize("platform", ["adopted", "made"])
+def test_upgrade_says_whose_tables_they_are(
+    empty_postgres_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    if platform == "adopted":
+        create_platform_tables(empty_postgres_url)
+    monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
+    first = CliRunner().invoke(app, ["db", "upgrade"])
+    assert (first.exit_code, f"they are {platform}" in first.stdout) == (0, True)
+    again = CliRunner().invoke(app, ["db", "upgrade", "--json"])
+    assert '"platform": null' in again.stdout
+
+
+def test_a_second_platform_is_refused(
+    empty_postgres_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute('CREATE TABLE "_prisma_migrations" (id TEXT)')
+    monkeypatch.setenv("DATABASE_URL", empty_postgres_url)
+    refused = CliRunner().invoke(app, ["db", "upgrade"])
+    assert refused.exit_code == 7
+    assert '"public"."_prisma_migrations"' in refused.stderr
