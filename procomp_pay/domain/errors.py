@@ -186,7 +186,7 @@ class Ambiguous(PaymentError):
     exit_code = 2
     code = ErrorCode.CONFLICT
 
-    def __init__(self, message: str, choices: Sequence[Choice], *, next_step: str | None = None) -> None:
+    def __init__(self, message: str, choices: Sequence[Choice] = (), *, next_step: str | None = None) -> None:
         super().__init__(message, next_step=next_step)
         self.choices = choices
 

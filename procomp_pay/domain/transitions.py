@@ -35,6 +35,7 @@ class Topic(StrEnum):
     PAYMENT_EXPIRED = "payment.expired"
     PAYMENT_REFUNDED = "payment.refunded"
     LETTER_RECEIPT = "letter.receipt"
+    LETTER_REMINDER = "letter.reminder"
     ALERT_LATE = "alert.late_payment"
     ALERT_DUPLICATE = "alert.duplicate_payment"
     ALERT_AMOUNT = "alert.amount_mismatch"

@@ -131,7 +131,10 @@ class PersonScreen(DeskScreen):
         return self.payment is not None and self.payment.payment_id == view.payment_id
 
     def _take(self, view: PaymentView) -> None:
-        """Put a payment's latest view into the record."""
+        """Put a view of a payment into the record, unless a later one is there already."""
+        known = [each for each in self.record.payments if each.payment_id == view.payment_id]
+        if known and known[0].updated_at > view.updated_at:
+            return
         others = [each for each in self.record.payments if each.payment_id != view.payment_id]
         payments = sorted([view, *others], key=lambda each: each.created_at, reverse=True)
         self.record = reads.Record(self.record.person, payments, self.record.fees)

@@ -7,7 +7,13 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import load_settings, mode_of, operator, run_with_context
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    mode_of,
+    named_payment,
+    operator,
+    run_with_context,
+)
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.language import Language
@@ -61,11 +67,11 @@ def receipt(
     async def work(ctx: AppContext) -> Receipt:
         from procomp_pay.services.receipts import receipt as receipts
 
-        found = await receipts.of_payment(ctx, payment)
+        found = await receipts.of_payment(ctx, await named_payment(ctx, payment, as_json=as_json))
         if fiscal_number is not None:
             found = await receipts.record_fiscal_number(ctx, found.view.payment_id, fiscal_number, actor)
         if mail:
-            _check_mail(ctx)
+            ctx.senders.check_letters()
             await receipts.send(ctx, found)
         return found
 
@@ -96,18 +102,6 @@ def _translation(language: str) -> Translation:
 
 def _write(stream: IO[bytes], content: bytes) -> None:
     stream.write(content)
-
-
-def _check_mail(ctx: AppContext) -> None:
-    """
-    :raises Refused: no letters are sent.
-    """
-    from procomp_pay.domain.destinations import Destination
-
-    if not ctx.senders.recipients(Destination.PARTICIPANT_MAIL):
-        raise Refused(
-            "No letters are sent: SMTP_URL and MAIL_FROM are not set", next_step="set them, or use --pdf FILE"
-        )
 
 
 def _print(content: bytes) -> None:

@@ -45,6 +45,15 @@ class NotificationSenders:
         """Return the default language of e-mails."""
         return self._settings.mail_language if self._settings else Language.RUSSIAN
 
+    def check_letters(self) -> None:
+        """
+        :raises ConfigurationError: no letters to participants are sent.
+        """
+        if not self.recipients(Destination.PARTICIPANT_MAIL):
+            raise ConfigurationError(
+                "No letters are sent: SMTP_URL and MAIL_FROM are not set", next_step="set both"
+            )
+
     def mode(self, *, kaspi: bool) -> ProviderMode:
         """Return whether real money moves at a provider."""
         if self._settings is None:

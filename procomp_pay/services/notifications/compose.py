@@ -10,6 +10,7 @@ from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.services.notifications.emails.email import MessageContext
+from procomp_pay.services.notifications.reminder import send_reminder
 from procomp_pay.services.views.payment import PaymentView, many
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
@@ -31,6 +32,8 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     if destination is Destination.PLATFORM_WEBHOOK:
         body = event_body(claim.message)
         return await ctx.senders.platform().send(claim.delivery.id, body, ctx.clock())
+    if claim.message.topic == Topic.LETTER_REMINDER:
+        return await send_reminder(ctx, claim)
     context = await _look_up(ctx, claim.message)
     if destination is Destination.PARTICIPANT_MAIL:
         return await _write_to_participant(ctx, claim, context)

@@ -101,7 +101,8 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
     ]
     found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
     choices = [
-        Choice(rows[n].id, names[n], (local_day(rows[n].starts_at),)) for n in found.numbers[:MOST_CHOICES]
+        Choice(rows[n].id, names[n], (str(local_day(rows[n].starts_at) or "day unknown"),))
+        for n in found.numbers[:MOST_CHOICES]
     ]
     if not choices:
         close = ", ".join(names[n] for n in nearest(names, wanted))

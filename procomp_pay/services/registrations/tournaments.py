@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -103,14 +103,14 @@ async def refuse_same_day(session: AsyncSession, row: Tournament) -> None:
     for other in await repository.tournament_names(session):
         if other.id != row.id and same_key(other.name) == key and local_day(other.starts_at) == day:
             raise Conflict(
-                f"There is a tournament {other.name!r} on {day}: {other.id}",
+                f"There is a tournament {other.name!r} on {day or 'no known day'}: {other.id}",
                 next_step="give another day: --starts 2026-05-01",
             )
 
 
-def local_day(at: datetime | None) -> str:
-    """Return the day in Almaty, by which tournaments of one name are told apart: ``2026-05-01``."""
-    return "day unknown" if at is None else f"{at.astimezone(_ALMATY):%Y-%m-%d}"
+def local_day(at: datetime | None) -> date | None:
+    """Return the day in Almaty, by which tournaments of one name are told apart."""
+    return None if at is None else at.astimezone(_ALMATY).date()
 
 
 async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import URL, Connection, Engine
 
+    from procomp_pay.storage.database.errors import DatabaseBusy
     from procomp_pay.storage.database.platform_check import PlatformNotes
 
 #: Alembic's table; the platform may have an Alembic of its own.
@@ -24,6 +26,11 @@ VERSION_TABLE = "pay_alembic_version"
 #: ``alembic/versions``.
 HEAD = "0010"
 
+#: Seconds that an upgrade waits for one lock on a table, its tries, and the seconds between two tries.
+LOCK_TIMEOUT_S = 5
+LOCK_TRIES = 6
+LOCK_PAUSE_S = 2.0
+
 #: The advisory lock that migrations take on PostgreSQL.
 _LOCK = 0x70726F70_6179
 
@@ -32,9 +39,37 @@ def upgrade(url: str) -> None:
     """Bring the database to the newest revision; safe when several processes do it at once.
 
     :raises ConfigurationError: the platform's tables do not fit, or a newer procomp-pay made the database.
+    :raises DatabaseBusy: other transactions hold locks that it needs: they are named, nothing is changed.
     :raises DatabaseUnavailable: no connection.
     """
-    _run("upgrade", url, "head")
+    from procomp_pay.storage.database.errors import DatabaseBusy
+
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            _run("upgrade", url, "head")
+        except DatabaseBusy:
+            if urls.is_sqlite(urls.parse(url)):
+                raise
+            if not tries_left:
+                raise _locked(url) from None
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return
+
+
+def _locked(url: str) -> DatabaseBusy:
+    """Return the error that names the transactions that hold locks on the tables."""
+    from procomp_pay.storage.database.errors import DatabaseBusy
+    from procomp_pay.storage.database.platform_check import lock_holders
+
+    with _connected(urls.parse(url), writes=False) as connection:
+        holders = lock_holders(connection)
+    names = "; ".join(holder.sentence for holder in holders) or "a transaction that has ended since"
+    end = f"end it: SELECT pg_terminate_backend({holders[0].pid}); then: " if holders else ""
+    return DatabaseBusy(
+        f"The tables are locked, and were not changed. Who holds the locks: {names}",
+        next_step=f"{end}procomp-pay db upgrade",
+    )
 
 
 def downgrade(url: str, revision: str = "base") -> None:
@@ -204,11 +239,16 @@ def exclusive(url: str) -> Iterator[Connection]:
 
 
 def lock_in_transaction(connection: Connection) -> None:
-    """Wait on PostgreSQL until no other migration runs; the lock ends with the transaction."""
+    """Wait on PostgreSQL until no other migration runs; the lock ends with the transaction.
+
+    The locks on tables that follow are waited for :data:`LOCK_TIMEOUT_S` each: whoever else wants the table
+    waits behind a migration that waits, and so would the whole platform.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
 
 
 @contextmanager

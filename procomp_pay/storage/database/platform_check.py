@@ -183,3 +183,40 @@ def _missing_indexes(inspector: Inspector) -> list[str]:
                 listed = ", ".join(f'"{column}"' for column in columns)
                 missing.append(f'"{name}" ({listed})')
     return sorted(missing)
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A transaction that holds a lock on one of the tables.
+
+    :param seconds: since it began.
+    """
+
+    pid: int
+    role: str
+    application: str
+    table: str
+    seconds: int
+
+    @property
+    def sentence(self) -> str:
+        program = f", {self.application}" if self.application else ""
+        return (
+            f'process {self.pid} ({self.role}{program}), which has used "{self.table}" for {self.seconds} s'
+        )
+
+
+_HOLDERS = text("""
+    SELECT DISTINCT ON (a.xact_start, a.pid) a.pid, coalesce(a.usename, ''), a.application_name, c.relname,
+        extract(epoch FROM clock_timestamp() - a.xact_start)::int
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_class c ON c.oid = l.relation
+    WHERE l.granted AND l.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND c.relname = ANY(:tables)
+        AND c.relnamespace = current_schema()::regnamespace
+    ORDER BY a.xact_start, a.pid, c.relname LIMIT 3
+""")
+
+
+def lock_holders(connection: Connection) -> list[LockHolder]:
+    """Return on PostgreSQL the three oldest transactions that hold locks on our tables or the platform's."""
+    rows = connection.execute(_HOLDERS, {"tables": sorted(METADATA.tables)}).all()
+    return [LockHolder(*row) for row in rows]

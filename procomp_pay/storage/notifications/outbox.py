@@ -255,6 +255,19 @@ def message(
     }
 
 
+async def existing_keys(session: AsyncSession, keys: list[str]) -> set[str]:
+    """Return those of these deduplication keys that messages have."""
+    existing: set[str] = set()
+    for first in range(0, len(keys), 1000):
+        result = await session.exec(
+            select(OutboxMessage.dedup_key).where(
+                col(OutboxMessage.dedup_key).in_(keys[first : first + 1000])
+            )
+        )
+        existing |= {key for key in result.all() if key}
+    return existing
+
+
 async def enqueue(
     session: AsyncSession,
     topic: str,

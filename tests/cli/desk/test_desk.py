@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from textual.widgets import Footer
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.display import qr
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.providers.kaspi.refunds import RefundQr
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
@@ -447,3 +450,32 @@ async def test_the_mouse(open_desk: OpenDesk) -> None:
         await desk.sees("waiting: 1")
         await desk.type("данияр")
         await desk.sees("Found: 1")
+
+
+async def test_a_refund_qr_for_the_customer(open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kaspi's standard scheme needs one; its API has certificates, so that its answers stand here instead."""
+    scanned = asyncio.Event()
+
+    async def scan(
+        _ctx: AppContext, _payment: str, show: Callable[..., None], unlisted: Callable[[], None]
+    ) -> None:
+        show(RefundQr(return_id=7, token="1" * 41, wait_s=180, interval_s=5))
+        await scanned.wait()
+        unlisted()
+
+    monkeypatch.setattr("procomp_pay.cli.desk.refund.customer_scan", scan)
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record")
+        await desk.type("injured")
+        await desk.press("enter")
+        await desk.sees("y Refund it")
+        await desk.press("y")
+        await desk.sees("within 180 seconds")
+        shown = "\n".join(desk.lines)
+        assert all(line.rstrip() in shown for line in qr.lines(qr.picture("1" * 41), ink_is_dark=True))
+        scanned.set()
+        await desk.sees("24,000 KZT refunded.")

@@ -65,6 +65,11 @@ def test_refunds_are_on_it(sqlite_clerk: CommandLine) -> None:
     assert "injured" not in shown, "the staff's note"
 
 
+def test_a_name_is_as_good_as_a_code(sqlite_clerk: CommandLine) -> None:
+    payment = paid(sqlite_clerk)
+    assert sqlite_clerk.ask("receipt", "Нурланова")["payment_id"] == payment["payment_id"]
+
+
 def test_only_a_paid_payment_has_one(clerk: CommandLine) -> None:
     payment = clerk.ask("initiate", "p1", "--method", "kaspi_qr")
     refused = clerk.type("receipt", payment["payment_id"], code=3)
@@ -96,7 +101,7 @@ def test_it_is_mailed_through_the_outbox_once(
     sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = paid(sqlite_clerk)
-    refused = sqlite_clerk.type("receipt", payment["code"], "--mail", code=3)
+    refused = sqlite_clerk.type("receipt", payment["code"], "--mail", code=7)
     assert "SMTP_URL" in refused.err
     monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:9")
     monkeypatch.setenv("MAIL_FROM", "pay@example.com")

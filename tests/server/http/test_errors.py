@@ -47,6 +47,7 @@ CODES = [
     "payment_disputed",
     "refund_in_progress",
     "registration_cancelled",
+    "registration_status_unknown",
     "operation_number_used",
     "manual_review_required",
     "body_too_large",

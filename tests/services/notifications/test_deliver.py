@@ -23,6 +23,8 @@ from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
 from procomp_pay.services.notifications import alerts, deliver, outbox
 from procomp_pay.services.notifications.routing import route
+from procomp_pay.services.registrations.reminders import remind
+from procomp_pay.services.views.page_link import public_page_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
@@ -498,3 +500,42 @@ async def test_work_that_stands_still_is_told(notified: ServiceEnvironment, chat
 
 def _chat_texts(chat: Receiver) -> list[str]:
     return [json.loads(body)["text"] for _, body in chat.got]
+
+
+async def test_a_reminder_goes_once_a_day_to_those_whose_fee_is_due(
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver
+) -> None:
+    assert await notified.participant() == "p1"
+    notified.ctx = replace(notified.ctx, is_public=True, base_url="https://pay.procomp.test")
+    opened = await notified.start(await notified.participant(), "apple_pay")
+    for name in ("p1", "p2"):
+        nothing = await remind(notified.ctx, f"t-{name}", dry_run=True)
+        assert [view.participant_id for view in nothing.reminded] == [name]
+    assert await notified.rows(OutboxMessage) == []
+    for name in ("p1", "p2"):
+        assert len((await remind(notified.ctx, f"t-{name}")).reminded) == 1
+        again = await remind(notified.ctx, f"t-{name}")
+        assert ([], [name]) == (again.reminded, [view.participant_id for view in again.already])
+    await notified.maintain()
+    assert sorted(box.to) == ["p1@example.com", "p2@example.com"]
+    due, started = [box.text(n) for n in sorted(range(2), key=lambda n: box.to[n])]
+    assert "The entry fee is not paid yet" in due
+    assert "Start the payment in the app or at the registration desk." in due
+    link = public_page_url(notified.ctx, opened.view)
+    assert link is not None
+    assert link in started.replace("=\n", "")
+    assert platform.got == [], "the platform is not told"
+    notified.later(24 * 3600)
+    assert len((await remind(notified.ctx, "t-p1")).reminded) == 1, "the next day"
+
+
+async def test_who_pays_before_the_reminder_is_sent_gets_none(
+    notified: ServiceEnvironment, box: MailBox
+) -> None:
+    opened = await notified.start(await notified.participant())
+    await remind(notified.ctx, "t-p1")
+    await notified.phone(opened)
+    notified.later(6)
+    await notified.maintain()
+    assert "The entry fee is not paid yet" not in "".join(box.text(n) for n in range(len(box.to)))
+    assert (await remind(notified.ctx, "t-p1")).reminded == []

@@ -15,6 +15,7 @@ from sqlalchemy import inspect
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.database import migrate
+from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 from tests.support.postgres import create_platform_tables
@@ -193,6 +194,41 @@ def test_tables_of_others_are_no_platform(empty_postgres_url: str) -> None:
         )
     migrate.upgrade(empty_postgres_url)
     assert migrate.current(empty_postgres_url) == migrate.HEAD
+
+
+def test_an_upgrade_does_not_wait_behind_a_long_transaction(
+    prisma_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform's queries would wait behind it: it gives up, tries again, and says whose lock it is."""
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr(migrate, "LOCK_TRIES", 2)
+    monkeypatch.setattr(migrate, "LOCK_PAUSE_S", 0.1)
+    with psycopg.connect(prisma_url, application_name="nightly export") as blocker:
+        blocker.execute('LOCK TABLE "Payment" IN SHARE ROW EXCLUSIVE MODE')
+        with pytest.raises(DatabaseBusy) as caught:
+            migrate.upgrade(prisma_url)
+        pid = blocker.info.backend_pid
+        assert (
+            f'process {pid} (postgres, nightly export), which has used "Payment" for' in caught.value.message
+        )
+        assert f"pg_terminate_backend({pid})" in str(caught.value.next_step)
+        assert migrate.current(prisma_url) is None
+    migrate.upgrade(prisma_url)
+
+
+def test_an_upgrade_tries_again(prisma_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_S", 1)
+    blocker = psycopg.connect(prisma_url)
+    blocker.execute('LOCK TABLE "Payment" IN SHARE ROW EXCLUSIVE MODE')
+    pauses: list[float] = []
+
+    def release(seconds: float) -> None:
+        pauses.append(seconds)
+        blocker.close()
+
+    monkeypatch.setattr("procomp_pay.storage.database.migrate.time.sleep", release)
+    migrate.upgrade(prisma_url)
+    assert (pauses, migrate.current(prisma_url)) == ([migrate.LOCK_PAUSE_S], migrate.HEAD)
 
 
 def test_concurrent_upgrades(empty_database_url: str) -> None:

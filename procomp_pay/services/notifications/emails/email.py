@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -50,6 +50,7 @@ class _Content:
     heading: str
     lines: tuple[str, ...]
     rows: tuple[tuple[str, str], ...]
+    link: str | None = None
 
 
 def render_email(
@@ -74,13 +75,70 @@ def render_email(
     content = _content(translation, topic, payload, context)
     # a receipt says all by itself
     rows = content.rows if topic == Topic.LETTER_RECEIPT else (*content.rows, *_rows(translation, view, at))
+    return _letter(
+        translation,
+        replace(content, rows=tuple(rows)),
+        f"{content.heading}: {view.tournament_name}",
+        _SIGNS.get(Topic(topic), "!"),
+        Email(key=key, to=context.email or "", subject=prefix, text="", html="", language=language, at=at),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """What a reminder is about.
+
+    :param fees: the entry fee in each currency.
+    :param link: of the page where an open payment can be paid.
+    """
+
+    participant_name: str
+    tournament_name: str
+    category: str | None
+    fees: tuple[Money, ...]
+    link: str | None
+
+
+def render_reminder(
+    reminder: Reminder, *, to: str, key: str, language: str, at: datetime, prefix: str = ""
+) -> Email:
+    """Return the e-mail that reminds of an unpaid entry fee."""
+    translation = Translation(language)
+    text = translation.text
+    lines = [text("Please pay it before the tournament begins.")]
+    if reminder.link is None:
+        lines.append(text("Start the payment in the app or at the registration desk."))
+    else:
+        lines.append(text("This payment is open; you can pay it here:"))
+    rows = (
+        (text("Participant"), reminder.participant_name),
+        (text("Tournament"), reminder.tournament_name),
+        (text("Category"), reminder.category or ""),
+        (text("Amount"), " / ".join(map(translation.money, reminder.fees))),
+    )
+    heading = text("The entry fee is not paid yet")
+    return _letter(
+        translation,
+        _Content(heading, tuple(lines), tuple(row for row in rows if row[1]), reminder.link),
+        f"{heading}: {reminder.tournament_name}",
+        "!",
+        Email(key=key, to=to, subject=prefix, text="", html="", language=language, at=at),
+    )
+
+
+def _letter(translation: Translation, content: _Content, subject: str, sign: str, envelope: Email) -> Email:
+    """Return an envelope with its subject completed and its text written.
+
+    :param envelope: its subject is the prefix.
+    """
     values = {
-        "language": language,
-        "mark": prefix.strip(),
-        "sign": _SIGNS.get(Topic(topic), "!"),
+        "language": translation.language,
+        "mark": envelope.subject.strip(),
+        "sign": sign,
         "heading": content.heading,
         "lines": content.lines,
-        "rows": [(label, one_line(value)) for label, value in rows],
+        "link": content.link,
+        "rows": [(label, one_line(value)) for label, value in content.rows],
         "footer": (
             translation.text("This letter was sent automatically; there is no need to answer it."),
             translation.text(
@@ -88,14 +146,11 @@ def render_email(
             ),
         ),
     }
-    return Email(
-        key=key,
-        to=context.email or "",
-        subject=f"{prefix}{content.heading}: {view.tournament_name}",
+    return replace(
+        envelope,
+        subject=f"{envelope.subject}{subject}",
         text=_templates().get_template("email.txt").render(values),
         html=_templates().get_template("email.html").render(values),
-        language=language,
-        at=at,
     )
 
 

@@ -1,0 +1,69 @@
+"""The letter that reminds of an unpaid entry fee: it is written when it is sent, from the state of then."""
+
+from __future__ import annotations
+
+from procomp_pay.config import ProviderMode
+from procomp_pay.domain.names import is_placeholder
+from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
+from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.views.page_link import public_page_url
+from procomp_pay.services.views.payment import many
+from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.notifications.outbox import Claim
+from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.registrations import participants
+
+
+async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+    """Send a reminder, unless the fee is no longer due or a payment is on its way."""
+    participant_id = str(claim.message.payload["participant_id"])
+    async with ctx.db.reading() as session:
+        row = (await participants.registrations(session, [participant_id])).get(participant_id)
+        fees = await participants.entry_fees(session, row[2]) if row else None
+    if row is None or fees is None:
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")
+    participant, user, tournament, _, is_paid = row
+    payments, _ = await many(ctx, Filter(participant_id=participant_id))
+    is_on_its_way = any(view.other_amount or view.status == "PROCESSING" for view in payments)
+    if is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
+        return DeliveryResponse(
+            DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
+        )
+    if is_placeholder(user.email):
+        return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no address")
+    language = None
+    if payments:
+        async with ctx.db.reading() as session:
+            language = (await outbox.addressee(session, payments[0].payment_id)).language
+    payable = [
+        view
+        for view in payments
+        if view.status in OPEN_STATUSES and view.provider_open and view.channel is not Channel.STRIPE_INTENT
+    ]
+    from procomp_pay.services.notifications.emails.email import Reminder, render_reminder
+
+    amounts = [fee for fee in (fees.main, *fees.others.values()) if fee.amount]
+    return await ctx.senders.mailer().send(
+        render_reminder(
+            Reminder(
+                participant.full_name,
+                tournament.name,
+                participant.category,
+                tuple(amounts),
+                public_page_url(ctx, payable[0]) if payable else None,
+            ),
+            to=user.email,
+            key=claim.delivery.id,
+            language=language or ctx.senders.language,
+            at=claim.message.created_at,
+            prefix=_prefix(ctx),
+        )
+    )
+
+
+def _prefix(ctx: AppContext) -> str:
+    """Return the prefix of the subject while no provider takes real money."""
+    modes = {ctx.senders.mode(kaspi=True), ctx.senders.mode(kaspi=False)}
+    is_test = bool(modes & {ProviderMode.SANDBOX, ProviderMode.TEST}) and ProviderMode.LIVE not in modes
+    return "[TEST] " if is_test else ""

@@ -1,0 +1,68 @@
+"""Remind those whose entry fee is still due: a letter each, at most one a day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from procomp_pay.domain.transitions import Topic
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.registrations.participants import ParticipantView, list_participants
+from procomp_pay.storage.notifications import outbox
+
+_ALMATY = ZoneInfo("Asia/Almaty")
+#: The most participants of a tournament that are read.
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reminders:
+    """Who is reminded, who has no address, and who was reminded today already."""
+
+    reminded: list[ParticipantView]
+    without_address: list[ParticipantView]
+    already: list[ParticipantView]
+
+
+async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) -> Reminders:
+    """Enqueue a letter to each participant whose fee is still due.
+
+    Whoever pays before the letter is sent gets none.
+
+    :param dry_run: change nothing; only return who would be reminded.
+    :raises NotFound: no such tournament. :raises ConfigurationError: no letters are sent.
+    """
+    ctx.senders.check_letters()
+    now = ctx.clock()
+    page = await list_participants(ctx, tournament_id, paid=False, limit=_MOST)
+    keys = {
+        view.participant_id: _key(view.participant_id, f"{now.astimezone(_ALMATY):%Y-%m-%d}")
+        for view in page.items
+    }
+    async with ctx.db.reading() as session:
+        sent = await outbox.existing_keys(session, list(keys.values()))
+    result = Reminders([], [], [])
+    for view in page.items:
+        if view.email is None:
+            result.without_address.append(view)
+        elif keys[view.participant_id] in sent:
+            result.already.append(view)
+        else:
+            result.reminded.append(view)
+    if dry_run:
+        return result
+    async with ctx.db.writing() as session:
+        for view in result.reminded:
+            await outbox.enqueue(
+                session,
+                Topic.LETTER_REMINDER,
+                {"participant_id": view.participant_id, "tournament_id": view.tournament_id},
+                row_id=ctx.new_id(),
+                now=now,
+                dedup_key=keys[view.participant_id],
+            )
+    return result
+
+
+def _key(participant_id: str, day: str) -> str:
+    return f"{Topic.LETTER_REMINDER}:{participant_id}:{day}"
