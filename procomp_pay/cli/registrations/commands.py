@@ -383,7 +383,8 @@ def import_participants(
 
     Columns are found by their headers in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
     категория / санат, email / почта. If any line is bad, nobody is registered (exit code 3). Totals and
-    signatures below the table are skipped. Importing the same file again adds nobody.
+    signatures below the table are skipped. Importing the file again adds nobody twice: a name that it spells
+    in another way is corrected, and who is not in it any more is told and stays registered.
 
     procomp-pay participant import TOURNAMENT roster.xlsx --dry-run
 

@@ -17,7 +17,8 @@ from procomp_pay.domain.states import ParticipantStatus
 
 if TYPE_CHECKING:
     from procomp_pay.services.registrations.file import Roster
-    from procomp_pay.services.registrations.import_participants import ImportReport, Remark
+    from procomp_pay.services.registrations.import_participants import ImportReport
+    from procomp_pay.services.registrations.import_participants import Remark as ImportRemark
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
 
@@ -139,6 +140,8 @@ def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
 
 
 def show_import(roster: Roster, report: ImportReport) -> None:
+    from procomp_pay.services.registrations.import_participants import Remark
+
     used = ", ".join(f"{role} ← “{console.safe(header)}”" for role, header in roster.used.items())
     console.err().print(f"[dim]{console.safe(roster.kind)}; {used}[/]")
     if roster.ignored:
@@ -149,7 +152,15 @@ def show_import(roster: Roster, report: ImportReport) -> None:
         console.err().print(f"[dim]{console.safe(note)}[/]")
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
     _remarks("Skipped: already registered, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
+    spelled = [Remark(one.line, one.full_name, f"was {one.before}") for one in report.changed]
+    _remarks("Spelled in another way", "cyan", spelled, _MOST_SKIPPED)
     console.out().print(_summary(report))
+    if report.gone:
+        names = ", ".join(console.safe(row.full_name) for row in report.gone[:_MOST_SKIPPED])
+        more = ", …" if len(report.gone) > _MOST_SKIPPED else ""
+        console.err().print(
+            f"[dim]{len(report.gone)} registered and not in the file, left as they are: {names}{more}[/]"
+        )
     for step in _next_steps(report):
         console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)
 
@@ -157,6 +168,8 @@ def show_import(roster: Roster, report: ImportReport) -> None:
 def _summary(report: ImportReport) -> str:
     where = f"of {report.lines} lines for {console.safe(report.tournament_name)}"
     counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
+    if report.changed:
+        counts = f"{len(report.changed)} spelled anew, {counts}"
     if report.written:
         return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
     if report.blocked and not report.dry_run:
@@ -176,7 +189,7 @@ def _next_steps(report: ImportReport) -> list[str]:
     return steps
 
 
-def _remarks(title: str, colour: str, remarks: list[Remark], most: int) -> None:
+def _remarks(title: str, colour: str, remarks: list[ImportRemark], most: int) -> None:
     if not remarks:
         return
     table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")

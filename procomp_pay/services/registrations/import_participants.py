@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.name_search import name_keys
 from procomp_pay.domain.names import (
     clean_category,
     clean_email,
@@ -52,12 +53,35 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """A registration whose name the file spells in another way.
+
+    :param before: the name as it was registered.
+    """
+
+    line: int
+    participant_id: str
+    full_name: str
+    before: str
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "line": self.line,
+            "participant_id": self.participant_id,
+            "full_name": self.full_name,
+            "before": self.before,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
-    """The result of an import, real or dry. Each line is in one of the three lists.
+    """The result of an import, real or dry. Each line is in one of the first four lists.
 
     :param added: registered, or to be registered if nothing was ``written``.
+    :param changed: spelled as in the file from now on, or to be if nothing was ``written``.
     :param skipped: already registered, twice in the file, or not a participant: a total, a signature.
     :param problems: lines that cannot be registered.
+    :param gone: registered, but not in the file; they stay registered.
     :param blocked: bad lines keep the others from being registered.
     :param written: the database was changed.
     """
@@ -70,10 +94,12 @@ class ImportReport:
     added: list[Entrant] = field(default_factory=list)
     skipped: list[Remark] = field(default_factory=list)
     problems: list[Remark] = field(default_factory=list)
+    changed: list[Renamed] = field(default_factory=list)
+    gone: list[repository.Registration] = field(default_factory=list)
 
     @property
     def lines(self) -> int:
-        return len(self.added) + len(self.skipped) + len(self.problems)
+        return len(self.added) + len(self.changed) + len(self.skipped) + len(self.problems)
 
     def full(self) -> dict[str, Any]:
         """Return all fields for ``--json``; ``added`` is empty if nothing was written."""
@@ -98,6 +124,11 @@ class ImportReport:
             "would_add": [] if self.written else entrants,
             "skipped": [remark.full() for remark in self.skipped],
             "problems": [remark.full() for remark in self.problems],
+            "changed": [one.full() for one in self.changed],
+            "gone": [
+                {"participant_id": row.participant_id, "full_name": row.full_name, "category": row.category}
+                for row in self.gone
+            ],
         }
 
 
@@ -113,7 +144,8 @@ async def import_participants(
     """Register all participants of ``rows`` in one transaction, or none of them if any line is bad.
 
     A participant with the same name and category as a registered one, or as one further up in the file, is
-    skipped. So importing the same file again adds nobody.
+    skipped. So importing the same file again adds nobody. A registered name that the file spells in another
+    way is changed.
 
     :param dry_run: change nothing, and report what would be done.
     :param skip_bad: leave bad lines out and register the others.
@@ -123,27 +155,34 @@ async def import_participants(
     entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await repository.tournament(session, tournament_id)
-        added, skipped = _leave_out_registered(entrants, await repository.registered(session, tournament_id))
+        found = _compare(entrants, await repository.registered(session, tournament_id))
     blocked = bool(problems) and not skip_bad
-    written = bool(added) and not (dry_run or blocked)
+    written = bool(found.added or found.changed) and not (dry_run or blocked)
     if written:
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
             await repository.lock_tournament(session, tournament_id)
-            added, skipped = _leave_out_registered(
-                entrants, await repository.registered(session, tournament_id)
-            )
-            await _write(session, ctx, tournament_id, added)
-        _log.info("%d participants imported to tournament %s by %s", len(added), tournament_id, actor.name)
+            found = _compare(entrants, await repository.registered(session, tournament_id))
+            await _write(session, ctx, tournament_id, found.added)
+            for one in sorted(found.changed, key=lambda one: one.participant_id):
+                row = await repository.participant(session, one.participant_id, lock=True)
+                row.full_name, row.updated_at = one.full_name, ctx.clock()
+            await session.flush()
+        _log.info(
+            "%d participants imported to tournament %s by %s, %d renamed",
+            len(found.added), tournament_id, actor.name, len(found.changed),
+        )  # fmt: skip
     return ImportReport(
         tournament_id=tournament_id,
         tournament_name=tournament.name,
         dry_run=dry_run,
         blocked=blocked,
-        written=written and bool(added),
-        added=added,
-        skipped=sorted([*others, *skipped], key=lambda remark: remark.line),
+        written=written and bool(found.added or found.changed),
+        added=found.added,
+        skipped=sorted([*others, *found.skipped], key=lambda remark: remark.line),
         problems=problems,
+        changed=found.changed,
+        gone=found.gone,
     )
 
 
@@ -174,26 +213,65 @@ def _cleaned(read: Any, wrong: list[str]) -> str | None:
         return None
 
 
-def _leave_out_registered(
-    entrants: list[Entrant], registered: list[repository.Registration]
-) -> tuple[list[Entrant], list[Remark]]:
-    """Return the new participants, and the skipped ones with the reason."""
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A file compared with the registrations."""
+
+    added: list[Entrant]
+    changed: list[Renamed]
+    skipped: list[Remark]
+    gone: list[repository.Registration]
+
+
+def _compare(entrants: list[Entrant], registered: list[repository.Registration]) -> _Comparison:
+    """Tell who is new, spelled in another way, already registered, or no longer in the file.
+
+    A registration is spelled in another way if its name sounds the same, in the same category, and neither
+    has another such partner: otherwise they may be two people.
+    """
     known: dict[tuple[str, str], str] = {}
     for row in registered:
         state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
         where = f"already registered ({row.participant_id}{state})"
         known.setdefault(_key(row.full_name, row.category), where)
-    added: list[Entrant] = []
+    fresh: list[Entrant] = []
     skipped: list[Remark] = []
     for entrant in entrants:
         key = _key(entrant.full_name, entrant.category)
         if key not in known:
-            added.append(entrant)
+            fresh.append(entrant)
             known[key] = f"the same as line {entrant.line}"
         else:
             remark = f"{known[key]}: same name and category"
             skipped.append(Remark(entrant.line, entrant.full_name, remark))
-    return added, skipped
+    listed = {_key(entrant.full_name, entrant.category) for entrant in entrants}
+    unlisted = [
+        row
+        for row in registered
+        if _key(row.full_name, row.category) not in listed and row.status is not ParticipantStatus.CANCELLED
+    ]
+    changed = _renamed(fresh, unlisted)
+    lines, ids = {one.line for one in changed}, {one.participant_id for one in changed}
+    return _Comparison(
+        added=[entrant for entrant in fresh if entrant.line not in lines],
+        changed=changed,
+        skipped=skipped,
+        gone=[row for row in unlisted if row.participant_id not in ids],
+    )
+
+
+def _renamed(fresh: list[Entrant], unlisted: list[repository.Registration]) -> list[Renamed]:
+    new_by_sound: dict[tuple[str, str], list[Entrant]] = {}
+    for entrant, sound in zip(fresh, name_keys(one.full_name for one in fresh), strict=True):
+        new_by_sound.setdefault((sound, same_key(entrant.category)), []).append(entrant)
+    old_by_sound: dict[tuple[str, str], list[repository.Registration]] = {}
+    for row, sound in zip(unlisted, name_keys(one.full_name for one in unlisted), strict=True):
+        old_by_sound.setdefault((sound, same_key(row.category)), []).append(row)
+    return [
+        Renamed(new[0].line, old[0].participant_id, new[0].full_name, old[0].full_name)
+        for key, new in new_by_sound.items()
+        if len(new) == 1 and len(old := old_by_sound.get(key, [])) == 1
+    ]
 
 
 def _key(name: str, category: str | None) -> tuple[str, str]:

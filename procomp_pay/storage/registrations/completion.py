@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 _PARTICIPANTS = """
 SELECT p."fullName", COALESCE(p.category, ''), t.name, p.id
 FROM "Participant" p JOIN "Tournament" t ON t.id = p."tournamentId"
-WHERE t.id IN (SELECT id FROM "Tournament" ORDER BY "startsAt" DESC LIMIT 10)
+WHERE t.id IN (SELECT id FROM "Tournament" ORDER BY "startsAt" DESC NULLS LAST LIMIT 10)
 ORDER BY CASE WHEN p.status = 'REGISTERED' AND p."paymentId" IS NULL THEN 0 ELSE 1 END, p."createdAt" DESC
 LIMIT 20000
 """
@@ -23,7 +23,7 @@ WHERE d.short_code IS NOT NULL
 ORDER BY d.created_at DESC LIMIT 500
 """
 _TOURNAMENTS = """
-SELECT name, id FROM "Tournament" ORDER BY "startsAt" DESC LIMIT 1000
+SELECT name, id FROM "Tournament" ORDER BY "startsAt" DESC NULLS LAST LIMIT 1000
 """
 
 

@@ -430,3 +430,29 @@ async def test_failed_import_changes_nothing(
 async def test_import_needs_a_tournament(ctx: AppContext) -> None:
     with pytest.raises(NotFound, match="nope"):
         await import_participants(ctx, "nope", rows(*GOOD), CLERK)
+
+
+async def test_roster_sent_again_corrects_the_spelling_and_tells_who_is_gone(
+    ctx: AppContext, cup: str
+) -> None:
+    first = rows(("Кайрат Асанов", "-60", ""), ("Асель Ким", "-50", ""), ("Бота", "", ""))
+    await import_participants(ctx, cup, first, CLERK)
+    again = rows(("Қайрат Асанов", "-60", ""), ("Бота", "", ""), ("Әсел Ким", "-52", ""))
+    dry = await import_participants(ctx, cup, again, CLERK, dry_run=True)
+    assert [(one.full_name, one.before) for one in dry.changed] == [("Қайрат Асанов", "Кайрат Асанов")]
+    assert [one.full_name for one in dry.added] == ["Әсел Ким"]
+    assert ([row.full_name for row in dry.gone], len(dry.skipped), dry.written) == (["Асель Ким"], 1, False)
+    assert "Кайрат Асанов" in {name for name, *_ in await everybody(ctx)}
+    real = await import_participants(ctx, cup, again, CLERK)
+    assert (real.written, real.full()["changed"]) == (True, [one.full() for one in dry.changed])
+    assert {name for name, *_ in await everybody(ctx)} == {"Қайрат Асанов", "Асель Ким", "Бота", "Әсел Ким"}
+    same = await import_participants(ctx, cup, again, CLERK)
+    assert (same.written, same.changed, same.added, len(same.skipped)) == (False, [], [], 3)
+
+
+async def test_two_people_who_sound_alike_are_not_made_one(ctx: AppContext, cup: str) -> None:
+    await import_participants(ctx, cup, rows(("Асель Ким", "-50", "")), CLERK)
+    report = await import_participants(
+        ctx, cup, rows(("Әсел Ким", "-50", ""), ("Асел Ким", "-50", "")), CLERK
+    )
+    assert (len(report.added), report.changed) == (2, [])
