@@ -106,10 +106,13 @@ def assess(payment: PlatformPayment, now: datetime) -> Adoption | str:
 
 
 def is_platforms_own(payment: PlatformPayment) -> bool:
-    """Return whether a payment is the platform's alone, such as cash: it has no method, or one that only the
-    platform knows, and no id of a provider."""
+    """Return whether a payment is the platform's alone, such as cash: it has a method that only the platform
+    knows, or was paid without one, and no id of a provider. One that is not paid yet may get its method yet.
+    """
     ids = (payment.payment_intent, payment.checkout_session, payment.kaspi_code, payment.kaspi_number)
-    return not isinstance(payment.method, PaymentMethod) and not any(ids)
+    if any(ids) or isinstance(payment.method, PaymentMethod):
+        return False
+    return payment.method is not None or payment.status in PAID_STATUSES
 
 
 def _unfit(payment: PlatformPayment) -> str | None:

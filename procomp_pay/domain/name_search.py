@@ -138,8 +138,16 @@ def meant(names: Sequence[str], typed: str) -> Meant:
     a single word does not: it may be somebody's first name."""
     found = sorted(matches(names, typed))
     found = [match for match in found if match.reading < _HALF_TYPED] or found
-    count = len(_typed_words(typed))
-    whole = [match for match in found if match.place == 0 and len(_typed_words(match.name)) == count]
+    words = _typed_words(typed.casefold())
+    count = len(words)
+    whole = [
+        match
+        for match in found
+        if match.place == 0
+        and match.reading < _HALF_TYPED
+        and len(have := _typed_words(match.name)) == count
+        and len(set(have)) == len(set(words))
+    ]
     if len(whole) > 1 or (whole and (count > 1 or len(found) == 1)):
         return Meant([match.number for match in whole], is_whole=True)
     return Meant([match.number for match in found], is_whole=False)

@@ -57,6 +57,7 @@ _ACTIONS = {
     "kept_by_platform": "accepted this payment as the platform's own",
     "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
+    "participant_edited": "corrected the registration",
 }
 _STATES = {
     "planned": "not sent yet",

@@ -67,7 +67,9 @@ def receipt(
     async def work(ctx: AppContext) -> Receipt:
         from procomp_pay.services.receipts import receipt as receipts
 
-        found = await receipts.of_payment(ctx, await named_payment(ctx, payment, as_json=as_json))
+        writes = fiscal_number is not None or mail
+        named = await named_payment(ctx, payment, as_json=as_json, whole_name=writes)
+        found = await receipts.of_payment(ctx, named)
         if fiscal_number is not None:
             found = await receipts.record_fiscal_number(ctx, found.view.payment_id, fiscal_number, actor)
         if mail:

@@ -251,7 +251,7 @@ def edit_participant(
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> ParticipantView:
-        named = await named_participant(ctx, participant, as_json=as_json)
+        named = await named_participant(ctx, participant, as_json=as_json, whole_name=True)
         return await changes.edit_participant(ctx, named, actor, name=name, category=category, email=email)
 
     view = run_with_context(work)

@@ -46,8 +46,6 @@ LEASE_S = 60
 _RETRY_S = 20
 #: Seconds until the next try after Kaspi refused to cancel an invoice.
 _RETRY_CANCEL_S = 6 * 3600
-#: Seconds until Stripe is asked again for a wallet, where there is no key to ask with.
-_RETRY_WALLET_S = 900
 #: Seconds until the next poll after a failure, while a user watches the payment.
 WATCH_RETRY_S = 5
 
@@ -125,32 +123,36 @@ def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:
 
 
 async def _check_closed(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
-    """Learn what events do not tell of a paid payment: the wallet of its charge, and refunds hinted at."""
-    next_at = None
+    """Learn what events do not tell of a paid payment: the wallet of its charge, and refunds hinted at.
+
+    :raises ProviderUnavailable, OutcomeUnknown: not possible now; it stays due.
+    """
     if locked.payment.status in PAID_STATUSES and locked.detail.provider_ref is not None:
         try:
             if await _learn_wallet(ctx, locked, actor) is not False:
                 await sync_refunds(ctx, locked, actor)
-        except ConfigurationError as error:  # no key at the moment
+        except (NotFound, Refused) as error:  # another account's, or gone: it would be the same next time
+            log.warning("payment %s cannot be asked about: %s", locked.payment.id, error.message)
+        except ConfigurationError as error:
             if locked.detail.wallet is not None or locked.detail.channel.is_kaspi:
-                raise
+                raise  # a refund was hinted at
             log.info("the wallet of %s is not known: %s", locked.payment.id, error.message)
-            next_at = ctx.clock() + timedelta(seconds=_RETRY_WALLET_S)
     async with ctx.db.writing() as session:
-        (await lock_payment(session, locked.payment.id)).detail.next_poll_at = next_at
+        (await lock_payment(session, locked.payment.id)).detail.next_poll_at = None
 
 
 async def _learn_wallet(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> bool | None:
     """Store the wallet of a Stripe payment; its events name the charge by the id alone.
 
-    :returns: whether some of the charge was refunded; ``None`` if Stripe was not asked, or does not know it.
+    :returns: whether some of the charge was refunded; ``None`` if Stripe does not tell, or was not asked.
     """
     detail = locked.detail
     if detail.wallet is not None or detail.channel.is_kaspi:
         return None
     try:
         status = await ctx.providers.of(detail.channel).fetch(provider_ref_of(locked))
-    except NotFound:
+    except ConfigurationError as error:  # no key, or one that may not read charges: refunds matter more
+        log.info("the wallet of %s is not known: %s", locked.payment.id, error.message)
         return None
     if status.event_type is EventType.SUCCEEDED:
         await apply_provider_status(ctx, locked.payment.id, status, actor)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
 from procomp_pay.config import ProviderMode
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.names import is_placeholder
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus
@@ -13,6 +17,8 @@ from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import participants
+
+_ALMATY = ZoneInfo("Asia/Almaty")
 
 
 async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
@@ -30,6 +36,8 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         return DeliveryResponse(
             DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
         )
+    if _day(claim.message.created_at) != _day(ctx.clock()):
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: it was to be sent on another day")
     if is_placeholder(user.email):
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no address")
     language = None
@@ -43,7 +51,8 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     ]
     from procomp_pay.services.notifications.emails.email import Reminder, render_reminder
 
-    amounts = [fee for fee in (fees.main, *fees.others.values()) if fee.amount]
+    all_fees = (fees.main, *fees.others.values())
+    amounts = [fee for fee in all_fees if fee.amount and isinstance(fee.currency, Currency)]
     return await ctx.senders.mailer().send(
         render_reminder(
             Reminder(
@@ -60,6 +69,10 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
             prefix=_prefix(ctx),
         )
     )
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(_ALMATY).date()
 
 
 def _prefix(ctx: AppContext) -> str:

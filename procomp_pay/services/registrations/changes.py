@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 
 from procomp_pay.domain.errors import Conflict, Refused
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.names import (
     clean_category,
     clean_email,
@@ -13,11 +14,14 @@ from procomp_pay.domain.names import (
     clean_person,
     is_placeholder,
 )
+from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, ensure_users, views_of
 from procomp_pay.services.registrations.tournaments import TournamentView, refuse_same_day, tournament_view
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, User
+from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
@@ -40,7 +44,12 @@ async def edit_participant(
     full_name = None if name is None else clean_person(name)
     kind, address = clean_category(category), clean_email(email)
     async with ctx.db.writing() as session:
+        # payments before their participant, as everywhere: else two transactions could wait for each other
+        payment_ids = await repository.payment_ids(session, participant_id)
+        for payment_id in payment_ids:
+            await lock_payment(session, payment_id)
         row = await repository.participant(session, participant_id, lock=True)
+        [before] = await views_of(session, [participant_id])
         row.full_name = full_name or row.full_name
         row.category = row.category if category is None else kind
         if address is not None:
@@ -48,8 +57,25 @@ async def edit_participant(
         row.updated_at = ctx.clock()
         await session.flush()
         [view] = await views_of(session, [participant_id])
+        for payment_id in payment_ids:
+            await audit.append(session, payment_id, _edited(actor, before, view), ctx.clock())
     _log.info("participant %s edited by %s", participant_id, actor.name)
     return view
+
+
+def _edited(actor: Actor, before: ParticipantView, after: ParticipantView) -> audit.AuditRecord:
+    """Return the audit record of a registration's change: a name may be changed to another person's."""
+    old = {"full_name": before.full_name, "category": before.category}
+    new = {"full_name": after.full_name, "category": after.category}
+    return audit.AuditRecord(
+        actor=actor.name,
+        source=actor.source,
+        request_id=actor.request_id,
+        action="participant_edited",
+        before=old,
+        after=new,
+        note=f"{before.full_name} → {after.full_name}" if before.full_name != after.full_name else None,
+    )
 
 
 async def set_email(session: AsyncSession, ctx: AppContext, row: Participant, address: str) -> None:
@@ -76,7 +102,8 @@ async def set_email(session: AsyncSession, ctx: AppContext, row: Participant, ad
 async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor) -> ParticipantView:
     """Remove a registration that never had a payment; return what it was.
 
-    :raises NotFound: no such participant. :raises Conflict: it has payments, or the platform needs it.
+    :raises NotFound: no such participant.
+    :raises Conflict: it has payments, counts as paid, or the platform needs it.
     """
     async with ctx.db.writing() as session:
         row = await repository.participant(session, participant_id, lock=True)
@@ -104,6 +131,12 @@ async def merge_participants(
             key: await repository.participant(session, key, lock=True) for key in sorted((kept_id, double_id))
         }
         kept, double = locked[kept_id], locked[double_id]
+        if kept.status not in (ParticipantStatus.REGISTERED, ParticipantStatus.PAID):
+            raise Conflict(
+                f"The registration of {kept.full_name} ({kept.id}) is {kept.status.value}: it cannot be "
+                "the one that stays",
+                next_step=f"procomp-pay participant merge {double.id} {kept.id}",
+            )
         if kept.tournament_id != double.tournament_id:
             raise Refused("They are registered for two tournaments: an entry fee is due for each")
         [gone] = await views_of(session, [double_id])
@@ -125,6 +158,11 @@ async def _remove(session: AsyncSession, row: Participant) -> None:
         raise Conflict(
             f"{row.full_name} has payments, whose history stays: {row.id}",
             next_step=f"procomp-pay history {row.id}",
+        )
+    if await repository.has_paid(session, row) or isinstance(row.status, UnknownLabel):
+        raise Conflict(
+            f"The platform marks {row.full_name} ({row.id}) as {row.status.value}: that would be lost",
+            next_step="change it in the platform first",
         )
     if not await repository.remove(session, row):
         raise Conflict(f"The platform has data that belongs to {row.full_name}: {row.id} cannot be removed")

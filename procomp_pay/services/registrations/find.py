@@ -9,7 +9,7 @@ from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
 from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.name_search import Meant, meant, nearest
-from procomp_pay.domain.names import same_key
+from procomp_pay.domain.names import same_key, search_key
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, views_of
 from procomp_pay.services.registrations.tournaments import local_day
@@ -149,9 +149,13 @@ def _only(wanted: str, found: Meant, choices: list[Choice], whole_name: bool) ->
             next_step="type more of the name, or the id of one of them",
         )
     [choice] = choices
-    if whole_name and not found.is_whole:
+    # names that only sound the same are two people's: Алия and Аля
+    is_spelled_so = sorted(search_key(wanted).split()) == sorted(search_key(choice.name).split())
+    if whole_name and not (found.is_whole and is_spelled_so):
         raise Ambiguous(
-            f"{wanted[:64]!r} is only a part of the name {choice.name!r}",
+            f"{wanted[:64]!r} is only a part of the name {choice.name!r}"
+            if not found.is_whole
+            else f"{wanted[:64]!r} is not how the name {choice.name!r} is written",
             choices,
             next_step="where no question is asked, give the id or the whole name",
         )

@@ -12,6 +12,7 @@ from procomp_pay.domain.names import (
     clean_category,
     clean_email,
     clean_person,
+    is_placeholder,
     placeholder_email,
     same_key,
 )
@@ -155,14 +156,14 @@ async def import_participants(
     entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await repository.tournament(session, tournament_id)
-        found = _compare(entrants, await repository.registered(session, tournament_id))
+        found = await _comparison(session, tournament_id, entrants)
     blocked = bool(problems) and not skip_bad
     written = bool(found.added or found.changed) and not (dry_run or blocked)
     if written:
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
             await repository.lock_tournament(session, tournament_id)
-            found = _compare(entrants, await repository.registered(session, tournament_id))
+            found = await _comparison(session, tournament_id, entrants)
             await _write(session, ctx, tournament_id, found.added)
             for one in sorted(found.changed, key=lambda one: one.participant_id):
                 row = await repository.participant(session, one.participant_id, lock=True)
@@ -223,11 +224,22 @@ class _Comparison:
     gone: list[repository.Registration]
 
 
-def _compare(entrants: list[Entrant], registered: list[repository.Registration]) -> _Comparison:
+async def _comparison(session: AsyncSession, tournament_id: str, entrants: list[Entrant]) -> _Comparison:
+    registered = await repository.registered(session, tournament_id)
+    paying = await repository.with_payments(session, [row.participant_id for row in registered])
+    return _compare(entrants, registered, paying)
+
+
+def _compare(
+    entrants: list[Entrant], registered: list[repository.Registration], paying: set[str]
+) -> _Comparison:
     """Tell who is new, spelled in another way, already registered, or no longer in the file.
 
     A registration is spelled in another way if its name sounds the same, in the same category, and neither
-    has another such partner: otherwise they may be two people.
+    has another such partner: otherwise they may be two people. Whoever has a payment or a place keeps the
+    name: a place is never handed to somebody whose name only sounds the same.
+
+    :param paying: the ids of those who have payments.
     """
     known: dict[tuple[str, str], str] = {}
     for row in registered:
@@ -250,7 +262,12 @@ def _compare(entrants: list[Entrant], registered: list[repository.Registration])
         for row in registered
         if _key(row.full_name, row.category) not in listed and row.status is not ParticipantStatus.CANCELLED
     ]
-    changed = _renamed(fresh, unlisted)
+    free = [
+        row
+        for row in unlisted
+        if row.participant_id not in paying and row.status is ParticipantStatus.REGISTERED
+    ]
+    changed = _renamed(fresh, free)
     lines, ids = {one.line for one in changed}, {one.participant_id for one in changed}
     return _Comparison(
         added=[entrant for entrant in fresh if entrant.line not in lines],
@@ -270,7 +287,9 @@ def _renamed(fresh: list[Entrant], unlisted: list[repository.Registration]) -> l
     return [
         Renamed(new[0].line, old[0].participant_id, new[0].full_name, old[0].full_name)
         for key, new in new_by_sound.items()
-        if len(new) == 1 and len(old := old_by_sound.get(key, [])) == 1
+        if len(new) == 1
+        and len(old := old_by_sound.get(key, [])) == 1
+        and (new[0].email is None or is_placeholder(old[0].email) or new[0].email == old[0].email.lower())
     ]
 
 

@@ -120,6 +120,8 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
+    if await discrepancies.unknown_money_after_restore(session, account.fee) is not None:
+        return AccountStatus(Result.OTHER, "The fee may be paid already: ask at the desk")
     return None
 
 

@@ -18,6 +18,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.language import Language
+from procomp_pay.domain.names import is_placeholder
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -217,7 +218,7 @@ class Addressee:
 
 
 async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
-    """Return the user of a payment's participant; a deleted one has no address."""
+    """Return the user of a payment's participant; a deleted one, and one who gave none, has no address."""
     result = await session.exec(
         select(Payment.meta, case((is_settled(), col(Participant.payment_id))), User.email)
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
@@ -230,7 +231,8 @@ async def addressee(session: AsyncSession, payment_id: str) -> Addressee:
         return Addressee(None, None, None)
     meta, settled_by, email = row
     language = meta.get("language") if isinstance(meta, dict) else None
-    return Addressee(email or None, settled_by, language if language in tuple(Language) else None)
+    address = None if not email or is_placeholder(email) else email
+    return Addressee(address, settled_by, language if language in tuple(Language) else None)
 
 
 def message(

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.storage.database.insert_once import insert_once, insert_returning
@@ -246,7 +247,9 @@ async def last_window_end(session: AsyncSession, provider: str) -> datetime | No
 async def payment_awaiting_decision(
     session: AsyncSession, participant_id: str, statuses: Collection[PaymentStatus]
 ) -> str | None:
-    """Return a participant's payment for which another amount came and no decision was made."""
+    """Return a participant's payment for which other money came and no decision was made: another amount in
+    one of these statuses, or money in a status that only the platform knows.
+    """
     kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
     result = await session.exec(
         select(PaymentDetail.payment_id)
@@ -255,8 +258,13 @@ async def payment_awaiting_decision(
         .where(
             PaymentDetail.participant_id == participant_id,
             Discrepancy.state == DiscrepancyState.OPEN,
-            col(Discrepancy.kind).in_(kinds),
-            col(Payment.status).in_(statuses),
+            or_(
+                and_(col(Discrepancy.kind).in_(kinds), col(Payment.status).in_(statuses)),
+                and_(
+                    Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
+                    ~col(Payment.status).in_(list(PaymentStatus)),
+                ),
+            ),
         )
         .limit(1)
     )
@@ -278,9 +286,10 @@ async def unknown_money_after_restore(session: AsyncSession, money: Money) -> st
         )
         .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
     )
+    wanted = (LineKind.PAYMENT.value, money.amount, money.currency.value)
     for row in result.all():
         theirs = row.detail.get("theirs") or {}
-        if (theirs.get("amount"), theirs.get("currency")) != (money.amount, money.currency.value):
+        if tuple(theirs.get(name) for name in ("kind", "amount", "currency")) != wanted:
             continue
         number = str(theirs.get("payment_ref") or theirs.get("ref"))
         if await used_by(session, canonical(number)) is None:

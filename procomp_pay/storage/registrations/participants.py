@@ -220,7 +220,8 @@ async def all_names(
 
     :param paid: as in :func:`names`.
     """
-    plain = func.replace(col(Participant.full_name), _BETWEEN, " ")
+    # an aggregate leaves out NULL: the ids would no longer stand beside their names
+    plain = func.replace(func.coalesce(col(Participant.full_name), ""), _BETWEEN, " ")
     query: Any = select(
         func.aggregate_strings(col(Participant.id), _BETWEEN), func.aggregate_strings(plain, _BETWEEN)
     )
@@ -276,6 +277,18 @@ async def has_payments(session: AsyncSession, row: Participant) -> bool:
     """Return whether a participant has a payment in any state, or one of the platform's."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.participant_id == row.id).limit(1)
     return row.payment_id is not None or (await session.exec(query)).first() is not None
+
+
+async def with_payments(session: AsyncSession, participant_ids: Collection[str]) -> set[str]:
+    """Return those of these participants who have a payment in any state."""
+    query = select(PaymentDetail.participant_id).where(col(PaymentDetail.participant_id).in_(participant_ids))
+    return set((await session.exec(query)).all())
+
+
+async def payment_ids(session: AsyncSession, participant_id: str) -> list[str]:
+    """Return the payments of a participant, in the order in which they are locked."""
+    query = select(PaymentDetail.payment_id).where(PaymentDetail.participant_id == participant_id)
+    return sorted((await session.exec(query)).all())
 
 
 async def remove(session: AsyncSession, row: Participant) -> bool:

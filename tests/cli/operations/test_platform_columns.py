@@ -57,6 +57,18 @@ def test_null_is_read_as_unknown(sparse: CommandLine, command: str) -> None:
             assert set(row) == {None}, "and nothing is written in its place"
 
 
+def test_names_stay_beside_their_ids_where_one_is_missing(sparse: CommandLine) -> None:
+    with psycopg.connect(sparse.url) as connection:
+        ids = [row[0] for row in connection.execute('SELECT id FROM "Participant" ORDER BY id')]
+        for number, key in enumerate(ids):
+            name = None if number == 1 else f"Спортсмен Номер{'абвгд'[number]}"
+            connection.execute('UPDATE "Participant" SET "fullName" = %s WHERE id = %s', (name, key))
+    for number, key in enumerate(ids):
+        if number != 1:
+            found = sparse.ask("participant", "list", "--search", f"Номер{'абвгд'[number]}")["items"]
+            assert [item["participant_id"] for item in found] == [key]
+
+
 def test_a_tournament_without_a_fee_is_refused(sparse: CommandLine) -> None:
     refused = sparse.type("initiate", "p2", "--method", "kaspi_qr", code=3)
     assert "no entry fee to charge" in refused.err

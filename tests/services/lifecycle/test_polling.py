@@ -7,7 +7,7 @@ import pytest
 
 from procomp_pay.cli.display import wording
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import ConfigurationError, NotFound, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
@@ -429,3 +429,23 @@ async def test_an_intent_that_an_older_version_asked_for_is_found_again(
     assert (await stripe.create(request)).provider_ref == older["id"]
     with pytest.raises(Refused, match="idempotent"):
         await stripe.create(replace(request, money=usd("60.00")))
+
+
+@pytest.mark.parametrize("error", [NotFound("no such intent"), ConfigurationError("no key")])
+async def test_a_wallet_that_nobody_tells_is_given_up(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Another account's key, or none: it would be the same for every payment, for ever."""
+    opened = await paid_by_stripe(environment)
+    environment.later(30)
+
+    async def fails(_: object) -> None:
+        raise error
+
+    stripe = environment.ctx.providers.of(Channel.STRIPE_INTENT)
+    monkeypatch.setattr(stripe, "fetch", fails)
+    monkeypatch.setattr(stripe, "list_refunds", fails)
+    assert (await environment.maintain()).failures == []
+    [detail] = await environment.rows(PaymentDetail)
+    assert (detail.next_poll_at, detail.wallet) == (None, None)
+    assert await environment.status(opened) is S.COMPLETED

@@ -8,6 +8,8 @@ import pytest
 
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.changes import (
@@ -18,7 +20,8 @@ from procomp_pay.services.registrations.changes import (
 )
 from procomp_pay.services.registrations.find import find_tournament
 from procomp_pay.services.registrations.participants import ParticipantView, participant_view
-from procomp_pay.storage.models.platform import User
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Participant, User
 from tests.support.environment import CLERK, ServiceEnvironment
 
 
@@ -134,3 +137,31 @@ async def test_tournaments_of_one_name_have_different_days(environment: ServiceE
         await edit_tournament(ctx, second, CLERK, starts_at=environment.now())
     view = await edit_tournament(ctx, second, CLERK, name="Кубок 2", starts_at=environment.now())
     assert view.name == "Кубок 2"
+
+
+async def test_a_place_is_not_removed_with_its_registration(environment: ServiceEnvironment) -> None:
+    """The platform marks who paid in cash, without a payment."""
+    tournament = await cup(environment)
+    first, second = [
+        (await added(environment, tournament, name)).participant_id for name in ("Асан Али", "Асан Алиев")
+    ]
+    async with environment.ctx.db.writing() as session:
+        (await session.get_one(Participant, second)).status = ParticipantStatus.PAID
+    with pytest.raises(Conflict, match="marks Асан Алиев"):
+        await merge_participants(environment.ctx, first, second, CLERK)
+    with pytest.raises(Conflict, match="marks Асан Алиев"):
+        await remove_participant(environment.ctx, second, CLERK)
+    async with environment.ctx.db.writing() as session:
+        (await session.get_one(Participant, second)).status = ParticipantStatus.CANCELLED
+    with pytest.raises(Conflict, match="is CANCELLED"):
+        await merge_participants(environment.ctx, second, first, CLERK)
+
+
+async def test_a_new_name_is_in_the_audit_trail_of_the_payments(environment: ServiceEnvironment) -> None:
+    kairat = await environment.participant(full_name="Кайрат Асанов")
+    payment_id = (await environment.start(kairat)).view.payment_id
+    await edit_participant(environment.ctx, kairat, CLERK, name="Тимур Ким")
+    entry = [row for row in await environment.rows(AuditEntry) if row.payment_id == payment_id][-1]
+    assert (entry.action, entry.actor) == ("participant_edited", CLERK.name)
+    assert (entry.before["full_name"], entry.after["full_name"]) == ("Кайрат Асанов", "Тимур Ким")
+    assert (await audit_verify.verify(environment.ctx)).findings == []

@@ -46,8 +46,9 @@ async def test_several_are_told_and_none_is_picked(environment: ServiceEnvironme
 
 async def test_whole_name_means_itself_but_a_first_name_does_not(environment: ServiceEnvironment) -> None:
     first, _, timur = await people(environment, "Асан Али", "Асан Алиев", "Тимур")
-    assert (await find_participant(environment.ctx, "asan ali", whole_name=True)).id == first
-    assert (await find_participant(environment.ctx, "timur", whole_name=True)).id == timur
+    assert (await find_participant(environment.ctx, "асан али", whole_name=True)).id == first
+    assert (await find_participant(environment.ctx, "тимур", whole_name=True)).id == timur
+    assert (await find_participant(environment.ctx, "asan ali")).id == first
     await people(environment, "Тимур Ахметов")
     with pytest.raises(Ambiguous):
         await find_participant(environment.ctx, "timur")
@@ -65,7 +66,26 @@ async def test_part_of_a_name_is_not_enough_where_nobody_is_asked(environment: S
     assert (await find_participant(environment.ctx, "asan")).id == asan
     with pytest.raises(Ambiguous, match="only a part of the name 'Асан Алиев'"):
         await find_participant(environment.ctx, "asan", whole_name=True)
-    assert (await find_participant(environment.ctx, "aliev asan", whole_name=True)).id == asan
+    assert (await find_participant(environment.ctx, "алиев асан", whole_name=True)).id == asan
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("Ким Алия", "Ким Аля"),
+        ("Ким Дан", "Ким Дани"),
+        ("Ким Дениш", "Ким Денис"),
+        ("Алия Ким", "Ким Ким"),
+        ("Алия Ким", "alia kim"),
+    ],
+)
+async def test_a_name_that_only_sounds_the_same_is_not_the_whole_name(
+    environment: ServiceEnvironment, name: str, typed: str
+) -> None:
+    """Where no question is asked, it may be another athlete's."""
+    await people(environment, name)
+    with pytest.raises((Ambiguous, NotFound)):
+        await find_participant(environment.ctx, typed, whole_name=True)
 
 
 async def test_nearest_names_are_told(environment: ServiceEnvironment) -> None:
