@@ -304,6 +304,7 @@ class PersonScreen(DeskScreen):
             open=method_name(self.payment.method),
             name=method_name(chosen),
         )
+        question = f"{console.clean(self.record.person.name)}\n{question}"
         if self.payment.channel is Channel.KASPI_QR:
             question += " " + _("Kaspi cannot recall its QR: it must not be paid any more.")
 
@@ -406,6 +407,7 @@ class PersonScreen(DeskScreen):
             money=money(payment.charged),
             method=method_name(payment.method),
         )
+        question = f"{console.clean(self.record.person.name)}\n{question}"
 
         def answered(yes: bool | None) -> None:
             if yes and self.check_action("cancel", ()):

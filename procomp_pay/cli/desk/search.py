@@ -75,6 +75,8 @@ class SearchScreen(DeskScreen):
         self._people_for: str | None = None
         self._today: list[PaymentView] | None = None  # read while they are shown
         self._rows: list[ParticipantView | PaymentView] = []
+        self._chosen: str | None = None  # the id of the highlighted row
+        self._has_moved = False  # the highlight, by hand
         self._receipt: str | None = None
         self._message = ""
         self._is_searching = False
@@ -111,25 +113,36 @@ class SearchScreen(DeskScreen):
         self.show()
 
     def show(self) -> None:
-        """Draw the screen as things stand; the chosen row stays chosen."""
+        """Draw the screen as things stand; the chosen person stays chosen, wherever the row is now."""
         if not self.is_drawn:
             return
         self.put("head", self._head())
         title, self._rows = self._listed()
         self.put("title", Text(title, "bold"))
         rows = self.query_one("#rows", OptionList)
-        before, number = rows.highlighted, row_number(self._text)[1]
-        lines = [self._line(place, row) for place, row in enumerate(self._rows, start=1)]
-        if [str(rows.get_option_at_index(n).prompt) for n in range(rows.option_count)] != [
-            str(x) for x in lines
-        ]:
-            rows.set_options([Option(line) for line in lines])
-        if number is not None and 0 < number <= len(lines):
-            rows.highlighted = number - 1
-        elif lines and rows.highlighted is None:
-            rows.highlighted = min(before or 0, len(lines) - 1)
+        lines = [Option(self._line(place, row), _id(row)) for place, row in enumerate(self._rows, start=1)]
+        shown = [rows.get_option_at_index(number) for number in range(rows.option_count)]
+        if [(each.id, str(each.prompt)) for each in shown] != [(each.id, str(each.prompt)) for each in lines]:
+            rows.set_options(lines)
+        place = self._place()
+        rows.highlighted = place
+        if place is not None:
+            self._chosen = _id(self._rows[place])
         message = self.desk.trouble_line() or self._message
         self.put("message", Text(message, "bold yellow"))
+
+    def _place(self) -> int | None:
+        """Return where the chosen row is; ``None`` if it is gone or has a number that no row has."""
+        ids, number = [_id(row) for row in self._rows], row_number(self._text)[1]
+        if self._chosen in ids:
+            return ids.index(self._chosen)
+        if self._has_moved or (number is not None and self._chosen is not None):
+            return None  # never another person instead
+        place = 0 if number is None else number - 1
+        return place if 0 <= place < len(ids) else None
+
+    def _choose_anew(self) -> None:
+        self._chosen, self._has_moved = None, False
 
     def _head(self) -> Text:
         desk = self.desk
@@ -183,8 +196,7 @@ class SearchScreen(DeskScreen):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._message = ""
-        rows = self.query_one("#rows", OptionList)
-        rows.highlighted = 0 if rows.option_count else None
+        self._choose_anew()
         self._begin_search()
         self.show()
 
@@ -212,7 +224,8 @@ class SearchScreen(DeskScreen):
         except PaymentError as error:
             self._message = f"! {explain(error)}"
             return False
-        self.query_one("#rows", OptionList).highlighted = None
+        if not self._has_moved:
+            self._choose_anew()
         self.show()
         return True
 
@@ -227,6 +240,8 @@ class SearchScreen(DeskScreen):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
+        self._chosen, self._has_moved = event.option_id, True
+        self.show()
         self.action_open()
 
     def action_open(self) -> None:
@@ -272,7 +287,10 @@ class SearchScreen(DeskScreen):
             return None
         place = self.query_one("#rows", OptionList).highlighted
         if place is None or place >= len(self._rows):
-            self._message = _("Nobody of this name is registered.") if text else ""
+            if self._rows:
+                self._message = _("No row is chosen.")
+            else:
+                self._message = _("Nobody of this name is registered.") if text else ""
             return None
         row = self._rows[place]
         return Person.of_payment(row) if isinstance(row, PaymentView) else Person.of_participant(row)
@@ -301,6 +319,7 @@ class SearchScreen(DeskScreen):
         """Begin anew for the next person, or take what was scanned on the person's screen."""
         if scanned is None:
             return  # back to the same list
+        self._choose_anew()
         name = self.query_one("#name", Input)
         name.value = scanned
         if scanned:
@@ -308,17 +327,22 @@ class SearchScreen(DeskScreen):
 
     def action_move(self, step: int) -> None:
         rows = self.query_one("#rows", OptionList)
-        if rows.option_count:
-            rows.highlighted = max(0, min((rows.highlighted or 0) + step, rows.option_count - 1))
+        if self._rows:
+            before = -1 if rows.highlighted is None else rows.highlighted
+            place = max(0, min(before + step, len(self._rows) - 1))
+            self._chosen, self._has_moved = _id(self._rows[place]), True
+            rows.highlighted = place
 
     def action_clear(self) -> None:
         self._receipt, self._message = None, ""
         self._today = None
+        self._choose_anew()
         self.query_one("#name", Input).value = ""
         self.show()
 
     async def action_today(self) -> None:
         """Show the payments of today, or go back."""
+        self._choose_anew()
         if self._today is not None:
             self._today = None
             self._begin_search()  # for what was typed meanwhile
@@ -335,6 +359,10 @@ class SearchScreen(DeskScreen):
         else:
             self._today = today if self._today is not None else None
         self.show()
+
+
+def _id(row: ParticipantView | PaymentView) -> str:
+    return row.payment_id if isinstance(row, PaymentView) else row.participant_id
 
 
 def _fits(view: PaymentView, text: str) -> bool:

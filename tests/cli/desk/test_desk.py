@@ -14,6 +14,7 @@ from procomp_pay.cli.display import qr
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
 from tests.cli.desk.conftest import Desk, OpenDesk
@@ -374,6 +375,44 @@ async def test_choose_by_number(open_desk: OpenDesk) -> None:
         await desk.type("2")
         await desk.press("enter")
         await desk.sees("Five", "50 USD", "Back")
+
+
+async def test_a_number_without_a_row_opens_nobody(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.type("а")
+        await desk.sees("Found: 2")
+        await desk.type("7")
+        await desk.press("enter")
+        await desk.sees("No row is chosen.")
+
+
+async def test_the_chosen_person_stays_chosen_while_the_list_changes(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        for name, participant_id in (("нурл", "p1"), ("timur", "p2"), ("данияр", "p3")):
+            await start(desk, name, participant_id)
+            await desk.press("escape")
+        await desk.sees("waiting: 3", "1 Аида", "2 Timur", "3 Данияр")
+        await desk.press("down")
+        await cancel((await desk.payments("p1"))[0], desk)
+        await desk.sees("waiting: 2", "1 Timur", "2 Данияр")
+        await desk.press("enter")
+        await desk.sees("Timur", "left")
+        await desk.press("c")
+        await desk.sees("Timur", "Cancel this payment")
+        await desk.press("escape", "escape")
+        await desk.sees("1 Timur", "2 Данияр")
+        await desk.press("down", "up")
+        await cancel((await desk.payments("p2"))[0], desk)
+        await desk.sees("waiting: 1", "1 Данияр")
+        await desk.press("enter")
+        await desk.sees("Who waits", "No row is chosen.")
+        await desk.press("down", "enter")
+        await desk.sees("Данияр", "left")
+
+
+async def cancel(payment: views.PaymentView, desk: Desk) -> None:
+    """Cancel a payment, as another desk would."""
+    await cancel_payment(desk.app.ctx, payment.payment_id, desk.app.actor)
 
 
 async def test_names_of_participants_are_no_markup(open_desk: OpenDesk) -> None:
