@@ -108,7 +108,12 @@ class PersonScreen(DeskScreen):
     def is_open(self) -> bool:
         """Whether a payment is shown that the customer can make now."""
         payment = self.payment
-        return self._opening is not None and payment is not None and not payment.is_final
+        return (
+            self._opening is not None
+            and payment is not None
+            and self._opening.view.payment_id == payment.payment_id
+            and not payment.is_final
+        )
 
     @property
     def is_paid(self) -> bool:
@@ -127,6 +132,7 @@ class PersonScreen(DeskScreen):
             self._watched = watched
             if view.settled_by is not None and before.settled_by is None:
                 self.desk.call(self._reload())  # paid at another desk, or by another method
+            self._resume_other()
         self.show(now)
         return self.payment is not None and self.payment.payment_id == view.payment_id
 
@@ -386,12 +392,33 @@ class PersonScreen(DeskScreen):
 
     async def _reload(self) -> None:
         try:
-            self.record = await reads.record(self.desk.ctx, self.record.person)
+            fetched = await reads.record(self.desk.ctx, self.record.person)
         except PaymentError as error:
             self._note = f"! {explain(error)}"
+        else:
+            self.record = reads.Record(fetched.person, self.record.payments, fetched.fees)
+            for view in fetched.payments:
+                self._take(view)  # news that came during the read stays
         if not self.is_attached and self._note:
             self.desk.notify(f"{self.record.person.name}: {self._note}", timeout=15, markup=False)
+        self._resume_other()
         self.show()
+
+    def _resume_other(self) -> None:
+        """Take up the payment that is open now, if the QR on the screen is of another one."""
+        payment, opening = self.record.open, self._opening
+        if (
+            not self.is_attached
+            or self._busy is not None
+            or self.is_paid
+            or payment is None
+            or opening is None
+        ):
+            return
+        if payment.payment_id != opening.view.payment_id:
+            note, self._opening = self._note, None  # once: a payment that cannot be shown is not tried again
+            self._resume(payment)
+            self._note = note
 
     def _stop_again(self) -> None:
         if self._again is not None:

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Footer
 
+from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.app import DeskScreen
+from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.display import qr
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
@@ -165,6 +167,50 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
         assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
         assert desk.bells == 1
+
+
+async def test_the_first_qr_is_shown_again_after_the_second_method_was_cancelled(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        code = code_of(desk)
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        assert code_of(desk) != code
+        await desk.press("c")
+        await desk.sees("Cancel this payment", "Apple Pay")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Kaspi QR", "left", str(payment.code))
+        assert code_of(desk) == code
+
+
+def code_of(desk: Desk) -> str:
+    """Return what the QR on the screen holds."""
+    screen = desk.app.screen
+    assert isinstance(screen, PersonScreen)
+    assert screen._opening is not None
+    return str(screen._opening.qr_payload)
+
+
+async def test_news_that_comes_during_a_read_stays(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        screen = desk.app.screen
+        assert isinstance(screen, PersonScreen)
+        before = await reads.record(desk.app.ctx, screen.record.person)
+
+        async def late(*_given: object) -> reads.Record:
+            return before
+
+        await desk.pay(payment)
+        await desk.sees("✓ PAID")
+        monkeypatch.setattr(reads, "record", late)
+        await screen._reload()
+        await desk.sees("✓ PAID")
+        assert screen.record.paid is not None
 
 
 async def test_paid_at_another_desk_meanwhile(open_desk: OpenDesk) -> None:
