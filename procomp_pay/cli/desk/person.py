@@ -100,9 +100,14 @@ class PersonScreen(DeskScreen):
 
     @property
     def payment(self) -> PaymentView | None:
-        """The payment that is shown: the one that settled the fee, the open one, else the newest."""
+        """The payment that is shown: one to refund, the one that settled, the open one, else the newest."""
         record = self.record
-        return record.paid or record.open or (record.payments[0] if record.payments else None)
+        return (
+            record.to_refund
+            or record.paid
+            or record.open
+            or (record.payments[0] if record.payments else None)
+        )
 
     @property
     def is_open(self) -> bool:
@@ -278,7 +283,7 @@ class PersonScreen(DeskScreen):
             "pay": can_start and not (self.is_open and payment and parameters == (payment.method.value,)),
             "verify": self._busy is None and not self.is_paid and self.record.to_verify is not None,
             "cancel": self._busy is None and self.is_open and not self.is_paid,
-            "refund": self._busy is None and self.record.paid is not None,
+            "refund": self._busy is None and self.record.to_refund is not None,
         }
         return bool(allowed.get(action, True))
 
@@ -489,6 +494,6 @@ class PersonScreen(DeskScreen):
         self.show()
 
     def action_refund(self) -> None:
-        payment = self.record.paid
+        payment = self.record.to_refund
         if payment is not None:
             self.app.push_screen(RefundDialog(payment), lambda _result: self.desk.call(self._reload()))

@@ -382,6 +382,33 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
 
 
+@pytest.mark.parametrize("opened_by", ["code", "name", "settling code"])
+async def test_a_fee_that_was_paid_twice_is_refunded_by_the_payment_that_was_opened(
+    open_desk: OpenDesk, opened_by: str
+) -> None:
+    async with open_desk() as desk:
+        kaspi = await start(desk, "timur", "p2")
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        settling = (await desk.payments("p2"))[0]
+        await desk.pay(settling, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("enter")
+        await desk.pay(kaspi)
+        async with asyncio.timeout(60):
+            while not (await views.one(desk.app.ctx, kaspi.payment_id)).is_duplicate:
+                await desk.pilot.pause(0.1)
+        text = {"code": str(kaspi.code), "name": "timur", "settling code": str(settling.code)}[opened_by]
+        await desk.scan(text)
+        await desk.sees("✓ ALREADY PAID")
+        expected = settling if opened_by == "settling code" else kaspi
+        await desk.sees(str(expected.code))
+        await desk.press("r")
+        await desk.sees("Refund · Timur", expected.method.replace("_", " ").title().replace("Qr", "QR"))
+
+
 async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         desk.clerk.providers.fault(path="/v1", kind="cut_before", times=999)
