@@ -89,7 +89,7 @@ class PersonScreen(DeskScreen):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        if (payment := self.record.open) is not None and self.record.paid is None:
+        if (payment := self.record.open) is not None and not self.is_paid:
             self._resume(payment)
         self.show()
         if self._receipt is not None:
@@ -114,7 +114,8 @@ class PersonScreen(DeskScreen):
         """Whether a payment is shown that the customer can make now."""
         payment = self.payment
         return (
-            self._opening is not None
+            not self.is_paid
+            and self._opening is not None
             and payment is not None
             and self._opening.view.payment_id == payment.payment_id
             and not payment.is_final
@@ -122,7 +123,9 @@ class PersonScreen(DeskScreen):
 
     @property
     def is_paid(self) -> bool:
-        return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
+        record = self.record
+        is_settled = any(view.is_marked_paid or view.settled_by is not None for view in record.payments)
+        return record.paid is not None or is_settled or (record.person.is_paid and not record.payments)
 
     def moved(self, watched: Watched, now: datetime) -> bool:
         """Take news of a followed payment of this person; return whether it is shown here."""
@@ -157,7 +160,7 @@ class PersonScreen(DeskScreen):
         now, payment = now or self.desk.ctx.clock(), self.payment
         self.set_class(self.is_paid, "-paid")
         self._show_code()
-        charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
+        charged = payment.charged if payment is not None and (self.is_open or self.record.paid) else None
         self.put("notice", Text("" if self.desk.is_live else _("TEST: no real money moves"), "bold yellow"))
         self.query_one("#banner", Static).display = self.is_paid
         self.put("banner", Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
@@ -196,6 +199,8 @@ class PersonScreen(DeskScreen):
     def _how_paid(self, payment: PaymentView | None, now: datetime) -> str:
         if payment is None:
             return _("The platform has recorded it as paid.")
+        if self.record.paid is None:
+            return state(payment, now)  # paid otherwise, not by this payment
         lines = [
             f"{money(payment.charged)} · {method_name(payment.method)}",
             _(

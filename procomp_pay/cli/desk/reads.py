@@ -48,6 +48,7 @@ class Person:
             view.participant_name,
             view.category,
             view.tournament_name,
+            is_paid=view.is_marked_paid or view.settled_by is not None,
             payment_id=view.payment_id,
         )
 

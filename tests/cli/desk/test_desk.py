@@ -110,7 +110,12 @@ async def test_keys_of_the_russian_layout(open_desk: OpenDesk) -> None:
         assert payment.method == "APPLE_PAY"
         await desk.press("с")
         await desk.sees("Cancel this payment")
-        await desk.press("н")
+        await desk.press("н")  # нет, although it is the key of y
+        await desk.until(lambda: "Cancel this payment" not in desk.text, "it stayed")
+        assert (await desk.payments("p2"))[0].status is PaymentStatus.PENDING
+        await desk.press("с")
+        await desk.sees("Cancel this payment", "y Yes")
+        await desk.press("д")
         await desk.sees("Apple Pay: Not paid: cancelled.")
         await desk.press("Л")
         await desk.sees("24,000 KZT · Kaspi QR")
@@ -407,6 +412,20 @@ async def test_a_fee_that_was_paid_twice_is_refunded_by_the_payment_that_was_ope
         await desk.sees(str(expected.code))
         await desk.press("r")
         await desk.sees("Refund · Timur", expected.method.replace("_", " ").title().replace("Qr", "QR"))
+
+
+async def test_nobody_is_charged_whom_the_platform_marks_as_paid(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2")
+        change = "UPDATE \"Participant\" SET status = 'PAID' WHERE id = 'p2'"
+        await asyncio.to_thread(desk.clerk.change, change)
+        await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
+        assert not desk.app.screen.query_one("#code").display
+        assert "k Kaspi" not in desk.text
+        await desk.press("enter")
+        await desk.sees("Who waits", "Timur")
+        await desk.press("enter")
+        await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
 
 
 async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(open_desk: OpenDesk) -> None:
