@@ -96,7 +96,13 @@ class DeskScreen(Screen[Any]):
         """The keys with their names in the clerk's language; the one that quits comes last."""
         bindings = super().active_bindings.items()
         return {
-            name: each._replace(binding=replace(each.binding, description=_(each.binding.description)))
+            name: each._replace(
+                binding=replace(
+                    each.binding,
+                    description=_(each.binding.description),
+                    key_display=_(each.binding.key_display) if each.binding.key_display else None,
+                )
+            )
             for name, each in sorted(bindings, key=lambda item: item[1].binding.action == "leave")
         }
 

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from procomp_pay.cli.desk.app import DeskScreen
-from procomp_pay.cli.desk.keys import key
+from procomp_pay.cli.desk.keys import NO, YES
 from procomp_pay.cli.desk.wording import N_
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ class Dialog(DeskScreen, ModalScreen[Any]):
 
 
 class Confirm(Dialog):
-    """A question to answer with yes or Esc; ``True`` if yes."""
+    """A question to answer with yes or no; ``True`` if yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key("y", "д", "и"), "answer(True)", N_("Yes"), key_display="y"),
-        Binding("escape", "answer(False)", N_("No"), key_display="Esc"),
+        Binding(YES, "answer(True)", N_("Yes"), key_display=N_("y")),
+        Binding(f"escape,{NO}", "answer(False)", N_("No"), key_display="Esc"),
     ]
 
     def __init__(self, question: str) -> None:

@@ -24,12 +24,13 @@ _PAGE = re.compile(r"/p/([0-9A-Za-z]{8})\b")
 _ROW = re.compile(r"(.*\D)(\d{1,2})")
 
 
-def key(letter: str, *more: str) -> str:
-    """Return the names of a key for a binding: its Latin and its Cyrillic letter, small and capital.
+#: The letters of yes (y, да, иә) and no (no, нет, жоқ), not those of the same key: н is the key of y.
+YES, NO = "y,Y,д,Д,и,И", "n,N,н,Н,ж,Ж"
 
-    :param more: further letters that do the same.
-    """
-    letters = [letter, _CYRILLIC[_LATIN.index(letter)], *more]
+
+def key(letter: str) -> str:
+    """Return the names of a key for a binding: its Latin and its Cyrillic letter, small and capital."""
+    letters = [letter, _CYRILLIC[_LATIN.index(letter)]]
     return ",".join(form for each in letters for form in (each, each.upper()))
 
 

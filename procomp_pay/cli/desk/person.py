@@ -89,7 +89,7 @@ class PersonScreen(DeskScreen):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        if (payment := self.record.open) is not None and self.record.paid is None:
+        if (payment := self.record.open) is not None and not self.is_paid:
             self._resume(payment)
         self.show()
         if self._receipt is not None:
@@ -100,19 +100,32 @@ class PersonScreen(DeskScreen):
 
     @property
     def payment(self) -> PaymentView | None:
-        """The payment that is shown: the one that settled the fee, the open one, else the newest."""
+        """The payment that is shown: one to refund, the one that settled, the open one, else the newest."""
         record = self.record
-        return record.paid or record.open or (record.payments[0] if record.payments else None)
+        return (
+            record.to_refund
+            or record.paid
+            or record.open
+            or (record.payments[0] if record.payments else None)
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether a payment is shown that the customer can make now."""
         payment = self.payment
-        return self._opening is not None and payment is not None and not payment.is_final
+        return (
+            not self.is_paid
+            and self._opening is not None
+            and payment is not None
+            and self._opening.view.payment_id == payment.payment_id
+            and not payment.is_final
+        )
 
     @property
     def is_paid(self) -> bool:
-        return self.record.paid is not None or (self.record.person.is_paid and not self.record.payments)
+        record = self.record
+        is_settled = any(view.is_marked_paid or view.settled_by is not None for view in record.payments)
+        return record.paid is not None or is_settled or (record.person.is_paid and not record.payments)
 
     def moved(self, watched: Watched, now: datetime) -> bool:
         """Take news of a followed payment of this person; return whether it is shown here."""
@@ -127,6 +140,7 @@ class PersonScreen(DeskScreen):
             self._watched = watched
             if view.settled_by is not None and before.settled_by is None:
                 self.desk.call(self._reload())  # paid at another desk, or by another method
+            self._resume_other()
         self.show(now)
         return self.payment is not None and self.payment.payment_id == view.payment_id
 
@@ -146,7 +160,7 @@ class PersonScreen(DeskScreen):
         now, payment = now or self.desk.ctx.clock(), self.payment
         self.set_class(self.is_paid, "-paid")
         self._show_code()
-        charged = payment.charged if payment is not None and (self.is_open or self.is_paid) else None
+        charged = payment.charged if payment is not None and (self.is_open or self.record.paid) else None
         self.put("notice", Text("" if self.desk.is_live else _("TEST: no real money moves"), "bold yellow"))
         self.query_one("#banner", Static).display = self.is_paid
         self.put("banner", Text(_("✓ PAID") if self._is_done else _("✓ ALREADY PAID")))
@@ -185,6 +199,8 @@ class PersonScreen(DeskScreen):
     def _how_paid(self, payment: PaymentView | None, now: datetime) -> str:
         if payment is None:
             return _("The platform has recorded it as paid.")
+        if self.record.paid is None:
+            return state(payment, now)  # paid otherwise, not by this payment
         lines = [
             f"{money(payment.charged)} · {method_name(payment.method)}",
             _(
@@ -272,7 +288,7 @@ class PersonScreen(DeskScreen):
             "pay": can_start and not (self.is_open and payment and parameters == (payment.method.value,)),
             "verify": self._busy is None and not self.is_paid and self.record.to_verify is not None,
             "cancel": self._busy is None and self.is_open and not self.is_paid,
-            "refund": self._busy is None and self.record.paid is not None,
+            "refund": self._busy is None and self.record.to_refund is not None,
         }
         return bool(allowed.get(action, True))
 
@@ -386,12 +402,33 @@ class PersonScreen(DeskScreen):
 
     async def _reload(self) -> None:
         try:
-            self.record = await reads.record(self.desk.ctx, self.record.person)
+            fetched = await reads.record(self.desk.ctx, self.record.person)
         except PaymentError as error:
             self._note = f"! {explain(error)}"
+        else:
+            self.record = reads.Record(fetched.person, self.record.payments, fetched.fees)
+            for view in fetched.payments:
+                self._take(view)  # news that came during the read stays
         if not self.is_attached and self._note:
             self.desk.notify(f"{self.record.person.name}: {self._note}", timeout=15, markup=False)
+        self._resume_other()
         self.show()
+
+    def _resume_other(self) -> None:
+        """Take up the payment that is open now, if the QR on the screen is of another one."""
+        payment, opening = self.record.open, self._opening
+        if (
+            not self.is_attached
+            or self._busy is not None
+            or self.is_paid
+            or payment is None
+            or opening is None
+        ):
+            return
+        if payment.payment_id != opening.view.payment_id:
+            note, self._opening = self._note, None  # once: a payment that cannot be shown is not tried again
+            self._resume(payment)
+            self._note = note
 
     def _stop_again(self) -> None:
         if self._again is not None:
@@ -462,6 +499,6 @@ class PersonScreen(DeskScreen):
         self.show()
 
     def action_refund(self) -> None:
-        payment = self.record.paid
+        payment = self.record.to_refund
         if payment is not None:
             self.app.push_screen(RefundDialog(payment), lambda _result: self.desk.call(self._reload()))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, search_participants
 from procomp_pay.services.registrations.tournaments import list_tournaments, tournament_view
@@ -27,6 +27,7 @@ class Person:
     """A participant at the desk.
 
     :param is_paid: the fee counts as paid, by the platform's own record.
+    :param payment_id: the payment that was opened, by its row or its code.
     """
 
     participant_id: str
@@ -34,6 +35,7 @@ class Person:
     category: str | None
     tournament_name: str
     is_paid: bool = False
+    payment_id: str | None = None
 
     @classmethod
     def of_participant(cls, row: ParticipantView) -> Person:
@@ -41,7 +43,14 @@ class Person:
 
     @classmethod
     def of_payment(cls, view: PaymentView) -> Person:
-        return cls(view.participant_id, view.participant_name, view.category, view.tournament_name)
+        return cls(
+            view.participant_id,
+            view.participant_name,
+            view.category,
+            view.tournament_name,
+            is_paid=view.is_marked_paid or view.settled_by is not None,
+            payment_id=view.payment_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,15 @@ class Record:
         """The payment that settled the fee."""
         paid = [view for view in self.payments if view.status is PaymentStatus.COMPLETED]
         return next((view for view in paid if not view.is_duplicate), paid[0] if paid else None)
+
+    @property
+    def to_refund(self) -> PaymentView | None:
+        """The paid payment that a refund is of: the one that was opened, else one that was paid twice."""
+        for view in self.payments:
+            if view.payment_id == self.person.payment_id and view.status in PAID_STATUSES:
+                return view if view.status is PaymentStatus.COMPLETED else None  # never another one instead
+        paid = [view for view in self.payments if view.status is PaymentStatus.COMPLETED]
+        return next((view for view in paid if view.is_duplicate and view.rest.amount), self.paid)
 
     @property
     def open(self) -> PaymentView | None:

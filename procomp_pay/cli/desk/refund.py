@@ -12,7 +12,7 @@ from textual.widgets import Footer, Input, Static
 
 from procomp_pay.cli.desk.app import qr_text
 from procomp_pay.cli.desk.dialogs import Dialog
-from procomp_pay.cli.desk.keys import key
+from procomp_pay.cli.desk.keys import NO, YES
 from procomp_pay.cli.desk.wording import N_, _, explain, is_no_refund_by_api, money, refund_state
 from procomp_pay.cli.display import qr
 from procomp_pay.cli.display.wording import method as method_name
@@ -35,8 +35,8 @@ class RefundDialog(Dialog):
     """Refund a payment: reason and amount, the summary, then the result."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key("y", "д", "и"), "agree", N_("Refund it"), key_display="y"),
-        Binding("escape", "stop", N_("Back"), key_display="Esc"),
+        Binding(YES, "agree", N_("Refund it"), key_display=N_("y")),
+        Binding(f"escape,{NO}", "stop", N_("Back"), key_display="Esc"),
     ]
 
     def __init__(self, payment: PaymentView) -> None:

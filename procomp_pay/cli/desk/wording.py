@@ -98,10 +98,10 @@ def state(view: PaymentView, now: datetime) -> str:
             method=method_name(view.settled_by.method),
             when=when(view.settled_by.at, now),
         )
+    if view.is_marked_paid:
+        return _("The fee is already paid.")
     if view.status is PaymentStatus.PENDING:
         return _pending(view)
-    if view.status is PaymentStatus.FAILED:
-        return _failed(view)
     if isinstance(view.status, UnknownLabel):
         return view.status
     return {
@@ -109,6 +109,7 @@ def state(view: PaymentView, now: datetime) -> str:
         if view.channel.is_kaspi
         else _("The bank is working on it."),
         PaymentStatus.COMPLETED: _completed(view),
+        PaymentStatus.FAILED: _failed(view),
         PaymentStatus.REFUNDED: _("Refunded in full."),
         PaymentStatus.EXPIRED: _("Not paid: the time is over."),
         PaymentStatus.CANCELLED: _cancelled(view, now),

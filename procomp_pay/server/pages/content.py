@@ -71,7 +71,7 @@ def content(translation: Translation, opening: Opening, now: datetime, address: 
         )
     if view.status in PAID_STATUSES:
         return page.paid()
-    if view.settled_by is not None:
+    if view.settled_by is not None or view.is_marked_paid:
         return page.settled(view.settled_by)
     if view.status is PaymentStatus.PROCESSING:
         return page.processing()
@@ -123,13 +123,18 @@ class _Page:
             line = text("The money arrived after the time was over. The organisers will confirm it.")
         return self.make("paid", text("Paid"), line, rows=rows)
 
-    def settled(self, settled: SettledBy) -> Content:
+    def settled(self, settled: SettledBy | None) -> Content:
+        """Return the content where the fee was paid otherwise: by another payment, or at the platform."""
+        heading = self.translation.text("The entry fee is already paid")
+        if settled is None:
+            line = self.translation.text("The entry fee is paid. There is nothing more to do.")
+            return self.make("paid", heading, line)
         line = self.translation.text(
             "It was paid by %(method)s on %(moment)s. Please do not pay again.",
             method=METHODS.get(settled.method, settled.method),
             moment=self.translation.moment(settled.at),
         )
-        return self.make("paid", self.translation.text("The entry fee is already paid"), line)
+        return self.make("paid", heading, line)
 
     def processing(self) -> Content:
         text = self.translation.text

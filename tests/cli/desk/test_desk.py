@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Footer
 
+from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.app import DeskScreen
+from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.display import qr
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
@@ -108,7 +110,12 @@ async def test_keys_of_the_russian_layout(open_desk: OpenDesk) -> None:
         assert payment.method == "APPLE_PAY"
         await desk.press("с")
         await desk.sees("Cancel this payment")
-        await desk.press("н")
+        await desk.press("н")  # нет, although it is the key of y
+        await desk.until(lambda: "Cancel this payment" not in desk.text, "it stayed")
+        assert (await desk.payments("p2"))[0].status is PaymentStatus.PENDING
+        await desk.press("с")
+        await desk.sees("Cancel this payment", "y Yes")
+        await desk.press("д")
         await desk.sees("Apple Pay: Not paid: cancelled.")
         await desk.press("Л")
         await desk.sees("24,000 KZT · Kaspi QR")
@@ -165,6 +172,50 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
         assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
         assert desk.bells == 1
+
+
+async def test_the_first_qr_is_shown_again_after_the_second_method_was_cancelled(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        code = code_of(desk)
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        assert code_of(desk) != code
+        await desk.press("c")
+        await desk.sees("Cancel this payment", "Apple Pay")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Kaspi QR", "left", str(payment.code))
+        assert code_of(desk) == code
+
+
+def code_of(desk: Desk) -> str:
+    """Return what the QR on the screen holds."""
+    screen = desk.app.screen
+    assert isinstance(screen, PersonScreen)
+    assert screen._opening is not None
+    return str(screen._opening.qr_payload)
+
+
+async def test_news_that_comes_during_a_read_stays(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2")
+        screen = desk.app.screen
+        assert isinstance(screen, PersonScreen)
+        before = await reads.record(desk.app.ctx, screen.record.person)
+
+        async def late(*_given: object) -> reads.Record:
+            return before
+
+        await desk.pay(payment)
+        await desk.sees("✓ PAID")
+        monkeypatch.setattr(reads, "record", late)
+        await screen._reload()
+        await desk.sees("✓ PAID")
+        assert screen.record.paid is not None
 
 
 async def test_paid_at_another_desk_meanwhile(open_desk: OpenDesk) -> None:
@@ -334,6 +385,47 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         await desk.sees("PAID", "4,000 KZT refunded.")
         [refund] = (await desk.payments("p2"))[0].refunds
         assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
+
+
+@pytest.mark.parametrize("opened_by", ["code", "name", "settling code"])
+async def test_a_fee_that_was_paid_twice_is_refunded_by_the_payment_that_was_opened(
+    open_desk: OpenDesk, opened_by: str
+) -> None:
+    async with open_desk() as desk:
+        kaspi = await start(desk, "timur", "p2")
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        settling = (await desk.payments("p2"))[0]
+        await desk.pay(settling, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("enter")
+        await desk.pay(kaspi)
+        async with asyncio.timeout(60):
+            while not (await views.one(desk.app.ctx, kaspi.payment_id)).is_duplicate:
+                await desk.pilot.pause(0.1)
+        text = {"code": str(kaspi.code), "name": "timur", "settling code": str(settling.code)}[opened_by]
+        await desk.scan(text)
+        await desk.sees("✓ ALREADY PAID")
+        expected = settling if opened_by == "settling code" else kaspi
+        await desk.sees(str(expected.code))
+        await desk.press("r")
+        await desk.sees("Refund · Timur", expected.method.replace("_", " ").title().replace("Qr", "QR"))
+
+
+async def test_nobody_is_charged_whom_the_platform_marks_as_paid(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await start(desk, "timur", "p2")
+        change = "UPDATE \"Participant\" SET status = 'PAID' WHERE id = 'p2'"
+        await asyncio.to_thread(desk.clerk.change, change)
+        await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
+        assert not desk.app.screen.query_one("#code").display
+        assert "k Kaspi" not in desk.text
+        await desk.press("enter")
+        await desk.sees("Who waits", "Timur")
+        await desk.press("enter")
+        await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
 
 
 async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(open_desk: OpenDesk) -> None:

@@ -42,6 +42,7 @@ async def test_a_day_at_the_desk(open_desk: OpenDesk, language: str) -> None:
         )
         await desk.press("c")
         await reads(desk, "Отменить этот платёж", "болдырмау керек пе", language)
+        await reads(desk, "д Да", "и Иә", language)
         await desk.press("escape")
         await desk.press("v")
         await reads(desk, "Номер чека", "Чек нөмірі", language)
