@@ -25,7 +25,7 @@ from tests.support.secret_watch import no_secret_in
 from tests.support.terminal import CommandLine, LocalProviders
 
 #: Seconds to wait for a text: the machine may be busy.
-PATIENCE_S = 60
+PATIENCE_S = 120.0
 
 
 class Desk:

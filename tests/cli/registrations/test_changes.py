@@ -7,7 +7,9 @@ from tests.support.terminal import CommandLine
 
 
 def test_registrations_are_corrected(clerk: CommandLine) -> None:
-    edited = clerk.ask("participant", "edit", "аида нурланова", "--name", "Аида Нұрланова", "--category", "-52 кг")
+    edited = clerk.ask(
+        "participant", "edit", "аида нурланова", "--name", "Аида Нұрланова", "--category", "-52 кг"
+    )
     assert (edited["participant_id"], edited["full_name"], edited["category"]) == (
         "p1",
         "Аида Нұрланова",
