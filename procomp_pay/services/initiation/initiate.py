@@ -209,7 +209,7 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
     payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
     if payment_id is not None:
         raise ManualReviewRequired(
-            f"Other money was received for {participant.full_name}: it awaits a decision",
+            f"A different amount was received for {participant.full_name}: it awaits a decision",
             next_step=f"procomp-pay status --payment {payment_id}",
         )
 
