@@ -36,6 +36,19 @@ class PaymentMethod(StrEnum):
         return self is PaymentMethod.KASPI_QR
 
 
+#: The names that people read; they are the providers' own, and the same in every language.
+METHOD_NAMES: dict[str, str] = {
+    PaymentMethod.KASPI_QR: "Kaspi QR",
+    PaymentMethod.APPLE_PAY: "Apple Pay",
+    PaymentMethod.GOOGLE_PAY: "Google Pay",
+}
+
+
+def method_name(label: str) -> str:
+    """Return a payment method's name; one that the platform added is shown as it is."""
+    return METHOD_NAMES.get(label, label)
+
+
 class ParticipantStatus(StrEnum):
     """The status of a registration (the platform's native enum ``"ParticipantStatus"``)."""
 

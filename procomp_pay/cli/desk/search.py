@@ -24,12 +24,11 @@ from procomp_pay.cli.desk.wording import (
     waiting_for,
     when,
 )
-from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound, PaymentError
 from procomp_pay.domain.names import search_key
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import PaymentStatus, method_name
 from procomp_pay.services.kaspi_verification.queue import receipt as find_receipt
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView

@@ -7,7 +7,6 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.display.wording import method as method_name
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.domain.errors import (
     ConfigurationError,
@@ -20,7 +19,7 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import Channel, PaymentStatus, method_name
 from procomp_pay.translations import Translation, preferred_language
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.display.qr import Picture, drawn
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import PaymentStatus, method_name
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -115,7 +115,7 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
         "",
         *amount_lines(view, large=large),
         "",
-        f"{wording.method(view.method)} · {wording.how_to_pay(view)}",
+        f"{method_name(view.method)} · {wording.how_to_pay(view)}",
         f"[dim]payment[/] {view.payment_id}",
         *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
@@ -226,7 +226,7 @@ def print_final_panel(view: PaymentView) -> None:
 def _details(view: PaymentView) -> list[str]:
     lines = [
         f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
-        f"{console.safe(view.tournament_name)} · {wording.method(view.method)}",
+        f"{console.safe(view.tournament_name)} · {method_name(view.method)}",
     ]
     if view.operation_number:
         lines.append(f"Kaspi operation {console.safe(view.operation_number)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import PaymentStatus, method_name
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
@@ -32,7 +32,7 @@ def status_lines(view: PaymentView) -> list[str]:
         ("amount", console.bold(str(view.charged)) + _other_amounts(view)),
         (
             "method",
-            wording.method(view.method) + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
+            method_name(view.method) + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
         ),
         ("tournament", console.clean(wording.tournament(view))),
         ("started", f"{formats.clock_time(view.created_at)} by {console.clean(view.started_by)}"),
@@ -84,7 +84,7 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
     for view, moves in entries:
         amount = console.bold(str(view.charged))
-        head = f"{_symbol(view)} {_status(view)}  {amount}  {wording.method(view.method)}"
+        head = f"{_symbol(view)} {_status(view)}  {amount}  {method_name(view.method)}"
         lines += ["", f"{head}  {console.dim('refunded')} {_refunded(view)}"]
         lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
@@ -134,7 +134,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
             view.status.value + _flags(view),
             str(view.charged),
             _refunded(view),
-            wording.method(view.method),
+            method_name(view.method),
             formats.clock_time(view.created_at),
             view.code or "-",
             view.payment_id,

@@ -8,17 +8,12 @@ from procomp_pay.cli.framework import formats
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import AnyMethod, AnyStatus, Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import AnyStatus, Channel, PaymentStatus, method_name
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.services.views.refund import DisputeView, Move, RefundView
 
-METHODS: dict[str, str] = {
-    PaymentMethod.KASPI_QR: "Kaspi QR",
-    PaymentMethod.APPLE_PAY: "Apple Pay",
-    PaymentMethod.GOOGLE_PAY: "Google Pay",
-}
 _COLOURS: dict[str, str] = {
     PaymentStatus.PENDING: "yellow",
     PaymentStatus.PROCESSING: "cyan",
@@ -28,11 +23,6 @@ _COLOURS: dict[str, str] = {
     PaymentStatus.CANCELLED: "yellow",
     PaymentStatus.REFUNDED: "magenta",
 }
-
-
-def method(label: AnyMethod) -> str:
-    """Return a method's name; one that the platform added is shown as it is."""
-    return METHODS.get(label, label)
 
 
 def colour(status: AnyStatus) -> str:
@@ -64,7 +54,7 @@ def how_to_pay(view: PaymentView) -> str:
         Channel.KASPI_LINK: "Open the link on the phone with the Kaspi app",
         Channel.KASPI_BILL: "Paid in the Kaspi app by its code",
         Channel.KASPI_REMOTE: "Pay the invoice in the Kaspi app on the phone",
-        Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {method(view.method)}",
+        Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {method_name(view.method)}",
         Channel.STRIPE_INTENT: "The app pays with the client secret",
     }[view.channel]
 
@@ -85,7 +75,7 @@ def state(view: PaymentView) -> str:
         received = view.other_amount.received or "another amount"
         return f"{received} came, but {view.charged} was due: it is not settled, and waits for a decision"
     if view.settled_by is not None:
-        paid = f"{method(view.settled_by.method)}, {formats.clock_time(view.settled_by.at)}"
+        paid = f"{method_name(view.settled_by.method)}, {formats.clock_time(view.settled_by.at)}"
         return f"the fee is already paid: {paid}, payment {view.settled_by.payment_id}{_still_polled(view)}"
     if view.is_marked_paid:
         return "the platform marks the fee as paid, without a payment here: do not charge it again"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
     load_settings,
@@ -21,6 +20,7 @@ from procomp_pay.cli.framework.context import (
 )
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
+from procomp_pay.domain.states import method_name
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Group, Line, Report
 from procomp_pay.services.registrations.tournaments import tournament_view
@@ -123,7 +123,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
 
 def _totals(group: Group) -> list[str]:
     return [
-        f"    {wording.method(method):<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
+        f"    {method_name(method):<12} {total.count:>6}  {formats.amount(total.amount):>18} {currency}"
         for (method, currency), total in sorted(group.sums.items())
     ]
 

@@ -11,6 +11,7 @@ from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import mode_of
 from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.states import method_name
 
 if TYPE_CHECKING:
     from procomp_pay.cli.refunds.options import RefundOptions
@@ -26,7 +27,7 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     unpaid = "" if plan.rest.amount or view.is_duplicate else "; the participant will count as unpaid"
     rows = [
         ("for", console.clean(wording.tournament(view))),
-        ("paid", f"{plan.paid} by {wording.method(view.method)}{when}"),
+        ("paid", f"{plan.paid} by {method_name(view.method)}{when}"),
         *([("refunded", f"{plan.before} so far, pending included")] if plan.before.amount else []),
         ("refund", f"{console.bold(str(plan.money))} {plan.way}"),
         ("remains", f"{plan.rest}{unpaid}"),

@@ -6,8 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from procomp_pay.cli.display import wording
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
+from procomp_pay.domain.states import METHOD_NAMES, method_name
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
 
 _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-Pending|-Disputes lost|Kept"
-_METHODS = {label.lower(): name for label, name in wording.METHODS.items()}
+_METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
 
 def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
@@ -113,7 +113,7 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
         paid,
         line.participant_name,
         line.category or "",
-        wording.method(line.method),
+        method_name(line.method),
         line.charged.amount,
         line.charged.currency.value,
         line.clerk,

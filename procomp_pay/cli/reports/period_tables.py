@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.display import wording
 from procomp_pay.cli.reports.cells import Cell, Column, Missing, Percent, Seconds, Section, columns, known
+from procomp_pay.domain.states import method_name
 from procomp_pay.services.reports.figures import Attempts, Flow
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _won(flow: Flow) -> Cell:
 
 
 def _methods(report: Report) -> Section:
-    rows = [_attempts(wording.method(method), attempts) for method, attempts in report.methods.items()]
+    rows = [_attempts(method_name(method), attempts) for method, attempts in report.methods.items()]
     rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
     headings = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
     return Section("Attempts", columns(headings), rows, totals=1)
@@ -129,7 +129,7 @@ def _moved(flow: Flow) -> list[Cell]:
 
 
 def _method_money(report: Report) -> Section:
-    rows = [[wording.method(method), *_moved(flow)] for method, flow in report.by_method.sorted()]
+    rows = [[method_name(method), *_moved(flow)] for method, flow in report.by_method.sorted()]
     return Section("Money by method", columns(f"Method|{_MOVED}"), rows)
 
 

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 from procomp_pay.config.delivery import is_loopback, one_line
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.names import first_name_and_initial
-from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
-from procomp_pay.services.receipts.receipt import METHODS
+from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus, method_name
 from procomp_pay.services.views.payment import Opening, SettledBy
 from procomp_pay.translations import Translation
 
@@ -107,7 +106,7 @@ class _Page:
     def paid(self) -> Content:
         text, view = self.translation.text, self.opening.view
         all_rows = (
-            (text("Method"), METHODS.get(view.method, view.method)),
+            (text("Method"), method_name(view.method)),
             (text("Date"), self.translation.moment(view.completed_at or view.updated_at)),
             (text("Paid back in all"), self.translation.money(view.refunded) if view.refunded.amount else ""),
             (text("Kaspi receipt"), one_line(view.operation_number or "")),
@@ -131,7 +130,7 @@ class _Page:
             return self.make("paid", heading, line)
         line = self.translation.text(
             "It was paid by %(method)s on %(moment)s. Please do not pay again.",
-            method=METHODS.get(settled.method, settled.method),
+            method=method_name(settled.method),
             moment=self.translation.moment(settled.at),
         )
         return self.make("paid", heading, line)
@@ -194,7 +193,7 @@ class _Page:
                 qr=self.address,
                 is_handover=True,
                 caption=text("Or scan the code with the camera of your phone:"),
-                button=text("Pay with %(method)s", method=METHODS.get(view.method, view.method)),
+                button=text("Pay with %(method)s", method=method_name(view.method)),
             )
         if target(self.opening):
             return self.make(

@@ -9,7 +9,7 @@ from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.names import first_name_and_initial
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod
+from procomp_pay.domain.states import PAID_STATUSES, method_name
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views import payment as views
@@ -19,11 +19,6 @@ from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.translations import Translation
 
-METHODS: dict[str, str] = {
-    PaymentMethod.KASPI_QR: "Kaspi QR",
-    PaymentMethod.APPLE_PAY: "Apple Pay",
-    PaymentMethod.GOOGLE_PAY: "Google Pay",
-}
 #: The action of the audit entry that holds the number of the fiscal receipt; the last one counts.
 _RECORDED = "fiscal_receipt"
 _NUMBER = re.compile(r"[0-9A-Za-zА-Яа-яЁё№#/., -]{1,64}")
@@ -134,7 +129,7 @@ def rows(translation: Translation, receipt: Receipt, *, is_public: bool = False)
         (text("Tournament"), view.tournament_name),
         (text("Category"), view.category),
         (text("Amount"), translation.money(view.charged)),
-        (text("Method"), METHODS.get(view.method, view.method)),
+        (text("Method"), method_name(view.method)),
         (text("Kaspi receipt"), view.operation_number),
         (text("Number at Stripe"), stripe_number),
         *(

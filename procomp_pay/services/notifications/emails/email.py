@@ -12,9 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import method_name
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.providers.notifications.smtp import Email
-from procomp_pay.services.receipts.receipt import METHODS, Receipt, disclaimer, heading
+from procomp_pay.services.receipts.receipt import Receipt, disclaimer, heading
 from procomp_pay.services.receipts.receipt import rows as receipt_rows
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.translations import Translation
@@ -171,7 +172,7 @@ def _rows(translation: Translation, view: PaymentView, at: datetime) -> list[tup
         (translation.text("Participant"), view.participant_name),
         (translation.text("Tournament"), view.tournament_name),
         (translation.text("Category"), view.category or ""),
-        (translation.text("Method"), METHODS.get(view.method, view.method)),
+        (translation.text("Method"), method_name(view.method)),
         (translation.text("Date"), translation.moment(at)),
         (translation.text("Kaspi receipt"), view.operation_number or ""),
         # the code can be read out at the desk; payments made before codes existed have none
