@@ -30,6 +30,12 @@ async def start(desk: Desk, name: str, participant_id: str, letter: str = "k") -
     return (await desk.payments(participant_id))[0]
 
 
+def begins_with(desk: Desk, code: list[str]) -> bool:
+    """Whether the upper left corner of the screen is this picture."""
+    width = len(code[0])
+    return [line[:width].ljust(width) for line in desk.lines[: len(code)]] == code
+
+
 async def test_from_a_name_to_paid_and_the_next(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await desk.sees("Who waits", "not paid: ", "TEST: no real money moves")
@@ -37,7 +43,7 @@ async def test_from_a_name_to_paid_and_the_next(open_desk: OpenDesk) -> None:
         await desk.sees("Аида Нурланова", "Kata", "24,000 KZT · Kaspi QR", str(payment.code))
         await desk.pay(payment)
         await desk.sees("✓ PAID", "taken by aigerim")
-        assert desk.bells == 1
+        await desk.until(lambda: desk.bells == 1, "the bell does not ring once")
         await desk.press("enter")
         await desk.sees("Who waits")
         payment = await start(desk, "timur", "p2")
@@ -55,8 +61,7 @@ async def test_the_qr_is_whole_at_80_by_24(
         payment = await start(desk, "timur", "p2")
         payload = (await views.opening(desk.app.ctx, payment.payment_id)).qr_payload
         code = qr.lines(qr.picture(str(payload)), ink_is_dark=True)
-        shown = [line[: len(code[0])].ljust(len(code[0])) for line in desk.lines[: len(code)]]
-        assert shown == code
+        await desk.until(lambda: begins_with(desk, code), "the QR is not whole")
         drawn = [
             strip.crop(0, len(code[0])) for strip in desk.app.screen._compositor.render_strips()[: len(code)]
         ]
@@ -86,11 +91,11 @@ async def test_a_link_too_long_for_the_window(
         payment = await start(desk, "timur", "p2", "a")
         if is_public:
             code = qr.lines(qr.picture(page_url(desk.app.ctx, payment)), ink_is_dark=True)
-            assert [line[: len(code[0])].ljust(len(code[0])) for line in desk.lines[: len(code)]] == code
+            await desk.until(lambda: begins_with(desk, code), "it is not the short link's QR")
         else:
             await desk.sees("The QR of this link needs", "has 80 x 24", "Make the window larger")
         assert all(len(line) <= 80 for line in desk.lines)
-        assert "Cancel" in desk.lines[23]
+        await desk.until(lambda: "Cancel" in desk.lines[23], "the keys are not in the last line")
 
 
 async def test_a_key_that_is_hit_twice_makes_one_payment(open_desk: OpenDesk) -> None:
@@ -171,7 +176,7 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
         await desk.pay(payment)
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
         assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
-        assert desk.bells == 1
+        await desk.until(lambda: desk.bells == 1, "the bell does not ring once")
 
 
 async def test_the_first_qr_is_shown_again_after_the_second_method_was_cancelled(open_desk: OpenDesk) -> None:
@@ -291,7 +296,7 @@ async def test_a_payment_left_open_is_told_when_it_is_paid(open_desk: OpenDesk) 
         await desk.sees("Who waits")
         await desk.pay(payment)
         await desk.sees("✓ PAID Timur 24,000 KZT")
-        assert desk.bells == 1
+        await desk.until(lambda: desk.bells == 1, "the bell does not ring once")
         await desk.sees("waiting: 0")
 
 
@@ -420,8 +425,8 @@ async def test_nobody_is_charged_whom_the_platform_marks_as_paid(open_desk: Open
         change = "UPDATE \"Participant\" SET status = 'PAID' WHERE id = 'p2'"
         await asyncio.to_thread(desk.clerk.change, change)
         await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
-        assert not desk.app.screen.query_one("#code").display
-        assert "k Kaspi" not in desk.text
+        await desk.until(lambda: not desk.app.screen.query_one("#code").display, "the QR is still there")
+        await desk.until(lambda: "k Kaspi" not in desk.text, "the keys for a new payment are still there")
         await desk.press("enter")
         await desk.sees("Who waits", "Timur")
         await desk.press("enter")
@@ -606,7 +611,7 @@ async def test_a_refund_qr_for_the_customer(open_desk: OpenDesk, monkeypatch: py
         await desk.sees("y Refund it")
         await desk.press("y")
         await desk.sees("within 180 seconds")
-        shown = "\n".join(desk.lines)
-        assert all(line.rstrip() in shown for line in qr.lines(qr.picture("1" * 41), ink_is_dark=True))
+        code = [line.rstrip() for line in qr.lines(qr.picture("1" * 41), ink_is_dark=True)]
+        await desk.until(lambda: all(line in "\n".join(desk.lines) for line in code), "the QR is not whole")
         scanned.set()
         await desk.sees("24,000 KZT refunded.")
