@@ -9,6 +9,7 @@ from decimal import Decimal
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, Refused
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.text import N_
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def checked_fee(money: Money) -> Money:
     :raises InvalidAmount: not a whole number of tenge; Kaspi accepts no tiyn, so the fee could not be paid.
     """
     if money.currency is Currency.KZT and money.amount != money.amount.quantize(Decimal(1)):
-        raise InvalidAmount(f"{money}: a fee in tenge must be whole tenge, because Kaspi accepts no tiyn")
+        raise InvalidAmount(
+            N_("%(money)s: a fee in tenge must be whole tenge, because Kaspi accepts no tiyn", money=money)
+        )
     return money
 
 
@@ -59,14 +62,18 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
         if fee is None:
             known = ", ".join(fees.currencies)
             raise Refused(
-                f"The tournament has no entry fee in {requested.currency}, only in {known}",
+                N_(
+                    "The tournament has no entry fee in %(currency)s, only in %(known)s",
+                    currency=requested.currency,
+                    known=known,
+                ),
                 next_step=_add_fee(fees, requested.currency),
                 code=ErrorCode.FEE_MISSING,
             )
         if fee != requested:
             raise Refused(
-                "Payment amount must match tournament entry fee",
-                next_step=f"the fee is {fee}; leave the amount out to charge the fee",
+                N_("Payment amount must match tournament entry fee"),
+                next_step=N_("the fee is %(fee)s; leave the amount out to charge the fee", fee=fee),
                 code=ErrorCode.AMOUNT_MISMATCH,
             )
     if not method.is_kaspi:
@@ -75,7 +82,7 @@ def charge_for(fees: EntryFees, method: PaymentMethod, requested: Money | None) 
     tenge = fees.in_currency(Currency.KZT)
     if tenge is None:
         raise Refused(
-            "Kaspi accepts tenge only, and the tournament has no entry fee in KZT",
+            N_("Kaspi accepts tenge only, and the tournament has no entry fee in KZT"),
             next_step=_add_fee(fees, Currency.KZT),
             code=ErrorCode.FEE_MISSING,
         )
@@ -94,13 +101,16 @@ def _payable(fees: EntryFees, fee: Money) -> Money:
     """
     if not isinstance(fee.currency, Currency):
         raise Refused(
-            f"The tournament's entry fee is in {fee.currency}, a currency that procomp-pay does not take",
+            N_(
+                "The tournament's entry fee is in %(currency)s, a currency that procomp-pay does not take",
+                currency=fee.currency,
+            ),
             next_step=_add_fee(fees, Currency.KZT),
             code=ErrorCode.FEE_MISSING,
         )
     if fee.amount <= 0:
         raise Refused(
-            f"The tournament has no entry fee to charge: it is {fee}",
+            N_("The tournament has no entry fee to charge: it is %(fee)s", fee=fee),
             next_step=_add_fee(fees, fee.currency),
         )
     return fee

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
 
 #: The clocks of phones, terminals and Kaspi differ, and receipts show whole minutes.
@@ -79,25 +80,26 @@ def find_objections(
 
 
 #: A receipt on a phone can be forged, the organiser's own list of payments cannot.
-_CHECK_HISTORY = "check the organiser's own Kaspi Pay app (History), not the customer's phone"
+_CHECK_HISTORY = N_("check the organiser's own Kaspi Pay app (History), not the customer's phone")
 
 
 def _kaspi(answer: KaspiAnswer) -> Objection | None:
     text = {
         KaspiAnswer.CONFIRMING: (
-            "Kaspi reports that the customer has scanned the QR but not confirmed yet",
-            "ask the customer to confirm in the Kaspi app; the payment then completes by itself",
+            N_("Kaspi reports that the customer has scanned the QR but not confirmed yet"),
+            N_("ask the customer to confirm in the Kaspi app; the payment then completes by itself"),
         ),
         KaspiAnswer.NOT_PAID: (
-            "Kaspi reports that this QR was not paid; a receipt alone proves nothing",
-            (
-                f"{_CHECK_HISTORY}; if it is not there, show a new QR; "
-                'if it is, an admin adds: --override --reason "…"'
+            N_("Kaspi reports that this QR was not paid; a receipt alone proves nothing"),
+            N_(
+                "%(check)s; if it is not there, show a new QR; "
+                'if it is, an admin adds: --override --reason "…"',
+                check=_CHECK_HISTORY,
             ),
         ),
         KaspiAnswer.UNKNOWN_THERE: (
-            "Kaspi does not know this QR",
-            f'{_CHECK_HISTORY}; if it is there, an admin adds: --override --reason "…"',
+            N_("Kaspi does not know this QR"),
+            N_('%(check)s; if it is there, an admin adds: --override --reason "…"', check=_CHECK_HISTORY),
         ),
     }.get(answer)
     if text is None:
@@ -117,16 +119,16 @@ def _amount(claim: ReceiptClaim, window: PaymentWindow) -> Objection | None:
     same = paid.currency is window.charged.currency
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH if same else DiscrepancyKind.CURRENCY_MISMATCH,
-        f"{paid} was paid, but {window.charged} was charged",
-        'check the receipt again; if it is right, an admin may accept it: --override --reason "…"',
+        N_("%(paid)s was paid, but %(charged)s was charged", paid=paid, charged=window.charged),
+        N_('check the receipt again; if it is right, an admin may accept it: --override --reason "…"'),
     )
 
 
 def _in_doubt() -> Objection:
     return Objection(
         DiscrepancyKind.AMOUNT_MISMATCH,
-        "A different amount was received for this payment",
-        'check it in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"',
+        N_("A different amount was received for this payment"),
+        N_('check it in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"'),
     )
 
 
@@ -135,14 +137,19 @@ def _date(claim: ReceiptClaim, window: PaymentWindow, now: datetime) -> Objectio
     if at is None or (window.begins - TOLERANCE <= at <= window.ends + TOLERANCE and at <= now + TOLERANCE):
         return None
     if at > now + TOLERANCE:
-        when = "is in the future"
+        sentence = N_("The time of the receipt is in the future: the receipt belongs to another payment")
     elif at < window.begins:
-        when = "is before the payment was started"
+        sentence = N_(
+            "The time of the receipt is before the payment was started: "
+            "the receipt belongs to another payment"
+        )
     else:
-        when = "is after the payment expired"
+        sentence = N_(
+            "The time of the receipt is after the payment expired: the receipt belongs to another payment"
+        )
     return Objection(
         DiscrepancyKind.STATUS_MISMATCH,
-        f"The time of the receipt {when}: the receipt belongs to another payment",
-        'find the payment of that time: procomp-pay list; or an admin adds: --override --reason "…"',
+        sentence,
+        N_('find the payment of that time: procomp-pay list; or an admin adds: --override --reason "…"'),
         "date",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -28,3 +29,14 @@ def preferred(accept_language: str | None) -> Language | None:
         if known is not None and quality > 0:
             candidates.append((-quality, number, known))
     return min(candidates)[2] if candidates else None
+
+
+def of_terminal(environ: Mapping[str, str]) -> Language:
+    """Return the language of a terminal: ``PROCOMP_LANGUAGE``, else its locale, else English.
+
+    A language that has no catalogue gives English.
+    """
+    names = ("PROCOMP_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+    name = next(filter(None, (environ.get(name, "").strip() for name in names)), "")
+    code = name.lower().replace("-", "_").partition(".")[0].partition("_")[0]
+    return next((language for language in Language if language == code), Language.ENGLISH)

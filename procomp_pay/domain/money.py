@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.text import N_
 
 
 class Currency(StrEnum):
@@ -57,16 +58,24 @@ class Money:
         if not isinstance(self.amount, Decimal):
             raise TypeError(f"an amount must be a Decimal, not {type(self.amount).__name__}")
         if not self.amount.is_finite():
-            raise InvalidAmount(f"{self.amount} is not an amount of money")
+            raise InvalidAmount(N_("%(amount)s is not an amount of money", amount=self.amount))
         if self.amount:  # before any arithmetic, which fails for exponents beyond the context's bounds
             if self.amount.adjusted() > LARGEST.adjusted():
-                raise InvalidAmount(f"{self.amount:.2e} is more than the largest amount, {LARGEST}")
+                raise InvalidAmount(
+                    N_(
+                        "%(amount)s is more than the largest amount, %(most)s",
+                        amount=f"{self.amount:.2e}",
+                        most=LARGEST,
+                    )
+                )
             if self.amount.adjusted() < -_FEWEST_DIGITS:
-                raise InvalidAmount(f"{self.amount:.2e} has more than two decimals")
+                raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=f"{self.amount:.2e}"))
         if abs(self.amount) > LARGEST:
-            raise InvalidAmount(f"{self.amount} is more than the largest amount, {LARGEST}")
+            raise InvalidAmount(
+                N_("%(amount)s is more than the largest amount, %(most)s", amount=self.amount, most=LARGEST)
+            )
         if self.amount != self.amount.quantize(_CENT):
-            raise InvalidAmount(f"{self.amount} has more than two decimals")
+            raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=self.amount))
         object.__setattr__(self, "amount", self.amount.quantize(_CENT))
 
     @classmethod
@@ -80,20 +89,23 @@ class Money:
             known = Currency(str(currency).upper())
         except ValueError:
             raise InvalidAmount(
-                f"{str(currency)[:12]!r} is not a currency we take",
-                next_step=f"use one of {', '.join(Currency)}",
+                N_("%(currency)s is not a currency we take", currency=repr(str(currency)[:12])),
+                next_step=N_("use one of %(names)s", names=", ".join(Currency)),
             ) from None
         if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
-            raise InvalidAmount(f"an amount is a decimal number, not {type(amount).__name__}")
+            raise InvalidAmount(N_("an amount is a decimal number, not %(name)s", name=type(amount).__name__))
         try:
             number = Decimal(amount.strip() if isinstance(amount, str) else amount)
         except InvalidOperation:
             raise InvalidAmount(
-                f"{str(amount)[:24]!r} is not an amount of money", next_step="write it as 50.00"
+                N_("%(amount)s is not an amount of money", amount=repr(str(amount)[:24])),
+                next_step=N_("write it as 50.00"),
             ) from None
         money = cls(number, known)
         if money.amount <= 0:
-            raise InvalidAmount(f"an amount must be more than zero, not {str(amount)[:24]}")
+            raise InvalidAmount(
+                N_("an amount must be more than zero, not %(amount)s", amount=str(amount)[:24])
+            )
         return money
 
     @classmethod
@@ -105,9 +117,11 @@ class Money:
         try:
             known = Currency(str(currency).upper())
         except ValueError:
-            raise InvalidAmount(f"{str(currency)[:12]!r} is not a currency we take") from None
+            raise InvalidAmount(
+                N_("%(currency)s is not a currency we take", currency=repr(str(currency)[:12]))
+            ) from None
         if abs(units) > LARGEST.scaleb(MINOR_DIGITS[known]):
-            raise InvalidAmount(f"an amount is more than the largest amount, {LARGEST}")
+            raise InvalidAmount(N_("an amount is more than the largest amount, %(most)s", most=LARGEST))
         return cls(Decimal(units).scaleb(-MINOR_DIGITS[known]), known)
 
     @property
@@ -118,7 +132,8 @@ class Money:
         """
         if isinstance(self.currency, UnknownLabel):
             raise InvalidAmount(
-                f"{self.currency} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+                N_("%(currency)s is not a currency we take", currency=self.currency),
+                next_step=N_("use one of %(names)s", names=", ".join(Currency)),
             )
         return self.currency
 
@@ -138,7 +153,13 @@ class Money:
 
     def _same(self, other: Money) -> Money:
         if other.currency != self.currency:
-            raise InvalidAmount(f"{self.currency} and {other.currency} cannot be added up")
+            raise InvalidAmount(
+                N_(
+                    "%(currency)s and %(other)s cannot be added up",
+                    currency=self.currency,
+                    other=other.currency,
+                )
+            )
         return other
 
     def __str__(self) -> str:

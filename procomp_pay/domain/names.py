@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 LONGEST_NAME = 200
 LONGEST_CATEGORY = 100
@@ -28,7 +29,7 @@ _EMAIL = re.compile(
 )
 
 
-def clean_name(text: str, field: str = "name") -> str:
+def clean_name(text: str, field: str = N_("name")) -> str:
     """Return a name as it is stored: one line, single spaces, no invisible characters.
 
     :param field: the kind of name, for the error.
@@ -36,11 +37,18 @@ def clean_name(text: str, field: str = "name") -> str:
     """
     cleaned = _one_line(text, field, LONGEST_NAME)
     if not cleaned:
-        raise Refused(f"the {field} is empty")
+        raise Refused(N_("the %(field)s is empty", field=field))
     if cleaned[0] in "=+-@":
-        raise Refused(f"the {field} {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
+        raise Refused(
+            N_(
+                "the %(field)s %(text)s begins with %(sign)s like a formula",
+                field=field,
+                text=_short(cleaned),
+                sign=repr(cleaned[0]),
+            )
+        )
     if not any(c.isalpha() for c in cleaned):
-        raise Refused(f"the {field} {_short(cleaned)} has no letter")
+        raise Refused(N_("the %(field)s %(text)s has no letter", field=field, text=_short(cleaned)))
     return cleaned
 
 
@@ -52,7 +60,10 @@ def clean_person(text: str) -> str:
     cleaned = clean_name(text)
     if "?" in cleaned or "\N{REPLACEMENT CHARACTER}" in cleaned:
         raise Refused(
-            f"the name {_short(cleaned)} lost a letter when it was saved: save the file as CSV UTF-8 or XLSX"
+            N_(
+                "the name %(text)s lost a letter when it was saved: save the file as CSV UTF-8 or XLSX",
+                text=_short(cleaned),
+            )
         )
     return cleaned
 
@@ -76,11 +87,17 @@ def clean_category(text: str | None) -> str | None:
 
     :raises Refused: over 100 characters, a control character, or a formula.
     """
-    cleaned = _one_line(text or "", "category", LONGEST_CATEGORY)
+    cleaned = _one_line(text or "", N_("category"), LONGEST_CATEGORY)
     if not cleaned or cleaned in _NOTHING:
         return None
     if cleaned[0] in "=@":  # + and - are weights
-        raise Refused(f"the category {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
+        raise Refused(
+            N_(
+                "the category %(text)s begins with %(sign)s like a formula",
+                text=_short(cleaned),
+                sign=repr(cleaned[0]),
+            )
+        )
     return cleaned
 
 
@@ -89,13 +106,18 @@ def clean_email(text: str | None) -> str | None:
 
     :raises Refused: not an address, or one under the reserved ``.invalid``.
     """
-    cleaned = _one_line(text or "", "e-mail", LONGEST_EMAIL).lower()
+    cleaned = _one_line(text or "", N_("e-mail"), LONGEST_EMAIL).lower()
     if not cleaned or cleaned in _NOTHING:
         return None
     if not _EMAIL.fullmatch(cleaned) or ".." in cleaned or ".@" in cleaned:
-        raise Refused(f"{_short(cleaned)} is not an e-mail address")
+        raise Refused(N_("%(text)s is not an e-mail address", text=_short(cleaned)))
     if cleaned.endswith(".invalid"):
-        raise Refused(f"{_short(cleaned)} is not an e-mail address: nothing under .invalid receives mail")
+        raise Refused(
+            N_(
+                "%(text)s is not an e-mail address: nothing under .invalid receives mail",
+                text=_short(cleaned),
+            )
+        )
     return cleaned
 
 
@@ -131,9 +153,23 @@ def _one_line(text: str, field: str, most: int) -> str:
     line = re.sub(" +", " ", spaced).strip(" ")
     for c in line:
         if not c.isprintable():
-            raise Refused(f"the {field} has a control character (U+{ord(c):04X})")
+            raise Refused(
+                N_(
+                    "the %(field)s has a control character (U+%(number)s)",
+                    field=field,
+                    number=f"{ord(c):04X}",
+                )
+            )
     if len(line) > most:
-        raise Refused(f"the {field} {_short(line)} is longer than {most} characters ({len(line)})")
+        raise Refused(
+            N_(
+                "the %(field)s %(line)s is longer than %(most)s characters (%(length)s)",
+                field=field,
+                line=_short(line),
+                most=most,
+                length=len(line),
+            )
+        )
     return line
 
 

@@ -10,11 +10,12 @@ import re
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import DIGIT_FOR, upper
+from procomp_pay.domain.text import N_
 
 SHORTEST, LONGEST = 8, 18
 #: The text before the number on receipts: ``№ чека QR19000000001``.
 _BEFORE = re.compile(r"(?:№|NO|#)?(?:ЧЕКА?|ОПЕРАЦИИ|ТРАНЗАКЦИИ)?:?(?:QR)?")
-_WHERE = "it is on the receipt (№ чека) and in the Kaspi Pay app: History, the payment"
+_WHERE = N_("it is on the receipt (№ чека) and in the Kaspi Pay app: History, the payment")
 
 
 def read(text: str) -> str:
@@ -28,19 +29,29 @@ def read(text: str) -> str:
     typed = upper(text)
     digits = typed[_BEFORE.match(typed).end() :].translate(DIGIT_FOR)  # type: ignore[union-attr]
     if not digits:
-        raise Refused("There is no operation number", next_step=_WHERE)
+        raise Refused(N_("There is no operation number"), next_step=_WHERE)
     for position, c in enumerate(digits, start=1):
         if not ("0" <= c <= "9"):
             shown = f"“{c}”" if c.isprintable() else f"U+{ord(c):04X}"
             raise Refused(
-                f"An operation number has digits only, but character {position} here is {shown}",
-                next_step=f"check the number and type its digits; {_WHERE}",
+                N_(
+                    "An operation number has digits only, but character %(position)s here is %(shown)s",
+                    position=position,
+                    shown=shown,
+                ),
+                next_step=N_("check the number and type its digits; %(where)s", where=_WHERE),
             )
     digits = digits.lstrip("0")
     if not SHORTEST <= len(digits) <= LONGEST:
-        problem = "too long" if len(digits) > LONGEST else "too short"
+        problem = N_("too long") if len(digits) > LONGEST else N_("too short")
         raise Refused(
-            f"An operation number has {SHORTEST} to {LONGEST} digits, this one has {len(digits)}: {problem}",
+            N_(
+                "An operation number has %(least)s to %(most)s digits, this one has %(digits)s: %(problem)s",
+                least=SHORTEST,
+                most=LONGEST,
+                digits=len(digits),
+                problem=problem,
+            ),
             next_step=_WHERE,
         )
     return digits

@@ -13,6 +13,7 @@ from itertools import count
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.names import LATIN_FOR, upper
+from procomp_pay.domain.text import N_
 
 #: Characters before the check character: 35 bits, too many to guess a code.
 LENGTH = 7
@@ -60,14 +61,20 @@ def read(text: str) -> str:
     """
     typed = folded(text)
     if len(typed) != LENGTH + 1 or any(c not in _VALUES for c in typed):
-        raise NotFound(f"{text[:24]!r} is not a payment code: a code has {LENGTH + 1} letters and digits")
+        raise NotFound(
+            N_(
+                "%(text)s is not a payment code: a code has %(length)s letters and digits",
+                text=repr(text[:24]),
+                length=LENGTH + 1,
+            )
+        )
     value = 0
     for c in typed[:LENGTH]:
         value = value * 32 + _VALUES[c]
     if value % _MODULUS != _VALUES[typed[LENGTH]]:
         raise NotFound(
-            f"The payment code {shown(typed)} is mistyped: its check character is wrong",
-            next_step="compare it with the receipt, character by character",
+            N_("The payment code %(shown)s is mistyped: its check character is wrong", shown=shown(typed)),
+            next_step=N_("compare it with the receipt, character by character"),
         )
     return typed
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 #: Days that a report may span. It limits the loop over the days in :func:`offsets`.
 _MOST_DAYS = 366 * 150
@@ -37,7 +38,10 @@ class Period:
 
     def __post_init__(self) -> None:
         if self.since and self.until and self.until < self.since:
-            raise Refused(f"--until {self.until} is before --since {self.since}", next_step="swap them")
+            raise Refused(
+                N_("--until %(until)s is before --since %(since)s", until=self.until, since=self.since),
+                next_step=N_("swap them"),
+            )
 
     @property
     def begins(self) -> datetime | None:
@@ -52,7 +56,7 @@ class Period:
         try:
             return midnight(self.until + timedelta(days=1), self.zone)
         except OverflowError:
-            raise Refused(f"{self.until} is not a day that a payment can have") from None
+            raise Refused(N_("%(until)s is not a day that a payment can have", until=self.until)) from None
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -63,7 +67,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
     try:
         return datetime.combine(day, time.min, zone).astimezone(UTC)
     except OverflowError:
-        raise Refused(f"{day} is not a day that a payment can have") from None
+        raise Refused(N_("%(day)s is not a day that a payment can have", day=day)) from None
 
 
 def offsets(zone: ZoneInfo, first: datetime, last: datetime) -> list[Offset]:
@@ -74,7 +78,13 @@ def offsets(zone: ZoneInfo, first: datetime, last: datetime) -> list[Offset]:
     :raises Refused: the instants are more than 150 years apart.
     """
     if (last - first).days > _MOST_DAYS:
-        raise Refused(f"A report from {first:%Y-%m-%d} to {last:%Y-%m-%d} is too long")
+        raise Refused(
+            N_(
+                "A report from %(first)s to %(last)s is too long",
+                first=f"{first:%Y-%m-%d}",
+                last=f"{last:%Y-%m-%d}",
+            )
+        )
     here = first.astimezone(UTC).replace(microsecond=0)
     result = [Offset(None, _ahead(here, zone))]
     while here < last:

@@ -12,6 +12,7 @@ from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.redact import storable
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 
 
 class RefundState(StrEnum):
@@ -131,20 +132,23 @@ def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> 
     rest = Money(charged.amount - reserved, charged.currency)
     if rest.amount <= 0:
         raise Conflict(
-            "The payment is already refunded in full, or its last refund is in progress",
+            N_("The payment is already refunded in full, or its last refund is in progress"),
             code=ErrorCode.ALREADY_REFUNDED,
         )
     if asked is None:
         return rest
     if asked.currency is not charged.currency:
         raise Refused(
-            f"The payment was made in {charged.currency}, so it is refunded in {charged.currency}",
+            N_(
+                "The payment was made in %(currency)s, so it is refunded in %(currency)s",
+                currency=charged.currency,
+            ),
             code=ErrorCode.CURRENCY_MISMATCH,
         )
     if asked.amount > rest.amount:
         raise Refused(
-            f"{asked} is more than what is left of the payment, {rest}",
-            next_step=f"refund at most {rest}",
+            N_("%(asked)s is more than what is left of the payment, %(rest)s", asked=asked, rest=rest),
+            next_step=N_("refund at most %(rest)s", rest=rest),
             code=ErrorCode.REFUND_TOO_LARGE,
         )
     return asked

@@ -16,11 +16,14 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from procomp_pay.cli.desk import reads
-from procomp_pay.cli.desk.wording import N_, _, explain, money
+from procomp_pay.cli.desk.wording import money
 from procomp_pay.cli.display.qr import Picture, lines
+from procomp_pay.cli.framework.explain import explain
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.payments.watch import Watched, follow
 from procomp_pay.domain.errors import PaymentError, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import PROVIDER_CHANNELS, Pass, work_watch
 from procomp_pay.services.views.payment import PaymentView

@@ -12,7 +12,7 @@ from textual.widgets import Footer, Input, Static
 
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.desk.keys import NO, YES
-from procomp_pay.cli.desk.wording import N_
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

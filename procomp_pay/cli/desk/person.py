@@ -15,12 +15,15 @@ from procomp_pay.cli.desk.app import DeskScreen, qr_text
 from procomp_pay.cli.desk.dialogs import Ask, Confirm
 from procomp_pay.cli.desk.keys import key, read_scan
 from procomp_pay.cli.desk.refund import RefundDialog
-from procomp_pay.cli.desk.wording import KASPI_ANSWERS, N_, _, explain, money, provider, state, when
+from procomp_pay.cli.desk.wording import KASPI_ANSWERS, money, provider, state, when
 from procomp_pay.cli.display import qr
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.explain import explain
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import PaymentError, Refused, Unavailable
 from procomp_pay.domain.fees import charge_for
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus, method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify

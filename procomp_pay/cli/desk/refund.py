@@ -13,13 +13,16 @@ from textual.widgets import Footer, Input, Static
 from procomp_pay.cli.desk.app import qr_text
 from procomp_pay.cli.desk.dialogs import Dialog
 from procomp_pay.cli.desk.keys import NO, YES
-from procomp_pay.cli.desk.wording import N_, _, explain, is_no_refund_by_api, money, refund_state
+from procomp_pay.cli.desk.wording import is_no_refund_by_api, money, refund_state
 from procomp_pay.cli.display import qr
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.explain import explain
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import OutcomeUnknown, PaymentError, ProviderUnavailable
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.services.refunds.create import Plan, RefundCommand, plan, refund
 from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.views import payment as views

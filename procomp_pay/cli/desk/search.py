@@ -14,21 +14,15 @@ from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.desk.keys import read_scan, row_number
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.desk.reads import Person
-from procomp_pay.cli.desk.wording import (
-    N_,
-    _,
-    columns,
-    explain,
-    money,
-    short_state,
-    waiting_for,
-    when,
-)
+from procomp_pay.cli.desk.wording import columns, money, short_state, waiting_for, when
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.explain import explain
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound, PaymentError
 from procomp_pay.domain.names import search_key
 from procomp_pay.domain.states import PaymentStatus, method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.services.kaspi_verification.queue import receipt as find_receipt
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView

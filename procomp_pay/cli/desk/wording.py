@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.domain.errors import (
-    ConfigurationError,
-    DatabaseUnavailable,
-    ErrorCode,
-    OutcomeUnknown,
-    PaymentError,
-    RetryLater,
-    Unavailable,
-)
+from procomp_pay.cli.framework.language import _, language
+from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel, PaymentStatus, method_name
-from procomp_pay.translations import Translation, preferred_language
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
@@ -28,19 +20,11 @@ if TYPE_CHECKING:
     from procomp_pay.services.views.refund import RefundView
 
 
-def _(message: str, **values: object) -> str:
-    """Return a text in the clerk's language with its values filled in."""
-    return Translation(preferred_language(os.environ)).text(message, **values)
-
-
-def N_(message: str) -> str:  # noqa: N802 - gettext's own name
-    """Mark a text that is translated where it is shown."""
-    return message
-
-
 def money(value: Money) -> str:
     """Return an amount without empty decimals."""
-    return re.sub(r"[.,]00\b", "", Translation(preferred_language(os.environ)).money(value))
+    from procomp_pay.translations import Translation
+
+    return Translation(language()).short_money(value)
 
 
 def provider(channel: Channel) -> str:
@@ -181,65 +165,6 @@ KASPI_ANSWERS = {
     "no_answer": N_("Verified by you. Kaspi does not answer and is asked again later."),
     "cannot_be_asked": N_("Verified by you. Kaspi cannot be asked about it now."),
 }
-
-_ERRORS = {
-    ErrorCode.ALREADY_PAID: N_("The fee is already paid."),
-    ErrorCode.ALREADY_REFUNDED: N_("Nothing is left to refund, or a refund is on its way."),
-    ErrorCode.PAYMENT_IN_PROGRESS: N_("The customer is paying at this moment. Wait a minute."),
-    ErrorCode.PAYMENT_ENDED: N_("This payment has ended. Start a new one."),
-    ErrorCode.PAYMENT_NOT_COMPLETED: N_("Only a paid payment can be refunded."),
-    ErrorCode.PAYMENT_DISPUTED: N_("The customer disputes it at the bank: do not refund it."),
-    ErrorCode.REFUND_IN_PROGRESS: N_("Another refund of this payment is on its way. Wait for it."),
-    ErrorCode.REFUND_TOO_LARGE: N_("This is more than what is left of the payment."),
-    ErrorCode.REGISTRATION_CANCELLED: N_("The registration is cancelled: call the administrator."),
-    ErrorCode.OPERATION_NUMBER_USED: N_(
-        "Refused: this receipt belongs to another payment. Ask for the right one."
-    ),
-    ErrorCode.MANUAL_REVIEW_REQUIRED: N_("Another amount came for this person. Call the administrator."),
-    ErrorCode.FEE_MISSING: N_("The tournament has no fee for this way to pay. Call the administrator."),
-    ErrorCode.INVALID_AMOUNT: N_("This is not an amount. Write it as 50.00"),
-    ErrorCode.CURRENCY_MISMATCH: N_("The fee has another currency. Call the administrator."),
-    ErrorCode.PROVIDER_REFUSED: N_(
-        "Refused by the provider. Try another way to pay, or call the administrator."
-    ),
-    ErrorCode.PARTICIPANT_NOT_FOUND: N_("This person is no longer registered."),
-    ErrorCode.PAYMENT_NOT_FOUND: N_("There is no such payment."),
-    ErrorCode.NOT_FOUND: N_("There is no such payment."),
-}
-_OTHER = N_("Refused. Call the administrator.")
-#: Messages of services that are told in full.
-_MESSAGES = (
-    N_("Kaspi reports that the customer has scanned the QR but not confirmed yet"),
-    N_("Kaspi reports that this QR was not paid; a receipt alone proves nothing"),
-    N_("Kaspi does not know this QR"),
-    N_("A different amount was received for this payment"),
-    N_("Kaspi's basic scheme has no refund by API"),
-    N_("The gateway has no refund by API"),
-    N_("The refund QR was not scanned in time; nothing was refunded"),
-    N_("The customer did not confirm the refund QR"),
-    N_("The provider does not know this payment: the money did not come through our QR"),
-    N_("This payment was not made through Kaspi's own API"),
-)
-
-
-#: By class, the finer ones first.
-_KINDS = (
-    (DatabaseUnavailable, N_("The database does not answer. Nothing is lost; trying again.")),
-    (RetryLater, N_("This payment is being opened at this moment, maybe at the other desk.")),
-    (OutcomeUnknown, N_("No answer came. Nothing is lost; it is checked.")),
-    (Unavailable, N_("The provider cannot be reached. Nothing is lost; trying again.")),
-    (ConfigurationError, N_("This way to pay is not set up here. Call the administrator.")),
-)
-
-
-def explain(error: PaymentError) -> str:
-    """Return what happened and what to do, in words that need no command."""
-    if error.message in _MESSAGES:
-        return _(error.message) + "."
-    for kind, text in _KINDS:
-        if isinstance(error, kind):
-            return _(text)
-    return _(_ERRORS.get(error.code, _OTHER))
 
 
 def columns(cells: list[tuple[str, int]]) -> str:

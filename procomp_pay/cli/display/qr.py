@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -90,11 +91,11 @@ def check_file(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() not in _FILES:
-        raise Refused(f"{path.name} is neither .png nor .svg", next_step="--qr-file qr.png")
+        raise Refused(N_("%(name)s is neither .png nor .svg", name=path.name), next_step="--qr-file qr.png")
     if not path.parent.is_dir() or path.is_dir():
         raise Refused(
-            f"{path} cannot be written: there is no such directory",
-            next_step="give a file in an existing directory: --qr-file qr.png",
+            N_("%(path)s cannot be written: there is no such directory", path=path),
+            next_step=N_("give a file in an existing directory: --qr-file qr.png"),
         )
 
 
@@ -111,4 +112,4 @@ def save(payload: str, path: Path) -> None:
             str(path), kind=kind, scale=_SCALE, border=QUIET, light="white"
         )
     except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror}") from error
+        raise Refused(N_("%(path)s cannot be written: %(why)s", path=path, why=error.strerror)) from error

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.display.qr import Picture, drawn
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.states import PaymentStatus, method_name
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,6 +36,17 @@ _GLYPHS = {
     "D": "##  # # # # # # ## ",
     "I": "###  #   #   #  ###",
     "P": "### # # ### #   #  ",
+    "А": "### # # ### # # # #",
+    "Д": " #  # # # # ### # #",
+    "Е": "### #   ### #   ###",
+    "І": "###  #   #   #  ###",
+    "Л": " ## # # # # # # # #",
+    "Н": "# # # # ### # # # #",
+    "О": "### # # # # # # ###",
+    "П": "### # # # # # # # #",
+    "Т": "###  #   #   #   # ",
+    "Ч": "# # # # ###   #   #",
+    "Ө": "### # # ### # # ###",
 }
 _ROWS = 5
 _HALVES = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
@@ -94,9 +107,9 @@ def position_for(picture: Picture | None, width: int, height: int) -> QrPosition
 
 def amount_lines(view: PaymentView, *, large: bool) -> list[str]:
     """Return the amount, in large digits where there is room; always exact."""
-    plain = f"[bold]{view.charged}[/]"
+    plain = f"[bold]{formats.money(view.charged)}[/]"
     if not large:
-        return [f"[bold reverse] {view.charged} [/]"]
+        return [f"[bold reverse] {formats.money(view.charged)} [/]"]
     digits = f"{view.charged.amount:,.2f}".removesuffix(".00").replace(",", " ")
     return [*(f"[bold]{line}[/]" for line in small(digits)), plain]
 
@@ -105,7 +118,7 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
     """Return who pays what for which tournament, as lines of markup."""
     if short:
         return [
-            f"[bold reverse] {view.charged} [/] {console.safe(view.participant_name)}",
+            f"[bold reverse] {formats.money(view.charged)} [/] {console.safe(view.participant_name)}",
             view.code or view.payment_id,
         ]
     tournament = console.safe(wording.tournament(view))
@@ -116,8 +129,8 @@ def payment_lines(view: PaymentView, *, large: bool, short: bool = False) -> lis
         *amount_lines(view, large=large),
         "",
         f"{method_name(view.method)} · {wording.how_to_pay(view)}",
-        f"[dim]payment[/] {view.payment_id}",
-        *([f"[dim]code[/]    [bold]{view.code}[/]"] if view.code else []),
+        f"[dim]{_('payment')}[/] {view.payment_id}",
+        *([f"[dim]{_('code')}[/]    [bold]{view.code}[/]"] if view.code else []),
     ]
 
 
@@ -126,13 +139,14 @@ def now_line(
 ) -> str:
     """Return the current status with the countdown, and what to do about a trouble."""
     colour = wording.colour(view.status)
-    line = f"[bold {colour}]{view.status}[/]"
+    line = f"[bold {colour}]{wording.status(view.status)}[/]"
     if view.status is PaymentStatus.PENDING and view.expires_at is not None:
         over = view.expires_at <= now
-        line += " asking one last time" if over else f" [bold]{formats.left(view.expires_at, now)}[/] left"
+        left = f"[bold]{formats.left(view.expires_at, now)}[/]"
+        line += " " + (_("asking one last time") if over else _("%(left)s left", left=left))
     line += f" · {console.safe(wording.state(view))}"
     if trouble:
-        line += f"\n[bold yellow]! no connection, trying again[/] [dim]({console.safe(trouble)})[/]"
+        line += f"\n[bold yellow]! {_('no connection, trying again')}[/] [dim]({console.safe(trouble)})[/]"
         line += f"\n→ {console.safe(next_step)}" if next_step else ""
     return line
 
@@ -140,11 +154,24 @@ def now_line(
 def why_no_qr(picture: Picture, payload: str, width: int, height: int) -> str:
     """Return why a QR is not drawn, and what to do."""
     is_long = len(payload) > 100
-    long = f" (of a link of {len(payload)} characters)" if is_long else ""
-    short = "; where PUBLIC_BASE_URL is set, a short link takes its place" if is_long else ""
-    return (
-        f"The QR{long} needs {picture.width} columns and {picture.height + 1} lines; this terminal has "
-        f"{width} x {height}. Make it larger, or add --qr-file qr.png{short}"
+    sizes = {
+        "columns": picture.width,
+        "lines": picture.height + 1,
+        "width": width,
+        "height": height,
+    }
+    if is_long:
+        return _(
+            "The QR (of a link of %(n)s characters) needs %(columns)s columns and %(lines)s lines; this "
+            "terminal has %(width)s x %(height)s. Make it larger, or add --qr-file qr.png; where "
+            "PUBLIC_BASE_URL is set, a short link takes its place",
+            n=len(payload),
+            **sizes,
+        )
+    return _(
+        "The QR needs %(columns)s columns and %(lines)s lines; this terminal has %(width)s x %(height)s. "
+        "Make it larger, or add --qr-file qr.png",
+        **sizes,
     )
 
 
@@ -174,19 +201,21 @@ def pay_screen(
 
 
 _TITLES: dict[str, str] = {
-    PaymentStatus.FAILED: "✗ NOT PAID",
-    PaymentStatus.EXPIRED: "✗ NOT PAID – EXPIRED",
-    PaymentStatus.CANCELLED: "✗ NOT PAID – CANCELLED",
-    PaymentStatus.REFUNDED: "REFUNDED",
-    PaymentStatus.PENDING: "NOT PAID YET",
-    PaymentStatus.PROCESSING: "NOT PAID YET",
+    PaymentStatus.FAILED: N_("✗ NOT PAID"),
+    PaymentStatus.EXPIRED: N_("✗ NOT PAID – EXPIRED"),
+    PaymentStatus.CANCELLED: N_("✗ NOT PAID – CANCELLED"),
+    PaymentStatus.REFUNDED: N_("REFUNDED"),
+    PaymentStatus.PENDING: N_("NOT PAID YET"),
+    PaymentStatus.PROCESSING: N_("NOT PAID YET"),
 }
 
 
 def _title(view: PaymentView) -> str:
     if view.other_amount is not None:
-        return "✗ WRONG AMOUNT"
-    return "ALREADY PAID" if view.settled_by is not None else _TITLES.get(view.status, view.status)
+        return _("✗ WRONG AMOUNT")
+    if view.settled_by is not None:
+        return _("ALREADY PAID")
+    return _(_TITLES[view.status]) if view.status in _TITLES else str(view.status)
 
 
 def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
@@ -200,7 +229,7 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
     lines: list[Any] = []
     if view.status is PaymentStatus.COMPLETED:
         colour = "yellow" if unusual else "green"
-        letters = large("PAID", "█" if utf8 else "#")
+        letters = large(_("PAID"), "█" if utf8 else "#")
         lines += [Text(line, style=f"bold {colour}") for line in letters]
         lines.append(Text(""))
     else:
@@ -210,7 +239,7 @@ def final_panel(view: PaymentView, *, utf8: bool = True) -> RenderableType:
         lines.append(Text.from_markup(console.safe(wording.state(view))))
     amount, *details = _details(view)
     if view.status is PaymentStatus.COMPLETED:
-        amount = f"✓ PAID {amount}"  # also as a word: for a screen reader, for a log
+        amount = f"{_('✓ PAID')} {amount}"  # also as a word: for a screen reader, for a log
     lines += map(Text.from_markup, [amount, *details])
     if (step := wording.next_step(view)) is not None:
         lines.append(Text(f"→ {step}"))
@@ -225,11 +254,11 @@ def print_final_panel(view: PaymentView) -> None:
 
 def _details(view: PaymentView) -> list[str]:
     lines = [
-        f"[bold]{view.charged}[/] · {console.safe(view.participant_name)}",
+        f"[bold]{formats.money(view.charged)}[/] · {console.safe(view.participant_name)}",
         f"{console.safe(view.tournament_name)} · {method_name(view.method)}",
     ]
     if view.operation_number:
-        lines.append(f"Kaspi operation {console.safe(view.operation_number)}")
+        lines.append(_("Kaspi operation %(number)s", number=console.safe(view.operation_number)))
     when = view.completed_at or view.updated_at
     lines.append(f"{formats.clock_time(when)} · {view.payment_id}" + (f" · {view.code}" if view.code else ""))
     return lines

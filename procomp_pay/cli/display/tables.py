@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.states import PaymentStatus, method_name
 
 if TYPE_CHECKING:
@@ -29,18 +30,25 @@ _MARKS: dict[str, str] = {
 def status_lines(view: PaymentView) -> list[str]:
     """Return the lines that show one payment."""
     rows = [
-        ("amount", console.bold(str(view.charged)) + _other_amounts(view)),
+        (_("amount"), console.bold(formats.money(view.charged)) + _other_amounts(view)),
         (
-            "method",
+            _("method"),
             method_name(view.method) + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
         ),
-        ("tournament", console.clean(wording.tournament(view))),
-        ("started", f"{formats.clock_time(view.created_at)} by {console.clean(view.started_by)}"),
+        (_("tournament"), console.clean(wording.tournament(view))),
+        (
+            _("started"),
+            _(
+                "%(time)s by %(name)s",
+                time=formats.clock_time(view.created_at),
+                name=console.clean(view.started_by),
+            ),
+        ),
         *_ends(view),
         *_refunds_and_dispute(view),
-        *([("code", console.bold(view.code))] if view.code else []),
-        ("payment", view.payment_id),
-        ("participant", view.participant_id),
+        *([(_("code"), console.bold(view.code))] if view.code else []),
+        (_("payment"), view.payment_id),
+        (_("participant"), view.participant_id),
     ]
     name = console.bold(console.clean(view.participant_name))
     sentence = console.wrap(console.clean(wording.state(view)))
@@ -51,30 +59,30 @@ def status_lines(view: PaymentView) -> list[str]:
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
     rows = []
     if view.completed_at is not None:
-        rows.append(("paid", formats.clock_time(view.completed_at)))
+        rows.append((_("paid"), formats.clock_time(view.completed_at)))
     elif view.expires_at is not None:
         over = view.status is PaymentStatus.PENDING and view.expires_at <= datetime.now(UTC)
-        note = " (expired: ask the provider with --refresh)" if over else ""
-        rows.append(("until", formats.clock_time(view.expires_at) + note))
+        note = " " + _("(expired: ask the provider with --refresh)") if over else ""
+        rows.append((_("until"), formats.clock_time(view.expires_at) + note))
     if view.operation_number:
-        rows.append(("operation", console.clean(view.operation_number)))
+        rows.append((_("operation"), console.clean(view.operation_number)))
     return rows
 
 
 def _refunds_and_dispute(view: PaymentView) -> list[tuple[str, str]]:
     rows = [
-        ("refund", console.clean(wording.refund_line(refund, formats.clock_time(refund.created_at))))
+        (_("refund"), console.clean(wording.refund_line(refund, formats.clock_time(refund.created_at))))
         for refund in view.refunds
     ]
     if view.dispute is not None:
         due = formats.clock_time(view.dispute.due_at) if view.dispute.due_at else None
-        rows.append(("dispute", console.clean(wording.dispute_line(view.dispute, due))))
+        rows.append((_("dispute"), console.clean(wording.dispute_line(view.dispute, due))))
     return rows
 
 
 def _other_amounts(view: PaymentView) -> str:
-    text = f", {view.refunded} refunded" if view.refunded.amount else ""
-    return text + (f" (for {view.requested})" if view.requested != view.charged else "")
+    text = ", " + _("%(money)s refunded", money=view.refunded) if view.refunded.amount else ""
+    return text + (" " + _("(for %(money)s)", money=view.requested) if view.requested != view.charged else "")
 
 
 def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list[str]:
@@ -83,9 +91,9 @@ def history_lines(entries: Sequence[tuple[PaymentView, Sequence[Move]]]) -> list
     name = console.bold(console.clean(first.participant_name))
     lines = [f"{name} · {console.clean(first.tournament_name)}"]
     for view, moves in entries:
-        amount = console.bold(str(view.charged))
+        amount = console.bold(formats.money(view.charged))
         head = f"{_symbol(view)} {_status(view)}  {amount}  {method_name(view.method)}"
-        lines += ["", f"{head}  {console.dim('refunded')} {_refunded(view)}"]
+        lines += ["", f"{head}  {console.dim(_('refunded'))} {_refunded(view)}"]
         lines.append(f"  {console.dim(view.payment_id)} {console.clean(wording.state(view))}")
         day = ""
         for entry in moves:
@@ -107,7 +115,8 @@ def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]
     rows = [
         (
             f"{_symbol(view)} {_status(view)}",
-            str(view.charged) + (f" (-{view.refunded})" if view.refunded.amount else ""),
+            formats.money(view.charged)
+            + (f" (-{formats.money(view.refunded)})" if view.refunded.amount else ""),
             formats.clock_time(view.created_at),
             view.code or "-",
             (f"{wording.flag(view)} · " if view.dispute else "") + console.clean(view.participant_name),
@@ -115,10 +124,12 @@ def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]
         for view in views
     ]
     widths = [max(console.width_of(row[n]) for row in rows) for n in (1, 2, 3)]
+    width = max(10, *(len(wording.status(view.status)) for view in views)) if views else 10
     lines = []
     for view, (status, amount, started, code, name) in zip(views, rows, strict=True):
-        head = f"{status}{' ' * (10 - len(view.status.value))}  {amount:>{widths[0]}}  {started:>{widths[1]}}"
-        room = console.columns() - 12 - sum(widths) - 8
+        gap = " " * (width - len(wording.status(view.status)))
+        head = f"{status}{gap}  {amount:>{widths[0]}}  {started:>{widths[1]}}"
+        room = console.columns() - width - 2 - sum(widths) - 8
         lines.append(
             f"{head}  {console.bold(code)}{' ' * (widths[2] - len(code))}  {console.shortened(name, room)}"
         )
@@ -127,12 +138,13 @@ def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]
 
 def _table(views: Iterable[PaymentView]) -> list[str]:
     head = (
-        "STATUS", "AMOUNT", "REFUNDED", "METHOD", "STARTED", "CODE", "PAYMENT", "PARTICIPANT", "TOURNAMENT",
+        _("STATUS"), _("AMOUNT"), _("REFUNDED"), _("METHOD"), _("STARTED"), _("CODE"), _("PAYMENT"),
+        _("PARTICIPANT"), _("TOURNAMENT"),
     )  # fmt: skip
     rows = [
         (
-            view.status.value + _flags(view),
-            str(view.charged),
+            wording.status(view.status) + _flags(view),
+            formats.money(view.charged),
             _refunded(view),
             method_name(view.method),
             formats.clock_time(view.created_at),
@@ -147,12 +159,14 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
 
 
 def _refunded(view: PaymentView) -> str:
-    return str(view.refunded) if view.refunded.amount else "-"
+    return formats.money(view.refunded) if view.refunded.amount else "-"
 
 
 def _flags(view: PaymentView) -> str:
     dispute = f" {wording.flag(view)}" if view.dispute else ""
-    return (" LATE" if view.is_late else "") + (" TWICE" if view.is_duplicate else "") + dispute
+    return (
+        (" " + _("LATE") if view.is_late else "") + (" " + _("TWICE") if view.is_duplicate else "") + dispute
+    )
 
 
 def _symbol(view: PaymentView) -> str:
@@ -161,7 +175,7 @@ def _symbol(view: PaymentView) -> str:
 
 
 def _status(view: PaymentView) -> str:
-    return console.coloured(view.status.value, _colour(view), bold=True)
+    return console.coloured(wording.status(view.status), _colour(view), bold=True)
 
 
 def _colour(view: PaymentView) -> str:

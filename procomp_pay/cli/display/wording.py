@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import formats
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import AnyStatus, Channel, PaymentStatus, method_name
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
@@ -30,6 +32,23 @@ def colour(status: AnyStatus) -> str:
     return _COLOURS.get(status, "yellow")
 
 
+#: The statuses in capital letters, as a list shows them; the database and ``--json`` have the English ones.
+STATUSES: dict[str, str] = {
+    PaymentStatus.PENDING: N_("PENDING"),
+    PaymentStatus.PROCESSING: N_("PROCESSING"),
+    PaymentStatus.COMPLETED: N_("COMPLETED"),
+    PaymentStatus.FAILED: N_("FAILED"),
+    PaymentStatus.EXPIRED: N_("EXPIRED"),
+    PaymentStatus.CANCELLED: N_("CANCELLED"),
+    PaymentStatus.REFUNDED: N_("REFUNDED"),
+}
+
+
+def status(status: AnyStatus) -> str:
+    """Return a status; one that only the platform knows as it is."""
+    return _(STATUSES[status]) if status in STATUSES else str(status)
+
+
 def tournament(view: PaymentView) -> str:
     """Return the tournament with the participant's category."""
     return view.tournament_name + (f" · {view.category}" if view.category else "")
@@ -43,68 +62,83 @@ def provider(view: PaymentView) -> str:
 def while_silent(view: PaymentView) -> str:
     """Return what to do while the provider does not answer."""
     if view.channel.is_kaspi:
-        return f"paid in the Kaspi Pay app? procomp-pay verify-kaspi {view.code or view.payment_id}"
-    return "see in Stripe's dashboard whether it is paid"
+        return _(
+            "paid in the Kaspi Pay app? procomp-pay verify-kaspi %(payment)s",
+            payment=view.code or view.payment_id,
+        )
+    return _("see in Stripe's dashboard whether it is paid")
 
 
 def how_to_pay(view: PaymentView) -> str:
     """Return what the customer has to do."""
     return {
-        Channel.KASPI_QR: "Scan with the Kaspi app",
-        Channel.KASPI_LINK: "Open the link on the phone with the Kaspi app",
-        Channel.KASPI_BILL: "Paid in the Kaspi app by its code",
-        Channel.KASPI_REMOTE: "Pay the invoice in the Kaspi app on the phone",
-        Channel.STRIPE_CHECKOUT: f"Scan with the camera, pay with {method_name(view.method)}",
-        Channel.STRIPE_INTENT: "The app pays with the client secret",
+        Channel.KASPI_QR: _("Scan with the Kaspi app"),
+        Channel.KASPI_LINK: _("Open the link on the phone with the Kaspi app"),
+        Channel.KASPI_BILL: _("Paid in the Kaspi app by its code"),
+        Channel.KASPI_REMOTE: _("Pay the invoice in the Kaspi app on the phone"),
+        Channel.STRIPE_CHECKOUT: _(
+            "Scan with the camera, pay with %(method)s", method=method_name(view.method)
+        ),
+        Channel.STRIPE_INTENT: _("The app pays with the client secret"),
     }[view.channel]
 
 
 _WAITING = {
-    Channel.KASPI_QR: "waiting for the customer to scan",
-    Channel.KASPI_LINK: "waiting for the customer to open the link",
-    Channel.KASPI_BILL: "a wrong amount was paid by Kaspi bill: manual review",
-    Channel.KASPI_REMOTE: "waiting for the customer to pay the invoice",
-    Channel.STRIPE_CHECKOUT: "waiting for the customer to pay",
-    Channel.STRIPE_INTENT: "waiting for the app to pay",
+    Channel.KASPI_QR: N_("waiting for the customer to scan"),
+    Channel.KASPI_LINK: N_("waiting for the customer to open the link"),
+    Channel.KASPI_BILL: N_("a wrong amount was paid by Kaspi bill: manual review"),
+    Channel.KASPI_REMOTE: N_("waiting for the customer to pay the invoice"),
+    Channel.STRIPE_CHECKOUT: N_("waiting for the customer to pay"),
+    Channel.STRIPE_INTENT: N_("waiting for the app to pay"),
 }
 
 
 def state(view: PaymentView) -> str:
     """Return the status in a sentence that needs no colour."""
     if view.other_amount is not None:
-        received = view.other_amount.received or "another amount"
-        return f"{received} came, but {view.charged} was due: it is not settled, and waits for a decision"
+        return _(
+            "%(received)s came, but %(due)s was due: it is not settled, and waits for a decision",
+            received=view.other_amount.received or N_("another amount"),
+            due=view.charged,
+        )
     if view.settled_by is not None:
-        paid = f"{method_name(view.settled_by.method)}, {formats.clock_time(view.settled_by.at)}"
-        return f"the fee is already paid: {paid}, payment {view.settled_by.payment_id}{_still_polled(view)}"
+        paid = _(
+            "the fee is already paid: %(method)s, %(time)s, payment %(payment)s",
+            method=method_name(view.settled_by.method),
+            time=formats.clock_time(view.settled_by.at),
+            payment=view.settled_by.payment_id,
+        )
+        return paid + _still_polled(view)
     if view.is_marked_paid:
-        return "the platform marks the fee as paid, without a payment here: do not charge it again"
+        return _("the platform marks the fee as paid, without a payment here: do not charge it again")
     if isinstance(view.status, UnknownLabel):
-        return "a status that only the platform knows: procomp-pay leaves the payment alone"
-    scanned = "scanned, waiting for confirmation" if view.channel.is_kaspi else "the bank is working on it"
+        return _("a status that only the platform knows: procomp-pay leaves the payment alone")
+    scanned = (
+        _("scanned, waiting for confirmation") if view.channel.is_kaspi else _("the bank is working on it")
+    )
     return {
-        PaymentStatus.PENDING: _WAITING[view.channel],
+        PaymentStatus.PENDING: _(_WAITING[view.channel]),
         PaymentStatus.PROCESSING: scanned,
         PaymentStatus.COMPLETED: _paid(view),
         PaymentStatus.FAILED: _failed(view),
-        PaymentStatus.REFUNDED: "refunded in full",
-        PaymentStatus.EXPIRED: f"not paid, expired{_still_polled(view)}",
-        PaymentStatus.CANCELLED: f"not paid, cancelled{_why_never_opened(view)}{_still_polled(view)}",
+        PaymentStatus.REFUNDED: _("refunded in full"),
+        PaymentStatus.EXPIRED: _("not paid, expired") + _still_polled(view),
+        PaymentStatus.CANCELLED: _("not paid, cancelled") + _why_never_opened(view) + _still_polled(view),
     }[view.status]
 
 
 def _failed(view: PaymentView) -> str:
     because = f": {view.failure_reason}" if view.failure_reason else ""
-    return f"not paid{because}" + ("; the customer can try again" if view.provider_open else "")
+    return _("not paid") + because + ("; " + _("the customer can try again") if view.provider_open else "")
 
 
 def _paid(view: PaymentView) -> str:
     notes = []
     if view.is_late:
-        notes.append("LATE: it was paid after it had ended; manual review decides")
+        notes.append(_("LATE: it was paid after it had ended; manual review decides"))
     if view.is_duplicate:
-        notes.append("PAID TWICE: another payment settled the fee; refund this one")
-    return "; ".join(["paid", *notes, *_refund_notes(view)])
+        notes.append(_("PAID TWICE: another payment settled the fee; refund this one"))
+    return "; ".join([_("paid"), *notes, *_refund_notes(view)])
 
 
 def _why_never_opened(view: PaymentView) -> str:
@@ -114,36 +148,36 @@ def _why_never_opened(view: PaymentView) -> str:
 def _still_polled(view: PaymentView) -> str:
     if not (view.provider_open and view.channel.is_kaspi):
         return ""
-    return "; still polled, in case it is paid"
+    return "; " + _("still polled, in case it is paid")
 
 
 _ACTIONS = {
-    "opened:noted": "opened at {provider}",
-    "retriable:moved": "the customer may try again",
-    "succeeded:moved": "PAID",
-    "succeeded:mismatch": "a wrong amount was paid: for manual review",
-    "failed:moved": "failed",
-    "failed:noted": "failed again",
-    "cancelled:moved": "cancelled",
-    "expired:moved": "expired",
-    "unplaced:noted": "the participant was marked as paid, which was missing",
-    "cancel_requested": "cancellation requested",
-    "started": "started",
-    "number:noted": "operation number added",
-    "number:confirmed": "operation number confirmed",
-    "verify_refused": "verification refused",
-    "fiscal_receipt": "number of the fiscal receipt recorded",
-    "amount_accepted": "the amount that was paid was accepted",
+    "opened:noted": N_("opened at %(provider)s"),
+    "retriable:moved": N_("the customer may try again"),
+    "succeeded:moved": N_("PAID"),
+    "succeeded:mismatch": N_("a wrong amount was paid: for manual review"),
+    "failed:moved": N_("failed"),
+    "failed:noted": N_("failed again"),
+    "cancelled:moved": N_("cancelled"),
+    "expired:moved": N_("expired"),
+    "unplaced:noted": N_("the participant was marked as paid, which was missing"),
+    "cancel_requested": N_("cancellation requested"),
+    "started": N_("started"),
+    "number:noted": N_("operation number added"),
+    "number:confirmed": N_("operation number confirmed"),
+    "verify_refused": N_("verification refused"),
+    "fiscal_receipt": N_("number of the fiscal receipt recorded"),
+    "amount_accepted": N_("the amount that was paid was accepted"),
 }
 _SOURCES = {
-    "stripe_webhook": "Stripe webhook",
-    "stripe_api": "Stripe, when polled",
-    "kaspi_status": "Kaspi, when polled",
-    "kaspi_api": "Kaspi, when polled",
-    "kaspi_callback": "gateway callback",
-    "kaspi_bill": "Kaspi bill",
-    "clock": "by its expiry",
-    "reconcile": "found by reconcile",
+    "stripe_webhook": N_("Stripe webhook"),
+    "stripe_api": N_("Stripe, when polled"),
+    "kaspi_status": N_("Kaspi, when polled"),
+    "kaspi_api": N_("Kaspi, when polled"),
+    "kaspi_callback": N_("gateway callback"),
+    "kaspi_bill": N_("Kaspi bill"),
+    "clock": N_("by its expiry"),
+    "reconcile": N_("found by reconcile"),
 }
 
 
@@ -152,35 +186,37 @@ def describe_action(entry: Move, view: PaymentView) -> str:
     if (refund_action := _describe_refund_action(entry, view)) is not None:
         return refund_action
     if entry.action == "processing:moved":
-        return "scanned by the customer" if view.channel.is_kaspi else "with the bank"
+        return _("scanned by the customer") if view.channel.is_kaspi else _("with the bank")
     if entry.action in _ACTIONS:
-        return _ACTIONS[entry.action].format(provider=provider(view))
+        text = _ACTIONS[entry.action]
+        return _(text, provider=provider(view)) if "%(" in text else _(text)
     if entry.action.endswith(":noted"):
-        return f"closed at {provider(view)}"
+        return _("closed at %(provider)s", provider=provider(view))
     return entry.action.replace("_", " ").replace(":", ", ")
 
 
 def describe_entry(entry: Move, view: PaymentView) -> str:
     """Return an audit entry as a sentence."""
-    source = _SOURCES.get(entry.source, f"by {entry.actor}")
+    known = _SOURCES.get(entry.source)
+    source = _("by %(name)s", name=entry.actor) if known is None else _(known)
     note = f": {entry.note}" if entry.note else ""
     return f"{describe_action(entry, view)} ({source}){note}"
 
 
 _DISPUTES = {
-    DisputeState.OPEN: "open",
-    DisputeState.WITHDRAWN: "open, the money is withheld meanwhile",
-    DisputeState.WON: "won, the money is kept",
-    DisputeState.LOST: "lost, the money is gone",
+    DisputeState.OPEN: N_("open"),
+    DisputeState.WITHDRAWN: N_("open, the money is withheld meanwhile"),
+    DisputeState.WON: N_("won, the money is kept"),
+    DisputeState.LOST: N_("lost, the money is gone"),
 }
 _REFUND_ACTIONS = {
-    "refund_pending": "the refund is pending",
-    "refund_failed": "the refund failed",
-    "refund_cancelled": "the refund was cancelled",
-    "dispute_open": "DISPUTED by the customer at the bank",
-    "dispute_withdrawn": "the disputed money is withheld until the dispute is decided",
-    "dispute_won": "the dispute is won, the money is kept",
-    "dispute_lost": "the dispute is lost, the money is gone",
+    "refund_pending": N_("the refund is pending"),
+    "refund_failed": N_("the refund failed"),
+    "refund_cancelled": N_("the refund was cancelled"),
+    "dispute_open": N_("DISPUTED by the customer at the bank"),
+    "dispute_withdrawn": N_("the disputed money is withheld until the dispute is decided"),
+    "dispute_won": N_("the dispute is won, the money is kept"),
+    "dispute_lost": N_("the dispute is lost, the money is gone"),
 }
 
 
@@ -188,12 +224,12 @@ def _refund_notes(view: PaymentView) -> list[str]:
     """Return what to add to the sentence of a paid payment."""
     notes = []
     if view.refunded.amount:
-        notes.append(f"{view.refunded} refunded")
+        notes.append(_("%(money)s refunded", money=view.refunded))
     pending = sum(refund.state is RefundState.PENDING for refund in view.refunds)
     if pending:
-        notes.append("a refund is pending" if pending == 1 else f"{pending} refunds are pending")
+        notes.append(_("a refund is pending") if pending == 1 else _("%(n)s refunds are pending", n=pending))
     if view.dispute is not None:
-        notes.append(f"DISPUTE {_DISPUTES[view.dispute.state]}")
+        notes.append(_("DISPUTE %(state)s", state=_(_DISPUTES[view.dispute.state])))
     return notes
 
 
@@ -201,7 +237,9 @@ def flag(view: PaymentView) -> str:
     """Return the dispute's flag for lists; empty where there is no dispute."""
     if view.dispute is None:
         return ""
-    return "DISPUTED" if view.dispute.state.is_open else f"DISPUTE-{view.dispute.state.upper()}"
+    if view.dispute.state.is_open:
+        return _("DISPUTED")
+    return _("DISPUTE-WON") if view.dispute.state is DisputeState.WON else _("DISPUTE-LOST")
 
 
 def needs_attention(view: PaymentView) -> bool:
@@ -220,20 +258,29 @@ def next_step(view: PaymentView) -> str | None:
 def refund_line(refund: RefundView, when: str) -> str:
     """Return a refund as ``20.00 USD refunded, 14:05 by aigerim: injured (re_…)``."""
     state = {
-        RefundState.PENDING: "outcome not known yet" if refund.is_unknown else "pending",
-        RefundState.SUCCEEDED: "refunded",
-        RefundState.FAILED: "FAILED" + (f" ({refund.failure_reason})" if refund.failure_reason else ""),
-        RefundState.CANCELLED: "cancelled",
+        RefundState.PENDING: _("outcome not known yet") if refund.is_unknown else _("pending"),
+        RefundState.SUCCEEDED: _("refunded"),
+        RefundState.FAILED: _("FAILED") + (f" ({refund.failure_reason})" if refund.failure_reason else ""),
+        RefundState.CANCELLED: _("cancelled"),
     }[refund.state]
     key = refund.provider_refund_id or refund.refund_id
-    return f"{refund.money} {state}, {when} by {refund.requested_by}: {refund.reason} ({key})"
+    return _(
+        "%(money)s %(state)s, %(when)s by %(name)s: %(reason)s (%(number)s)",
+        money=refund.money,
+        state=state,
+        when=when,
+        name=refund.requested_by,
+        reason=refund.reason,
+        number=key,
+    )
 
 
 def dispute_line(dispute: DisputeView, due: str | None) -> str:
     """Return a dispute as ``50.00 USD open, evidence until Sat 2 May 14:00: fraudulent (dp_…)``."""
-    until = f", evidence until {due}" if due and dispute.state.is_open else ""
+    until = ", " + _("evidence until %(time)s", time=due) if due and dispute.state.is_open else ""
     why = f": {dispute.reason.replace('_', ' ')}" if dispute.reason else ""
-    return f"{dispute.money} {_DISPUTES[dispute.state]}{until}{why} ({dispute.dispute_id})"
+    money, state = formats.money(dispute.money), _(_DISPUTES[dispute.state])
+    return f"{money} {state}{until}{why} ({dispute.dispute_id})"
 
 
 def _describe_refund_action(entry: Move, view: PaymentView) -> str | None:
@@ -241,9 +288,10 @@ def _describe_refund_action(entry: Move, view: PaymentView) -> str | None:
     money = Money(entry.amount, view.charged.currency) if entry.amount is not None else None
     match entry.action:
         case "refund_requested":
-            return f"refund of {money} requested"
+            return _("refund of %(money)s requested", money=money)
         case "refund_succeeded":
-            return f"{money} REFUNDED" if money else "a refund succeeded"
+            return _("%(money)s REFUNDED", money=money) if money else _("a refund succeeded")
         case "refund_failed" if money is not None:
-            return f"the refund of {money} failed"
-    return _REFUND_ACTIONS.get(entry.action)
+            return _("the refund of %(money)s failed", money=money)
+    known = _REFUND_ACTIONS.get(entry.action)
+    return None if known is None else _(known)

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.errors import Ambiguous, PaymentError
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,7 +218,7 @@ def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = Fal
 
 def hint(command: str) -> None:
     """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
-    line = f"  \N{RIGHTWARDS ARROW} {clean(command)}"
+    line = f"  \N{RIGHTWARDS ARROW} {clean(translated(command))}"
     _echo(typer.style(line, fg="cyan") if has_colour(err=True) else line)
 
 
@@ -236,11 +238,13 @@ def show_error(error: PaymentError, *, as_json: bool = False) -> None:
     """Print what happened, why, and what to type next."""
     from procomp_pay.domain.redact import redact
 
-    message = redact(error.message, cards=False)
     choices = error.choices if isinstance(error, Ambiguous) else ()
     if as_json:
-        print_error_json(message, error.exit_code, error.next_step, choices)
+        print_error_json(redact(error.message, cards=False), error.exit_code, error.next_step, choices)
         return
+    from procomp_pay.cli.framework.explain import in_full
+
+    message = redact(in_full(error), cards=False)
     text = wrap(f"\N{BALLOT X} {clean(message)}", err=True)
     mark = typer.style(text[0], fg="red", bold=True) if has_colour(err=True) else text[0]
     _echo(mark + text[1:])
@@ -269,32 +273,42 @@ def print_error_json(
 
 def _choice_lines(choices: Sequence[Choice], *, with_ids: bool) -> list[str]:
     """Return what an ambiguous name may mean as the lines of a table."""
-    rows = [[clean(one.name), *map(clean, one.facts), *([one.id] if with_ids else [])] for one in choices]
+    rows = [
+        [clean(one.name), *(clean(translated(fact)) for fact in one.facts), *([one.id] if with_ids else [])]
+        for one in choices
+    ]
     return grid([""] * len(rows[0]), rows)[1:] if rows else []
 
 
 # Questions
 
 
-def check_can_ask(*, yes: bool, as_json: bool, instead: str = "pass --yes to confirm") -> None:
+def check_can_ask(*, yes: bool, as_json: bool, instead: str = N_("pass --yes to confirm")) -> None:
     """Check that a question can be asked, unless ``--yes`` answers it.
 
     :raises typer.BadParameter: there is no terminal, or ``--json`` was given.
     """
     if not yes and (as_json or not is_interactive()):
-        raise typer.BadParameter(f"not an interactive terminal: {instead}")
+        raise typer.BadParameter(N_("not an interactive terminal: %(instead)s", instead=instead))
 
 
-def confirm(question: str, *, declined: str = "Nothing was changed.") -> None:
-    """Ask yes or no, on stderr.
+def confirm(question: str, *, declined: str = N_("Nothing was changed.")) -> None:
+    """Ask yes or no, on stderr: in the clerk's language, or with the letters of any other one.
 
     :raises typer.Exit: code 3, the answer was no.
     """
-    with _ctrl_c_interrupts():
-        agreed = typer.confirm(question, default=False, err=True)
-    if not agreed:
-        say(declined, fg="yellow")
+    text = f"{translated(question)} [{_('y')}/{_('N')}]"
+    while (answer := prompt(text, optional=True).strip().lower()) and answer not in _YES | _NO:
+        say(_("Answer yes or no: %(yes)s or %(no)s.", yes=_("y"), no=_("N").lower()), fg="yellow")
+    if answer not in _YES:
+        say(translated(declined), fg="yellow")
         raise typer.Exit(3)
+
+
+#: Yes and no in English, Russian and Kazakh. A letter means what it means, whatever its key: н, on the key
+#: of y, is no.
+_YES = {"y", "yes", "д", "да", "и", "иә", "ия"}
+_NO = {"n", "no", "н", "нет", "ж", "жоқ", "жок"}
 
 
 def choose(message: str, choices: Sequence[Choice]) -> Choice:
@@ -302,17 +316,17 @@ def choose(message: str, choices: Sequence[Choice]) -> Choice:
 
     :raises typer.Exit: code 3, none was chosen.
     """
-    say(f"{clean(message)}:")
+    say(f"{clean(translated(message))}:")
     for number, line in enumerate(_choice_lines(choices, with_ids=False), 1):
         _echo(f"{number:>4}  {shortened(line, max(20, columns() - 7))}")
     while True:
-        typed = prompt("Number (Enter for none)", optional=True).strip()
+        typed = prompt(_("Number (Enter for none)"), optional=True).strip()
         if not typed:
-            say("Nothing was chosen.", fg="yellow")
+            say(_("Nothing was chosen."), fg="yellow")
             raise typer.Exit(3)
         if typed.isdecimal() and 1 <= int(typed) <= len(choices):
             return choices[int(typed) - 1]
-        say(f"Type 1 to {len(choices)}.", fg="yellow")
+        say(_("Type 1 to %(last)s.", last=len(choices)), fg="yellow")
 
 
 def prompt(question: str, *, optional: bool = False) -> str:

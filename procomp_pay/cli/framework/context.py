@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.errors import Ambiguous, ConfigurationError, NotFound, Refused
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
@@ -116,7 +118,7 @@ async def _named(
             wanted, is_chosen = console.choose(several.message, several.choices).id, True
             continue
         if found.description is not None and not (as_json or is_chosen):
-            console.say(console.clean(found.description), dim=True)
+            console.say(console.clean(translated(found.description)), dim=True)
         return found.id
 
 
@@ -146,7 +148,9 @@ def operator(name: str | None) -> Actor:
 
     operator_name = name if name is not None else os.environ.get("PROCOMP_OPERATOR") or _system_user()
     if not operator_name.strip() or len(operator_name) > 80 or not operator_name.isprintable():
-        raise Refused("An operator's name is 1 to 80 printable characters", next_step="add: --as NAME")
+        raise Refused(
+            N_("An operator's name is 1 to 80 printable characters"), next_step=N_("add: --as NAME")
+        )
     return Actor(operator_name.strip(), Source.PERSON)
 
 
@@ -157,8 +161,8 @@ def _system_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # common in containers
         raise ConfigurationError(
-            "The system user has no name, and the audit trail needs one",
-            next_step="add --as NAME, or set PROCOMP_OPERATOR",
+            N_("The system user has no name, and the audit trail needs one"),
+            next_step=N_("add --as NAME, or set PROCOMP_OPERATOR"),
         ) from None
 
 
@@ -177,8 +181,8 @@ def mode_notice(settings: Settings, *, kaspi: bool | None = None) -> str | None:
     modes = [] if kaspi is False else [settings.kaspi_mode.value]
     modes += [] if kaspi is True else [settings.stripe_mode.value]
     if "sandbox" in modes:
-        return "SANDBOX \N{EN DASH} no real money moves"
-    return "TEST KEYS \N{EN DASH} no real money moves" if "test" in modes else None
+        return _("SANDBOX – no real money moves")
+    return _("TEST KEYS – no real money moves") if "test" in modes else None
 
 
 def mode_of(settings: Settings, view: PaymentView) -> str:

@@ -6,11 +6,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.framework.language import language
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.language import Language
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from zoneinfo import ZoneInfo
+
+    from procomp_pay.domain.money import Money
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +44,8 @@ def clock_time(at: datetime, now: datetime | None = None) -> str:
     local, today = at.astimezone(almaty()), (now or datetime.now(UTC)).astimezone(almaty())
     if local.date() == today.date():
         return f"{local:%H:%M}"
+    if language() is not Language.ENGLISH:
+        return f"{local:%d.%m}{'' if local.year == today.year else f'.{local.year}'} {local:%H:%M}"
     year = "" if local.year == today.year else f" {local.year}"
     return f"{local:%a} {local.day} {local:%b}{year} {local:%H:%M}"
 
@@ -46,6 +53,8 @@ def clock_time(at: datetime, now: datetime | None = None) -> str:
 def day_of(at: datetime) -> str:
     """Format a day: ``Sat 2 May``."""
     local = at.astimezone(almaty())
+    if language() is not Language.ENGLISH:
+        return f"{local:%d.%m.%Y}"
     return f"{local:%a} {local.day} {local:%b}"
 
 
@@ -75,8 +84,8 @@ def day(text: str | None, name: str, zone: ZoneInfo | None = None) -> date | Non
         return date.fromisoformat(text)
     except ValueError:
         raise Refused(
-            f"{name} {text[:24]!r} is not a day",
-            next_step=f"write it as {name} 2026-05-01, today, yesterday or monday",
+            N_("%(name)s %(text)s is not a day", name=name, text=repr(text[:24])),
+            next_step=N_("write it as %(name)s 2026-05-01, today, yesterday or monday", name=name),
         ) from None
 
 
@@ -88,7 +97,7 @@ def day_begins(of: date, *, plus_days: int = 0) -> datetime:
     try:
         return datetime.combine(of + timedelta(days=plus_days), time.min, almaty()).astimezone(UTC)
     except OverflowError:
-        raise Refused(f"{of} is outside the calendar") from None
+        raise Refused(N_("%(of)s is outside the calendar", of=of)) from None
 
 
 def left(until: datetime, now: datetime) -> str:
@@ -97,6 +106,15 @@ def left(until: datetime, now: datetime) -> str:
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def money(value: Money) -> str:
+    """Format an amount with its currency: ``24000.00 KZT``, ``24 000 ₸`` in another language."""
+    if language() is Language.ENGLISH:
+        return str(value)
+    from procomp_pay.translations import Translation
+
+    return Translation(language()).short_money(value)
 
 
 def amount(value: Decimal) -> str:

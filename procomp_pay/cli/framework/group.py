@@ -17,8 +17,11 @@ from typer.core import TyperGroup
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import load_settings
 from procomp_pay.cli.framework.help import has_help, install_help
+from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.framework.paging import with_next_page
 from procomp_pay.domain.errors import NotFound, PaymentError
+from procomp_pay.domain.language import Language
+from procomp_pay.domain.text import N_
 
 _FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
 _FLAGS |= dict.fromkeys(("0", "false", "f", "no", "n", "off", ""), False)
@@ -37,9 +40,11 @@ class PlainParam(RuntimeParam):
         try:
             return _FLAGS[str(value).lower()] if kind is bool else kind(value)
         except KeyError:
-            raise typer.BadParameter(f"{value!r} is neither yes nor no", ctx=ctx, param=param) from None
+            raise typer.BadParameter(
+                N_("%(value)s is neither yes nor no", value=repr(value)), ctx=ctx, param=param
+            ) from None
         except ValueError:
-            message = f"{value!r} is not a whole number"
+            message = N_("%(value)s is not a whole number", value=repr(value))
             raise typer.BadParameter(message, ctx=ctx, param=param) from None
 
 
@@ -48,7 +53,9 @@ def _member(kind: type[Enum], word: str, case_sensitive: bool, *, param: Any, ct
         if member.value == word or (not case_sensitive and str(member.value).lower() == word.lower()):
             return member
     known = ", ".join(str(member.value) if case_sensitive else str(member.value).lower() for member in kind)
-    raise typer.BadParameter(f"{word!r} is not one of {known}", ctx=ctx, param=param)
+    raise typer.BadParameter(
+        N_("%(word)s is not one of %(known)s", word=repr(word), known=known), ctx=ctx, param=param
+    )
 
 
 def coerce_plain(command: Any) -> None:
@@ -148,7 +155,7 @@ class DeskGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
-            console.say("\nStopped. Nothing is lost: work in progress is kept.", fg="yellow")
+            console.say(_("\nStopped. Nothing is lost: work in progress is kept."), fg="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             console.discard(sys.stdout)  # the reader is gone
@@ -230,22 +237,24 @@ def _show(error: Exception, line: Sequence[str], *, as_json: bool) -> int:
     if isinstance(error, OSError) and _is_output(error):
         console.discard(sys.stdout)
         error = PaymentError(
-            f"The output could not be written: {error.strerror}. What the command did is kept",
-            next_step="free some space or choose another file, and look at the result again",
+            N_("The output could not be written: %(why)s. What the command did is kept", why=error.strerror),
+            next_step=N_("free some space or choose another file, and look at the result again"),
         )
     if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, line)):
         word = next(word for word in line if not _is_text(word))
-        error = NotFound(f"Nothing has the name or id {word[:64]!r}: it is not UTF-8")
+        error = NotFound(N_("Nothing has the name or id %(word)s: it is not UTF-8", word=repr(word[:64])))
     if isinstance(error, PaymentError):
         console.show_error(error, as_json=as_json)
         return error.exit_code
     if isinstance(error, typer.Abort):
-        console.say("\nStopped. Nothing was changed.", fg="yellow")
+        console.say(_("\nStopped. Nothing was changed."), fg="yellow")
         return INTERRUPTED
     if hasattr(error, "format_message"):
         return _report_usage(error, as_json=as_json)
-    detail = f"Something went wrong inside procomp-pay ({type(error).__name__}). This is a bug."
-    next_step = "run it again with --debug and send us the output"
+    detail = N_(
+        "Something went wrong inside procomp-pay (%(kind)s). This is a bug.", kind=type(error).__name__
+    )
+    next_step = N_("run it again with --debug and send us the output")
     console.show_error(PaymentError(detail, next_step=next_step), as_json=as_json)
     return 1
 
@@ -262,6 +271,10 @@ def _report_usage(error: Any, *, as_json: bool) -> int:
     next_step = f"{path} --help"
     if as_json:
         console.print_error_json(message, 2, next_step)
-    else:
-        console.show_error(PaymentError(message, next_step=next_step))
+        return 2
+    if language() is not Language.ENGLISH:
+        from procomp_pay.cli.framework.usage import usage_message
+
+        message = usage_message(error, message)
+    console.show_error(PaymentError(message, next_step=next_step))
     return 2

@@ -14,6 +14,7 @@ from typer._click.core import Context
 from typer._click.formatting import HelpFormatter
 
 from procomp_pay.cli.framework import console
+from procomp_pay.domain.text import N_
 
 _TAG = re.compile(r"\[(bold|dim|cyan|/)\]")
 _BRACES = re.compile(r"\{(\w+)\}")
@@ -95,6 +96,8 @@ def page(context: Any, names: Sequence[str]) -> list[str]:
         command = group.get_command(current, name) if hasattr(group, "get_command") else None
         if command is None:
             known = " ".join(["procomp-pay", *names[:number]])
-            raise typer.BadParameter(f"{known} has no command {name[:40]!r}", ctx=current)
+            raise typer.BadParameter(
+                N_("%(known)s has no command %(name)s", known=known, name=repr(name[:40])), ctx=current
+            )
         current = command.context_class(command, info_name=name, parent=current)
     return str(current.get_help()).rstrip("\n").split("\n")

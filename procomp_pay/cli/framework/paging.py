@@ -11,7 +11,9 @@ from pathlib import Path
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.completion import home
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.text import N_
 
 _FLAG = "--next"
 #: The number of terminals whose last lists are kept.
@@ -33,7 +35,7 @@ def print_next_page(command: str, options: Mapping[str, object], next_cursor: st
         for word in ([f"--{name}"] if value is True else [f"--{name}", str(getattr(value, "value", value))])
     ]
     is_kept = console.is_interactive() and _keep(command, words)
-    console.say("There are more. For the next page:", dim=True)
+    console.say(_("There are more. For the next page:"), dim=True)
     console.hint(shlex.join(["procomp-pay", *([*command.split(), _FLAG] if is_kept else words)]))
 
 
@@ -53,8 +55,11 @@ def refuse_unknown(next_page: bool) -> None:
     """
     if next_page:
         raise NotFound(
-            "There is no next page: --next continues the last list of this terminal, without other options",
-            next_step="leave out --next",
+            N_(
+                "There is no next page: --next continues the last list of this terminal, "
+                "without other options"
+            ),
+            next_step=N_("leave out --next"),
         )
 
 

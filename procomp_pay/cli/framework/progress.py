@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _
 
 #: Seconds until a provider that is being asked is named.
 _SLOW_S = 1.0
@@ -44,7 +45,7 @@ async def asking(provider: str, *, quiet: bool) -> AsyncIterator[None]:
         nonlocal shown
         await asyncio.sleep(_SLOW_S)
         shown = True
-        sys.stderr.write(f"Asking {provider} …")
+        sys.stderr.write(_("Asking %(provider)s …", provider=provider))
         sys.stderr.flush()
 
     showing = asyncio.create_task(show())

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.explain import in_full
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.kaspi import queue_screen as screen
 from procomp_pay.cli.kaspi.keyboard import ESCAPE, Keys, Line, can_read, keyboard
 from procomp_pay.cli.kaspi.queue_screen import Queue, as_receipt
@@ -19,6 +21,7 @@ from procomp_pay.cli.kaspi.wording import minutes, short_state
 from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.states import KASPI_CHANNELS, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.kaspi_verification.provider_check import ask
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.maintenance.run import Pass, work_watch
@@ -110,7 +113,7 @@ async def _attend_one(
             with suppress(PaymentError):
                 view = await views.one(ctx, view.payment_id)
             if view.status is PaymentStatus.COMPLETED:
-                return await _green(view, board, keys, _BY_KASPI)
+                return await _green(view, board, keys, _(_BY_KASPI))
             typed = await _number(board, keys, line, view, word, error)
             if typed == "":
                 return None
@@ -170,12 +173,12 @@ async def _try(ctx: AppContext, actor: Actor, view: PaymentView, typed: str) -> 
     try:
         return await verify(ctx, VerificationRequest(view.payment_id, typed), actor)
     except PaymentError as error:
-        return f"{console.clean(error.message)}{_next(error, view, typed)}"
+        return f"{console.clean(in_full(error))}{_next(error, view, typed)}"
 
 
 def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
     """Return the next step; for an override the complete command."""
-    step = f"\n→ {console.clean(error.next_step)}" if error.next_step else ""
+    step = f"\n→ {console.clean(translated(error.next_step))}" if error.next_step else ""
     number = as_receipt(typed)
     if number is None or "--override" not in step:
         return step
@@ -184,19 +187,20 @@ def _next(error: PaymentError, view: PaymentView, typed: str) -> str:
 
 
 #: Shown when no number was typed.
-_BY_KASPI = "Kaspi confirmed it, no number was needed. Compare it with the phone."
+_BY_KASPI = N_("Kaspi confirmed it, no number was needed. Compare it with the phone.")
 
 
 def _remark(done: Verified) -> str:
     if done.kaspi is KaspiAnswer.PAID:
-        return _BY_KASPI
-    return "Verified by you. Kaspi is still asked; a contradiction opens a discrepancy."
+        return _(_BY_KASPI)
+    return _("Verified by you. Kaspi is still asked; a contradiction opens a discrepancy.")
 
 
 async def _green(view: PaymentView, board: screen.Board, keys: Keys, remark: str) -> str:
     board.put(screen.paid_screen(view, remark, utf8=board.console.encoding.startswith("utf")))
     await keys.next(_GREEN_S)
-    return f"[green]✓ PAID {console.safe(view.participant_name)} {view.charged}[/]"
+    name = console.safe(view.participant_name)
+    return f"[green]{_('✓ PAID %(name)s %(money)s', name=name, money=view.charged)}[/]"
 
 
 async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
@@ -206,10 +210,10 @@ async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
         for number, view in queue.matching(""):
             mins = minutes(view, ctx.clock())
             name, category = console.clean(view.participant_name), console.clean(view.category or "-")
-            typer.echo(
-                f"{number:>3}  {name} · {category} · {view.charged} · {mins} min · {short_state(view)}"
-            )
-        typed = console.prompt("Row, name or receipt (q quits, Enter refreshes)", optional=True)
+            waits = _("%(n)d min", n=mins)
+            amount = formats.money(view.charged)
+            typer.echo(f"{number:>3}  {name} · {category} · {amount} · {waits} · {short_state(view)}")
+        typed = console.prompt(_("Row, name or receipt (q quits, Enter refreshes)"), optional=True)
         if typed.strip().lower() == "q":
             return
         if not typed.strip():
@@ -218,7 +222,7 @@ async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
         if isinstance(picked, str):
             console.err().print(picked)
             continue
-        number_typed = console.prompt("Operation number on the receipt", optional=True)
+        number_typed = console.prompt(_("Operation number on the receipt"), optional=True)
         if not number_typed.strip():
             continue
         done = await _try(ctx, actor, picked, number_typed)
@@ -226,6 +230,12 @@ async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
             console.say(done, fg="red")
         else:
             console.say(
-                f"✓ PAID {console.clean(picked.participant_name)} {picked.charged}", fg="green", bold=True
+                _(
+                    "✓ PAID %(name)s %(money)s",
+                    name=console.clean(picked.participant_name),
+                    money=picked.charged,
+                ),
+                fg="green",
+                bold=True,
             )
             console.hint(f"procomp-pay status --payment {picked.payment_id}")

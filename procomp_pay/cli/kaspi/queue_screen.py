@@ -12,6 +12,7 @@ from rich.text import Text
 
 from procomp_pay.cli.display import screens, wording
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
 
 if TYPE_CHECKING:
@@ -79,34 +80,62 @@ class Queue:
         operation = await receipt(self._ctx, number)
         if operation.payment_id is None:
             self.receipt = number
-            return f"[yellow]Receipt {number} is not known yet. Whose is it? Type the row or the name[/]"
+            return _marked(
+                "yellow",
+                _(
+                    "Receipt %(number)s is not known yet. Whose is it? Type the row or the name",
+                    number=number,
+                ),
+            )
         view = await views.one(self._ctx, operation.payment_id)
         if operation.settled_at is None:
             self.receipt = number
             return view
         when = formats.clock_time(operation.settled_at)
         participant = f"{console.safe(view.participant_name)} ({console.safe(view.category or '-')})"
-        return (
-            f"[red]Receipt {number} was used: it settled {participant} at {when}. Ask for another receipt[/]"
+        used = _(
+            "Receipt %(number)s was used: it settled %(name)s at %(time)s. Ask for another receipt",
+            number=number,
+            name=participant,
+            time=when,
         )
+        return _marked("red", used)
 
     async def _explain(self, typed: str) -> str:
         matches, shown = len(self.matching(typed)), repr(console.safe(typed[:20]))
         if typed.isdigit():
-            return f"[yellow]There is no row {console.safe(typed[:20])}[/]"
+            return _marked("yellow", _("There is no row %(number)s", number=console.safe(typed[:20])))
         if matches > 1:
-            return f"[yellow]{matches} match {shown}: type the number before the name[/]"
+            return _marked(
+                "yellow", _("%(n)s match %(typed)s: type the number before the name", n=matches, typed=shown)
+            )
         page = await list_participants(self._ctx, search=typed, limit=1)
         if page.total == 0:
-            return f"[yellow]No registered participant matches {shown}[/]"
+            return _marked("yellow", _("No registered participant matches %(typed)s", typed=shown))
         if page.total > 1:
-            return f"[yellow]{page.total} participants match {shown}, none has a payment to verify[/]"
+            return _marked(
+                "yellow",
+                _(
+                    "%(n)s participants match %(typed)s, none has a payment to verify",
+                    n=page.total,
+                    typed=shown,
+                ),
+            )
         [participant] = page.items
         name = f"{console.safe(participant.full_name)} ({console.safe(participant.category or '-')})"
         if participant.is_paid:
-            return f"[green]✓ {name} is PAID already[/]"
+            return _marked("green", _("✓ %(name)s is PAID already", name=name))
         command = f"procomp-pay initiate {participant.participant_id} --method kaspi_qr"
-        return f"[yellow]{name} has no Kaspi payment to verify. For a new QR: {console.safe(command)}[/]"
+        none = _(
+            "%(name)s has no Kaspi payment to verify. For a new QR: %(command)s",
+            name=name,
+            command=console.safe(command),
+        )
+        return _marked("yellow", none)
+
+
+def _marked(colour: str, text: str) -> str:
+    return f"[{colour}]{text}[/]"
 
 
 def _has_code(view: PaymentView, typed: str) -> bool:
@@ -169,30 +198,30 @@ def queue_screen(
     wide = space.columns >= _WIDE
     room = max(1, (space.lines - _FRAME) // (1 if wide else 2))
     table = (_table if wide else _narrow_table)(shown[:room], now)
-    count = "none" if not total else str(total)
-    head = Text.assemble(("Kaspi payments to verify", "bold"), f" · {count} · {formats.exact_time(now)}")
+    count = _("none") if not total else str(total)
+    head = Text.assemble((_("Kaspi payments to verify"), "bold"), f" · {count} · {formats.exact_time(now)}")
     below: list[RenderableType] = []
     if len(shown) > room:
-        below.append(Text(f"… and {len(shown) - room} more: type a part of a name", style="dim"))
+        below.append(Text(_("… and %(n)s more: type a part of a name", n=len(shown) - room), style="dim"))
     if total and not shown:
-        below.append(Text("No payment in the list matches; Esc clears", style="yellow"))
+        below.append(Text(_("No payment in the list matches; Esc clears"), style="yellow"))
     if notice:
         below.append(Text.from_markup(notice))
     below += [
         Text(""),
-        Text("Type a row, a part of a name or a receipt's number, then Enter · Esc quits", style="dim"),
-        _prompt("Row, name or receipt", typed),
+        Text(_("Type a row, a part of a name or a receipt's number, then Enter · Esc quits"), style="dim"),
+        _prompt(_("Row, name or receipt"), typed),
     ]
     return Group(head, Text(""), *([table] if shown else []), *below)
 
 
 def _table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
     table = _bare_table()
-    table.add_column("NAME", ratio=3, no_wrap=True, overflow="ellipsis")
-    table.add_column("CATEGORY", ratio=2, no_wrap=True, overflow="ellipsis")
-    table.add_column("AMOUNT", justify="right", no_wrap=True)
-    table.add_column("MIN", justify="right", no_wrap=True)
-    table.add_column("STATE", no_wrap=True, min_width=15)
+    table.add_column(_("NAME"), ratio=3, no_wrap=True, overflow="ellipsis")
+    table.add_column(_("CATEGORY"), ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column(_("AMOUNT"), justify="right", no_wrap=True)
+    table.add_column(_("MIN"), justify="right", no_wrap=True)
+    table.add_column(_("STATE"), no_wrap=True, min_width=15)
     for number, view in shown:
         cells = (_name(view), console.safe(view.category or ""), _amount(view), str(minutes(view, now)))
         table.add_row(str(number), *cells, _state(view))
@@ -202,7 +231,7 @@ def _table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
 def _narrow_table(shown: list[tuple[int, PaymentView]], now: datetime) -> Table:
     """Return the table with a line for the name alone: it is what the clerk looks for."""
     table = _bare_table()
-    table.add_column("NAME", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(_("NAME"), ratio=1, no_wrap=True, overflow="ellipsis")
     for number, view in shown:
         rest = Text.assemble(f"{_amount(view)} · ", _state(view), f" · {minutes(view, now)}'")
         table.add_row(str(number), Group(Text.from_markup(_name(view)), rest))
@@ -220,7 +249,7 @@ def _name(view: PaymentView) -> str:
 
 
 def _amount(view: PaymentView) -> str:
-    return str(view.charged).replace(".00", "")
+    return formats.money(view.charged).replace(".00", "")
 
 
 def _state(view: PaymentView) -> Text:
@@ -232,12 +261,14 @@ def payment_screen(
 ) -> RenderableType:
     """Return the screen of one payment, with the line for its operation number."""
     tournament = console.safe(wording.tournament(view))
-    answer = "Asking Kaspi …" if word is None else KASPI.get(word, word)
+    answer = _("Asking %(provider)s …", provider="Kaspi") if word is None else _(KASPI.get(word, word))
     lines = [
         Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),
         Text.from_markup(tournament),
-        Text.from_markup(f"[bold reverse] {view.charged} [/]  {console.safe(short_state(view))}"),
-        Text.from_markup(f"[dim]code[/] {view.code or '-'}  [dim]payment[/] {view.payment_id}"),
+        Text.from_markup(
+            f"[bold reverse] {formats.money(view.charged)} [/]  {console.safe(short_state(view))}"
+        ),
+        Text.from_markup(f"[dim]{_('code')}[/] {view.code or '-'}  [dim]{_('payment')}[/] {view.payment_id}"),
         Text(""),
         Text(answer, style="dim" if word is None else "cyan"),
     ]
@@ -245,8 +276,8 @@ def payment_screen(
         lines += [Text(""), Text(trouble, style="bold red")]
     lines += [
         Text(""),
-        Text("Type the receipt's number (with or without QR), then Enter · Esc returns", style="dim"),
-        Text("Checking …", style="bold") if busy else _prompt("Receipt's number", typed),
+        Text(_("Type the receipt's number (with or without QR), then Enter · Esc returns"), style="dim"),
+        Text(_("Checking …"), style="bold") if busy else _prompt(_("Receipt's number"), typed),
     ]
     return Group(*(line for line in lines[: max(4, space.lines - 1)]))
 
@@ -256,7 +287,7 @@ def paid_screen(view: PaymentView, remark: str | None, *, utf8: bool) -> Rendera
     lines: list[RenderableType] = [screens.final_panel(view, utf8=utf8)]
     if remark:
         lines.append(Text(console.clean(remark), style="yellow"))
-    return Group(*lines, Text(""), Text("Enter: next payment", style="dim"))
+    return Group(*lines, Text(""), Text(_("Enter: next payment"), style="dim"))
 
 
 def _prompt(label: str, typed: str) -> Text:

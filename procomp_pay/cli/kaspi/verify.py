@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_notice,
@@ -16,7 +16,9 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -68,16 +70,18 @@ def verify_kaspi(
     """Verify a Kaspi payment by its receipt, or show the queue."""
     given = (transaction_id, amount, paid_at, reason)
     if payment is None and (override or any(value is not None for value in given)):
-        raise typer.BadParameter("give the PAYMENT (its id or code), or no arguments at all for the queue")
+        raise typer.BadParameter(
+            N_("give the PAYMENT (its id or code), or no arguments at all for the queue")
+        )
     if override and not (reason or "").strip():
-        raise typer.BadParameter('an override needs a reason: --reason "…"')
+        raise typer.BadParameter(N_('an override needs a reason: --reason "…"'))
     if payment is None:
         _queue(acting, as_json=as_json)
         return
     if transaction_id is None:
         if as_json or not console.is_interactive():
-            raise typer.BadParameter("give the operation number: --transaction-id N")
-        transaction_id = console.prompt("Operation number on the receipt")
+            raise typer.BadParameter(N_("give the operation number: --transaction-id N"))
+        transaction_id = console.prompt(_("Operation number on the receipt"))
     _one(payment, (transaction_id, amount, paid_at, reason), acting, override=override, as_json=as_json)
 
 
@@ -106,15 +110,15 @@ def _list(*, as_json: bool) -> None:
         console.print_json({"items": [view.full() | extra for view, extra in zip(views, more, strict=True)]})
         return
     if not views:
-        console.say("No payments to verify", dim=True)
+        console.say(_("No payments to verify"), dim=True)
         return
 
-    head = ("NAME", "CATEGORY", "AMOUNT", "MIN", "STATE", "CODE", "PAYMENT")
+    head = (_("NAME"), _("CATEGORY"), _("AMOUNT"), _("MIN"), _("STATE"), _("CODE"), _("PAYMENT"))
     rows = [
         (
             console.clean(view.participant_name),
             console.clean(view.category or "-"),
-            str(view.charged),
+            formats.money(view.charged),
             str(minutes(view, now)),
             short_state(view),
             view.code or "-",
@@ -193,12 +197,18 @@ def _show(result: Verified, view: PaymentView) -> None:
 
         console.print_lines(status_lines(view))
     if result.already:
-        console.say(f"It was paid already, by operation {result.number}.", dim=True)
+        console.say(_("It was paid already, by operation %(number)s.", number=result.number), dim=True)
     elif result.kaspi.value in ("no_answer", "cannot_be_asked"):
         console.say(
-            "Kaspi has not confirmed it: recorded as verified by you. Kaspi is still asked.", dim=True
+            _("Kaspi has not confirmed it: recorded as verified by you. Kaspi is still asked."), dim=True
         )
     elif result.kaspi.value == "paid":
-        console.say(KASPI["paid"] + ".", dim=True)
+        console.say(_(KASPI["paid"]) + ".", dim=True)
     for sentence in result.overridden:
-        console.say(f"Overridden, and opened as a discrepancy: {console.clean(sentence)}", fg="yellow")
+        console.say(
+            _(
+                "Overridden, and opened as a discrepancy: %(sentence)s",
+                sentence=console.clean(translated(sentence)),
+            ),
+            fg="yellow",
+        )

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import formats
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
@@ -30,8 +32,8 @@ def paid_at(text: str | None, now: datetime) -> datetime | None:
         return _read(" ".join(text.split()), now).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused(
-            f"--paid-at {text[:24]!r} is not a time",
-            next_step='write it as on the receipt: "02.05.2026 14:05"',
+            N_("--paid-at %(text)s is not a time", text=repr(text[:24])),
+            next_step=N_('write it as on the receipt: "02.05.2026 14:05"'),
         ) from None
 
 
@@ -51,15 +53,15 @@ def _read(text: str, now: datetime) -> datetime:
 def short_state(view: PaymentView) -> str:
     """Return the state of a payment of the queue, in at most 16 characters."""
     if view.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING) and not view.provider_open:
-        return "WRONG AMOUNT"
+        return _("WRONG AMOUNT")
     names: dict[str, str] = {
-        PaymentStatus.PENDING: "not scanned yet",
-        PaymentStatus.PROCESSING: "confirming now",
-        PaymentStatus.EXPIRED: "expired",
-        PaymentStatus.CANCELLED: "cancelled",
-        PaymentStatus.FAILED: "not confirmed",
+        PaymentStatus.PENDING: N_("not scanned yet"),
+        PaymentStatus.PROCESSING: N_("confirming now"),
+        PaymentStatus.EXPIRED: N_("expired"),
+        PaymentStatus.CANCELLED: N_("cancelled"),
+        PaymentStatus.FAILED: N_("not confirmed"),
     }
-    return names.get(view.status, view.status.lower())
+    return _(names[view.status]) if view.status in names else view.status.lower()
 
 
 def minutes(view: PaymentView, now: datetime) -> int:
@@ -69,10 +71,10 @@ def minutes(view: PaymentView, now: datetime) -> int:
 
 #: Kaspi's answers as text.
 KASPI = {
-    "paid": "Kaspi confirms that it is paid",
-    "confirming": "Kaspi: scanned, the customer is confirming now. This screen updates by itself",
-    "not_paid": "Kaspi: not paid through this QR so far",
-    "unknown_there": "Kaspi does not know this QR",
-    "no_answer": "Kaspi does not answer: check in the Kaspi Pay app, then you decide",
-    "cannot_be_asked": "Kaspi cannot be asked about it: check in the Kaspi Pay app, then you decide",
+    "paid": N_("Kaspi confirms that it is paid"),
+    "confirming": N_("Kaspi: scanned, the customer is confirming now. This screen updates by itself"),
+    "not_paid": N_("Kaspi: not paid through this QR so far"),
+    "unknown_there": N_("Kaspi does not know this QR"),
+    "no_answer": N_("Kaspi does not answer: check in the Kaspi Pay app, then you decide"),
+    "cannot_be_asked": N_("Kaspi cannot be asked about it: check in the Kaspi Pay app, then you decide"),
 }

@@ -15,8 +15,10 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, YesOption
 from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -73,7 +75,7 @@ def cancel(
         if as_json:
             raise typer.Exit(3)
         raise Conflict(
-            "The customer has paid in the meantime: the payment is COMPLETED, not cancelled",
+            N_("The customer has paid in the meantime: the payment is COMPLETED, not cancelled"),
             next_step=f'procomp-pay refund {view.payment_id} --reason "…"',
         )
 
@@ -82,7 +84,13 @@ def _ask(view: PaymentView) -> None:
     from procomp_pay.cli.display.tables import status_lines
 
     console.print_lines(status_lines(view), err=True)
-    console.confirm(f"Cancel the payment of {view.charged} for {console.clean(view.participant_name)}?")
+    console.confirm(
+        _(
+            "Cancel the payment of %(charged)s for %(name)s?",
+            charged=view.charged,
+            name=console.clean(view.participant_name),
+        )
+    )
 
 
 def _show(view: PaymentView) -> None:
@@ -90,8 +98,11 @@ def _show(view: PaymentView) -> None:
 
     console.print_lines(status_lines(view))
     if view.provider_open and view.channel.is_kaspi and not view.channel.recallable:
-        until = f" until {formats.clock_time(view.expires_at)}" if view.expires_at else ""
+        until = _(" until %(time)s", time=formats.clock_time(view.expires_at)) if view.expires_at else ""
         console.say(
-            f"Kaspi cannot recall a QR: it stays valid{until}. Do not show it to the customer any more.",
+            _(
+                "Kaspi cannot recall a QR: it stays valid%(until)s. Do not show it to the customer any more.",
+                until=until,
+            ),
             fg="yellow",
         )

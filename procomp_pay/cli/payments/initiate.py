@@ -17,6 +17,7 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, ParticipantArgument
 from procomp_pay.cli.payments.initiate_options import (
     METHODS_HELP,
@@ -26,6 +27,7 @@ from procomp_pay.cli.payments.initiate_options import (
     check_phone,
     read_request,
 )
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -76,7 +78,10 @@ async def _say_what_next(ctx: AppContext, view: PaymentView, *, watch: bool) -> 
     if view.channel.is_kaspi:
         await _warn_of_invoices(ctx, view)
     if not watch:
-        console.say(f"Follow it: procomp-pay status --payment {view.payment_id} --watch", dim=True)
+        console.say(
+            _("Follow it: procomp-pay status --payment %(payment)s --watch", payment=view.payment_id),
+            dim=True,
+        )
 
 
 def _print_screen(opening: Opening, picture: Picture | None, *, watch: bool) -> None:
@@ -97,12 +102,15 @@ async def _warn_of_invoices(ctx: AppContext, view: PaymentView) -> None:
     from procomp_pay.services.views import payment as views
     from procomp_pay.storage.payments.listing import Filter
 
-    payments, _ = await views.many(ctx, Filter(participant_id=view.participant_id))
+    payments, _cursor = await views.many(ctx, Filter(participant_id=view.participant_id))
     for other in payments:
         if other.channel is Channel.KASPI_REMOTE and other.provider_open and other.status in OPEN_STATUSES:
             console.say(
-                f"Invoice {other.payment_id} may still be on the customer's phone. Ask the customer to "
-                "reject it in the Kaspi app: paying both is paying twice.",
+                _(
+                    "Invoice %(payment)s may still be on the customer's phone. Ask the customer to reject it "
+                    "in the Kaspi app: paying both is paying twice.",
+                    payment=other.payment_id,
+                ),
                 fg="yellow",
             )
 
@@ -110,7 +118,7 @@ async def _warn_of_invoices(ctx: AppContext, view: PaymentView) -> None:
 def _explain_invoice(view: PaymentView) -> None:
     """Print what to do after an invoice was sent."""
     console.say(
-        "The invoice is in the customer's Kaspi app for 24 hours. It is not polled: Kaspi forbids it.",
+        _("The invoice is in the customer's Kaspi app for 24 hours. It is not polled: Kaspi forbids it."),
         dim=True,
     )
     console.hint(f"procomp-pay status --payment {view.payment_id} --refresh")
@@ -125,7 +133,7 @@ def _picture(opening: Opening) -> Picture | None:
         return None
     if not qr.can_draw():
         console.say(
-            "This terminal cannot show a QR: it has no block characters. Add --qr-file qr.png", dim=True
+            _("This terminal cannot show a QR: it has no block characters. Add --qr-file qr.png"), dim=True
         )
         return None
     picture, terminal = qr.picture(opening.qr_payload), console.out()
@@ -138,15 +146,15 @@ def _picture(opening: Opening) -> Picture | None:
 def _below(opening: Opening) -> list[str]:
     """Return the lines under a payment that is not followed: until when it can be paid."""
     view = opening.view
-    return [] if view.expires_at is None else [f"[dim]until[/] {formats.clock_time(view.expires_at)}"]
+    return [] if view.expires_at is None else [f"[dim]{_('until')}[/] {formats.clock_time(view.expires_at)}"]
 
 
 def _ways(opening: Opening) -> list[str]:
     if opening.client_secret is not None:
-        return [f"[dim]client secret[/] {console.safe(opening.client_secret)}"]
+        return [f"[dim]{_('client secret')}[/] {console.safe(opening.client_secret)}"]
     if opening.payment_url is not None:
-        return [f"[dim]link[/] {console.safe(opening.payment_url)}"]
-    return [f"[dim]QR text[/] {console.safe(opening.qr_payload)}"] if opening.qr_payload else []
+        return [f"[dim]{_('link')}[/] {console.safe(opening.payment_url)}"]
+    return [f"[dim]{_('QR text')}[/] {console.safe(opening.qr_payload)}"] if opening.qr_payload else []
 
 
 def save(opening: Opening, path: Path) -> None:
@@ -158,11 +166,14 @@ def save(opening: Opening, path: Path) -> None:
 
     if opening.qr_payload is None:
         raise Refused(
-            "This payment has no QR yet",
-            next_step=f"in a minute: procomp-pay status --payment {opening.view.payment_id} --refresh",
+            N_("This payment has no QR yet"),
+            next_step=N_(
+                "in a minute: procomp-pay status --payment %(payment)s --refresh",
+                payment=opening.view.payment_id,
+            ),
         )
     qr.save(opening.qr_payload, path)
-    console.say(f"The QR was saved to {console.clean(path)}", dim=True)
+    console.say(_("The QR was saved to %(path)s", path=console.clean(path)), dim=True)
 
 
 _EXAMPLES = """[bold]Examples[/]
@@ -258,7 +269,7 @@ def initiate(
         if qr_file is not None:
             save(at_desk, qr_file)
         if initiated.reused and not as_json:
-            console.say("This payment was already open; no second one was created.", dim=True)
+            console.say(_("This payment was already open; no second one was created."), dim=True)
         shown = opening.view
         if watch or not as_json:
             shown = await show(ctx, at_desk, actor, watch=watch, quiet=as_json)

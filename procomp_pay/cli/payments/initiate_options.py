@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
@@ -58,23 +60,23 @@ def check(options: InitiateOptions, qr_file: Path | None) -> None:
     from procomp_pay.cli.display.qr import check_file
 
     if options.is_kaspi and options.intent_only:
-        raise typer.BadParameter("--intent-only is for apple_pay and google_pay")
+        raise typer.BadParameter(N_("--intent-only is for apple_pay and google_pay"))
     if options.link and not options.is_kaspi:
-        raise typer.BadParameter("--link is for kaspi_qr")
+        raise typer.BadParameter(N_("--link is for kaspi_qr"))
     if options.intent_only and qr_file is not None:
-        raise typer.BadParameter("--intent-only has no QR: leave out --qr-file")
+        raise typer.BadParameter(N_("--intent-only has no QR: leave out --qr-file"))
     check_file(qr_file)
     url = options.return_url
     if url is not None and not (url.startswith(("https://", "http://")) and url.isprintable()):
         raise Refused(
-            f"--return-url {console.clean(url[:60])!r} is not a web address",
-            next_step="start it with https://",
+            N_("--return-url %(url)s is not a web address", url=repr(console.clean(url[:60]))),
+            next_step=N_("start it with https://"),
         )
     key = options.idempotency_key
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise Refused(
-            "An idempotency key has 1 to 255 printable characters",
-            next_step="for example --idempotency-key ORDER-17",
+            N_("An idempotency key has 1 to 255 printable characters"),
+            next_step=N_("for example --idempotency-key ORDER-17"),
         )
 
 
@@ -86,13 +88,13 @@ def check_phone(options: InitiateOptions, *, watch: bool, as_json: bool) -> None
     if options.phone is None:
         return
     if not options.is_kaspi or options.link:
-        raise typer.BadParameter("--phone is for kaspi_qr, and instead of --link")
+        raise typer.BadParameter(N_("--phone is for kaspi_qr, and instead of --link"))
     if watch:
         raise typer.BadParameter(
-            "an invoice has no QR, and Kaspi forbids polling it: leave out --watch and --qr-file"
+            N_("an invoice has no QR, and Kaspi forbids polling it: leave out --watch and --qr-file")
         )
     console.check_can_ask(
-        yes=options.yes, as_json=as_json, instead="pass --yes if you know whose number it is"
+        yes=options.yes, as_json=as_json, instead=N_("pass --yes if you know whose number it is")
     )
 
 
@@ -142,7 +144,11 @@ async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
     fee = fees.in_currency(currency)
     if fee is None:
         raise Refused(
-            f"The tournament has no entry fee in {currency}, only in {', '.join(fees.currencies)}",
+            N_(
+                "The tournament has no entry fee in %(currency)s, only in %(names)s",
+                currency=currency,
+                names=", ".join(fees.currencies),
+            ),
             next_step=f"procomp-pay tournament fee {fees.tournament_id} AMOUNT {currency}",
         )
     return fee
@@ -163,7 +169,13 @@ async def _confirm_phone(ctx: AppContext, text: str, *, yes: bool) -> str:
     if not isinstance(service, KaspiPaymentService):
         raise TypeError("a Kaspi channel must be served by Kaspi")
     name = console.clean(await service.client_name(phone))
-    console.say(f"At Kaspi, {phone} belongs to {name or 'a customer without a name'}.")
+    console.say(
+        _(
+            "At Kaspi, %(phone)s belongs to %(name)s.",
+            phone=phone,
+            name=name or _("a customer without a name"),
+        )
+    )
     if not yes:
-        console.confirm("Send the invoice to this number?", declined="Nothing was sent.")
+        console.confirm(_("Send the invoice to this number?"), declined=_("Nothing was sent."))
     return phone

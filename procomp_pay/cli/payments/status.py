@@ -20,6 +20,7 @@ from procomp_pay.cli.framework.context import (
     tournament_id,
 )
 from procomp_pay.cli.framework.formats import print_page
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import (
     CursorOption,
     JsonOption,
@@ -35,6 +36,7 @@ from procomp_pay.cli.framework.paging import print_next_page
 from procomp_pay.cli.payments.initiate_options import METHODS_HELP, Method
 from procomp_pay.domain.errors import NotFound, PaymentError, Refused, Unavailable
 from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
@@ -93,7 +95,7 @@ def status(
     With --watch, the exit code is 0 if it is paid and 3 if it is not.
     """
     if participant is None and payment is None:
-        raise typer.BadParameter("give a PARTICIPANT, or a payment with --payment CODE")
+        raise typer.BadParameter(N_("give a PARTICIPANT, or a payment with --payment CODE"))
     settings = load_settings()
     watched: list[str] = []
 
@@ -105,8 +107,8 @@ def status(
         actor = operator(None)
         if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
             raise Refused(
-                "Kaspi forbids polling an invoice",
-                next_step=f"when the customer has paid: {_again(view)}",
+                N_("Kaspi forbids polling an invoice"),
+                next_step=N_("when the customer has paid: %(command)s", command=_again(view)),
             )
         if refresh:
             view = await _refreshed(ctx, view, actor, as_json=as_json, watch=watch)
@@ -149,7 +151,11 @@ async def _find(
 def _check_owner(view: PaymentView, participant_id: str) -> None:
     if participant_id != view.participant_id:
         raise NotFound(
-            f"Payment {view.payment_id} does not belong to participant {participant_id!r}",
+            N_(
+                "Payment %(payment)s does not belong to participant %(participant)s",
+                payment=view.payment_id,
+                participant=repr(participant_id),
+            ),
             next_step=f"procomp-pay history {participant_id}",
         )
 
@@ -178,16 +184,18 @@ async def _refreshed(
         if not as_json:
             _print_status(view)
         raise type(error)(
-            f"{error.message}; the last known status is {view.status}",
-            next_step=f"try again in a minute: {_again(view)}" if is_passing else error.next_step,
+            N_("%(error)s; the last known status is %(status)s", error=error.message, status=view.status),
+            next_step=N_("try again in a minute: %(command)s", command=_again(view))
+            if is_passing
+            else error.next_step,
         ) from error
     return await views.one(ctx, view.payment_id)
 
 
 def _nothing_to_ask(view: PaymentView) -> str:
     if view.channel is Channel.KASPI_BILL:
-        return "Kaspi reports a bill by itself and cannot be asked about it."
-    return "The provider never opened this payment, so it cannot be asked about it."
+        return _("Kaspi reports a bill by itself and cannot be asked about it.")
+    return _("The provider never opened this payment, so it cannot be asked about it.")
 
 
 def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
@@ -235,7 +243,7 @@ def history(
     from procomp_pay.cli.display.tables import history_lines
 
     if not entries:
-        console.say("No payments yet", dim=True)
+        console.say(_("No payments yet"), dim=True)
         console.hint(f"procomp-pay initiate {participant_id} --method kaspi_qr")
         return
     console.print_long(history_lines(entries))
@@ -281,7 +289,7 @@ def list_payments(
         print_page(payments, next_cursor)
         return
     if not payments:
-        console.say("No payments match" if selection != _filter() else "No payments yet", dim=True)
+        console.say(_("No payments match") if selection != _filter() else _("No payments yet"), dim=True)
         return
     from procomp_pay.cli.display.tables import list_lines
 
@@ -305,7 +313,10 @@ def _filter(
 
     first, last = formats.day(since, "--since"), formats.day(until, "--until")
     if first and last and last < first:
-        raise Refused(f"--until {last} is before --since {first}", next_step="swap them")
+        raise Refused(
+            N_("--until %(until)s is before --since %(since)s", until=last, since=first),
+            next_step=N_("swap them"),
+        )
     return Filter(
         status=status,
         method=PaymentMethod(method.value.upper()) if method else None,

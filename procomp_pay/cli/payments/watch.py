@@ -14,8 +14,11 @@ import typer
 
 from procomp_pay.cli.display import screens, wording
 from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.explain import in_full
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.lifecycle.polling import poll_if_due
 from procomp_pay.services.views import payment as views
 
@@ -60,15 +63,15 @@ class Watched:
     def obstacle(self, now: datetime) -> str | None:
         """Return the trouble with the connection at this moment; None where there is none."""
         if self.trouble is not None:
-            return self.trouble.message
+            return in_full(self.trouble)
         waiting = self.asked_at is not None and now - self.asked_at > SLOW
-        return f"no answer yet from {wording.provider(self.view)}" if waiting else None
+        return _("no answer yet from %(provider)s", provider=wording.provider(self.view)) if waiting else None
 
     @property
     def next_step(self) -> str | None:
         """Return what to do about it meanwhile."""
         if self.database_trouble is not None:
-            return self.database_trouble.next_step
+            return translated(self.database_trouble.next_step or "") or None
         return wording.while_silent(self.view)
 
     def is_hopeless(self, now: datetime) -> bool:
@@ -105,7 +108,7 @@ async def follow(ctx: AppContext, payment_id: str, actor: Actor, show: Show) -> 
                 return state.view
             if state.is_hopeless(now) and state.trouble is not None:
                 raise _gave_up(state.trouble, payment_id)
-            done, _ = await asyncio.wait(helpers, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            done, _pending = await asyncio.wait(helpers, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
                 ended.result()  # raises: a helper ends only with an error
     finally:
@@ -147,8 +150,14 @@ async def _ask_on(ctx: AppContext, state: Watched, actor: Actor) -> None:
 
 def _gave_up(trouble: Unavailable, payment_id: str) -> Unavailable:
     return type(trouble)(
-        f"{trouble.message}, and the payment has expired: its outcome is not known yet. Nothing is lost",
-        next_step=f"when the connection is back: procomp-pay status --payment {payment_id} --refresh",
+        N_(
+            "%(error)s, and the payment has expired: its outcome is not known yet. Nothing is lost",
+            error=trouble.message,
+        ),
+        next_step=N_(
+            "when the connection is back: procomp-pay status --payment %(payment)s --refresh",
+            payment=payment_id,
+        ),
     )
 
 
@@ -205,9 +214,9 @@ def _line_by_line() -> Show:
 
     def show(state: Watched, now: datetime) -> None:
         nonlocal last
-        line = f"{state.view.status} {wording.state(state.view)}"
+        line = f"{wording.status(state.view.status)} {wording.state(state.view)}"
         if obstacle := state.obstacle(now):
-            line += f" (no connection, trying again: {obstacle})"
+            line += f" ({_('no connection, trying again')}: {obstacle})"
             line += f"; {state.next_step}" if state.next_step else ""
         if line != last:
             console.say(f"{formats.exact_time(now)} {console.clean(line)}")
@@ -218,7 +227,7 @@ def _line_by_line() -> Show:
 
 def stopped(payment_id: str) -> typer.Exit:
     """Tell that the payment stays open after Ctrl-C; return the exit code to raise."""
-    console.say("\nStopped watching. The payment stays open.", fg="yellow")
+    console.say(_("\nStopped watching. The payment stays open."), fg="yellow")
     console.hint(f"procomp-pay status --payment {payment_id} --watch")
     return typer.Exit(130)
 

@@ -14,9 +14,11 @@ from procomp_pay.cli.framework.context import (
     operator,
     run_with_context,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.language import Language
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -117,13 +119,15 @@ def _print(content: bytes) -> None:
     command = shutil.which("lp") or shutil.which("lpr")
     if command is None:
         raise Refused(
-            "This computer has no command lp or lpr", next_step="save it with --pdf FILE and print that"
+            N_("This computer has no command lp or lpr"),
+            next_step=N_("save it with --pdf FILE and print that"),
         )
     done = subprocess.run([command], input=content, capture_output=True, check=False)
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise Refused(
-            f"The printer did not take it: {why}", next_step="save it with --pdf FILE and print that"
+            N_("The printer did not take it: %(why)s", why=why),
+            next_step=N_("save it with --pdf FILE and print that"),
         )
 
 
@@ -139,9 +143,13 @@ def _show(translation: Translation, found: Receipt) -> None:
 def _say_what_was_done(pdf: str | None, *, mail: bool, fiscal_number: str | None) -> None:
     if fiscal_number is not None:
         console.say(
-            f"The number of the fiscal receipt is recorded: {console.clean(fiscal_number)}", fg="green"
+            _(
+                "The number of the fiscal receipt is recorded: %(number)s",
+                number=console.clean(fiscal_number),
+            ),
+            fg="green",
         )
     if pdf is not None and pdf != "-":
-        console.say(f"The receipt was saved to {console.clean(pdf)}", dim=True)
+        console.say(_("The receipt was saved to %(path)s", path=console.clean(pdf)), dim=True)
     if mail:
-        console.say("The receipt is on its way: it is sent by serve, or by the next maintain", dim=True)
+        console.say(_("The receipt is on its way: it is sent by serve, or by the next maintain"), dim=True)

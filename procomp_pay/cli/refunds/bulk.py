@@ -18,9 +18,11 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.framework.progress import bar
 from procomp_pay.cli.refunds.options import RefundOptions
 from procomp_pay.domain.states import method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk_report import Ending, Group, Line, Report
 from procomp_pay.services.registrations.tournaments import tournament_view
@@ -31,13 +33,13 @@ if TYPE_CHECKING:
 #: Payments shown of each outcome; ``--json`` has more.
 _MOST_SHOWN = 20
 _TITLES = {
-    Ending.TO_DO: "to refund",
-    Ending.BACK: "refunded",
-    Ending.ON_ITS_WAY: "pending: the bank is processing them",
-    Ending.UNKNOWN: "outcome not known yet, tracked",
-    Ending.FAILED: "NOT refunded",
-    Ending.DISPUTED: "skipped: disputed",
-    Ending.BY_HAND: "to refund by hand",
+    Ending.TO_DO: N_("to refund"),
+    Ending.BACK: N_("refunded"),
+    Ending.ON_ITS_WAY: N_("pending: the bank is processing them"),
+    Ending.UNKNOWN: N_("outcome not known yet, tracked"),
+    Ending.FAILED: N_("NOT refunded"),
+    Ending.DISPUTED: N_("skipped: disputed"),
+    Ending.BY_HAND: N_("to refund by hand"),
 }
 
 
@@ -56,12 +58,16 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
         if options.as_json and options.dry_run:
             _print_document(preview, request, dry_run=True)
         elif not options.as_json:
-            _show(preview, f"{view.name}: what would happen ({options.reason})", err=not options.dry_run)
+            _show(
+                preview,
+                _("%(name)s: what would happen (%(reason)s)", name=view.name, reason=options.reason),
+                err=not options.dry_run,
+            )
         if options.dry_run:
             return None
         if total and not options.yes:
-            console.confirm(f"Refund {total} payments?")
-        with _until_ctrl_c() as stop, bar("refunding", lambda: total, quiet=options.as_json) as show_count:
+            console.confirm(_("Refund %(total)s payments?", total=total))
+        with _until_ctrl_c() as stop, bar(_("refunding"), lambda: total, quiet=options.as_json) as show_count:
             report = await bulk.run(ctx, request, actor, on_progress=_counted(show_count), stop=stop)
         if options.as_json:
             _print_document(report, request, dry_run=False)
@@ -73,7 +79,7 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
     report = run_with_context(work, settings=settings)
     if report is None:
         if not options.as_json:
-            console.say("Dry run: nothing was refunded.", fg="yellow")
+            console.say(_("Dry run: nothing was refunded."), fg="yellow")
     elif code := exit_code(report):
         raise typer.Exit(code)
 
@@ -109,15 +115,17 @@ def _show(report: Report, title: str, *, err: bool) -> None:
     for ending, heading in _TITLES.items():
         group = report.of(ending)
         if group.count:
-            lines.append(f"  {heading}")
+            lines.append(f"  {_(heading)}")
             lines += _totals(group)
             lines += _names(group)
     if len(lines) == 1:
-        lines.append("  nothing is left to refund")
+        lines.append("  " + _("nothing is left to refund"))
     if report.refunded_before:
-        lines.append(f"  {report.refunded_before} were refunded before")
+        lines.append("  " + _("%(n)s were refunded before", n=report.refunded_before))
     if report.still_open:
-        lines.append(f"  {report.still_open} can still be paid: cancel them, or run this again later")
+        lines.append(
+            "  " + _("%(n)s can still be paid: cancel them, or run this again later", n=report.still_open)
+        )
     console.print_lines(lines, err=err)
 
 
@@ -130,27 +138,32 @@ def _totals(group: Group) -> list[str]:
 
 def _names(group: Group) -> list[str]:
     reasons = {line.why for line in group.named}
-    lines = [f"    {console.dim(console.clean(why))}" for why in reasons if len(reasons) == 1]
+    lines = [f"    {console.dim(console.clean(translated(why)))}" for why in reasons if len(reasons) == 1]
     lines += [
-        f"      {_payment(line)}" + (f"  {console.dim(console.clean(line.why))}" if len(reasons) > 1 else "")
+        f"      {_payment(line)}"
+        + (f"  {console.dim(console.clean(translated(line.why)))}" if len(reasons) > 1 else "")
         for line in group.named[:_MOST_SHOWN]
     ]
     if group.named and group.count > _MOST_SHOWN:
-        lines.append(console.dim(f"      … and {group.count - _MOST_SHOWN} more"))
+        lines.append(console.dim("      " + _("… and %(n)s more", n=group.count - _MOST_SHOWN)))
     return lines
 
 
 def _payment(line: Line) -> str:
-    return f"{console.clean(line.view.participant_name)}  {line.money}  {line.view.payment_id}"
+    return f"{console.clean(line.view.participant_name)}  {formats.money(line.money)}  {line.view.payment_id}"
 
 
 def _show_next_step(report: Report) -> None:
     if report.stopped:
-        console.say("Stopped. The same command continues with the rest.", fg="yellow")
+        console.say(_("Stopped. The same command continues with the rest."), fg="yellow")
     elif report.gave_up:
-        console.say("Stopped: the provider does not answer. The same command continues later.", fg="yellow")
+        console.say(
+            _("Stopped: the provider does not answer. The same command continues later."), fg="yellow"
+        )
     elif report.of(Ending.UNKNOWN).count:
-        console.say("Some outcomes are not known yet: run the same command again in a minute.", fg="yellow")
+        console.say(
+            _("Some outcomes are not known yet: run the same command again in a minute."), fg="yellow"
+        )
     if report.of(Ending.DISPUTED).count:
         console.hint("procomp-pay list --disputed")
 
@@ -164,7 +177,7 @@ def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
         pressed.set()
         loop.remove_signal_handler(signal.SIGINT)
         console.say(
-            "\nStopping after the refunds in progress. Press Ctrl-C again to stop at once.", fg="yellow"
+            _("\nStopping after the refunds in progress. Press Ctrl-C again to stop at once."), fg="yellow"
         )
 
     with suppress(NotImplementedError):  # Windows has no handlers on its loop

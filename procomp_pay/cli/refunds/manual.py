@@ -12,6 +12,7 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.refunds import output
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
 def _ask(view: PaymentView, number: str, money: Money) -> None:
     name, number = console.clean(view.participant_name), console.clean(number)
     console.say(
-        f"This records that {money} was refunded to {name} in the Kaspi Pay app, as operation {number}."
+        _(
+            "This records that %(money)s was refunded to %(name)s in the Kaspi Pay app, "
+            "as operation %(number)s.",
+            money=money,
+            name=name,
+            number=number,
+        )
     )
-    console.say("It moves no money. Record only what the app shows in its History.", fg="yellow")
-    console.confirm("Record it?")
+    console.say(_("It moves no money. Record only what the app shows in its History."), fg="yellow")
+    console.confirm(_("Record it?"))

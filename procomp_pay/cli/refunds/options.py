@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from procomp_pay.cli.framework import console
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.domain.money import Money
@@ -54,19 +55,19 @@ def check(options: RefundOptions) -> None:
         options.payment or options.amount or options.currency or options.force or options.idempotency_key
     ):
         raise typer.BadParameter(
-            "--tournament --all cannot be combined with PAYMENT, --amount, --force or a key"
+            N_("--tournament --all cannot be combined with PAYMENT, --amount, --force or a key")
         )
     if whole and not (options.tournament and options.everything):
-        raise typer.BadParameter("to refund a whole tournament, give both: --tournament ID --all")
+        raise typer.BadParameter(N_("to refund a whole tournament, give both: --tournament ID --all"))
     if not whole and options.payment is None:
-        raise typer.BadParameter("give a PAYMENT, or a whole tournament with --tournament ID --all")
+        raise typer.BadParameter(N_("give a PAYMENT, or a whole tournament with --tournament ID --all"))
     if options.currency is not None and options.amount is None:
-        raise typer.BadParameter("--currency needs --amount")
+        raise typer.BadParameter(N_("--currency needs --amount"))
     if not options.dry_run:
         console.check_can_ask(
-            yes=options.yes, as_json=options.as_json, instead="pass --yes to confirm, or --dry-run"
+            yes=options.yes, as_json=options.as_json, instead=N_("pass --yes to confirm, or --dry-run")
         )
     if options.made_in_app is not None and (
         whole or options.force or options.idempotency_key or options.dry_run
     ):
-        raise typer.BadParameter("--made-in-app can only be combined with PAYMENT, --amount and --reason")
+        raise typer.BadParameter(N_("--made-in-app can only be combined with PAYMENT, --amount and --reason"))

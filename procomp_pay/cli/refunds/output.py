@@ -10,6 +10,7 @@ import typer
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import mode_of
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import method_name
 
@@ -24,16 +25,27 @@ if TYPE_CHECKING:
 def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     """Return what a refund will do, as lines to confirm."""
     when = f", {formats.clock_time(view.completed_at)}" if view.completed_at else ""
-    unpaid = "" if plan.rest.amount or view.is_duplicate else "; the participant will count as unpaid"
+    unpaid = "" if plan.rest.amount or view.is_duplicate else _("; the participant will count as unpaid")
     rows = [
-        ("for", console.clean(wording.tournament(view))),
-        ("paid", f"{plan.paid} by {method_name(view.method)}{when}"),
-        *([("refunded", f"{plan.before} so far, pending included")] if plan.before.amount else []),
-        ("refund", f"{console.bold(str(plan.money))} {plan.way}"),
-        ("remains", f"{plan.rest}{unpaid}"),
-        *([("dispute", f"{view.dispute.state}: the money may be returned twice")] if view.dispute else []),
-        ("reason", console.clean(reason)),
-        ("payment", view.payment_id),
+        (_("for"), console.clean(wording.tournament(view))),
+        (
+            _("paid"),
+            _("%(money)s by %(method)s%(when)s", money=plan.paid, method=method_name(view.method), when=when),
+        ),
+        *(
+            [(_("refunded"), _("%(money)s so far, pending included", money=plan.before))]
+            if plan.before.amount
+            else []
+        ),
+        (_("refund"), f"{console.bold(formats.money(plan.money))} {translated(plan.way)}"),
+        (_("remains"), f"{formats.money(plan.rest)}{unpaid}"),
+        *(
+            [(_("dispute"), _("%(state)s: the money may be returned twice", state=view.dispute.state))]
+            if view.dispute
+            else []
+        ),
+        (_("reason"), console.clean(reason)),
+        (_("payment"), view.payment_id),
     ]
     head = f"↩ {console.bold(console.clean(view.participant_name))}"
     return [head, *console.label_rows(rows)]
@@ -43,7 +55,7 @@ def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, settings
     """Print what a refund would do."""
     if not options.as_json:
         console.print_lines(summary(view, plan, options.reason))
-        console.say("Dry run: nothing was refunded.", fg="yellow")
+        console.say(_("Dry run: nothing was refunded."), fg="yellow")
         return
     amounts = {"paid": plan.paid, "went_back": plan.before, "goes_back": plan.money, "stays": plan.rest}
     console.print_json(
@@ -62,46 +74,52 @@ def show_qr(qr: RefundQr) -> None:
     """Print the refund QR for the customer on stderr; stdout is for the result."""
     from procomp_pay.cli.display import qr as drawing
 
-    console.say(f"The customer must scan this in the Kaspi app within {qr.wait_s} seconds:")
+    console.say(_("The customer must scan this in the Kaspi app within %(n)s seconds:", n=qr.wait_s))
     if sys.stderr.isatty() and drawing.can_draw():
         code = drawing.lines(drawing.picture(qr.token), ink_is_dark=False)
         console.print_lines((f"  {line}" for line in code), err=True)
     else:
-        console.say(f"QR text {console.clean(qr.token)}")
-    console.say("Waiting for the scan …", dim=True)
+        console.say(_("QR text %(token)s", token=console.clean(qr.token)))
+    console.say(_("Waiting for the scan …"), dim=True)
 
 
 def say_unlisted() -> None:
     """Say that the payment is not among the purchases that Kaspi lists; Kaspi decides about the refund."""
     console.say(
-        "This payment is not among the latest ten purchases of the customer who scanned. Kaspi is asked to "
-        "refund it, and refuses if somebody else paid.",
+        _(
+            "This payment is not among the latest ten purchases of the customer who scanned. "
+            "Kaspi is asked to refund it, and refuses if somebody else paid."
+        ),
         fg="yellow",
     )
 
 
 def show(refund: Refunded, view: PaymentView) -> None:
     """Print the result of a refund."""
-    name = console.clean(view.participant_name)
-    reason = console.clean(refund.failure_reason or "no reason given")
+    name, money = console.clean(view.participant_name), console.bold(formats.money(refund.money))
+    reason = console.clean(refund.failure_reason or _("no reason given"))
     lines = {
-        RefundState.SUCCEEDED: f"✓ {console.bold(str(refund.money))} refunded to {name}",
-        RefundState.PENDING: f"… {console.bold(str(refund.money))} is on its way to {name}",
-        RefundState.FAILED: f"✗ {refund.money} was not refunded: {reason}",
-        RefundState.CANCELLED: f"✗ {refund.money} was not refunded: the refund was cancelled",
+        RefundState.SUCCEEDED: _("✓ %(money)s refunded to %(name)s", money=money, name=name),
+        RefundState.PENDING: _("… %(money)s is on its way to %(name)s", money=money, name=name),
+        RefundState.FAILED: _("✗ %(money)s was not refunded: %(reason)s", money=refund.money, reason=reason),
+        RefundState.CANCELLED: _(
+            "✗ %(money)s was not refunded: the refund was cancelled", money=refund.money
+        ),
     }
     typer.echo(lines[refund.state])
-    provider = "at Kaspi" if view.channel.is_kaspi else "at Stripe"
+    provider = _("at Kaspi") if view.channel.is_kaspi else _("at Stripe")
     rows = [
-        ("refund", refund.refund_id),
-        (provider, console.clean(refund.provider_refund_id or "not known yet")),
-        ("payment", f"{refund.payment_id} {refund.payment_status}"),
+        (_("refund"), refund.refund_id),
+        (provider, console.clean(refund.provider_refund_id or _("not known yet"))),
+        (_("payment"), f"{refund.payment_id} {wording.status(refund.payment_status)}"),
     ]
     console.print_lines(console.label_rows(rows))
     if refund.state is RefundState.PENDING:
         known = refund.provider_refund_id is not None
-        pending = "the bank is processing it" if known else "its outcome is not known yet"
-        console.say(f"The refund is tracked: {pending}. Do not request it again.", fg="yellow")
+        pending = _("the bank is processing it") if known else _("its outcome is not known yet")
+        console.say(
+            _("The refund is tracked: %(pending)s. Do not request it again.", pending=pending), fg="yellow"
+        )
         console.hint(f"procomp-pay status --payment {refund.payment_id}")
 
 

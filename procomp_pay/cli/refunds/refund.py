@@ -16,9 +16,11 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
 from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
@@ -93,9 +95,9 @@ def refund(
     Shows a summary and asks for confirmation.
     """
     if reason is None and not yes and not as_json and console.is_interactive():
-        reason = console.prompt("Reason, for the audit trail")
+        reason = console.prompt(_("Reason, for the audit trail"))
     if reason is None:
-        raise typer.BadParameter('give the reason, for the audit trail: --reason "…"')
+        raise typer.BadParameter(N_('give the reason, for the audit trail: --reason "…"'))
     options = RefundOptions(
         payment, reason, amount, currency, tournament, everything, dry_run, yes, force, idempotency_key,
         made_in_app, acting, as_json,
@@ -129,7 +131,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
             return None
         if plan is not None and not options.yes:
             console.print_lines(output.summary(view, plan, options.reason), err=True)
-            console.confirm(f"Refund {plan.money}?")
+            console.confirm(_("Refund %(money)s?", money=plan.money))
         sent.append(view.payment_id)
         command = replace(command, before=plan.before if plan else None)
         return view, await _send(
@@ -142,7 +144,10 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
         if not sent:
             raise
         console.say(
-            "\nStopped while the refund was being requested: it may still happen. Check before you repeat it."
+            _(
+                "\nStopped while the refund was being requested: it may still happen. "
+                "Check before you repeat it."
+            )
         )
         console.hint(f"procomp-pay status --payment {sent[0]}")
         raise typer.Exit(130) from None

@@ -15,6 +15,7 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     tournament_id,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import (
     AsOption,
     JsonOption,
@@ -24,6 +25,7 @@ from procomp_pay.cli.framework.options import (
     YesOption,
 )
 from procomp_pay.domain.errors import InvalidAmount
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -70,7 +72,7 @@ def add_tournament(
     if as_json:
         console.print_json(view.full())
         return
-    output.show_tournament(view, "added")
+    output.show_tournament(view, N_("added"))
     console.err().print(f"[dim]→ procomp-pay participant import {view.tournament_id} FILE[/]", soft_wrap=True)
 
 
@@ -106,7 +108,7 @@ def edit_tournament(
     from procomp_pay.services.registrations.tournaments import TournamentView
 
     if name is None and starts is None:
-        raise typer.BadParameter("give what to change: --name or --starts")
+        raise typer.BadParameter(N_("give what to change: --name or --starts"))
     actor, begins = operator(acting), _read_moment(starts)
 
     async def work(ctx: AppContext) -> TournamentView:
@@ -117,7 +119,7 @@ def edit_tournament(
     if as_json:
         console.print_json(view.full())
     else:
-        output.show_tournament(view, "changed")
+        output.show_tournament(view, N_("changed"))
 
 
 # a negative amount is refused as an amount, not as an unknown option
@@ -144,9 +146,9 @@ def tournament_fee(
     """
     _refuse_options(tournament, amount, currency)
     if remove is not None and amount is not None:
-        raise typer.BadParameter("give either an amount to set or --remove", param_hint="--remove")
+        raise typer.BadParameter(N_("give either an amount to set or --remove"), param_hint="--remove")
     if amount is not None and currency is None:
-        raise typer.BadParameter("add the currency, such as 24000 KZT", param_hint="CURRENCY")
+        raise typer.BadParameter(N_("add the currency, such as 24000 KZT"), param_hint="CURRENCY")
     if amount is None and remove is None:
         _show_fees(tournament, as_json)
     else:
@@ -247,7 +249,7 @@ def edit_participant(
     from procomp_pay.services.registrations.participants import ParticipantView
 
     if name is None and category is None and email is None:
-        raise typer.BadParameter("give what to change: --name, --category or --email")
+        raise typer.BadParameter(N_("give what to change: --name, --category or --email"))
     actor = operator(acting)
 
     async def work(ctx: AppContext) -> ParticipantView:
@@ -258,7 +260,7 @@ def edit_participant(
     if as_json:
         console.print_json(view.full())
     else:
-        output.show_participant(view, "changed")
+        output.show_participant(view, N_("changed"))
 
 
 @participants.command("remove")
@@ -282,14 +284,14 @@ def remove_participant(
     async def work(ctx: AppContext) -> ParticipantView:
         named = await named_participant(ctx, participant, as_json=as_json, whole_name=yes)
         if not yes:
-            console.confirm(f"Remove {output.line_of(await participant_view(ctx, named))}?")
+            console.confirm(_("Remove %(name)s?", name=output.line_of(await participant_view(ctx, named))))
         return await changes.remove_participant(ctx, named, actor)
 
     view = run_with_context(work)
     if as_json:
         console.print_json(view.full())
     else:
-        output.show_participant(view, "removed")
+        output.show_participant(view, N_("removed"))
 
 
 @participants.command("merge")
@@ -318,14 +320,14 @@ def merge_participants(
         gone = await named_participant(ctx, double, as_json=as_json, whole_name=yes)
         if not yes:
             lines = [output.line_of(await participant_view(ctx, key)) for key in (kept, gone)]
-            console.confirm(f"Keep {lines[0]} and remove {lines[1]}?")
+            console.confirm(_("Keep %(kept)s and remove %(gone)s?", kept=lines[0], gone=lines[1]))
         return await changes.merge_participants(ctx, kept, gone, actor)
 
     view, removed = run_with_context(work)
     if as_json:
         console.print_json(view.full() | {"removed": removed.full()})
     else:
-        output.show_participant(view, f"kept ({removed.participant_id} removed)")
+        output.show_participant(view, N_("kept (%(id)s removed)", id=removed.participant_id))
 
 
 @participants.command("list")
@@ -348,7 +350,7 @@ def list_participants(
     from procomp_pay.services.registrations import participants as roster
 
     if paid and unpaid:
-        raise typer.BadParameter("--paid and --unpaid cannot be combined", param_hint="--paid")
+        raise typer.BadParameter(N_("--paid and --unpaid cannot be combined"), param_hint="--paid")
 
     async def work(ctx: AppContext) -> roster.ParticipantPage:
         key = await tournament_id(ctx, tournament, as_json=as_json)
@@ -402,7 +404,7 @@ def import_participants(
             ctx, named, roster.rows, actor, dry_run=dry_run, skip_bad=skip_bad
         )
 
-    with output.progress(f"Reading {file.name} …", quiet=as_json):
+    with output.progress(_("Reading %(file)s …", file=file.name), quiet=as_json):
         roster = read_roster(file, sheet)
         report = run_with_context(work)
     if as_json:
@@ -426,7 +428,8 @@ def _read_moment(text: str | None) -> datetime | None:
         read = None
     if read is None or not 2000 <= read.year <= 2100:
         raise typer.BadParameter(
-            f"{text[:40]!r} is not a time; write 2026-05-01 or 2026-05-01T09:00", param_hint="--starts"
+            N_("%(text)s is not a time; write 2026-05-01 or 2026-05-01T09:00", text=repr(text[:40])),
+            param_hint="--starts",
         )
     return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
 
@@ -439,7 +442,8 @@ def _read_currency(text: str) -> Currency:
         return Currency(text.upper())
     except ValueError:
         raise InvalidAmount(
-            f"{text[:12]!r} is not a currency we take", next_step=f"use one of {', '.join(Currency)}"
+            N_("%(currency)s is not a currency we take", currency=repr(text[:12])),
+            next_step=N_("use one of %(names)s", names=", ".join(Currency)),
         ) from None
 
 
@@ -447,4 +451,6 @@ def _refuse_options(*arguments: str | None) -> None:
     """Refuse unknown options, which arrive as arguments here; only a number may begin with a dash."""
     for text in arguments:
         if text and text.startswith("-") and not text[1:2].isdigit():
-            raise typer.BadParameter(f"there is no option {text[:40]}; see --help", param_hint=text[:40])
+            raise typer.BadParameter(
+                N_("there is no option %(text)s; see --help", text=text[:40]), param_hint=text[:40]
+            )

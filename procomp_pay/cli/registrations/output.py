@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.registrations.file import Roster
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 #: Problems and skipped lines that are shown; ``--json`` has all.
 _MOST_PROBLEMS = 50
 _MOST_SKIPPED = 10
+_STATES = {"REGISTERED": N_("REGISTERED"), "PAID": N_("PAID"), "CANCELLED": N_("CANCELLED")}
 #: Columns of a table that is written to a pipe, which has no width: no row is wrapped.
 _PIPE_WIDTH = 240
 
@@ -37,24 +40,31 @@ def progress(text: str, *, quiet: bool) -> AbstractContextManager[Any]:
 
 
 def show_tournament(view: TournamentView, done: str | None = None) -> None:
-    mark = f"[green]✓[/] {done} " if done else ""
+    mark = f"[green]✓[/] {translated(done)} " if done else ""
     terminal = console.out()
     terminal.print(f"{mark}[bold]{console.safe(view.name)}[/], {_when(view.starts_at)}")
-    terminal.print(f"  id            {console.safe(view.tournament_id)}")
-    terminal.print(f"  entry fee     {_fees(view)}")
+    rows = [("id", console.safe(view.tournament_id)), (_("entry fee"), _fees(view))]
     if done is None:
-        terminal.print(f"  participants  {view.registered}, of whom {view.paid} have paid")
+        paid = _("%(n)s, of whom %(paid)s have paid", n=view.registered, paid=view.paid)
+        rows.append((_("participants"), paid))
+    _print_rows(rows, 12)
+
+
+def _print_rows(rows: list[tuple[str, str]], width: int) -> None:
+    width = max([width, *(console.width_of(label) for label, _text in rows)])
+    for label, text in rows:
+        console.out().print(f"  {label:<{width}}  {text}")
 
 
 def show_tournaments(views: list[TournamentView]) -> None:
     if not views:
         console.err().print(
-            "There are no tournaments yet.\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]"
+            f"{_('There are no tournaments yet.')}\n[dim]→ procomp-pay tournament add NAME --fee 24000[/]"
         )
         return
-    table = _table("Name", "Starts", "Entry fee", ">Paid", "Id")
+    table = _table(_("Name"), _("Starts"), _("Entry fee"), ">" + _("Paid"), "Id")
     for view in views:
-        paid = f"{view.paid} of {view.registered}"
+        paid = _("%(paid)s of %(all)s", paid=view.paid, all=view.registered)
         fees = _fees(view, "\n")
         table.add_row(
             console.safe(view.name), _when(view.starts_at), fees, paid, console.safe(view.tournament_id)
@@ -76,15 +86,22 @@ def fee_document(change: FeeChange) -> dict[str, Any]:
 
 
 def show_fee_change(change: FeeChange) -> None:
-    was = f" (was {change.before})" if change.before and change.after != change.before else ""
-    change_text = f"{change.after}{was}" if change.after else f"{change.before} removed"
-    console.out().print(f"[green]✓[/] entry fee of {console.safe(change.tournament.name)}: {change_text}")
-    console.out().print(f"  all fees: {_fees(change.tournament)}")
+    is_other = change.before and change.after != change.before
+    was = " " + _("(was %(fee)s)", fee=change.before) if is_other else ""
+    now = formats.money(change.after) + was if change.after else _("%(fee)s removed", fee=change.before)
+    text = _("entry fee of %(name)s: %(fee)s", name=console.safe(change.tournament.name), fee=now)
+    console.out().print(f"[green]✓[/] {text}")
+    console.out().print("  " + _("all fees: %(fees)s", fees=_fees(change.tournament)))
     if change.open_payments:
-        noun = "payment keeps its" if change.open_payments == 1 else "payments keep their"
-        console.err().print(
-            f"[yellow]![/] {change.open_payments} open {noun} amount; only new payments use the new fee"
+        kept = (
+            _("1 open payment keeps its amount; only new payments use the new fee")
+            if change.open_payments == 1
+            else _(
+                "%(n)s open payments keep their amount; only new payments use the new fee",
+                n=change.open_payments,
+            )
         )
+        console.err().print(f"[yellow]![/] {kept}")
 
 
 def line_of(view: ParticipantView) -> str:
@@ -93,23 +110,30 @@ def line_of(view: ParticipantView) -> str:
     return f"{console.clean(view.full_name)} ({console.clean(', '.join(fact for fact in facts if fact))})"
 
 
-def show_participant(view: ParticipantView, done: str = "registered") -> None:
+def show_participant(view: ParticipantView, done: str = N_("registered")) -> None:
     terminal = console.out()
     kind = f", {console.safe(view.category)}" if view.category else ""
-    terminal.print(f"[green]✓[/] {done} [bold]{console.safe(view.full_name)}[/]{kind}")
-    terminal.print(f"  id          {console.safe(view.participant_id)}")
-    terminal.print(f"  tournament  {console.safe(view.tournament_name)}")
-    terminal.print(f"  e-mail      {console.safe(view.email or 'none: no receipt is sent')}")
+    terminal.print(f"[green]✓[/] {translated(done)} [bold]{console.safe(view.full_name)}[/]{kind}")
+    _print_rows(
+        [
+            ("id", console.safe(view.participant_id)),
+            (_("tournament"), console.safe(view.tournament_name)),
+            ("e-mail", console.safe(view.email or _("none: no receipt is sent"))),
+        ],
+        10,
+    )
 
 
 def show_participants(page: ParticipantPage) -> None:
     if not page.items:
         console.err().print(
-            "No participant matches.\n[dim]→ shorten --search, or: procomp-pay participant list[/]"
+            f"{_('No participant matches.')}\n"
+            f"[dim]→ {_('shorten --search, or: procomp-pay participant list')}[/]"
         )
         return
     with_tournament = len({view.tournament_id for view in page.items}) > 1
-    headers = ["Name", "Category", *(["Tournament"] if with_tournament else []), "Status", "Fee", "Id"]
+    where = [_("Tournament")] if with_tournament else []
+    headers = [_("Name"), _("Category"), *where, _("Status"), _("Fee"), "Id"]
     table = _table(*headers)
     for view in page.items:
         where = [console.safe(view.tournament_name)] if with_tournament else []
@@ -118,14 +142,16 @@ def show_participants(page: ParticipantPage) -> None:
             console.safe(view.full_name),
             kind,
             *where,
-            view.status.value,
+            _(_STATES[view.status.value]) if view.status.value in _STATES else view.status.value,
             _fee(view),
             console.safe(view.participant_id),
         )
     _print(table)
     if page.total > len(page.items):
         console.err().print(
-            f"[dim]{len(page.items)} of {page.total}: narrow with --search, or raise --limit[/]"
+            "[dim]"
+            + _("%(n)s of %(all)s: narrow with --search, or raise --limit", n=len(page.items), all=page.total)
+            + "[/]"
         )
 
 
@@ -145,59 +171,70 @@ def show_import(roster: Roster, report: ImportReport) -> None:
     used = ", ".join(f"{role} ← “{console.safe(header)}”" for role, header in roster.used.items())
     console.err().print(f"[dim]{console.safe(roster.kind)}; {used}[/]")
     if roster.ignored:
-        console.err().print(
-            f"[dim]ignored columns: {', '.join(f'“{console.safe(header)}”' for header in roster.ignored)}[/]"
-        )
+        ignored = ", ".join(f"“{console.safe(header)}”" for header in roster.ignored)
+        console.err().print(f"[dim]{_('ignored columns: %(names)s', names=ignored)}[/]")
     for note in roster.notes:
         console.err().print(f"[dim]{console.safe(note)}[/]")
-    _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
-    _remarks("Skipped: already registered, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
-    spelled = [Remark(one.line, one.full_name, f"was {one.before}") for one in report.changed]
-    _remarks("Spelled in another way", "cyan", spelled, _MOST_SKIPPED)
+    _remarks(_("Bad lines"), "red", report.problems, _MOST_PROBLEMS)
+    _remarks(_("Skipped: already registered, or not a participant"), "yellow", report.skipped, _MOST_SKIPPED)
+    spelled = [
+        Remark(one.line, one.full_name, _("was %(before)s", before=one.before)) for one in report.changed
+    ]
+    _remarks(_("Spelled in another way"), "cyan", spelled, _MOST_SKIPPED)
     console.out().print(_summary(report))
     if report.gone:
         names = ", ".join(console.safe(row.full_name) for row in report.gone[:_MOST_SKIPPED])
         more = ", …" if len(report.gone) > _MOST_SKIPPED else ""
         console.err().print(
-            f"[dim]{len(report.gone)} registered and not in the file, left as they are: {names}{more}[/]"
+            "[dim]"
+            + _(
+                "%(n)s registered and not in the file, left as they are: %(names)s",
+                n=len(report.gone),
+                names=names + more,
+            )
+            + "[/]"
         )
     for step in _next_steps(report):
         console.err().print(f"[dim]→ {step}[/]", soft_wrap=True)
 
 
 def _summary(report: ImportReport) -> str:
-    where = f"of {report.lines} lines for {console.safe(report.tournament_name)}"
-    counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
+    where = _("of %(n)s lines for %(name)s", n=report.lines, name=console.safe(report.tournament_name))
+    counts = _("%(skipped)s skipped, %(bad)s bad", skipped=len(report.skipped), bad=len(report.problems))
     if report.changed:
-        counts = f"{len(report.changed)} spelled anew, {counts}"
+        counts = _("%(n)s spelled anew", n=len(report.changed)) + f", {counts}"
+    values = {"n": len(report.added), "where": where, "counts": counts}
     if report.written:
-        return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
+        return "[green]✓[/] " + _("%(n)s registered %(where)s, %(counts)s", **values)
     if report.blocked and not report.dry_run:
-        return f"[bold red]✗[/] nobody registered {where}: {len(report.added)} good, {counts}"
+        return "[bold red]✗[/] " + _("nobody registered %(where)s: %(n)s good, %(counts)s", **values)
     if report.dry_run:
-        return f"[cyan]dry run[/] {len(report.added)} would be registered {where}, {counts}; nothing written"
-    return f"[green]✓[/] no new participants {where}, {counts}"
+        would = _("%(n)s would be registered %(where)s, %(counts)s; nothing written", **values)
+        return f"[cyan]{_('dry run')}[/] {would}"
+    return "[green]✓[/] " + _("no new participants %(where)s, %(counts)s", where=where, counts=counts)
 
 
 def _next_steps(report: ImportReport) -> list[str]:
     steps = []
     if report.blocked:
-        steps.append("correct these lines and import again, or add --skip-bad to register the good ones only")
+        steps.append(
+            _("correct these lines and import again, or add --skip-bad to register the good ones only")
+        )
     if report.skipped and any("name and category" in remark.what for remark in report.skipped):
         add = f"procomp-pay participant add {report.tournament_id} NAME --namesake"
-        steps.append(f"to add another person of the same name: {add}")
+        steps.append(_("to add another person of the same name: %(command)s", command=add))
     return steps
 
 
 def _remarks(title: str, colour: str, remarks: list[ImportRemark], most: int) -> None:
     if not remarks:
         return
-    table = _table(">Line", "Name", "What", title=f"[{colour}]{title}[/]")
+    table = _table(">" + _("Line"), _("Name"), _("What"), title=f"[{colour}]{title}[/]")
     for remark in remarks[:most]:
-        table.add_row(str(remark.line), console.safe(remark.name), console.safe(remark.what))
+        table.add_row(str(remark.line), console.safe(remark.name), console.safe(translated(remark.what)))
     _print(table)
     if len(remarks) > most:
-        console.out().print(f"  … and {len(remarks) - most} more; --json has them all")
+        console.out().print("  " + _("… and %(n)s more; --json has them all", n=len(remarks) - most))
 
 
 def _table(*headers: str, title: str | None = None) -> Table:
@@ -206,7 +243,7 @@ def _table(*headers: str, title: str | None = None) -> Table:
         title=title, title_justify="left", title_style="", box=None, pad_edge=False, header_style="bold"
     )
     for header in headers:
-        whole = header in ("Id", "Status", "Fee", "Starts")
+        whole = header in ("Id", _("Status"), _("Fee"), _("Starts"))
         right = header.startswith(">")
         table.add_column(
             header.lstrip(">"), no_wrap=whole, overflow="fold", justify="right" if right else "left"
@@ -226,16 +263,18 @@ def _print(table: Table) -> None:
 
 def _fee(view: ParticipantView) -> str:
     if view.is_paid:
-        return f"[yellow]paid, dispute {view.dispute}[/]" if view.dispute else "[green]paid[/]"
-    return "[dim]-[/]" if view.status is ParticipantStatus.CANCELLED else "[yellow]unpaid[/]"
+        if view.dispute:
+            return f"[yellow]{_('paid, dispute %(state)s', state=view.dispute)}[/]"
+        return f"[green]{_('paid')}[/]"
+    return "[dim]-[/]" if view.status is ParticipantStatus.CANCELLED else f"[yellow]{_('unpaid')}[/]"
 
 
 def _fees(view: TournamentView, between: str = ", ") -> str:
     others = [m for c, m in view.fees.others.items() if c is not view.fees.main.currency]
-    return between.join(str(fee) for fee in [view.fees.main, *others])
+    return between.join(formats.money(fee) for fee in [view.fees.main, *others])
 
 
 def _when(at: datetime | None) -> str:
     if at is None:
-        return "day unknown"
+        return _("day unknown")
     return at.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M")

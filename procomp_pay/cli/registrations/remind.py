@@ -8,6 +8,7 @@ import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import named_tournament, run_with_context
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import JsonOption, TournamentArgument
 
 if TYPE_CHECKING:
@@ -52,11 +53,16 @@ def remind(
         return
     if dry_run:
         console.print_lines(f"{view.full_name}  {view.email}" for view in result.reminded)
-    done = "would be reminded" if dry_run else "are reminded: serve, or the next maintain, sends the letters"
-    console.say(f"{len(result.reminded)} {done}")
+    count = len(result.reminded)
+    console.say(
+        _("%(n)s would be reminded", n=count)
+        if dry_run
+        else _("%(n)s are reminded: serve, or the next maintain, sends the letters", n=count)
+    )
     if result.without_address:
         names = ", ".join(view.full_name for view in result.without_address[:10])
         more = len(result.without_address) - 10
-        console.say(console.clean(f"Without an address: {names}" + (f" and {more} more" if more > 0 else "")))
+        rest = " " + _("and %(n)s more", n=more) if more > 0 else ""
+        console.say(console.clean(_("Without an address: %(names)s", names=names) + rest))
     if result.already:
-        console.say(f"{len(result.already)} were reminded today already")
+        console.say(_("%(n)s were reminded today already", n=len(result.already)))

@@ -10,6 +10,10 @@ from decimal import Decimal
 from enum import Enum
 from typing import TypeAlias
 
+from procomp_pay.cli.framework.language import _, language
+from procomp_pay.domain.language import Language
+from procomp_pay.domain.text import N_
+
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -36,7 +40,7 @@ class Id(str):
 class Missing(Enum):
     """The reason why there is no figure. Never shown as zero."""
 
-    NOT_KNOWN = "not known yet"
+    NOT_KNOWN = N_("not known yet")
     NONE = "\N{EN DASH}"
 
 
@@ -48,12 +52,31 @@ Cell: TypeAlias = str | int | Decimal | Percent | Seconds | date | datetime | Mi
 class Column:
     """A column.
 
-    :param spare: left out in a narrow terminal. :param bar: its numbers are drawn as bars, too.
+    :param key: its head in English. :param spare: left out in a narrow terminal.
+    :param bar: its numbers are drawn as bars, too.
     """
 
-    head: str
+    key: str
     spare: bool = False
     bar: bool = False
+
+    @property
+    def head(self) -> str:
+        """Return its head in the reader's language."""
+        return _(self.key)
+
+
+#: The heads that :func:`columns` takes apart, for the catalogue.
+HEADS = (
+    N_("Amount"), N_("At the provider"), N_("Before fees"), N_("Cancelled"), N_("Category"), N_("Clerk"),
+    N_("Currency"), N_("Day"), N_("Disputes lost"), N_("Ended"), N_("Expired"), N_("Failed"),
+    N_("Fee not known yet"), N_("Fees"), N_("Flags"), N_("Found"), N_("From"), N_("Kept"), N_("Kind"),
+    N_("Last run"), N_("Median"), N_("Method"), N_("Month"), N_("Net"), N_("Not paid"), N_("Number"),
+    N_("Of"), N_("Open"), N_("Paid"), N_("Participant"), N_("Participants"), N_("Payment"), N_("Payments"),
+    N_("Pending"), N_("Provider"), N_("Reason"), N_("Refunded"), N_("Refunds"), N_("Result"),
+    N_("Revenue"), N_("Started"), N_("Status"), N_("Success"), N_("Taken"), N_("Tournament"), N_("Until"),
+    N_("What"), N_("p95"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +107,22 @@ def as_text(cell: Cell) -> str:
     """Return a cell as text, with no-break spaces in numbers so that no line breaks them."""
     match cell:
         case Decimal() | int():
-            return (f"{cell:,.2f}" if isinstance(cell, Decimal) else f"{cell:,}").replace(",", _SPACE)
+            text = (f"{cell:,.2f}" if isinstance(cell, Decimal) else f"{cell:,}").replace(",", _SPACE)
+            return _with_sign(text)
         case Percent():
-            return f"{cell.value}{_SPACE}%"
+            return _with_sign(f"{cell.value}{_SPACE}%")
         case Seconds():
             return duration(cell.value)
         case datetime():
-            return f"{cell:%Y-%m-%d %H:%M}"
-    return str(cell.value if isinstance(cell, Missing) else cell)
+            return f"{cell:%Y-%m-%d %H:%M}" if language() is Language.ENGLISH else f"{cell:%d.%m.%Y %H:%M}"
+        case date() if language() is not Language.ENGLISH:
+            return f"{cell:%d.%m.%Y}"
+    return _(cell.value) if isinstance(cell, Missing) else str(cell)
+
+
+def _with_sign(number: str) -> str:
+    """Return a number with the decimal sign of the reader's language."""
+    return number if language() is Language.ENGLISH else number.replace(".", ",")
 
 
 def is_number(cell: Cell) -> bool:

@@ -6,8 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.cli.display import wording
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
 from procomp_pay.domain.states import METHOD_NAMES, method_name
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -25,9 +28,9 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
         was paid on the day it was started.
     """
     return [
-        Section("Totals", columns(_SUMS), [_sum(total)[1:] for total in sheet.totals]),
-        Section("By method", columns(f"Method|{_SUMS}"), [_sum(total) for total in sheet.by_method]),
-        Section("By clerk", columns(f"Clerk|{_SUMS}"), [_sum(total) for total in sheet.by_clerk]),
+        Section(_("Totals"), columns(_SUMS), [_sum(total)[1:] for total in sheet.totals]),
+        Section(_("By method"), columns(f"Method|{_SUMS}"), [_sum(total) for total in sheet.by_method]),
+        Section(_("By clerk"), columns(f"Clerk|{_SUMS}"), [_sum(total) for total in sheet.by_clerk]),
         _fees(sheet),
         _disagreements(sheet),
         _checks(sheet),
@@ -37,7 +40,7 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
 
 def _sum(line: Sum) -> list[Cell]:
     return [
-        _METHODS.get(line.name, line.name),
+        _METHODS.get(line.name) or _(line.name),
         line.currency,
         line.started,
         line.paid,
@@ -50,23 +53,38 @@ def _sum(line: Sum) -> list[Cell]:
     ]
 
 
+#: Flags of payments, kinds of differences, results of runs and what they counted, for the catalogue.
+MARKED = (
+    N_("late"), N_("paid twice"), N_("dispute open"), N_("dispute withdrawn"), N_("dispute won"),
+    N_("dispute lost"), N_("missing locally"), N_("missing at provider"), N_("status mismatch"),
+    N_("amount mismatch"), N_("currency mismatch"), N_("refund mismatch"), N_("duplicate payment"),
+    N_("late payment"), N_("stuck"), N_("participant mismatch"), N_("never"), N_("done"), N_("incomplete"),
+    N_("failed"), N_("running"), N_("read"), N_("compared"), N_("found"), N_("became"), N_("kinds"),
+    N_("closed"), N_("skipped"), N_("(the app)"),
+)  # fmt: skip
+
+
+def _flags(line: ClosingLine) -> str:
+    return ", ".join(map(_, line.flags))
+
+
 def _disagreements(sheet: Closing) -> Section:
     rows: list[list[Cell]] = [
-        [", ".join(line.flags), line.participant_name, line.charged.amount, line.charged.currency.value,
+        [_flags(line), line.participant_name, line.charged.amount, line.charged.currency.value,
          Id(line.payment_id)]
         for line in sheet.odd
     ]  # fmt: skip
     note = ""
     if sheet.strange:
-        note = f"Open discrepancies without a payment of ours: {sheet.strange}."
+        note = _("Open discrepancies without a payment of ours: %(n)s.", n=sheet.strange)
     headings = "What|Participant|Amount|Currency|Payment"
-    return Section("Needs review", columns(headings), rows, note=note)
+    return Section(_("Needs review"), columns(headings), rows, note=note)
 
 
 def _checks(sheet: Closing) -> Section:
     rows = [_check(run, sheet.zone) for run in sheet.checks]
     headings = "Provider|Last run|Result|-From|-Until|-Found"
-    return Section("Reconciliation", columns(headings), rows)
+    return Section(_("Reconciliation"), columns(headings), rows)
 
 
 def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
@@ -74,7 +92,7 @@ def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
     return [
         check.provider,
         _local(at, zone),
-        check.state,
+        _(check.state),
         _local(check.window_from, zone),
         _local(check.window_until, zone),
         _counts(check.counts) or Missing.NONE,
@@ -87,9 +105,9 @@ def _counts(counts: dict[str, Any]) -> str:
     for name, value in counts.items():
         if isinstance(value, dict):
             inner = _counts(value)
-            parts += [f"{name} ({inner})"] if inner else []
+            parts += [f"{_(name)} ({inner})"] if inner else []
         elif value:
-            parts.append(f"{name} {value}")
+            parts.append(f"{_(name)} {value}")
     return ", ".join(parts)
 
 
@@ -100,7 +118,7 @@ def _payments(sheet: Closing, for_paper: bool) -> Section:
     )
     rows = [_payment(line, sheet.zone, for_paper) for line in sheet.lines]
     totals: list[list[Cell]] = [_payments_total(total) for total in sheet.totals]
-    return Section("Payments", columns(headings), [*rows, *totals], totals=len(totals))
+    return Section(_("Payments"), columns(headings), [*rows, *totals], totals=len(totals))
 
 
 def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
@@ -116,10 +134,10 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
         method_name(line.method),
         line.charged.amount,
         line.charged.currency.value,
-        line.clerk,
-        line.status.value.lower(),
+        _(line.clerk),
+        wording.status(line.status).lower(),
         line.refunded,
-        ", ".join(line.flags),
+        _flags(line),
         Id(" ".join(numbers)),
         Id(line.payment_id),
     ]
@@ -130,8 +148,8 @@ def _local(at: datetime | None, zone: ZoneInfo) -> Cell:
 
 
 def _payments_total(line: Sum) -> list[Cell]:
-    paid = f"{line.paid} paid"
-    return [paid, "", "", "", "taken", line.taken, line.currency, "", "", line.refunded, "", "", ""]
+    paid = _("%(n)s paid", n=line.paid)
+    return [paid, "", "", "", _("taken"), line.taken, line.currency, "", "", line.refunded, "", "", ""]
 
 
 def _fees(sheet: Closing) -> Section:
@@ -146,4 +164,4 @@ def _fees(sheet: Closing) -> Section:
         for line in sheet.after_fees
     ]
     headings = "Currency|Kept|Fees|Net|Fee not known yet"
-    return Section("After provider fees", columns(headings), rows)
+    return Section(_("After provider fees"), columns(headings), rows)

@@ -11,6 +11,7 @@ from typing import IO
 
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 #: The file name that means standard output.
 STDOUT = "-"
@@ -23,25 +24,34 @@ def check(targets: Sequence[str | None], *, force: bool, as_json: bool) -> None:
     """
     given = [target for target in targets if target is not None]
     if given.count(STDOUT) + as_json > 1:
-        raise Refused("Only one output can go to stdout", next_step="write the others to files")
+        raise Refused(N_("Only one output can go to stdout"), next_step=N_("write the others to files"))
     paths = [Path(target).absolute() for target in given if target != STDOUT]
     if len(set(paths)) < len(paths):
-        raise Refused("Two outputs have the same file", next_step="give each its own file")
+        raise Refused(N_("Two outputs have the same file"), next_step=N_("give each its own file"))
     for path in paths:
         _check_path(path, force)
 
 
 def _check_path(path: Path, force: bool) -> None:
     if path.is_dir():
-        raise Refused(f"{path} is a directory", next_step=f"give a file: {path / 'report'}")
+        raise Refused(
+            N_("%(path)s is a directory", path=path),
+            next_step=N_("give a file: %(path)s", path=path / "report"),
+        )
     if not path.parent.is_dir():
-        raise Refused(f"There is no directory {path.parent}", next_step=f"mkdir -p {path.parent}")
+        raise Refused(
+            N_("There is no directory %(parent)s", parent=path.parent),
+            next_step=f"mkdir -p {path.parent}",
+        )
     if path.is_file() and not force:
         raise _exists(path)
 
 
 def _exists(path: Path) -> Refused:
-    return Refused(f"{path} exists already", next_step="choose another name, or add --force to overwrite it")
+    return Refused(
+        N_("%(path)s exists already", path=path),
+        next_step=N_("choose another name, or add --force to overwrite it"),
+    )
 
 
 def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> None:
@@ -65,7 +75,8 @@ def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> Non
         raise _exists(path) from None
     except OSError as error:
         raise Refused(
-            f"{console.clean(path)} cannot be written: {error.strerror}", next_step="choose another path"
+            N_("%(path)s cannot be written: %(why)s", path=console.clean(path), why=error.strerror),
+            next_step=N_("choose another path"),
         ) from error
 
 

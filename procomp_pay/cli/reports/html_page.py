@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 _CHART_WIDTH = 720
@@ -58,6 +59,8 @@ def write(stream: IO[bytes], page: Page) -> None:
     environment.filters["css"] = _css
     template = environment.get_template("report.html.j2")
     stream_of_text = template.generate(
+        text=_,
+        language=language(),
         title=page.title,
         subtitle=page.subtitle,
         lines=page.lines,
@@ -111,7 +114,7 @@ def _section(section: Section, charts: dict[str, list[Bar]]) -> dict[str, Any]:
 
 def _percent_bar(section: Section, n: int) -> bool:
     """Return whether a column has bars: percentages do, amounts have a chart of their own."""
-    return section.columns[n].bar and section.columns[n].head == "Success"
+    return section.columns[n].bar and section.columns[n].key == "Success"
 
 
 def _cell(section: Section, row: Sequence[Cell], n: int) -> dict[str, Any]:
@@ -149,13 +152,18 @@ def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
                 "back_height": f"{bar.refunds * scale:.1f}",
                 "middle": f"{left + wide / 2:.1f}",
                 "label": bar.label if number % every == 0 else "",
-                "title": f"{bar.label}: {as_text(bar.revenue)} paid, {as_text(bar.refunds)} refunded or lost",
+                "title": _(
+                    "%(day)s: %(paid)s paid, %(back)s refunded or lost",
+                    day=bar.label,
+                    paid=as_text(bar.revenue),
+                    back=as_text(bar.refunds),
+                ),
             }
         )
-    hatching = "; hatched: refunds and lost disputes" if most_refunds else ""
+    hatching = "; " + _("hatched: refunds and lost disputes") if most_refunds else ""
     return {
         "key": key,
-        "caption": f"Revenue in {currency}{hatching}",
+        "caption": _("Revenue in %(currency)s", currency=currency) + hatching,
         "top": as_text(max(bar.revenue for bar in bars)),
         "width": _CHART_WIDTH,
         "height": _CHART_HEIGHT,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.reports import closing_tables, html_page, period_tables, spreadsheet
 from procomp_pay.cli.reports.html_page import Bar, Page
+from procomp_pay.domain.language import Language
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period import Report
 
@@ -29,7 +33,7 @@ def show_report(report: Report, *, most_rows: int) -> None:
         most_rows=most_rows,
     )
     if not report.attempts.started and not report.money:
-        console.say("There were no payments in this period", dim=True)
+        console.say(_("There were no payments in this period"), dim=True)
 
 
 def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> None:
@@ -39,11 +43,11 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
         spreadsheet.write_csv(stream, rows, for_excel=to_file)
     elif kind == "xlsx":
         properties = [
-            ("Report", _title(report)),
-            ("Period", period_tables.period_text(report.period)),
-            ("Made at", _stamp(report)),
+            (_("Report"), _title(report)),
+            (_("Period"), period_tables.period_text(report.period)),
+            (_("Made at"), _stamp(report)),
             *(
-                ("Definitions" if n == 0 else "", definition)
+                (_("Definitions") if n == 0 else "", _(definition))
                 for n, definition in enumerate(period_tables.DEFINITIONS)
             ),
         ]
@@ -51,16 +55,16 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
         spreadsheet.write_workbook(stream, properties, sections, report.made_at)
     else:
         long = _is_long(report)
-        title = "Money by month" if long else "Money by day"
+        title = _("Money by month") if long else _("Money by day")
         html_page.write(
             stream,
             Page(
                 title=_title(report),
                 subtitle=period_tables.period_text(report.period),
-                lines=[f"Made at {_stamp(report)}"],
+                lines=[_("Made at %(time)s", time=_stamp(report))],
                 sections=period_tables.sections(report, days_as_months=long),
-                footer=f"{_title(report)}, made at {_stamp(report)}",
-                definitions=period_tables.DEFINITIONS,
+                footer=_("%(name)s, made at %(time)s", name=_title(report), time=_stamp(report)),
+                definitions=[_(each) for each in period_tables.DEFINITIONS],
                 charts={title: _charts(report, months=long)},
             ),
         )
@@ -70,9 +74,9 @@ def show_closing(sheet: Closing) -> None:
     """Show it in the terminal."""
     from procomp_pay.cli.reports import terminal
 
-    subtitle = f"closing sheet as of {_moment(sheet)}"
+    subtitle = _("closing sheet as of %(time)s", time=_moment(sheet))
     terminal.show(sheet.tournament_name, subtitle, closing_tables.sections(sheet))
-    console.say(f"\nAudit seal: {_seal(sheet)}", dim=True)
+    console.say("\n" + _("Audit seal: %(seal)s", seal=_seal(sheet)), dim=True)
     console.say(_conclusion(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
 
 
@@ -81,26 +85,28 @@ def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -
     sections = closing_tables.sections(sheet, for_paper=kind == "html")
     if kind == "xlsx":
         properties = [
-            ("Closing sheet", sheet.tournament_name),
-            ("Tournament", sheet.tournament_id),
-            ("As of", _moment(sheet)),
+            (_("Closing sheet"), sheet.tournament_name),
+            (_("Tournament"), sheet.tournament_id),
+            (_("As of"), _moment(sheet)),
             ("", _conclusion(sheet)),
-            ("Audit seal", _seal(sheet)),
+            (_("Audit seal"), _seal(sheet)),
             ("", ""),
-            ("Closed by", "." * 60),
+            (_("Closed by"), "." * 60),
             ("", ""),
-            ("Checked by", "." * 60),
+            (_("Checked by"), "." * 60),
         ]
         spreadsheet.write_workbook(stream, properties, sections, sheet.as_of)
         return
     html_page.write(
         stream,
         Page(
-            title=f"Closing sheet: {sheet.tournament_name}",
-            subtitle=f"As of {_moment(sheet)}",
-            lines=[f"Tournament {sheet.tournament_id}, {len(sheet.lines)} payments"],
+            title=_("Closing sheet: %(name)s", name=sheet.tournament_name),
+            subtitle=_("As of %(time)s", time=_moment(sheet)),
+            lines=[_("Tournament %(id)s, payments: %(n)s", id=sheet.tournament_id, n=len(sheet.lines))],
             sections=sections,
-            footer=f"Closing sheet, {sheet.tournament_name}, as of {_moment(sheet)}",
+            footer=_(
+                "Closing sheet, %(name)s, as of %(time)s", name=sheet.tournament_name, time=_moment(sheet)
+            ),
             sheet=True,
             conclusion=_conclusion(sheet),
             seal=_seal(sheet),
@@ -109,36 +115,42 @@ def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -
 
 
 def _title(report: Report) -> str:
-    return report.tournament[1] if report.tournament else "All tournaments"
+    return report.tournament[1] if report.tournament else _("All tournaments")
 
 
 def _stamp(report: Report) -> str:
-    return f"{report.made_at.astimezone(report.period.zone):%Y-%m-%d %H:%M:%S} {report.period.zone.key}"
+    return f"{_clock(report.made_at, report.period.zone)} {report.period.zone.key}"
+
+
+def _clock(at: datetime, zone: ZoneInfo) -> str:
+    local = at.astimezone(zone)
+    is_english = language() is Language.ENGLISH
+    return f"{local:%Y-%m-%d %H:%M:%S}" if is_english else f"{local:%d.%m.%Y %H:%M:%S}"
 
 
 def _moment(sheet: Closing) -> str:
-    return f"{sheet.as_of.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} {sheet.zone.key}"
+    return f"{_clock(sheet.as_of, sheet.zone)} {sheet.zone.key}"
 
 
 def _conclusion(sheet: Closing) -> str:
     if sheet.agrees:
-        return "Nothing is open"
+        return _("Nothing is open")
     disputed = sum(1 for line in sheet.lines if line.dispute is not None and line.dispute.is_open)
     counts = {
-        "discrepancies": len(sheet.disagreements),
-        "discrepancies without a payment of ours": sheet.strange,
-        "disputes": disputed,
-        "open payments": sum(total.waiting for total in sheet.totals),
-        "payments with pending refunds": sum(1 for line in sheet.lines if line.under_way),
+        _("discrepancies"): len(sheet.disagreements),
+        _("discrepancies without a payment of ours"): sheet.strange,
+        _("disputes"): disputed,
+        _("open payments"): sum(total.waiting for total in sheet.totals),
+        _("payments with pending refunds"): sum(1 for line in sheet.lines if line.under_way),
     }
-    return "Still open: " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
+    return _("Still open:") + " " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
 
 
 def _seal(sheet: Closing) -> str:
     if sheet.seal is None:
-        return "not sealed (procomp-pay audit seal)"
+        return _("not sealed (procomp-pay audit seal)")
     root, at, operator = sheet.seal
-    return f"{root}, {at.astimezone(sheet.zone):%Y-%m-%d %H:%M:%S} by {operator}"
+    return _("%(root)s, %(time)s by %(name)s", root=root, time=_clock(at, sheet.zone), name=operator)
 
 
 def _is_long(report: Report) -> bool:

@@ -5,8 +5,21 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from procomp_pay.cli.reports.cells import Cell, Column, Missing, Percent, Seconds, Section, columns, known
+from procomp_pay.cli.display import wording
+from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.reports.cells import (
+    Cell,
+    Column,
+    Missing,
+    Percent,
+    Seconds,
+    Section,
+    as_text,
+    columns,
+    known,
+)
 from procomp_pay.domain.states import method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.services.reports.figures import Attempts, Flow
 
 if TYPE_CHECKING:
@@ -15,39 +28,41 @@ if TYPE_CHECKING:
 
 #: The definitions of the figures, printed with them.
 DEFINITIONS = (
-    (
+    N_(
         "Success: the share of paid payments among those started in the period that have ended (paid, "
         "failed, expired or cancelled). Refunded ones count as paid; open ones are not counted."
     ),
-    (
-        "Time to complete: from the start of a paid payment to its completion; median and 95th percentile "
-        "by nearest rank, in whole seconds."
+    N_(
+        "Time to complete: from the start of a paid payment to its completion; median and 95th "
+        "percentile by nearest rank, in whole seconds."
     ),
-    (
-        "Money counts on the day it moved: a payment when it was completed, a refund when it succeeded, a "
-        "dispute when its status last changed. Days are those of the time zone named above."
+    N_(
+        "Money counts on the day it moved: a payment when it was completed, a refund when it "
+        "succeeded, a dispute when its status last changed. Days are those of the time zone named "
+        "above."
     ),
-    (
-        "Before fees: revenue minus refunds minus lost disputes. Net: minus provider fees as well; it is "
-        "known once the fee of every payment is, which reconcile reads from the providers."
+    N_(
+        "Before fees: revenue minus refunds minus lost disputes. Net: minus provider fees as well; it "
+        "is known once the fee of every payment is, which reconcile reads from the providers."
     ),
-    "Open discrepancies and participants are counted as of now.",
+    N_("Open discrepancies and participants are counted as of now."),
 )
 
 
 def period_text(period: Period) -> str:
     """Format a period: ``2026-05-01 to 2026-05-03, Asia/Almaty``."""
     zone = period.zone.key
+    since, until = ("" if day is None else as_text(day) for day in (period.since, period.until))
     match period.since, period.until:
         case None, None:
-            return f"all days, {zone}"
-        case since, None:
-            return f"since {since}, {zone}"
-        case None, until:
-            return f"until {until}, {zone}"
-        case since, until if since == until:
+            return _("all days, %(zone)s", zone=zone)
+        case _first, None:
+            return _("since %(day)s, %(zone)s", day=since, zone=zone)
+        case None, _last:
+            return _("until %(day)s, %(zone)s", day=until, zone=zone)
+        case first, last if first == last:
             return f"{since}, {zone}"
-    return f"{period.since} to {period.until}, {zone}"
+    return _("%(first)s to %(last)s, %(zone)s", first=since, last=until, zone=zone)
 
 
 def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = True) -> list[Section]:
@@ -68,24 +83,24 @@ def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = 
 
 def _money(flows: list[Flow]) -> Section:
     figures: list[tuple[str, list[Cell]]] = [
-        ("revenue", [flow.paid.amount for flow in flows]),
-        ("refunds", [-flow.refunds.amount for flow in flows]),
-        ("disputes lost", [-flow.lost.amount for flow in flows]),
-        ("before fees", [flow.before_fees for flow in flows]),
-        ("provider fees", [Missing.NOT_KNOWN if flow.fees is None else -flow.fees for flow in flows]),
-        ("net", [known(flow.net) for flow in flows]),
-        ("payments", [flow.paid.count for flow in flows]),
-        ("  fee not known yet", [flow.without_fee for flow in flows]),
-        ("  late", [flow.late for flow in flows]),
-        ("  duplicates", [flow.duplicates for flow in flows]),
-        ("refunds, number", [flow.refunds.count for flow in flows]),
-        ("refunds pending", [flow.on_their_way.amount for flow in flows]),
-        ("disputes open, number", [flow.open_disputes.count for flow in flows]),
-        ("disputes open", [flow.open_disputes.amount for flow in flows]),
-        ("disputes won", [_won(flow) for flow in flows]),
+        (_("revenue"), [flow.paid.amount for flow in flows]),
+        (_("refunds"), [-flow.refunds.amount for flow in flows]),
+        (_("disputes lost"), [-flow.lost.amount for flow in flows]),
+        (_("before fees"), [flow.before_fees for flow in flows]),
+        (_("provider fees"), [Missing.NOT_KNOWN if flow.fees is None else -flow.fees for flow in flows]),
+        (_("net"), [known(flow.net) for flow in flows]),
+        (_("payments"), [flow.paid.count for flow in flows]),
+        ("  " + _("fee not known yet"), [flow.without_fee for flow in flows]),
+        ("  " + _("late"), [flow.late for flow in flows]),
+        ("  " + _("duplicates"), [flow.duplicates for flow in flows]),
+        (_("refunds, number"), [flow.refunds.count for flow in flows]),
+        (_("refunds pending"), [flow.on_their_way.amount for flow in flows]),
+        (_("disputes open, number"), [flow.open_disputes.count for flow in flows]),
+        (_("disputes open"), [flow.open_disputes.amount for flow in flows]),
+        (_("disputes won"), [_won(flow) for flow in flows]),
     ]
     headings = [Column(""), *(Column(flow.currency) for flow in flows)]
-    return Section("Money", headings, [[name, *cells] for name, cells in figures] if flows else [])
+    return Section(_("Money"), headings, [[name, *cells] for name, cells in figures] if flows else [])
 
 
 def _won(flow: Flow) -> Cell:
@@ -96,9 +111,9 @@ def _won(flow: Flow) -> Cell:
 
 def _methods(report: Report) -> Section:
     rows = [_attempts(method_name(method), attempts) for method, attempts in report.methods.items()]
-    rows = [*rows, _attempts("all", report.attempts)] if report.attempts.started else []
+    rows = [*rows, _attempts(_("all"), report.attempts)] if report.attempts.started else []
     headings = "Method|Started|Paid|-Open|-Failed|-Expired|-Cancelled|=Success|Median|p95"
-    return Section("Attempts", columns(headings), rows, totals=1)
+    return Section(_("Attempts"), columns(headings), rows, totals=1)
 
 
 def _attempts(name: str, attempts: Attempts) -> list[Cell]:
@@ -130,20 +145,24 @@ def _moved(flow: Flow) -> list[Cell]:
 
 def _method_money(report: Report) -> Section:
     rows = [[method_name(method), *_moved(flow)] for method, flow in report.by_method.sorted()]
-    return Section("Money by method", columns(f"Method|{_MOVED}"), rows)
+    return Section(_("Money by method"), columns(f"Method|{_MOVED}"), rows)
 
 
 def _days(report: Report, *, as_months: bool) -> Section:
     flows = report.days.sorted()
     if not as_months:
         rows: list[list[Cell]] = [[day, *_moved(flow)] for day, flow in flows]
-        return Section("Money by day", columns(f"Day|{_MOVED}"), [*rows, *_sums(report)], len(report.money))
+        return Section(
+            _("Money by day"), columns(f"Day|{_MOVED}"), [*rows, *_sums(report)], len(report.money)
+        )
     months: dict[tuple[date, str], Flow] = {}
     for day, flow in flows:
         month = months.setdefault((day.replace(day=1), flow.currency), Flow(flow.currency))
         _add(month, flow)
-    rows = [[f"{day:%Y-%m}", *_moved(flow)] for (day, _), flow in months.items()]
-    return Section("Money by month", columns(f"Month|{_MOVED}"), [*rows, *_sums(report)], len(report.money))
+    rows = [[f"{day:%Y-%m}", *_moved(flow)] for (day, _currency), flow in months.items()]
+    return Section(
+        _("Money by month"), columns(f"Month|{_MOVED}"), [*rows, *_sums(report)], len(report.money)
+    )
 
 
 def _add(month: Flow, day: Flow) -> None:
@@ -157,7 +176,7 @@ def _add(month: Flow, day: Flow) -> None:
 
 
 def _sums(report: Report) -> list[list[Cell]]:
-    return [["all", *_moved(flow)] for flow in report.money]
+    return [[_("all"), *_moved(flow)] for flow in report.money]
 
 
 def _tournaments(report: Report, for_paper: bool) -> Section:
@@ -181,22 +200,23 @@ def _tournaments(report: Report, for_paper: bool) -> Section:
         "Tournament|Participants|-Paid|Not paid|-Success|Currency|-Payments|Revenue|Refunds|-Disputes lost"
         "|-Before fees"
     )
-    return Section("Tournaments", columns(columns_), rows)
+    return Section(_("Tournaments"), columns(columns_), rows)
 
 
 def _reasons(report: Report) -> Section:
     rows: list[list[Cell]] = [
-        [status.value.lower(), reason or "no reason given", count] for status, reason, count in report.reasons
+        [wording.status(status).lower(), _(reason) if reason else _("no reason given"), count]
+        for status, reason, count in report.reasons
     ]
     if report.reasons_not_named:
-        rows.append(["", "other reasons", report.reasons_not_named])
-    return Section("Reasons for unpaid attempts", columns("Ended|Reason|=Payments"), rows)
+        rows.append(["", _("other reasons"), report.reasons_not_named])
+    return Section(_("Reasons for unpaid attempts"), columns("Ended|Reason|=Payments"), rows)
 
 
 def _discrepancies(report: Report) -> Section:
     rows: list[list[Cell]] = [
-        [kind.lower().replace("_", " "), "" if ours else "no payment of ours", count]
+        [_(kind.lower().replace("_", " ")), "" if ours else _("no payment of ours"), count]
         for kind, ours, count in report.disagreements
     ]
-    note = "To resolve them: procomp-pay discrepancies list" if rows else ""
-    return Section("Open discrepancies", columns("Kind|Of|Number"), rows, note=note)
+    note = _("To resolve them: procomp-pay discrepancies list") if rows else ""
+    return Section(_("Open discrepancies"), columns("Kind|Of|Number"), rows, note=note)

@@ -18,6 +18,7 @@ from procomp_pay.cli.framework.context import (
 )
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, TournamentFilter, UntilOption
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -93,7 +94,12 @@ def report(
     options = (tournament, since, until, timezone, csv_file, xlsx, html, force or None, as_json or None)
     if context.invoked_subcommand is not None:
         if any(option is not None for option in options):
-            raise typer.BadParameter(f"put the options after {context.invoked_subcommand}")
+            raise typer.BadParameter(
+                N_(
+                    "put the options after %(command)s",
+                    command=context.invoked_subcommand,
+                )
+            )
         return
     from procomp_pay.cli.reports import output
     from procomp_pay.domain.period import Period
@@ -171,7 +177,8 @@ def _check(outputs: dict[str, str], *, force: bool, as_json: bool) -> None:
     files.check(list(outputs.values()), force=force, as_json=as_json)
     if outputs.get("xlsx") == files.STDOUT and sys.stdout.isatty():
         raise Refused(
-            "A workbook cannot be shown in a terminal", next_step="write it to a file: --xlsx report.xlsx"
+            N_("A workbook cannot be shown in a terminal"),
+            next_step=N_("write it to a file: --xlsx report.xlsx"),
         )
 
 
@@ -199,7 +206,10 @@ def time_zone(name: str | None = None) -> ZoneInfo:
         pass
     except KeyError:
         pass
-    raise Refused(f"{console.clean(key)[:64]!r} is not a time zone", next_step="write it as Asia/Almaty")
+    raise Refused(
+        N_("%(key)s is not a time zone", key=repr(console.clean(key)[:64])),
+        next_step=N_("write it as Asia/Almaty"),
+    )
 
 
 def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
@@ -220,6 +230,7 @@ def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:
         read = datetime.fromisoformat(text.strip())
     except ValueError:
         raise Refused(
-            f"--as-of {text[:40]!r} is not a time", next_step="write it as 2026-05-01 or 2026-05-01T18:00"
+            N_("--as-of %(text)s is not a time", text=repr(text[:40])),
+            next_step=N_("write it as 2026-05-01 or 2026-05-01T18:00"),
         ) from None
     return read.replace(tzinfo=zone) if read.tzinfo is None else read

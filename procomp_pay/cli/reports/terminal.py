@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
 
 #: From this width on, the optional columns are shown.
@@ -75,7 +76,7 @@ class _Drawing:
         ends = len(section.rows) - section.totals
         left_out = max(0, ends - most_rows)
         if left_out:
-            table.add_row(f"[dim]… {left_out} before[/]")
+            table.add_row(f"[dim]{_('… %(n)s before', n=left_out)}[/]")
         for number, row in enumerate(section.rows[left_out:], start=left_out):
             total = number >= ends
             cells = chain.from_iterable(self._cells(row, n, total=total) for n in self._shown)
@@ -102,13 +103,13 @@ def _largest(section: Section) -> dict[str, Decimal]:
             length = size(row[n]) if column.bar else None
             if length is None or number >= len(section.rows) - section.totals:
                 length = Decimal(0)
-            whole = Decimal(100) if column.head == "Success" else length
+            whole = Decimal(100) if column.key == "Success" else length
             largest[unit] = max(largest.get(unit, Decimal(0)), whole)
     return largest
 
 
 def _unit(section: Section, row: Sequence[Cell]) -> str:
-    headings = [column.head for column in section.columns]
+    headings = [column.key for column in section.columns]
     return str(row[headings.index("Currency")]) if "Currency" in headings else ""
 
 

@@ -18,6 +18,7 @@ from procomp_pay.domain.errors import (
     PaymentError,
     ProviderUnavailable,
 )
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.http import KaspiHttp
 from procomp_pay.providers.kaspi.wire import read_envelope
 from procomp_pay.providers.resilience.retry import NOT_SENT, TOTAL_S, whole_answer, with_retries
@@ -155,9 +156,9 @@ def _transport_error(error: httpx.HTTPError | OSError) -> PaymentError:
             next_step=_FOR_THIS_HOST,
         )
     if isinstance(error, NOT_SENT):
-        return ProviderUnavailable("Kaspi cannot be reached", next_step="try again in a minute")
+        return ProviderUnavailable(N_("Kaspi cannot be reached"), next_step=N_("try again in a minute"))
     return OutcomeUnknown(
-        "Kaspi did not answer", next_step="nothing is lost: procomp-pay maintain follows it up"
+        N_("Kaspi did not answer"), next_step=N_("nothing is lost: procomp-pay maintain follows it up")
     )
 
 

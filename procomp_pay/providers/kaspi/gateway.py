@@ -27,9 +27,10 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundEvent
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi import gateway_fields
 from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
-from procomp_pay.providers.kaspi.refunds import IN_APP, RECORD
+from procomp_pay.providers.kaspi.refunds import IN_APP
 from procomp_pay.providers.kaspi.wire import amount_number, parse_date, visible
 from procomp_pay.providers.protocol import (
     Created,
@@ -119,10 +120,10 @@ class KaspiGateway:
 
         :raises Refused: always.
         """
-        raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
+        raise Refused(N_("The gateway has no refund by API"), next_step=IN_APP)
 
     async def refund(self, request: RefundRequest) -> RefundEvent:  # noqa: ARG002 - the protocol's
-        raise Refused("The gateway has no refund by API", next_step=IN_APP + RECORD)
+        raise Refused(N_("The gateway has no refund by API"), next_step=IN_APP)
 
     async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, if the gateway reports it."""
@@ -147,14 +148,14 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
     status = answer.status_code
     if status in (401, 403):
         raise ConfigurationError(
-            f"The gateway denies access (HTTP {status})",
-            next_step="check KASPI_API_KEY, then: procomp-pay doctor",
+            N_("The gateway denies access (HTTP %(status)s)", status=status),
+            next_step=N_("check KASPI_API_KEY, then: procomp-pay doctor"),
         )
     wait = retry_after_s(answer.headers.get("Retry-After"))
     if status == 429:
         raise Throttled("The gateway asks us to slow down", retry_after=wait)
     if status == 503:
-        raise ProviderUnavailable("The gateway is not available just now (HTTP 503)", retry_after=wait)
+        raise ProviderUnavailable(N_("The gateway is not available just now (HTTP 503)"), retry_after=wait)
     if status in (405, 501):
         raise NoSuchCall(f"The gateway does not have this call (HTTP {status})")
     try:
@@ -166,11 +167,15 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
         raise (NotFound if known else NoSuchCall)("The gateway does not know this payment")
     if 400 <= status < 500:
         raise Refused(
-            f"The gateway rejected the request (HTTP {status}){_message(document)}",
+            N_(
+                "The gateway rejected the request (HTTP %(status)s)%(what)s",
+                status=status,
+                what=_message(document),
+            ),
             code=ErrorCode.PROVIDER_REFUSED,
         )
     if status >= 300 or not isinstance(document, Mapping):
-        raise OutcomeUnknown(f"The gateway's answer cannot be read (HTTP {status})")
+        raise OutcomeUnknown(N_("The gateway's answer cannot be read (HTTP %(status)s)", status=status))
     return gateway_fields.fields(document)
 
 
@@ -187,7 +192,7 @@ def _message(document: Any) -> str:
 def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
     url = gateway_fields.first(data, gateway_fields.PAYMENT_URL)
     if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isprintable():
-        raise OutcomeUnknown("The gateway's answer has no payment_url")
+        raise OutcomeUnknown(N_("The gateway's answer has no payment_url"))
     gateway_id = gateway_fields.text(data, gateway_fields.GATEWAY_ID)
     life = _life_s(data)
     return Created(

@@ -9,6 +9,7 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.kaspi_schedule import MARGIN, REMOTE_LIFE_S
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.client import KaspiCalls
 from procomp_pay.providers.kaspi.wire import amount_number, purchase_id, visible
 from procomp_pay.providers.protocol import Created, CreateRequest, ProviderRef, ProviderStatus
@@ -27,8 +28,8 @@ def read_phone(typed: str) -> str:
     match = _PHONE.fullmatch(digits)
     if match is None or not digits.isascii():
         raise Refused(
-            "This is not a mobile number of Kazakhstan",
-            next_step="write it as 87071234567 or +7 707 123 45 67",
+            N_("This is not a mobile number of Kazakhstan"),
+            next_step=N_("write it as 87071234567 or +7 707 123 45 67"),
         )
     return f"8{match.group(1)}"
 
@@ -40,8 +41,8 @@ def only_enhanced(calls: KaspiCalls) -> None:
     """
     if calls.scheme is not KaspiScheme.ENHANCED:
         raise Refused(
-            f"Kaspi's {calls.scheme} scheme has no invoices to a phone number",
-            next_step="leave --phone out: use a QR, or --link",
+            N_("Kaspi's %(scheme)s scheme has no invoices to a phone number", scheme=calls.scheme),
+            next_step=N_("leave --phone out: use a QR, or --link"),
         )
 
 
@@ -87,7 +88,7 @@ async def create_remote(calls: KaspiCalls, request: CreateRequest) -> Created:
 
 def _may_exist() -> OutcomeUnknown:
     return OutcomeUnknown(
-        "Kaspi did not confirm the invoice: the customer's phone may show it, so no second one is sent"
+        N_("Kaspi did not confirm the invoice: the customer's phone may show it, so no second one is sent")
     )
 
 

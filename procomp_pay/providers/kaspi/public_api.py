@@ -12,6 +12,7 @@ from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.kaspi_schedule import USUAL_CONFIRM_S, USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.domain.states import Channel
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.client import KaspiCalls, NoSuchCall
 from procomp_pay.providers.kaspi.invoices import create_remote, recall
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds
@@ -85,7 +86,9 @@ class KaspiPublicApi:
         try:
             return _created(data, link=link)
         except ValueError as error:
-            raise OutcomeUnknown(f"Kaspi's answer to a new QR cannot be read: {error}") from error
+            raise OutcomeUnknown(
+                N_("Kaspi's answer to a new QR cannot be read: %(why)s", why=error)
+            ) from error
 
     async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the purchase's status, with amount and operation number where Kaspi gives them.

@@ -19,6 +19,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.kaspi_schedule import USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import RefundEvent, RefundState
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.client import KaspiCalls
 from procomp_pay.providers.kaspi.wire import (
     RefundNotMade,
@@ -36,8 +37,10 @@ from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
 #: The most purchases that Kaspi lists of the customer who scanned.
 _MOST_OPERATIONS = 10
-IN_APP = "refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: "
-RECORD = 'procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason "…"'
+IN_APP = N_(
+    "refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: %(command)s",
+    command='procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason "…"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,11 @@ class KaspiRefunds:
         :raises Refused: not in this scheme, or not without the customer.
         """
         if self._calls.scheme is KaspiScheme.BASIC:
-            raise Refused("Kaspi's basic scheme has no refund by API", next_step=IN_APP + RECORD)
+            raise Refused(N_("Kaspi's basic scheme has no refund by API"), next_step=IN_APP)
         if self._calls.scheme is KaspiScheme.STANDARD and not at_desk:
             raise Refused(
-                "In Kaspi's standard scheme the customer must be present at a desk and scan a refund QR",
-                next_step='at the desk: procomp-pay refund PAYMENT --reason "…"',
+                N_("In Kaspi's standard scheme the customer must be present at a desk and scan a refund QR"),
+                next_step=N_('at the desk: procomp-pay refund PAYMENT --reason "…"'),
             )
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
@@ -115,7 +118,7 @@ class KaspiRefunds:
         if standard:
             body["QrReturnId"] = request.customer_scan
         if not request.may_leave():
-            raise NotSent("The refund could not be sent in time; nothing was sent")
+            raise NotSent(N_("The refund could not be sent in time; nothing was sent"))
         try:
             data = await self._return(body)
         except RefundNotMade:
@@ -162,8 +165,12 @@ class KaspiRefunds:
             raise _more_went_back(request, total)
         if since < 0:
             raise ManualReviewRequired(
-                f"Kaspi has refunded {total} of this payment, our books say {request.refunded}",
-                next_step="compare with the payment in the Kaspi Pay app",
+                N_(
+                    "Kaspi has refunded %(total)s of this payment, our books say %(refunded)s",
+                    total=total,
+                    refunded=request.refunded,
+                ),
+                next_step=N_("compare with the payment in the Kaspi Pay app"),
             )
         return None
 
@@ -225,7 +232,9 @@ class KaspiRefunds:
                 wait_s=seconds(timers, "QrCodeScanWaitTimeout", USUAL_SCAN_S),
             )
         except ValueError as error:
-            raise OutcomeUnknown(f"Kaspi's answer to a refund QR cannot be read: {error}") from error
+            raise OutcomeUnknown(
+                N_("Kaspi's answer to a refund QR cannot be read: %(why)s", why=error)
+            ) from error
 
     async def is_scanned(self, qr: RefundQr) -> bool:
         """Return whether the customer has scanned the refund QR.
@@ -234,7 +243,9 @@ class KaspiRefunds:
         """
         status = word((await self._calls.get(f"/return/status/{qr.return_id}")).get("Status"))
         if status == "Error":
-            raise Refused("The customer did not confirm the refund QR", next_step="start the refund again")
+            raise Refused(
+                N_("The customer did not confirm the refund QR"), next_step=N_("start the refund again")
+            )
         return status == "CustomerIdentityObtained"
 
     async def is_theirs(self, qr: RefundQr, purchase: str) -> bool:
@@ -249,20 +260,27 @@ class KaspiRefunds:
 
     def _only_standard(self) -> None:
         if self._calls.scheme is not KaspiScheme.STANDARD:
-            raise Refused("A refund QR belongs to Kaspi's standard scheme")
+            raise Refused(N_("A refund QR belongs to Kaspi's standard scheme"))
 
 
 def _unreadable_details(why: object) -> OutcomeUnknown:
     # a total of 0 instead would let the same money go back twice
-    return OutcomeUnknown(f"Kaspi's details of a payment cannot be read: {why}")
+    return OutcomeUnknown(N_("Kaspi's details of a payment cannot be read: %(why)s", why=why))
 
 
 def _more_went_back(request: RefundRequest, total: Money) -> Conflict:
     return Conflict(
-        f"Kaspi has already refunded {total} of this payment, our books said {request.refunded}; "
-        f"the refund of {request.money} was not sent",
-        next_step="check the payment, then refund what is still due: "
-        f"procomp-pay status --payment {request.payment_id}",
+        N_(
+            "Kaspi has already refunded %(total)s of this payment, our books said %(refunded)s; the "
+            "refund of %(money)s was not sent",
+            total=total,
+            refunded=request.refunded,
+            money=request.money,
+        ),
+        next_step=N_(
+            "check the payment, then refund what is still due: procomp-pay status --payment %(payment)s",
+            payment=request.payment_id,
+        ),
     )
 
 
@@ -274,8 +292,11 @@ def _check_is_kaspis(request: RefundRequest) -> None:
     """
     if request.money.currency is not Currency.KZT:
         raise Refused(
-            f"Kaspi refunds only tenge, and this payment is in {request.money.currency}",
-            next_step="refund it in the Kaspi Pay app (History, the payment, Make a refund)",
+            N_(
+                "Kaspi refunds only tenge, and this payment is in %(currency)s",
+                currency=request.money.currency,
+            ),
+            next_step=N_("refund it in the Kaspi Pay app (History, the payment, Make a refund)"),
         )
     if not request.ref.provider_ref.isdigit():
-        raise Refused("This payment was not made through Kaspi's own API", next_step=IN_APP + RECORD)
+        raise Refused(N_("This payment was not made through Kaspi's own API"), next_step=IN_APP)

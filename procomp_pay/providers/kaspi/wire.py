@@ -28,6 +28,7 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.redact import one_line
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.resilience.retry import Throttled, Unclear, retry_after_s
 
 log = logging.getLogger(__name__)
@@ -54,61 +55,69 @@ class CodeMeaning:
     do: str
 
 
-_ASK = "call your Kaspi manager with the code"
-_NO_INVOICE = "take it with a QR at the desk, or another way to pay"
-_OTHER_ACCOUNT = "check the number, and that KASPI_API_URL, the key and the device are those it was paid with"
+_ASK = N_("call your Kaspi manager with the code")
+_NO_INVOICE = N_("take it with a QR at the desk, or another way to pay")
+_OTHER_ACCOUNT = N_(
+    "check the number, and that KASPI_API_URL, the key and the device are those it was paid with"
+)
 #: StatusCodes from appendix 3 of the documentation, which lists those of invoices without their meaning. Any
 #: other code is a rejection with Kaspi's own message.
 CODES: dict[int, CodeMeaning] = {
-    -999: CodeMeaning(ProviderUnavailable, "Kaspi is not available just now", "try again in a minute"),
+    -999: CodeMeaning(
+        ProviderUnavailable, N_("Kaspi is not available just now"), N_("try again in a minute")
+    ),
     -10000: CodeMeaning(
         ConfigurationError,
-        "Kaspi denies access: no valid key or client certificate",
-        "check KASPI_API_KEY (basic), or KASPI_CLIENT_CERT and KASPI_CLIENT_KEY",
+        N_("Kaspi denies access: no valid key or client certificate"),
+        N_("check KASPI_API_KEY (basic), or KASPI_CLIENT_CERT and KASPI_CLIENT_KEY"),
     ),
-    -1401: CodeMeaning(NotFound, "Kaspi does not know this customer", "check the phone number"),
-    -1404: CodeMeaning(NotFound, "Kaspi does not know this phone number", "check the phone number"),
-    -1501: CodeMeaning(ConfigurationError, "Kaspi does not know this device", "check KASPI_DEVICE_TOKEN"),
+    -1401: CodeMeaning(NotFound, N_("Kaspi does not know this customer"), N_("check the phone number")),
+    -1404: CodeMeaning(NotFound, N_("Kaspi does not know this phone number"), N_("check the phone number")),
+    -1501: CodeMeaning(
+        ConfigurationError, N_("Kaspi does not know this device"), N_("check KASPI_DEVICE_TOKEN")
+    ),
     -1502: CodeMeaning(
-        ConfigurationError, "This device is switched off at Kaspi", "register the device again"
+        ConfigurationError, N_("This device is switched off at Kaspi"), N_("register the device again")
     ),
     -1503: CodeMeaning(
-        ConfigurationError, "The device belongs to another trade point", "check KASPI_TRADE_POINT_ID"
+        ConfigurationError, N_("The device belongs to another trade point"), N_("check KASPI_TRADE_POINT_ID")
     ),
-    -1601: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
+    -1601: CodeMeaning(NotFound, N_("Kaspi does not know this purchase"), _OTHER_ACCOUNT),
     -14000002: CodeMeaning(
-        ConfigurationError, "There is no trade point at Kaspi", "make one in the Kaspi Pay app"
+        ConfigurationError, N_("There is no trade point at Kaspi"), N_("make one in the Kaspi Pay app")
     ),
-    -99000001: CodeMeaning(NotFound, "Kaspi does not know this purchase", _OTHER_ACCOUNT),
+    -99000001: CodeMeaning(NotFound, N_("Kaspi does not know this purchase"), _OTHER_ACCOUNT),
     -99000002: CodeMeaning(
-        ConfigurationError, "Kaspi does not know this trade point", "check KASPI_TRADE_POINT_ID"
+        ConfigurationError, N_("Kaspi does not know this trade point"), N_("check KASPI_TRADE_POINT_ID")
     ),
     -99000003: CodeMeaning(
         Refused,  # it belongs to this purchase: the next one may be ours
-        "The purchase belongs to another trade point",
-        "use the device of the trade point that took the payment",
+        N_("The purchase belongs to another trade point"),
+        N_("use the device of the trade point that took the payment"),
     ),
-    -99000005: CodeMeaning(Refused, "The refund is more than the purchase", "refund what is left"),
+    -99000005: CodeMeaning(Refused, N_("The refund is more than the purchase"), N_("refund what is left")),
     -99000006: CodeMeaning(
         # the refunded sum is checked before a second attempt, so it is not retried automatically
         RefundNotMade,
-        "Kaspi could not make the refund",
-        "it is checked again later; if it persists, call the bank",
+        N_("Kaspi could not make the refund"),
+        N_("it is checked again later; if it persists, call the bank"),
     ),
     -99000011: CodeMeaning(
-        Refused, "The purchase cannot be refunded in its state", "look at its status first"
+        Refused, N_("The purchase cannot be refunded in its state"), N_("look at its status first")
     ),
-    -99000020: CodeMeaning(Refused, "This purchase cannot be refunded in part", "refund it in full"),
-    99000010: CodeMeaning(Refused, "Kaspi does not send this invoice", _NO_INVOICE),
+    -99000020: CodeMeaning(Refused, N_("This purchase cannot be refunded in part"), N_("refund it in full")),
+    99000010: CodeMeaning(Refused, N_("Kaspi does not send this invoice"), _NO_INVOICE),
     990000018: CodeMeaning(
-        ConfigurationError, "The trade point is switched off at Kaspi", "switch it on in the Kaspi Pay app"
+        ConfigurationError,
+        N_("The trade point is switched off at Kaspi"),
+        N_("switch it on in the Kaspi Pay app"),
     ),
-    990000026: CodeMeaning(ConfigurationError, "The trade point takes no QR payments", _ASK),
-    990000028: CodeMeaning(Refused, "Kaspi does not take this amount", "check the fee: whole tenge"),
-    990000029: CodeMeaning(Refused, "Kaspi sends no invoice to this customer", _NO_INVOICE),
-    990000031: CodeMeaning(Refused, "This customer takes no invoices", _NO_INVOICE),
-    990000032: CodeMeaning(Refused, "Kaspi does not take invoices here", _NO_INVOICE),
-    990000033: CodeMeaning(ConfigurationError, "Kaspi offers no payment method here", _ASK),
+    990000026: CodeMeaning(ConfigurationError, N_("The trade point takes no QR payments"), _ASK),
+    990000028: CodeMeaning(Refused, N_("Kaspi does not take this amount"), N_("check the fee: whole tenge")),
+    990000029: CodeMeaning(Refused, N_("Kaspi sends no invoice to this customer"), _NO_INVOICE),
+    990000031: CodeMeaning(Refused, N_("This customer takes no invoices"), _NO_INVOICE),
+    990000032: CodeMeaning(Refused, N_("Kaspi does not take invoices here"), _NO_INVOICE),
+    990000033: CodeMeaning(ConfigurationError, N_("Kaspi offers no payment method here"), _ASK),
 }
 
 
@@ -118,11 +127,13 @@ def error_for(code: int, message: object) -> PaymentError:
     if meaning is None:
         detail = f": {shown}" if (shown := visible(message)) else ""
         return Refused(
-            f"Kaspi rejected the request with code {code}{detail}",
+            N_("Kaspi rejected the request with code %(code)s%(detail)s", code=code, detail=detail),
             next_step=_ASK,
             code=ErrorCode.PROVIDER_REFUSED,
         )
-    return meaning.kind(f"{meaning.what} (Kaspi code {code})", next_step=meaning.do)
+    return meaning.kind(
+        N_("%(what)s (Kaspi code %(code)s)", what=meaning.what, code=code), next_step=meaning.do
+    )
 
 
 def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Mapping[str, Any]:
@@ -135,23 +146,27 @@ def read_envelope(http_status: int, body: bytes, retry_after: str | None) -> Map
     if http_status == 429:
         raise Throttled("Kaspi asks us to slow down (HTTP 429)", retry_after=wait)
     if http_status == 503:
-        raise ProviderUnavailable("Kaspi is too busy (HTTP 503)", retry_after=wait)
+        raise ProviderUnavailable(N_("Kaspi is too busy (HTTP 503)"), retry_after=wait)
     if http_status in (401, 403):
         raise ConfigurationError(
-            f"Kaspi denies access (HTTP {http_status})",
-            next_step="check KASPI_API_KEY or KASPI_CLIENT_CERT, then: procomp-pay doctor",
+            N_("Kaspi denies access (HTTP %(http_status)s)", http_status=http_status),
+            next_step=N_("check KASPI_API_KEY or KASPI_CLIENT_CERT, then: procomp-pay doctor"),
         )
     try:
         answer = simplejson.loads(body, use_decimal=True)
         code = whole_number(answer["StatusCode"])
     except (ValueError, KeyError, TypeError, RecursionError):
         if http_status in (400, 415):  # the request was not understood, so nothing was done
-            raise Refused(f"Kaspi did not understand the request (HTTP {http_status})") from None
-        raise OutcomeUnknown(f"Kaspi's answer cannot be read (HTTP {http_status})") from None
+            raise Refused(
+                N_("Kaspi did not understand the request (HTTP %(http_status)s)", http_status=http_status)
+            ) from None
+        raise OutcomeUnknown(
+            N_("Kaspi's answer cannot be read (HTTP %(http_status)s)", http_status=http_status)
+        ) from None
     if code != 0:
         raise error_for(code, answer.get("Message"))
     if http_status >= 300:
-        raise OutcomeUnknown(f"Kaspi answered HTTP {http_status}")
+        raise OutcomeUnknown(N_("Kaspi answered HTTP %(http_status)s", http_status=http_status))
     data = answer.get("Data")
     return data if isinstance(data, Mapping) else {"items": data}
 
@@ -233,9 +248,9 @@ def tenge(value: object) -> Money:
     :raises InvalidAmount: it is not an amount.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise InvalidAmount(f"{visible(value)!r} is not an amount of money")
+        raise InvalidAmount(N_("%(visible)s is not an amount of money", visible=repr(visible(value))))
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value):
-        raise InvalidAmount(f"{visible(value)!r} is not an amount of money")
+        raise InvalidAmount(N_("%(visible)s is not an amount of money", visible=repr(visible(value))))
     return Money(Decimal(value), Currency.KZT)
 
 

@@ -16,6 +16,7 @@ from tenacity import (
 )
 
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, ProviderUnavailable
+from procomp_pay.domain.text import N_
 
 T = TypeVar("T")
 
@@ -67,7 +68,9 @@ async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T
         async with asyncio.timeout(limit):
             return await attempt
     except TimeoutError as error:
-        raise OutcomeUnknown(f"The provider's answer did not end within {limit:g} s") from error
+        raise OutcomeUnknown(
+            N_("The provider's answer did not end within %(limit)s s", limit=f"{limit:g}")
+        ) from error
 
 
 async def with_retries(

@@ -26,6 +26,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType
 from procomp_pay.domain.refunds import DisputeEvent, RefundEvent
 from procomp_pay.domain.states import Channel
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import (
     Created,
     CreateRequest,
@@ -62,7 +63,7 @@ _ATTEMPT_S = 10.0
 #: Seconds: allowed difference between Stripe's clock and ours, plus the longest time of a request's retries.
 _CLOCK_SKEW_S = 600
 _SENT_WITHIN_S = 90_000
-_HEALED = "nothing is lost; if it stays open: procomp-pay maintain"
+_HEALED = N_("nothing is lost; if it stays open: procomp-pay maintain")
 
 
 class StripePaymentService:
@@ -319,13 +320,13 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
     match error:
         case stripe.PermissionError():
             made: PaymentError = ConfigurationError(
-                f"Stripe's key lacks a permission: {reason}",
-                next_step="add it to the restricted key in Stripe's dashboard, then: procomp-pay doctor",
+                N_("Stripe's key lacks a permission: %(reason)s", reason=reason),
+                next_step=N_("add it to the restricted key in Stripe's dashboard, then: procomp-pay doctor"),
             )
         case stripe.AuthenticationError():
             made = ConfigurationError(
-                "Stripe does not accept the key",
-                next_step="check STRIPE_SECRET_KEY, then: procomp-pay doctor",
+                N_("Stripe does not accept the key"),
+                next_step=N_("check STRIPE_SECRET_KEY, then: procomp-pay doctor"),
             )
         case stripe.RateLimitError():
             made = Throttled("Stripe asks us to slow down", retry_after=wait)
@@ -333,14 +334,17 @@ def _as_domain_error(error: stripe.StripeError) -> PaymentError:
             # another process is making the same request; its result is ours as well
             made = Unclear("Stripe is still working on the same request", next_step=_HEALED)
         case stripe.InvalidRequestError() if error.http_status == 404:
-            made = NotFound(f"Stripe does not know it: {reason}")
+            made = NotFound(N_("Stripe does not know it: %(reason)s", reason=reason))
         case stripe.InvalidRequestError() | stripe.CardError() | stripe.IdempotencyError():
-            made = Refused(f"Stripe refused: {reason}", code=ErrorCode.PROVIDER_REFUSED)
+            made = Refused(N_("Stripe refused: %(reason)s", reason=reason), code=ErrorCode.PROVIDER_REFUSED)
         case stripe.APIConnectionError() if isinstance(error.__cause__, NOT_SENT):
-            made = ProviderUnavailable("Stripe cannot be reached", next_step=_HEALED)
+            made = ProviderUnavailable(N_("Stripe cannot be reached"), next_step=_HEALED)
         case _:
             made = OutcomeUnknown(
-                f"Stripe gave no usable answer (HTTP {error.http_status or 'none'})",
+                N_(
+                    "Stripe gave no usable answer (HTTP %(http_status)s)",
+                    http_status=error.http_status or "none",
+                ),
                 next_step=_HEALED,
                 retry_after=wait,
             )

@@ -20,6 +20,7 @@ from procomp_pay.domain.fees import EntryFees, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.open_payment_policy import (
@@ -105,8 +106,8 @@ async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> Ini
             status = (await payments.load_payment(session, plan.payment_id)).payment.status
         if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
             raise Conflict(
-                f"Payment {plan.payment_id} was {status} meanwhile",
-                next_step="repeat the command to start a new one",
+                N_("Payment %(payment)s was %(status)s meanwhile", payment=plan.payment_id, status=status),
+                next_step=N_("repeat the command to start a new one"),
                 code=ErrorCode.PAYMENT_ENDED,
             )
     return InitiatedPayment(plan.payment_id, plan.reused)
@@ -166,8 +167,14 @@ async def _check_open_payments(
                 raise _in_progress(request)
             if is_on_the_phone(locked) and request.channel is Channel.KASPI_REMOTE:
                 raise Conflict(
-                    f"Invoice {payment_id} is still open on the customer's phone; a second one was not sent",
-                    next_step="ask the customer to reject it in the Kaspi app, or charge the fee with a QR",
+                    N_(
+                        "Invoice %(payment)s is still open on the customer's phone; "
+                        "a second one was not sent",
+                        payment=payment_id,
+                    ),
+                    next_step=N_(
+                        "ask the customer to reject it in the Kaspi app, or charge the fee with a QR"
+                    ),
                     code=ErrorCode.PAYMENT_IN_PROGRESS,
                 )
             continue
@@ -192,24 +199,34 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
     """
     if await participants.has_paid(session, participant):
         raise AlreadyPaid(
-            f"{participant.full_name} has paid already", next_step=f"procomp-pay status {participant.id}"
+            N_("%(name)s has paid already", name=participant.full_name),
+            next_step=f"procomp-pay status {participant.id}",
         )
     if participant.status is ParticipantStatus.CANCELLED:
         raise Conflict(
-            f"The registration of {participant.full_name} is cancelled",
+            N_("The registration of %(name)s is cancelled", name=participant.full_name),
             code=ErrorCode.REGISTRATION_CANCELLED,
         )
     if isinstance(participant.status, UnknownLabel):
         raise Conflict(
-            f"The registration of {participant.full_name} is {participant.status}, which only the platform "
-            "knows",
-            next_step=f"set it to {ParticipantStatus.REGISTERED} in the platform before the fee is charged",
+            N_(
+                "The registration of %(name)s is %(status)s, which only the platform knows",
+                name=participant.full_name,
+                status=participant.status,
+            ),
+            next_step=N_(
+                "set it to %(status)s in the platform before the fee is charged",
+                status=ParticipantStatus.REGISTERED,
+            ),
             code=ErrorCode.REGISTRATION_STATUS_UNKNOWN,
         )
     payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
     if payment_id is not None:
         raise ManualReviewRequired(
-            f"A different amount was received for {participant.full_name}: it awaits a decision",
+            N_(
+                "A different amount was received for %(name)s: it awaits a decision",
+                name=participant.full_name,
+            ),
             next_step=f"procomp-pay status --payment {payment_id}",
         )
 
@@ -235,25 +252,32 @@ async def _check_unknown_money(session: AsyncSession, participant: Participant, 
     number = await discrepancies.unknown_money_after_restore(session, fee) if fee else None
     if number is not None:
         raise ManualReviewRequired(
-            f"{participant.full_name} may have paid already: our books come from a backup, and "
-            "not all payments made since are known",
+            N_(
+                "%(name)s may have paid already: our books come from a backup, and not all payments made "
+                "since are known",
+                name=participant.full_name,
+            ),
             # not in the message, which the app shows: the operation may be another person's
-            next_step=f"ask for the receipt: Kaspi took {fee} from somebody (operation {number}). Start the "
-            "payment with --not-theirs, and if the receipt shows this number: verify-kaspi --override",
+            next_step=N_(
+                "ask for the receipt: Kaspi took %(fee)s from somebody (operation %(number)s). Start the "
+                "payment with --not-theirs, and if the receipt shows this number: verify-kaspi --override",
+                fee=fee,
+                number=number,
+            ),
         )
 
 
 def _being_opened(plan: _Plan) -> RetryLater:
     return RetryLater(
-        f"Payment {plan.payment_id} of this participant is being opened at this moment",
-        next_step=f"try again in {plan.wait_s} s",
+        N_("Payment %(payment)s of this participant is being opened at this moment", payment=plan.payment_id),
+        next_step=N_("try again in %(n)s s", n=plan.wait_s),
         retry_after=plan.wait_s,
     )
 
 
 def _in_progress(request: InitiateRequest) -> Conflict:
     return Conflict(
-        "Another payment of this participant is in progress",
-        next_step=f"see it: procomp-pay status {request.participant_id}",
+        N_("Another payment of this participant is in progress"),
+        next_step=N_("see it: procomp-pay status %(participant)s", participant=request.participant_id),
         code=ErrorCode.PAYMENT_IN_PROGRESS,
     )

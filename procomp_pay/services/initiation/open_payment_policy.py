@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from procomp_pay.domain.errors import Conflict, ErrorCode, OutcomeUnknown, Refused
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.initiation.request import InitiateRequest, Registration
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
 from procomp_pay.storage.payments.repository import OrmLockedPayment
@@ -68,14 +69,14 @@ def for_replayed_key(locked: OrmLockedPayment, now: datetime) -> Step:
         return Step.REUSE
     if payment.status is PaymentStatus.FAILED:
         raise Refused(
-            payment.failure_reason or "The provider rejected it",
-            next_step="use a new key to try again",
+            payment.failure_reason or N_("The provider rejected it"),
+            next_step=N_("use a new key to try again"),
             code=ErrorCode.PROVIDER_REFUSED,
         )
     if payment.status is not PaymentStatus.PENDING or detail.cancel_requested_by or _is_over(locked, now):
         raise Conflict(
-            f"Payment {payment.id} has ended",
-            next_step="use a new key for a new payment",
+            N_("Payment %(payment)s has ended", payment=payment.id),
+            next_step=N_("use a new key for a new payment"),
             code=ErrorCode.PAYMENT_ENDED,
         )
     return resume(locked, now)
@@ -106,9 +107,11 @@ def resume(locked: OrmLockedPayment, now: datetime) -> Step:
     if detail.channel is not Channel.KASPI_REMOTE or left <= 0:
         return Step.CANCEL
     raise OutcomeUnknown(
-        f"Kaspi did not confirm invoice {locked.payment.id}; it may be on the phone, "
-        "so no second one was sent",
-        next_step="check the customer's phone, or charge the fee with a QR",
+        N_(
+            "Kaspi did not confirm invoice %(payment)s; it may be on the phone, so no second one was sent",
+            payment=locked.payment.id,
+        ),
+        next_step=N_("check the customer's phone, or charge the fee with a QR"),
         retry_after=left,
     )
 

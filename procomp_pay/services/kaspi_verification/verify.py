@@ -25,6 +25,7 @@ from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
@@ -128,29 +129,37 @@ async def verify(ctx: AppContext, request: VerificationRequest, actor: Actor) ->
 def _check_override(request: VerificationRequest) -> None:
     reason = request.reason or ""
     if request.override and not reason.strip():
-        raise Refused("An override needs a reason", next_step='add: --reason "…"')
+        raise Refused(N_("An override needs a reason"), next_step=N_('add: --reason "…"'))
     if len(reason) > _LONGEST_REASON or not reason.isprintable():
-        raise Refused(f"A reason is 1 to {_LONGEST_REASON} printable characters")
+        raise Refused(N_("A reason is 1 to %(most)s printable characters", most=_LONGEST_REASON))
 
 
 def _check_kind(locked: OrmLockedPayment) -> None:
     if not locked.detail.channel.is_kaspi:
         raise Refused(
-            f"Payment {locked.payment.id} is not a Kaspi payment; Stripe reports its status itself",
+            N_(
+                "Payment %(payment)s is not a Kaspi payment; Stripe reports its status itself",
+                payment=locked.payment.id,
+            ),
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
         )
     if isinstance(locked.payment.status, UnknownLabel):
         raise Conflict(
-            f"Payment {locked.payment.id} is {locked.payment.status}, which only the platform knows: it "
-            "is left alone",
-            next_step="decide in the platform what it is, then verify it again",
+            N_(
+                "Payment %(payment)s is %(status)s, which only the platform knows: it is left alone",
+                payment=locked.payment.id,
+                status=locked.payment.status,
+            ),
+            next_step=N_("decide in the platform what it is, then verify it again"),
         )
     if locked.payment.status is PaymentStatus.REFUNDED:
         raise Conflict(
-            f"Payment {locked.payment.id} has been refunded in full",
+            N_("Payment %(payment)s has been refunded in full", payment=locked.payment.id),
             code=ErrorCode.ALREADY_REFUNDED,
-            next_step=f"start a new one: procomp-pay initiate {locked.detail.participant_id}"
-            " --method kaspi_qr",
+            next_step=N_(
+                "start a new one: procomp-pay initiate %(participant)s --method kaspi_qr",
+                participant=locked.detail.participant_id,
+            ),
         )
 
 
@@ -169,9 +178,17 @@ async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number:
     if of_qr not in (None, locked.payment.id):
         participant = await numbers.owner(session, str(of_qr))
         raise Conflict(
-            f"{number} is the receipt of another QR: {participant.full_name or 'a deleted participant'}, "
-            f"payment {of_qr}",
-            next_step=f"verify that one: procomp-pay verify-kaspi {of_qr} --transaction-id {number}",
+            N_(
+                "%(number)s is the receipt of another QR: %(name)s, payment %(payment)s",
+                number=number,
+                name=participant.full_name or N_("a deleted participant"),
+                payment=of_qr,
+            ),
+            next_step=N_(
+                "verify that one: procomp-pay verify-kaspi %(payment)s --transaction-id %(number)s",
+                payment=of_qr,
+                number=number,
+            ),
             code=ErrorCode.OPERATION_NUMBER_USED,
         )
     recorded = await numbers.of_payment(session, locked.payment.id)
@@ -191,9 +208,13 @@ async def _check_money(session: AsyncSession, locked: OrmLockedPayment, number: 
     if payment_id not in (None, locked.payment.id):
         participant = await numbers.owner(session, str(payment_id))
         raise Conflict(
-            f"The money of {number} was received for {participant.full_name or 'a deleted participant'}, "
-            f"payment {payment_id}",
-            next_step=f"see it: procomp-pay status --payment {payment_id}",
+            N_(
+                "The money of %(number)s was received for %(name)s, payment %(payment)s",
+                number=number,
+                name=participant.full_name or N_("a deleted participant"),
+                payment=payment_id,
+            ),
+            next_step=N_("see it: procomp-pay status --payment %(payment)s", payment=payment_id),
             code=ErrorCode.OPERATION_NUMBER_USED,
         )
 
@@ -206,8 +227,12 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
     refund = await refunds.by_provider_id(session, refunds.kaspi_name(number))
     if refund is not None:
         raise Conflict(
-            f"{number} is the number of a refund of payment {refund.payment_id}, not of a payment",
-            next_step=f"see it: procomp-pay status --payment {refund.payment_id}",
+            N_(
+                "%(number)s is the number of a refund of payment %(payment)s, not of a payment",
+                number=number,
+                payment=refund.payment_id,
+            ),
+            next_step=N_("see it: procomp-pay status --payment %(payment)s", payment=refund.payment_id),
             code=ErrorCode.OPERATION_NUMBER_USED,
         )
 
@@ -244,13 +269,19 @@ async def _verify(
         raise _refusal(objections[0])
     if request.money is None and any(objection.about_amount for objection in objections):
         raise Refused(
-            "A different amount was received for this payment: an override needs the amount",
-            next_step="check it in the Kaspi Pay app, and add: --amount PAID",
+            N_("A different amount was received for this payment: an override needs the amount"),
+            next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
         )
     charged = locked.charged
     applied = await apply_event_in(session, ctx, _event(ctx, request, number, actor, locked), locked)
     if applied.status is not PaymentStatus.COMPLETED or applied.outcome is Outcome.STALE:
-        raise Conflict(f"Payment {locked.payment.id} is {applied.status} and cannot be verified")
+        raise Conflict(
+            N_(
+                "Payment %(payment)s is %(status)s and cannot be verified",
+                payment=locked.payment.id,
+                status=applied.status,
+            )
+        )
     for objection in objections:
         detail: dict[str, Any] = {"operation": number, "override": request.reason, "by": actor.name}
         detail["against"] = objection.sentence

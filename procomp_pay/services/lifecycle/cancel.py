@@ -13,6 +13,7 @@ from procomp_pay.domain.states import (
     CreateState,
     PaymentStatus,
 )
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
     cancel_unsent,
@@ -39,8 +40,10 @@ async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> AnyStatus:
         locked = await _read(ctx, payment_id)
     if locked.detail.channel is Channel.KASPI_REMOTE and locked.detail.create_state is CreateState.SENT:
         raise OutcomeUnknown(
-            "Kaspi's response to this invoice was lost, and without its number it cannot be cancelled",
-            next_step="ask the customer to reject it in the Kaspi app; it expires by itself after 24 hours",
+            N_("Kaspi's response to this invoice was lost, and without its number it cannot be cancelled"),
+            next_step=N_(
+                "ask the customer to reject it in the Kaspi app; it expires by itself after 24 hours"
+            ),
         )
     if not locked.detail.channel.recallable:
         return await _cancel_kaspi(ctx, locked, actor)
@@ -85,24 +88,35 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
         status = locked.payment.status
         if status in PAID_STATUSES:
             raise Conflict(
-                f"Payment {payment_id} is {status}: it cannot be cancelled",
-                next_step=f'refund it: procomp-pay refund {payment_id} --reason "…"',
+                N_(
+                    "Payment %(payment)s is %(status)s: it cannot be cancelled",
+                    payment=payment_id,
+                    status=status,
+                ),
+                next_step=N_('refund it: procomp-pay refund %(payment)s --reason "…"', payment=payment_id),
                 code=ErrorCode.ALREADY_PAID,
             )
         if isinstance(status, UnknownLabel):
             raise Conflict(
-                f"Payment {payment_id} is {status}, which only the platform knows: it is left alone",
-                next_step="cancel it in the platform",
+                N_(
+                    "Payment %(payment)s is %(status)s, which only the platform knows: it is left alone",
+                    payment=payment_id,
+                    status=status,
+                ),
+                next_step=N_("cancel it in the platform"),
             )
         if not locked.detail.provider_open and status in OPEN_STATUSES:
             raise ManualReviewRequired(
-                f"Payment {payment_id} is closed at the provider: a different amount was received",
-                next_step="compare it with the provider's dashboard; see: procomp-pay discrepancies list",
+                N_(
+                    "Payment %(payment)s is closed at the provider: a different amount was received",
+                    payment=payment_id,
+                ),
+                next_step=N_("compare it with the provider's dashboard; see: procomp-pay discrepancies list"),
             )
         if not locked.detail.provider_open:
             raise Conflict(
-                f"Payment {payment_id} is already {status}",
-                next_step="nothing to do",
+                N_("Payment %(payment)s is already %(status)s", payment=payment_id, status=status),
+                next_step=N_("nothing to do"),
                 code=ErrorCode.PAYMENT_ENDED,
             )
         if locked.detail.cancel_requested_by is None and locked.detail.channel.recallable:
@@ -128,8 +142,10 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
         locked = await _read(ctx, payment_id)
     if locked.payment.status is PaymentStatus.PROCESSING:
         raise Conflict(
-            "The customer has scanned the QR and is confirming it now",
-            next_step=f"wait a minute, then: procomp-pay status --payment {payment_id} --refresh",
+            N_("The customer has scanned the QR and is confirming it now"),
+            next_step=N_(
+                "wait a minute, then: procomp-pay status --payment %(payment)s --refresh", payment=payment_id
+            ),
             code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     if locked.payment.status is PaymentStatus.PENDING:
@@ -154,8 +170,10 @@ def _ended(locked: OrmLockedPayment) -> AnyStatus:
     """
     if locked.payment.status in OPEN_STATUSES:
         raise Conflict(
-            "The payment is being made at this moment and cannot be cancelled",
-            next_step=f"watch it: procomp-pay status --payment {locked.payment.id} --watch",
+            N_("The payment is being made at this moment and cannot be cancelled"),
+            next_step=N_(
+                "watch it: procomp-pay status --payment %(payment)s --watch", payment=locked.payment.id
+            ),
             code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     return locked.payment.status

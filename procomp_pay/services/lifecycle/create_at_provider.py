@@ -23,6 +23,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import REMOTE_LIFE_S
 from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import Created, CreateRequest
 from procomp_pay.services.context import Actor, AppContext
@@ -285,25 +286,36 @@ def _api_source(channel: Channel) -> Source:
 
 def _with_payment(error: ProviderUnavailable | OutcomeUnknown, payment_id: str) -> Exception:
     return type(error)(
-        f"{error.message}. Payment {payment_id} stays PENDING; nothing is lost",
-        next_step="start it again in a minute (it resumes the same payment), or: procomp-pay maintain",
+        N_(
+            "%(error)s. Payment %(payment)s stays PENDING; nothing is lost",
+            error=error.message,
+            payment=payment_id,
+        ),
+        next_step=N_("start it again in a minute (it resumes the same payment), or: procomp-pay maintain"),
         retry_after=error.retry_after or 5,
     )
 
 
 def _lost(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{error.message}: the QR of payment {payment_id} is lost. Nobody has seen it, so it cannot be paid",
-        next_step="start the payment again: it gets a new QR at once",
+        N_(
+            "%(error)s: the QR of payment %(payment)s is lost. Nobody has seen it, so it cannot be paid",
+            error=error.message,
+            payment=payment_id,
+        ),
+        next_step=N_("start the payment again: it gets a new QR at once"),
         retry_after=1,
     )
 
 
 def _invoice_outcome_unknown(error: OutcomeUnknown, payment_id: str) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{error.message}. Payment {payment_id} stays PENDING",
-        next_step="check the customer's phone: if the invoice was paid, enter its operation number with "
-        f"procomp-pay verify-kaspi {payment_id}; if it is not there, charge the fee with a QR",
+        N_("%(error)s. Payment %(payment)s stays PENDING", error=error.message, payment=payment_id),
+        next_step=N_(
+            "check the customer's phone: if the invoice was paid, enter its operation number with "
+            "procomp-pay verify-kaspi %(payment)s; if it is not there, charge the fee with a QR",
+            payment=payment_id,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.names import first_name_and_initial
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES, method_name
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views import payment as views
@@ -41,7 +42,11 @@ async def of_payment(ctx: AppContext, payment: str) -> Receipt:
     view = await views.one(ctx, payment)
     if view.status not in PAID_STATUSES:
         raise Conflict(
-            f"Payment {view.payment_id} is {view.status}: only a paid one has a receipt",
+            N_(
+                "Payment %(payment)s is %(status)s: only a paid one has a receipt",
+                payment=view.payment_id,
+                status=view.status,
+            ),
             next_step=f"procomp-pay status --payment {view.payment_id} --refresh",
         )
     async with ctx.db.reading() as session:
@@ -59,8 +64,11 @@ async def record_fiscal_number(ctx: AppContext, payment: str, number: str, actor
     cleaned = one_line(number)
     if not _NUMBER.fullmatch(cleaned):
         raise Refused(
-            f"{cleaned[:64]!r} is no number of a receipt: letters, digits and №#/.,- only, 64 at most",
-            next_step="type the number as the fiscal receipt shows it",
+            N_(
+                "%(text)s is no number of a receipt: letters, digits and №#/.,- only, 64 at most",
+                text=repr(cleaned[:64]),
+            ),
+            next_step=N_("type the number as the fiscal receipt shows it"),
         )
     receipt = await of_payment(ctx, payment)
     if receipt.fiscal_number == cleaned:
@@ -90,7 +98,7 @@ async def send(ctx: AppContext, receipt: Receipt) -> None:
         addressee = await outbox.addressee(session, view.payment_id)
     if addressee.email is None:
         raise Refused(
-            f"{view.participant_name} has no address",
+            N_("%(name)s has no address", name=view.participant_name),
             next_step=f"procomp-pay receipt {view.payment_id} --pdf FILE",
         )
     payload = {

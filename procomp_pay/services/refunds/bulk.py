@@ -22,6 +22,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.bulk_report import Ending, Line, Report
@@ -118,7 +119,12 @@ def _assess(ctx: AppContext, view: PaymentView) -> Line:
     try:
         ctx.providers.of(view.channel).ready_to_refund()
     except Refused as error:
-        return Line(view, Ending.BY_HAND, view.rest, f"{error.message}: {error.next_step}")
+        return Line(
+            view,
+            Ending.BY_HAND,
+            view.rest,
+            N_("%(error)s: %(step)s", error=error.message, step=error.next_step),
+        )
     pending = sum((refund.money.amount for refund in _pending(view)), Decimal(0))
     return Line(view, Ending.TO_DO, Money(view.rest.amount + pending, view.charged.currency))
 

@@ -16,6 +16,7 @@ from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
@@ -171,7 +172,9 @@ def check_reason(reason: str) -> None:
     :raises Refused: it is empty, too long, or not printable.
     """
     if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
-        raise Refused(f"A refund needs a reason of 1 to {_LONGEST_REASON} printable characters")
+        raise Refused(
+            N_("A refund needs a reason of 1 to %(most)s printable characters", most=_LONGEST_REASON)
+        )
 
 
 async def _plan(
@@ -180,11 +183,16 @@ async def _plan(
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
         raise Conflict(
-            f"Payment {locked.payment.id} is already refunded in full", code=ErrorCode.ALREADY_REFUNDED
+            N_("Payment %(payment)s is already refunded in full", payment=locked.payment.id),
+            code=ErrorCode.ALREADY_REFUNDED,
         )
     if status is not PaymentStatus.COMPLETED:
         raise Conflict(
-            f"Payment {locked.payment.id} is {status}: only a completed payment can be refunded",
+            N_(
+                "Payment %(payment)s is %(status)s: only a completed payment can be refunded",
+                payment=locked.payment.id,
+                status=status,
+            ),
             next_step=f"procomp-pay status --payment {locked.payment.id} --refresh",
             code=ErrorCode.PAYMENT_NOT_COMPLETED,
         )
@@ -192,29 +200,40 @@ async def _plan(
     dispute = locked.detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost") and not command.force:
         raise Conflict(
-            f"A dispute over this payment is {dispute}: the money could be returned twice",
-            next_step="answer the dispute at Stripe; or, if you are sure, add --force",
+            N_(
+                "A dispute over this payment is %(dispute)s: the money could be returned twice",
+                dispute=dispute,
+            ),
+            next_step=N_("answer the dispute at Stripe; or, if you are sure, add --force"),
             code=ErrorCode.PAYMENT_DISPUTED,
         )
     ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=command.at_desk)
     if locked.detail.provider_ref is None:
         raise Refused(
-            "The provider does not know this payment: the money did not come through our QR",
-            next_step="refund it in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)",
+            N_("The provider does not know this payment: the money did not come through our QR"),
+            next_step=N_(
+                "refund it in the Kaspi Pay app, or in Kaspi's partner cabinet (requests to cancel)"
+            ),
         )
     rows = await refund_repository.of_payment(session, locked.payment.id)
     before = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
     if locked.detail.channel.is_kaspi and any(row.state is RefundState.PENDING for row in rows):
         # Kaspi reports one total: two refunds of unknown outcome could not be distinguished
         raise Conflict(
-            "Another refund of this payment is in progress",
-            next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
+            N_("Another refund of this payment is in progress"),
+            next_step=N_(
+                "wait until it is final: procomp-pay status --payment %(payment)s", payment=locked.payment.id
+            ),
             code=ErrorCode.REFUND_IN_PROGRESS,
         )
     if command.before not in (None, before):
         raise Conflict(
-            f"The refunded amount changed while you were confirming: it was {command.before}, now {before}",
-            next_step=f"check it: procomp-pay status --payment {locked.payment.id}",
+            N_(
+                "The refunded amount changed while you were confirming: it was %(before)s, now %(now)s",
+                before=command.before,
+                now=before,
+            ),
+            next_step=N_("check it: procomp-pay status --payment %(payment)s", payment=locked.payment.id),
         )
     return Plan(
         payment_id=locked.payment.id,
@@ -222,7 +241,9 @@ async def _plan(
         money=amount_to_refund(locked.charged, before.amount, command.money),
         paid=locked.charged,
         before=before,
-        way="back to the Kaspi account" if locked.detail.channel.is_kaspi else "back to the card, by Stripe",
+        way=N_("back to the Kaspi account")
+        if locked.detail.channel.is_kaspi
+        else N_("back to the card, by Stripe"),
     )
 
 

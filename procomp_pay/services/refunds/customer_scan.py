@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, PaymentError
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds, RefundQr
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.context import AppContext
@@ -58,5 +59,6 @@ async def _wait_for_scan(calls: KaspiRefunds, qr: RefundQr) -> None:
             return
         await asyncio.sleep(qr.interval_s)
     raise Conflict(
-        "The refund QR was not scanned in time; nothing was refunded", next_step="start the refund again"
+        N_("The refund QR was not scanned in time; nothing was refunded"),
+        next_step=N_("start the refund again"),
     )

@@ -17,6 +17,7 @@ from procomp_pay.domain.refunds import (
     total_refunded,
 )
 from procomp_pay.domain.states import CreateState, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.settlement.apply import apply_event_in
@@ -127,7 +128,7 @@ async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInAp
     check_reason(made.reason)
     if not locked.detail.channel.is_kaspi:
         raise Refused(
-            "This payment was not made with Kaspi",
+            N_("This payment was not made with Kaspi"),
             next_step=f'procomp-pay refund {made.payment_id} --reason "…"',
         )
     used = await refund_repository.by_provider_id(session, refund_repository.kaspi_name(number))
@@ -136,8 +137,12 @@ async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInAp
     payment_id = await _payment_with(session, number)
     if payment_id is not None:
         raise Conflict(
-            f"{number} is the number of a payment ({payment_id}), not of a refund",
-            next_step="use the refund's own number: Kaspi Pay app, History, the refund",
+            N_(
+                "%(number)s is the number of a payment (%(payment)s), not of a refund",
+                number=number,
+                payment=payment_id,
+            ),
+            next_step=N_("use the refund's own number: Kaspi Pay app, History, the refund"),
         )
     rows = await refund_repository.of_payment(session, locked.payment.id)
     known = _without_number(locked, rows, made.money, number)
@@ -145,13 +150,18 @@ async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInAp
         return _Plan(Money(known.amount, known.currency), known)
     if locked.payment.status is not PaymentStatus.COMPLETED:
         raise Conflict(
-            f"Payment {locked.payment.id} is {locked.payment.status}: "
-            "only a completed payment can be refunded"
+            N_(
+                "Payment %(payment)s is %(status)s: only a completed payment can be refunded",
+                payment=locked.payment.id,
+                status=locked.payment.status,
+            )
         )
     if any(row.state is RefundState.PENDING for row in rows):
         raise Conflict(
-            "Another refund of this payment is in progress",
-            next_step=f"wait until it is final: procomp-pay status --payment {locked.payment.id}",
+            N_("Another refund of this payment is in progress"),
+            next_step=N_(
+                "wait until it is final: procomp-pay status --payment %(payment)s", payment=locked.payment.id
+            ),
         )
     return _Plan(
         amount_to_refund(locked.charged, reserved_amount(refund_repository.amounts(rows)), made.money)
@@ -175,9 +185,12 @@ def _without_number(
         unnamed = [row for row in unnamed if Money(row.amount, row.currency) == money]
     elif len(unnamed) > 1:
         raise Conflict(
-            f"Payment {locked.payment.id} has several refunds without a number: "
-            f"{number} could be any of them",
-            next_step="give the refunded amount: --amount AMOUNT",
+            N_(
+                "Payment %(payment)s has several refunds without a number: %(number)s could be any of them",
+                payment=locked.payment.id,
+                number=number,
+            ),
+            next_step=N_("give the refunded amount: --amount AMOUNT"),
         )
     return unnamed[0] if unnamed else None
 
@@ -198,8 +211,8 @@ async def _check_unchanged(session: AsyncSession, locked: OrmLockedPayment, befo
     """
     if await _total_refunded(session, locked) != before:
         raise Conflict(
-            "Another refund of this payment was recorded at the same moment: it may be this one",
-            next_step=f"check it: procomp-pay status --payment {locked.payment.id}",
+            N_("Another refund of this payment was recorded at the same moment: it may be this one"),
+            next_step=N_("check it: procomp-pay status --payment %(payment)s", payment=locked.payment.id),
         )
 
 
@@ -223,13 +236,22 @@ async def _compare_with_kaspi(ctx: AppContext, locked: OrmLockedPayment, before:
     total = (await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))).total
     if total is not None and total.amount < (before + money).amount:
         raise Refused(
-            f"Kaspi has refunded {total} of this payment in total, not {before + money}",
-            next_step="compare with the payment in the Kaspi Pay app",
+            N_(
+                "Kaspi has refunded %(total)s of this payment in total, not %(before)s",
+                total=total,
+                before=before + money,
+            ),
+            next_step=N_("compare with the payment in the Kaspi Pay app"),
         )
 
 
 def _number_used(number: str, row: Refund) -> Conflict:
     return Conflict(
-        f"Refund {number} was recorded before, for payment {row.payment_id}, by {row.requested_by}",
-        next_step="each refund has its own number: check it in the Kaspi Pay app",
+        N_(
+            "Refund %(number)s was recorded before, for payment %(payment)s, by %(requested_by)s",
+            number=number,
+            payment=row.payment_id,
+            requested_by=row.requested_by,
+        ),
+        next_step=N_("each refund has its own number: check it in the Kaspi Pay app"),
     )

@@ -22,6 +22,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundEvent, RefundState, name_of_sum, total_refunded
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.providers.protocol import RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
@@ -67,8 +68,14 @@ async def send(
     except (ProviderUnavailable, OutcomeUnknown) as error:
         await _record_not_sent(ctx, request, error, actor)
         raise type(error)(
-            f"{error.message}. Refund {refund_id} is kept and followed up; do not request it again",
-            next_step=f"see how it ends: procomp-pay status --payment {request.payment_id}",
+            N_(
+                "%(error)s. Refund %(refund)s is kept and followed up; do not request it again",
+                error=error.message,
+                refund=refund_id,
+            ),
+            next_step=N_(
+                "see how it ends: procomp-pay status --payment %(payment)s", payment=request.payment_id
+            ),
             retry_after=error.retry_after,
         ) from error
     except ManualReviewRequired as error:
@@ -112,8 +119,8 @@ async def _record_not_sent(
         return
     await _fail(ctx, request, error, actor)
     raise ProviderUnavailable(
-        f"{error.message}. Nothing was refunded",
-        next_step="start the refund again: the customer scans a new QR",
+        N_("%(error)s. Nothing was refunded", error=error.message),
+        next_step=N_("start the refund again: the customer scans a new QR"),
         retry_after=error.retry_after,
     ) from error
 

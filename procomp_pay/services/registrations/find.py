@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain import payment_code
@@ -10,6 +11,7 @@ from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
 from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.name_search import Meant, meant, nearest
 from procomp_pay.domain.names import same_key, search_key
+from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, views_of
 from procomp_pay.services.registrations.tournaments import local_day
@@ -50,7 +52,9 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
         views = await views_of(session, [ids[number] for number in found.numbers[:MOST_CHOICES]])
         if not views:
             close = await views_of(session, [ids[number] for number in nearest(names, wanted)])
-            raise _nobody(wanted, [_described(_participant(view)) for view in close])
+            if payment_code.looks_like_one(wanted):
+                payment_code.read(wanted)  # tells that it is mistyped
+            raise Nobody(wanted, joined([_described(_participant(view)) for view in close], "; "))
     return _only(wanted, found, [_participant(view) for view in views], whole_name)
 
 
@@ -64,18 +68,21 @@ async def find_payment(ctx: AppContext, wanted: str, *, whole_name: bool = False
         return Found(payment.payment_id)
     try:
         participant = await find_participant(ctx, wanted, whole_name=whole_name)
-    except NotFound as error:
-        message = error.message.replace("no participant", "no payment", 1)
-        raise NotFound(message, next_step="procomp-pay list", code=ErrorCode.PAYMENT_NOT_FOUND) from None
+    except Nobody as error:
+        raise NotFound(
+            _none_of(N_("There is no payment %(typed)s"), wanted, error.close),
+            next_step="procomp-pay list",
+            code=ErrorCode.PAYMENT_NOT_FOUND,
+        ) from None
     views, _ = await payment_views.many(ctx, Filter(participant_id=participant.id), limit=MOST_CHOICES)
     if not views:
         views = [await payment_views.latest(ctx, participant.id)]  # tells that there is none
     choices = [_payment(view) for view in views]
     if len(choices) > 1:
         raise Ambiguous(
-            f"{views[0].participant_name} has {len(choices)} payments",
+            N_("%(name)s has %(n)s payments", name=views[0].participant_name, n=len(choices)),
             choices,
-            next_step="give the id or the code of one of them",
+            next_step=N_("give the id or the code of one of them"),
         )
     return Found(choices[0].id, _described(choices[0]))
 
@@ -100,14 +107,11 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
         n for n, name in enumerate(names) if same_key(name) == key
     ]
     found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
-    choices = [
-        Choice(rows[n].id, names[n], (str(local_day(rows[n].starts_at) or "day unknown"),))
-        for n in found.numbers[:MOST_CHOICES]
-    ]
+    choices = [Choice(rows[n].id, names[n], (_day(rows[n].starts_at),)) for n in found.numbers[:MOST_CHOICES]]
     if not choices:
         close = ", ".join(names[n] for n in nearest(names, wanted))
         raise NotFound(
-            f"There is no tournament {wanted[:64]!r}" + (f"; the nearest names: {close}" if close else ""),
+            _none_of(N_("There is no tournament %(typed)s"), wanted, close),
             next_step="procomp-pay tournament list",
         )
     return Found(choices[0].id) if len(exact) == 1 else _only(wanted, found, choices, whole_name)
@@ -126,15 +130,25 @@ async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.Paym
         return None
 
 
-def _nobody(wanted: str, close: list[str]) -> NotFound:
-    if payment_code.looks_like_one(wanted):
-        payment_code.read(wanted)  # tells that it is mistyped
-    return NotFound(
-        f"There is no participant {wanted[:64]!r}"
-        + (f"; the nearest names: {'; '.join(close)}" if close else ""),
-        next_step="procomp-pay participant list",
-        code=ErrorCode.PARTICIPANT_NOT_FOUND,
-    )
+class Nobody(NotFound):
+    """No participant has this name.
+
+    :param close: the nearest names, with facts.
+    """
+
+    def __init__(self, wanted: str, close: str) -> None:
+        super().__init__(
+            _none_of(N_("There is no participant %(typed)s"), wanted, close),
+            next_step="procomp-pay participant list",
+            code=ErrorCode.PARTICIPANT_NOT_FOUND,
+        )
+        self.close = close
+
+
+def _none_of(template: str, wanted: str, close: str) -> str:
+    """Return that nothing has a name, and the nearest names if there are any."""
+    none = N_(template, typed=repr(wanted[:64]))
+    return N_("%(none)s; the nearest names: %(names)s", none=none, names=close) if close else none
 
 
 def _only(wanted: str, found: Meant, choices: list[Choice], whole_name: bool) -> Found:
@@ -144,34 +158,48 @@ def _only(wanted: str, found: Meant, choices: list[Choice], whole_name: bool) ->
     """
     if len(found.numbers) > 1:
         raise Ambiguous(
-            f"{wanted[:64]!r} may mean {len(found.numbers)}",
+            N_("%(typed)s may mean %(n)s", typed=repr(wanted[:64]), n=len(found.numbers)),
             choices,
-            next_step="type more of the name, or the id of one of them",
+            next_step=N_("type more of the name, or the id of one of them"),
         )
     [choice] = choices
     # names that only sound the same are two people's: Алия and Аля
     is_spelled_so = sorted(search_key(wanted).split()) == sorted(search_key(choice.name).split())
     if whole_name and not (found.is_whole and is_spelled_so):
         raise Ambiguous(
-            f"{wanted[:64]!r} is only a part of the name {choice.name!r}"
+            N_(
+                "%(typed)s is only a part of the name %(name)s",
+                typed=repr(wanted[:64]),
+                name=repr(choice.name),
+            )
             if not found.is_whole
-            else f"{wanted[:64]!r} is not how the name {choice.name!r} is written",
+            else N_(
+                "%(typed)s is not how the name %(name)s is written",
+                typed=repr(wanted[:64]),
+                name=repr(choice.name),
+            ),
             choices,
-            next_step="where no question is asked, give the id or the whole name",
+            next_step=N_("where no question is asked, give the id or the whole name"),
         )
     return Found(choice.id, _described(choice))
 
 
+def _day(at: datetime | None) -> str:
+    day = local_day(at)
+    return N_("day unknown") if day is None else str(day)
+
+
 def _described(choice: Choice) -> str:
-    return f"{choice.name} ({', '.join(fact for fact in choice.facts if fact)})"
+    return N_("%(name)s (%(facts)s)", name=choice.name, facts=joined([fact for fact in choice.facts if fact]))
 
 
 def _participant(view: ParticipantView) -> Choice:
-    state = "paid" if view.is_paid else "cancelled" if view.status.value == "CANCELLED" else "unpaid"
+    is_cancelled = view.status.value == "CANCELLED"
+    state = N_("paid") if view.is_paid else N_("cancelled") if is_cancelled else N_("unpaid")
     return Choice(view.participant_id, view.full_name, (view.category or "", view.tournament_name, state))
 
 
 def _payment(view: payment_views.PaymentView) -> Choice:
     started = f"{view.created_at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
-    facts = (view.code or "", str(view.charged), view.method.public_name, view.status.value, started)
+    facts = (view.code or "", str(view.charged), view.method.public_name, N_(view.status.value), started)
     return Choice(view.payment_id, view.participant_name, facts)

@@ -18,6 +18,7 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, status_of
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.closing_result import (
@@ -54,7 +55,8 @@ async def closing(
     then = as_of or now
     if then > now:
         raise Refused(
-            f"{then.astimezone(zone):%Y-%m-%d %H:%M} is in the future", next_step="leave out --as-of for now"
+            N_("%(time)s is in the future", time=f"{then.astimezone(zone):%Y-%m-%d %H:%M}"),
+            next_step=N_("leave out --as-of for now"),
         )
     chosen = await tournament_view(ctx, tournament_id)
     async with ctx.db.reading() as session:
@@ -94,7 +96,7 @@ async def _lines(
     async for row in closing_queries.payments(session, tournament_id, then):
         if len(rows) == MOST:
             raise Refused(
-                f"The tournament has more than {MOST} payments: too many for a sheet",
+                N_("The tournament has more than %(most)s payments: too many for a sheet", most=MOST),
                 next_step=f"procomp-pay report --tournament {tournament_id}",
             )
         rows.append(row)

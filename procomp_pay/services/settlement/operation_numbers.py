@@ -13,6 +13,7 @@ from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
@@ -27,9 +28,9 @@ _NOT_PAID = (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED)
 #: Sources that do not have the number from Kaspi's status of the QR.
 _NOT_KASPI = ("person", "app", "reconcile")
 _BY = {
-    "kaspi_status": "reported by Kaspi",
-    "kaspi_bill": "reported by Kaspi",
-    "kaspi_callback": "reported by the gateway",
+    "kaspi_status": N_("reported by Kaspi"),
+    "kaspi_bill": N_("reported by Kaspi"),
+    "kaspi_callback": N_("reported by the gateway"),
 }
 
 
@@ -93,9 +94,17 @@ async def number_already_used(session: AsyncSession, used: KaspiOperation) -> Co
     """Return the error for a number that has settled another payment, with that payment."""
     participant = await numbers.owner(session, used.payment_id)
     return Conflict(
-        f"Operation {used.operation_number} has settled another payment: {_name(participant)}, "
-        f"payment {used.payment_id}, {_when(used)}",
-        next_step=f"compare the receipts: procomp-pay status --payment {used.payment_id}",
+        N_(
+            "Operation %(number)s has settled another payment: %(participant)s, payment %(payment)s, "
+            "%(when)s",
+            number=used.operation_number,
+            participant=_name(participant),
+            payment=used.payment_id,
+            when=_when(used),
+        ),
+        next_step=N_(
+            "compare the receipts: procomp-pay status --payment %(payment)s", payment=used.payment_id
+        ),
         code=ErrorCode.OPERATION_NUMBER_USED,
     )
 
@@ -104,22 +113,29 @@ async def payment_already_settled(session: AsyncSession, used: KaspiOperation) -
     """Return the error for a second number of a payment."""
     participant = await numbers.owner(session, used.payment_id)
     return Conflict(
-        f"Payment {used.payment_id} of {_name(participant)} is already settled by operation "
-        f"{used.operation_number}, {_when(used)}",
-        next_step=f"nothing to do; details: procomp-pay status --payment {used.payment_id}",
+        N_(
+            "Payment %(payment)s of %(participant)s is already settled by operation %(number)s, %(when)s",
+            payment=used.payment_id,
+            participant=_name(participant),
+            number=used.operation_number,
+            when=_when(used),
+        ),
+        next_step=N_(
+            "nothing to do; details: procomp-pay status --payment %(payment)s", payment=used.payment_id
+        ),
         code=ErrorCode.ALREADY_PAID,
     )
 
 
 def _name(participant: numbers.Owner) -> str:
     if participant.full_name is None:
-        return "a deleted participant"
+        return N_("a deleted participant")
     return participant.full_name + (f" ({participant.category})" if participant.category else "")
 
 
 def _when(used: KaspiOperation) -> str:
-    source = _BY.get(used.source, f"recorded by {used.recorded_by}")
-    return f"{source} on {local_time(used.created_at)}"
+    source = _BY.get(used.source) or N_("recorded by %(name)s", name=used.recorded_by)
+    return N_("%(source)s on %(time)s", source=source, time=local_time(used.created_at))
 
 
 def local_time(at: datetime) -> str:

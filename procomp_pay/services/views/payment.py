@@ -22,6 +22,7 @@ from procomp_pay.domain.states import (
     PaymentMethod,
     PaymentStatus,
 )
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import (
     DisputeView,
@@ -206,7 +207,7 @@ async def one(ctx: AppContext, payment: str) -> PaymentView:
         views = [await one(ctx, payment_id)] if payment_id else []
     if not views:
         raise NotFound(
-            f"There is no payment {payment[:64]!r}",
+            N_("There is no payment %(payment)s", payment=repr(payment[:64])),
             next_step="procomp-pay list",
             code=ErrorCode.PAYMENT_NOT_FOUND,
         )
@@ -241,19 +242,20 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
 
 
 def _no_payment(participant: Participant, settled_by: str | None) -> NotFound:
-    message, next_step = (
-        f"{participant.full_name} has no payment yet",
-        f"procomp-pay initiate {participant.id} --method kaspi_qr",
-    )
+    message = N_("%(name)s has no payment yet", name=participant.full_name)
+    next_step = f"procomp-pay initiate {participant.id} --method kaspi_qr"
     if settled_by is not None:
-        message = (
-            f"{participant.full_name} has paid by payment {settled_by}, which the platform took by itself: "
-            "it is not adopted"
+        message = N_(
+            "%(name)s has paid by payment %(payment)s, which the platform took by itself: it is not adopted",
+            name=participant.full_name,
+            payment=settled_by,
         )
         next_step = "procomp-pay db adopt --dry-run"
     elif participant.status is ParticipantStatus.PAID:
-        message = f"{participant.full_name} is marked as paid by the platform, without a payment here"
-        next_step = "ask who runs the platform how the fee was paid"
+        message = N_(
+            "%(name)s is marked as paid by the platform, without a payment here", name=participant.full_name
+        )
+        next_step = N_("ask who runs the platform how the fee was paid")
     return NotFound(message, next_step=next_step, code=ErrorCode.NO_PAYMENT)
 
 
@@ -302,7 +304,7 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
         views = await of_rows(session, rows)
     if not rows:
         raise NotFound(
-            f"There is no payment {payment_id[:64]!r}",
+            N_("There is no payment %(payment)s", payment=repr(payment_id[:64])),
             next_step="procomp-pay list",
             code=ErrorCode.PAYMENT_NOT_FOUND,
         )

@@ -10,6 +10,7 @@ from sqlmodel import col, delete
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Conflict, ErrorCode
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import IdempotencyKey
 
@@ -68,7 +69,7 @@ async def forget(session: AsyncSession, payment_id: str) -> None:
 
 def _used() -> Conflict:
     return Conflict(
-        "This Idempotency-Key was used for another request",
-        next_step="use a new key for a new one",
+        N_("This Idempotency-Key was used for another request"),
+        next_step=N_("use a new key for a new one"),
         code=ErrorCode.IDEMPOTENCY_KEY_REUSED,
     )

@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
@@ -45,7 +46,7 @@ async def page(
     :raises Refused: a limit outside 1..200, or an invalid cursor.
     """
     if not 1 <= limit <= MOST:
-        raise Refused(f"limit is 1 to {MOST}, not {limit}")
+        raise Refused(N_("limit is 1 to %(most)s, not %(limit)s", most=MOST, limit=limit))
     order_by = _order_columns(filters)
     query: Any = (
         select(Payment, PaymentDetail, Participant, Tournament)

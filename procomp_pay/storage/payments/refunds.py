@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.domain.states import Channel
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.database import claim_due as claims
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 
@@ -76,7 +77,7 @@ async def one(session: AsyncSession, refund_id: str) -> Refund:
     """
     refund = await session.get(Refund, refund_id, populate_existing=True)
     if refund is None:
-        raise NotFound(f"There is no refund {refund_id[:64]!r}")
+        raise NotFound(N_("There is no refund %(refund)s", refund=repr(refund_id[:64])))
     return refund
 
 

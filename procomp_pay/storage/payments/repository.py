@@ -14,6 +14,7 @@ from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.events import ProviderIds
 from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -71,7 +72,7 @@ async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> O
     detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
     if payment is None or detail is None:
         raise NotFound(
-            f"There is no payment {payment_id[:64]!r}",
+            N_("There is no payment %(payment)s", payment=repr(payment_id[:64])),
             next_step="procomp-pay list",
             code=ErrorCode.PAYMENT_NOT_FOUND,
         )

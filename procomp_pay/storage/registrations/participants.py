@@ -20,6 +20,7 @@ from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
@@ -34,7 +35,7 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
     if row is None:
         raise NotFound(
-            f"There is no participant {participant_id[:64]!r}",
+            N_("There is no participant %(participant)s", participant=repr(participant_id[:64])),
             next_step="procomp-pay participant list",
             code=ErrorCode.PARTICIPANT_NOT_FOUND,
         )
@@ -67,7 +68,8 @@ async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
     row = await session.get(Tournament, tournament_id)
     if row is None:
         raise NotFound(
-            f"There is no tournament {tournament_id[:64]!r}", next_step="procomp-pay tournament list"
+            N_("There is no tournament %(tournament)s", tournament=repr(tournament_id[:64])),
+            next_step="procomp-pay tournament list",
         )
     return row
 
@@ -122,7 +124,8 @@ async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tourname
     )
     if row is None:
         raise NotFound(
-            f"There is no tournament {tournament_id[:64]!r}", next_step="procomp-pay tournament list"
+            N_("There is no tournament %(tournament)s", tournament=repr(tournament_id[:64])),
+            next_step="procomp-pay tournament list",
         )
     return row
 

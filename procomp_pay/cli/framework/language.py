@@ -1,0 +1,30 @@
+"""Texts in the clerk's language: ``PROCOMP_LANGUAGE``, else the terminal's locale.
+
+In English nothing is looked up and nothing is imported for it: most commands have to start quickly.
+"""
+
+from __future__ import annotations
+
+import os
+
+from procomp_pay.domain.language import Language, of_terminal
+from procomp_pay.domain.text import N_
+
+
+def language() -> Language:
+    """Return the clerk's language."""
+    return of_terminal(os.environ)
+
+
+def _(message: str, **values: object) -> str:
+    """Return a text in the clerk's language with its values filled in."""
+    return translated(N_(message, **values))
+
+
+def translated(text: str) -> str:
+    """Return a text that may be marked with :func:`N_` in the clerk's language; any other as it is."""
+    if language() is Language.ENGLISH:
+        return str(text)
+    from procomp_pay.translations import Translation
+
+    return Translation(language()).shown(text)
