@@ -82,7 +82,8 @@ class DeskScreen(Screen[Any]):
     @property
     def is_drawn(self) -> bool:
         """Whether the screen has all its parts: not before it is shown, nor while it closes."""
-        return self.is_running and bool(self.query(Footer))
+        # ``display`` is false from the moment when it begins to close: its parts go one by one
+        return self.is_running and self.is_attached and self.display and bool(self.query(Footer))
 
     def moved(self, watched: Watched, now: datetime) -> bool:  # noqa: ARG002 - most screens show no payment
         """Take news of a followed payment; return whether it is shown here."""
