@@ -88,7 +88,7 @@ class PersonScreen(DeskScreen):
                 yield Static(id="note")
         yield Footer(compact=True)
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         if (payment := self.record.open) is not None and not self.is_paid:
             self._resume(payment)
         self.show()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widgets import Footer
 
 from procomp_pay.cli.desk import reads
@@ -533,6 +536,24 @@ async def test_a_screen_that_stays_the_same_is_not_drawn_again(open_desk: OpenDe
         seen = desk.text
         await desk.until(lambda: desk.text != seen, "the countdown stands still")
         assert list(footer.children) == kept
+
+
+async def test_news_that_come_before_the_screen_has_its_parts(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A followed payment can be paid in the moment in which a person's screen is being built."""
+    told = []
+
+    def compose(self: Vertical) -> ComposeResult:
+        told.append(self.screen)
+        cast("PersonScreen", self.screen).show()
+        yield from ()
+
+    async with open_desk() as desk:
+        monkeypatch.setattr(Vertical, "compose", compose)
+        await desk.opens("timur")
+        await desk.sees("Timur", "k Kaspi")
+        assert told == [desk.app.screen]
 
 
 async def test_keys_typed_ahead_reach_the_person(open_desk: OpenDesk) -> None:
