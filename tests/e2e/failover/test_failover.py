@@ -173,7 +173,7 @@ async def a_world(
                     by_socket = (
                         f"postgresql:///postgres?host={nodes.primary.data.parent}&port={nodes.primary.port}"
                     )
-                    url = stack.enter_context(pgbouncer(by_socket, mode=pooler))
+                    url = stack.enter_context(pgbouncer(by_socket, mode=pooler)) + "?pgbouncer=true"
                 await asyncio.to_thread(migrate.upgrade, direct)
                 settings = settings_for(url, sandbox, tmp_path)
                 async with open_context(settings) as ctx:
@@ -215,7 +215,12 @@ async def try_out(world: World, scenario: Scenario) -> str:
 
 async def check_end(world: World, figures: list[str]) -> None:
     """Let the last customers pay; then everything paid is settled once, and the server stops in time."""
-    await asyncio.wait_for(world.load.stop(), 2 * WELL_S)
+    try:
+        await asyncio.wait_for(world.load.stop(), 2 * WELL_S)
+    except TimeoutError:
+        raise AssertionError(
+            f"customers still wait: {figures}\n{world.load.answers}\n{world.server.output[-3000:]}"
+        ) from None
     left_s = await world.load.seconds_until_well(world.dsn, WELL_S, more=0)
     lost = len(world.load.open(world.dsn))
     doubled = world.load.doubled(world.dsn)
