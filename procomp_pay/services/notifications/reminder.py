@@ -38,7 +38,7 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         )
     if _day(claim.message.created_at) != _day(ctx.clock()):
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: it was to be sent on another day")
-    if is_placeholder(user.email):
+    if user is None or not user.email or is_placeholder(user.email):
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no address")
     language = None
     if payments:

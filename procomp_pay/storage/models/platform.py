@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, ForeignKey, Index
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, and_, col, or_, select
 
+from procomp_pay.domain.labels import NO_LABEL
 from procomp_pay.domain.money import AnyCurrency, Currency
 from procomp_pay.domain.states import (
     AnyMethod,
@@ -37,7 +38,8 @@ UNKNOWN = "(unknown)"
 def _enum(
     name: str, values: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
 ) -> Column[Any]:
-    return Column(name, PlatformLabel(values), nullable=null, server_default=default)
+    label = PlatformLabel(values, None if null else NO_LABEL)
+    return Column(name, label, nullable=null, server_default=default)
 
 
 def _needed(name: str, null: str = UNKNOWN) -> Column[Any]:
@@ -99,7 +101,7 @@ class Participant(Row, table=True):
     )
 
     id: str = Field(sa_column=key())
-    user_id: str = Field(sa_column=text("userId", _ref("User")))
+    user_id: str | None = Field(sa_column=text("userId", _ref("User")))
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     status: AnyParticipantStatus = Field(
         default=ParticipantStatus.REGISTERED,
@@ -147,7 +149,7 @@ class Payment(Row, table=True):
     #: The column ``metadata``: SQLAlchemy reserves that name. Contains ``participantId``.
     meta: Any = Field(default=None, sa_column=document("metadata", null=True))
     failure_reason: str | None = Field(default=None, sa_column=text("failureReason", null=True))
-    user_id: str = Field(sa_column=text("userId", _ref("User")))
+    user_id: str | None = Field(sa_column=text("userId", _ref("User")))
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())

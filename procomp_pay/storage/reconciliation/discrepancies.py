@@ -262,7 +262,7 @@ async def payment_awaiting_decision(
                 and_(col(Discrepancy.kind).in_(kinds), col(Payment.status).in_(statuses)),
                 and_(
                     Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
-                    ~col(Payment.status).in_(list(PaymentStatus)),
+                    or_(col(Payment.status).is_(None), ~col(Payment.status).in_(list(PaymentStatus))),
                 ),
             ),
         )
