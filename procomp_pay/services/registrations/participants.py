@@ -38,7 +38,7 @@ class ParticipantView:
     """
 
     participant_id: str
-    user_id: str
+    user_id: str | None
     full_name: str
     category: str | None
     email: str | None
@@ -225,14 +225,14 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 
 
 def _view(
-    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
+    row: Participant, user: User | None, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
 ) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
-        user_id=user.id,
+        user_id=row.user_id,
         full_name=row.full_name,
         category=row.category,
-        email=None if not user.email or is_placeholder(user.email) else user.email,
+        email=user.email if user and user.email and not is_placeholder(user.email) else None,
         status=row.status,
         payment_id=row.payment_id,
         dispute=dispute,
