@@ -27,12 +27,13 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     async with ctx.db.reading() as session:
         row = (await participants.registrations(session, [participant_id])).get(participant_id)
         fees = await participants.entry_fees(session, row[2]) if row else None
+        is_over = bool(row and await participants.archived_ids(session, [row[2].id]))
     if row is None or fees is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")
     participant, user, tournament, _, is_paid = row
     payments, _ = await many(ctx, Filter(participant_id=participant_id))
     is_on_its_way = any(view.other_amount or view.status == "PROCESSING" for view in payments)
-    if is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
+    if is_over or is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
         return DeliveryResponse(
             DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
         )

@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
+from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.registrations import participants as repository
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 #: The most participants of a tournament that are read.
@@ -40,6 +42,8 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         for view in page.items
     }
     async with ctx.db.reading() as session:
+        tournament = await repository.tournament(session, tournament_id)
+        await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
     result = Reminders([], [], [])
     for view in page.items:
