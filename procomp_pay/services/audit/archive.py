@@ -10,7 +10,7 @@ database alone, and that chain and payment can be compared. What the books still
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,23 +101,18 @@ async def _check(ctx: AppContext, seal: AuditSeal, on_progress: Callable[[int], 
 
 async def _write(ctx: AppContext, directory: Path, seal: AuditSeal, after_id: int) -> Archive:
     name = f"audit-{seal.number:06}.jsonl"
-    head = {
-        "seal": seal.number,
-        "root": seal.merkle_root,
-        "after_id": after_id,
-        "last_entry_id": seal.last_entry_id,
-    }
-    writer = archives.Writer(directory / name, head)
-    async for link in audit_read.links(ctx.db, span=(after_id, seal.last_entry_id)):
-        if link.payment_id == archives.CHAIN:
-            continue
-        if link.entry is None:
-            raise ManualReviewRequired(
-                f"Entry {link.seq} of payment {link.payment_id} cannot be read",
-                next_step=f"procomp-pay audit verify {link.payment_id}",
-            )
-        writer.add(link.entry)
-    return Archive(file=name, entries=writer.entries, sha256=writer.close(), **head)
+    made = Archive(name, seal.number, seal.merkle_root, after_id, seal.last_entry_id, 0, "")
+    with archives.Writer(directory / name, made) as writer:
+        async for link in audit_read.links(ctx.db, span=(after_id, seal.last_entry_id)):
+            if link.payment_id == archives.CHAIN:
+                continue
+            if link.entry is None:
+                raise ManualReviewRequired(
+                    f"Entry {link.seq} of payment {link.payment_id} cannot be read",
+                    next_step=f"procomp-pay audit verify {link.payment_id}",
+                )
+            writer.add(link.entry)
+        return replace(made, entries=writer.entries, sha256=writer.close())
 
 
 async def _cut(ctx: AppContext, directory: Path, made: Archive) -> int:

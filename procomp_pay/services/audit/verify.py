@@ -166,8 +166,8 @@ async def verify(
 
     :param root: a root that was stored elsewhere; one of the seals must have it.
     :param all_seals: recompute every seal; otherwise the newest ones and some of the older ones.
-    :param archives: the directory of the archives: their entries are verified too. Without it, chains begin at
-        what is left of them, and seals from before the newest archive are not recomputed.
+    :param archives: the directory of the archives: their entries are verified too. Without it, chains begin
+        at what is left of them, and seals from before the newest archive are not recomputed.
     :param on_progress: called now and then with the number of entries so far.
     :raises ManualReviewRequired: an archive is missing or was changed.
     :raises NotFound: no such payment, and no chain of one.

@@ -33,8 +33,8 @@ CHAIN = "audit-archive"
 ARCHIVED = "audit_archived"
 _KIND = "procomp-pay audit archive"
 _FIELDS = (
-    "id", "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before", "after",
-    "note", "prev_hash", "hash",
+    "id", "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before",
+    "after", "note", "prev_hash", "hash",
 )  # fmt: skip
 
 
@@ -75,9 +75,10 @@ async def cut(session: AsyncSession, ids: Sequence[int]) -> None:
 
 
 class Writer:
-    """Write an archive: to a temporary file first, so that a file of the final name is whole."""
+    """Write an archive: to a temporary file first, so that a file of the final name is whole. A context
+    manager."""
 
-    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+    def __init__(self, path: Path, made: Archive) -> None:
         self._path, self._part = path, path.with_name(f"{path.name}.part")
         self._digest, self.entries = hashlib.sha256(), 0
         try:
@@ -86,7 +87,14 @@ class Writer:
         except OSError as error:
             raise _cannot(self._part, error) from None
         self._file = os.fdopen(descriptor, "wb")
-        self._line({"kind": _KIND, "version": 1} | head)
+        names = ("seal", "root", "after_id", "last_entry_id")
+        self._line({"kind": _KIND, "version": 1} | {name: getattr(made, name) for name in names})
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(self, entry: AuditEntry) -> None:
         """Add the next entry."""
