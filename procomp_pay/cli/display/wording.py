@@ -168,6 +168,7 @@ _ACTIONS = {
     "verify_refused": N_("verification refused"),
     "fiscal_receipt": N_("number of the fiscal receipt recorded"),
     "amount_accepted": N_("the amount that was paid was accepted"),
+    "payment_moved": N_("moved here from another participant"),
 }
 _SOURCES = {
     "stripe_webhook": N_("Stripe webhook"),

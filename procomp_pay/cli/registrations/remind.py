@@ -46,6 +46,7 @@ def remind(
         "reminded": result.reminded,
         "without_address": result.without_address,
         "already_reminded_today": result.already,
+        "may_have_paid": result.may_have_paid,
     }
     if as_json:
         items = {name: [view.participant_id for view in views] for name, views in groups.items()}
@@ -59,6 +60,16 @@ def remind(
         if dry_run
         else _("%(n)s are reminded: serve, or the next maintain, sends the letters", n=count)
     )
+    if result.may_have_paid:
+        console.say(
+            _(
+                "%(n)s may have paid already and get no letter: our books come from a backup, and Kaspi took "
+                "the fee from somebody (operation %(number)s).",
+                n=len(result.may_have_paid),
+                number=result.number,
+            )
+            + "\n  → procomp-pay discrepancies list"
+        )
     if result.without_address:
         names = ", ".join(view.full_name for view in result.without_address[:10])
         more = len(result.without_address) - 10

@@ -97,6 +97,21 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
     async with ctx.db.reading() as session:
         rows = await repository.tournament_names(session)
     wanted = wanted.strip()
+    # an archived one is found by its id, its whole name, or by what fits none in use
+    in_use = [row for row in rows if not row.is_archived]
+    if not any(same_key(row.name) == same_key(wanted) for row in in_use):
+        in_use = [
+            row
+            for row in rows
+            if not row.is_archived or wanted == row.id or same_key(row.name) == same_key(wanted)
+        ]
+    try:
+        return _tournament(in_use, wanted, whole_name)
+    except NotFound:
+        return _tournament(rows, wanted, whole_name)
+
+
+def _tournament(rows: list[repository.TournamentName], wanted: str, whole_name: bool) -> Found:
     if not any(same_key(row.name) == same_key(wanted) for row in rows) and (
         on_day := [row for row in rows if wanted.endswith(f" {local_day(row.starts_at)}")]
     ):
@@ -107,7 +122,14 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
         n for n, name in enumerate(names) if same_key(name) == key
     ]
     found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
-    choices = [Choice(rows[n].id, names[n], (_day(rows[n].starts_at),)) for n in found.numbers[:MOST_CHOICES]]
+    choices = [
+        Choice(
+            rows[n].id,
+            names[n],
+            (_day(rows[n].starts_at), N_("archived") if rows[n].is_archived else ""),
+        )
+        for n in found.numbers[:MOST_CHOICES]
+    ]
     if not choices:
         close = ", ".join(names[n] for n in nearest(names, wanted))
         raise NotFound(
