@@ -63,7 +63,13 @@ class Column:
     @property
     def head(self) -> str:
         """Return its head in the reader's language."""
-        return _(self.key)
+        if language() is Language.ENGLISH:
+            return self.key
+        return _(_OTHER_WORDS.get(self.key, self.key))
+
+
+#: Heads that mean something else elsewhere: the desk has a key Open.
+_OTHER_WORDS = {"Open": N_("still open")}
 
 
 #: The heads that :func:`columns` takes apart, for the catalogue.
@@ -72,7 +78,7 @@ HEADS = (
     N_("Currency"), N_("Day"), N_("Disputes lost"), N_("Ended"), N_("Expired"), N_("Failed"),
     N_("Fee not known yet"), N_("Fees"), N_("Flags"), N_("Found"), N_("From"), N_("Kept"), N_("Kind"),
     N_("Last run"), N_("Median"), N_("Method"), N_("Month"), N_("Net"), N_("Not paid"), N_("Number"),
-    N_("Of"), N_("Open"), N_("Paid"), N_("Participant"), N_("Participants"), N_("Payment"), N_("Payments"),
+    N_("Of"), N_("Paid"), N_("Participant"), N_("Participants"), N_("Payment"), N_("Payments"),
     N_("Pending"), N_("Provider"), N_("Reason"), N_("Refunded"), N_("Refunds"), N_("Result"),
     N_("Revenue"), N_("Started"), N_("Status"), N_("Success"), N_("Taken"), N_("Tournament"), N_("Until"),
     N_("What"), N_("p95"),

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.display import wording
-from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
+from procomp_pay.domain.language import Language
 from procomp_pay.domain.states import METHOD_NAMES, method_name
 from procomp_pay.domain.text import N_
 
@@ -125,7 +126,11 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
     started, paid = _local(line.started_at, zone), _local(line.paid_at, zone)
     numbers = line.numbers if line.is_kaspi or not for_paper else line.numbers[:1]
     if for_paper and isinstance(paid, datetime) and isinstance(started, datetime):
-        paid = f"{paid:%H:%M}" if paid.date() == started.date() else f"{paid:%m-%d %H:%M}"
+        paid = (
+            f"{paid:%H:%M}"
+            if paid.date() == started.date()
+            else (f"{paid:%m-%d %H:%M}" if language() is Language.ENGLISH else f"{paid:%d.%m %H:%M}")
+        )
     return [
         started,
         paid,

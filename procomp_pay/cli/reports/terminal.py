@@ -26,13 +26,22 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show(title: str, subtitle: str, sections: Sequence[Section], *, most_rows: int | None = None) -> None:
-    """Draw the tables that are not empty.
+    """Draw the tables that are not empty, by the pager if they are longer than the screen of a terminal.
 
     :param most_rows: draw only the newest rows of a longer table.
     """
-    terminal = (
-        console.out() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, highlight=False, emoji=False)
-    )
+    if not sys.stdout.isatty():
+        _draw(Console(width=_PIPE_WIDTH, highlight=False, emoji=False), title, subtitle, sections, most_rows)
+        return
+    terminal = console.out()
+    with terminal.capture() as drawn:
+        _draw(terminal, title, subtitle, sections, most_rows)
+    console.print_long(drawn.get().rstrip("\n").split("\n"))
+
+
+def _draw(
+    terminal: Console, title: str, subtitle: str, sections: Sequence[Section], most_rows: int | None
+) -> None:
     terminal.print(f"[bold]{console.safe(title)}[/]  [dim]{console.safe(subtitle)}[/]")
     for section in sections:
         if section.is_empty and not section.note:

@@ -26,6 +26,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Participant
+from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.report_books import BEGINS, Books, random_books
 from tests.support.terminal import CommandLine
 
@@ -358,3 +359,24 @@ def test_format_durations() -> None:
     assert [duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip
+
+
+def test_long_report_opens_the_pager(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGER", "sed s/^/paged:/")
+    for words in (("report",), ("report", "closing", "--tournament", "t1")):
+        with pseudo_terminal(finance, *words, lines=20) as terminal:
+            terminal.wait_for("paged:")
+            assert terminal.ends() == 0
+        assert "paged:" not in finance.type(*words).out
+
+
+def test_sheet_in_the_readers_language(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("report", "closing", "--tournament", "t1", "--html", "-")
+    for language, title in (("ru", "Итоговый лист"), ("kk", "Қорытынды парақ")):
+        monkeypatch.setenv("PROCOMP_LANGUAGE", language)
+        page = finance.type(*words).out
+        assert f'<html lang="{language}">' in page
+        assert f"<h1>{title}: " in page
+        assert re.search(r"<td class=\"d\">\d\d\.\d\d\.\d{4} \d\d:\d\d</td>", page)
+        assert re.search(r"\d,\d\d</td>", page)
+        assert not re.search(r"\d\.\d\d</td>", page)
