@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 
 import pytest
+import typer
 
+from procomp_pay.cli.main import COMMANDS
 from tests.support.terminal import CommandLine
 
 _HEAVY = {
@@ -126,6 +128,28 @@ def test_completion_imports_nothing_heavy(sqlite_clerk: CommandLine) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
     assert loaded.isdisjoint(_HEAVY), loaded & _HEAVY
+
+
+@pytest.mark.parametrize(("shell", "line"), [("bash", "COMP_WORDS"), ("zsh", "_TYPER_COMPLETE_ARGS")])
+def test_completion_of_a_name_imports_its_command_alone(
+    sqlite_clerk: CommandLine, shell: str, line: str
+) -> None:
+    environment = sqlite_clerk.environment() | {
+        "_PROCOMP_PAY_COMPLETE": f"complete_{shell}", line: "procomp-pay status tim", "COMP_CWORD": "2",
+    }  # fmt: skip
+    loaded, _ = modules(environment)
+    assert "procomp_pay.cli.payments.status" in loaded
+    assert "sqlalchemy.engine" not in loaded
+    assert loaded.isdisjoint({"procomp_pay.cli.reports.report", "procomp_pay.cli.operations.audit"})
+
+
+def test_each_command_is_registered_by_the_module_that_is_named_for_it() -> None:
+    for module, names in COMMANDS.items():
+        group = typer.Typer()
+        import_module(f"procomp_pay.cli.{module}").register(group)
+        registered = [info.name or info.callback.__name__ for info in group.registered_commands]  # type: ignore[union-attr]
+        registered += [str(info.name) for info in group.registered_groups]
+        assert sorted(registered) == sorted(names), module
 
 
 def test_status_imports_only_what_it_uses(sqlite_clerk: CommandLine) -> None:

@@ -8,7 +8,7 @@ the typed text and the rest of a name in the same letters, its words joined by h
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 #: The most completions that are offered.
@@ -31,6 +31,17 @@ def complete_payment(incomplete: str) -> Offers:
 def complete_tournament(incomplete: str) -> Offers:
     """Return tournaments, the latest first."""
     return _quietly(_tournaments, incomplete)
+
+
+def command_being_completed(environ: Mapping[str, str], known: Container[str]) -> str | None:
+    """Return the command whose words the shell completes; ``None`` where it completes none, or a command."""
+    if not environ.get("_PROCOMP_PAY_COMPLETE", "").startswith("complete_"):
+        return None
+    line = environ.get("COMP_WORDS") or environ.get("_TYPER_COMPLETE_ARGS") or ""
+    _program, _, rest = line.strip(" ").partition(" ")
+    command, _, more = f"{rest} ".lstrip(" ").partition(" ")
+    is_whole = bool(more.strip()) or line.endswith(" ")
+    return command if is_whole and command in known else None
 
 
 def _quietly(read: Callable[[str], Iterable[tuple[str, str]]], incomplete: str) -> Offers:
