@@ -21,7 +21,8 @@ CLERKS = (
     "domain/period.py", "domain/refunds.py", "providers/kaspi/gateway.py", "providers/kaspi/invoices.py",
     "providers/kaspi/refunds.py", "providers/kaspi/wire.py", "services/initiation",
     "services/kaspi_verification", "services/lifecycle", "services/receipts", "services/refunds",
-    "services/registrations/find.py", "services/reports", "services/views/payment.py",
+    "services/registrations", "services/reports", "services/settlement/move.py",
+    "services/settlement/operation_numbers.py", "services/views/payment.py",
 )  # fmt: skip
 ADMINISTRATORS = {"cli/kaspi/devices.py"}
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"BadParameter"}

@@ -16,6 +16,7 @@ from procomp_pay.cli.framework.context import (
     operator,
     run_with_context,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, YesOption
 
 if TYPE_CHECKING:
@@ -81,9 +82,14 @@ def move(
         more = {"moved_from": before.participant_id, "mode": mode_of(settings, view)}
         console.print_json(view.full() | more)
         return
-    console.say(console.clean(f"The payment of {view.charged} is {view.participant_name}'s now"), fg="green")
+    console.say(
+        console.clean(
+            _("The payment of %(money)s is %(name)s's now", money=view.charged, name=view.participant_name)
+        ),
+        fg="green",
+    )
     if is_due:
-        console.say(console.clean(f"{before.participant_name} has not paid"), fg="yellow")
+        console.say(console.clean(_("%(name)s has not paid", name=before.participant_name)), fg="yellow")
         console.say(f"→ procomp-pay initiate {before.participant_id} --method kaspi_qr", dim=True)
 
 
@@ -92,5 +98,11 @@ def _ask(view: PaymentView, target: ParticipantView) -> None:
 
     console.print_lines(status_lines(view), err=True)
     kind = f", {target.category}" if target.category else ""
-    names = f"from {view.participant_name} to {target.full_name} ({target.participant_id}{kind})"
-    console.confirm(console.clean(f"Move the payment of {view.charged} {names}?"))
+    question = _(
+        "Move the payment of %(money)s from %(former)s to %(name)s (%(facts)s)?",
+        money=view.charged,
+        former=view.participant_name,
+        name=target.full_name,
+        facts=target.participant_id + kind,
+    )
+    console.confirm(console.clean(question))

@@ -174,7 +174,7 @@ def show_import(roster: Roster, report: ImportReport) -> None:
         ignored = ", ".join(f"“{console.safe(header)}”" for header in roster.ignored)
         console.err().print(f"[dim]{_('ignored columns: %(names)s', names=ignored)}[/]")
     for note in roster.notes:
-        console.err().print(f"[dim]{console.safe(note)}[/]")
+        console.err().print(f"[dim]{console.safe(translated(note))}[/]")
     _remarks(_("Bad lines"), "red", report.problems, _MOST_PROBLEMS)
     _remarks(_("Skipped: already registered, or not a participant"), "yellow", report.skipped, _MOST_SKIPPED)
     spelled = [

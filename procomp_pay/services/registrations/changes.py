@@ -15,6 +15,7 @@ from procomp_pay.domain.names import (
     is_placeholder,
 )
 from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, ensure_users, views_of
 from procomp_pay.services.registrations.tournaments import TournamentView, refuse_same_day, tournament_view
@@ -94,8 +95,8 @@ async def set_email(session: AsyncSession, ctx: AppContext, row: Participant, ad
         return
     if (known or not is_unknown) and await repository.has_payments(session, row):
         raise Conflict(
-            f"{row.full_name} has payments, which another user would see",
-            next_step="leave out the e-mail; the platform can change the address of a user",
+            N_("%(name)s has payments, which another user would see", name=row.full_name),
+            next_step=N_("leave out the e-mail; the platform can change the address of a user"),
         )
     row.user_id = (await ensure_users(session, ctx, {address: row.full_name}))[address]
 
@@ -125,7 +126,7 @@ async def merge_participants(
     :raises Refused: they are the same one, or in two tournaments. :raises Conflict: the second has payments.
     """
     if kept_id == double_id:
-        raise Refused("A participant cannot be merged with itself")
+        raise Refused(N_("A participant cannot be merged with itself"))
     async with ctx.db.writing() as session:
         # in the order of their ids, so that two merges wait for each other and do not deadlock
         locked = {
@@ -134,12 +135,16 @@ async def merge_participants(
         kept, double = locked[kept_id], locked[double_id]
         if kept.status not in (ParticipantStatus.REGISTERED, ParticipantStatus.PAID):
             raise Conflict(
-                f"The registration of {kept.full_name} ({kept.id}) is {kept.status.value}: it cannot be "
-                "the one that stays",
+                N_(
+                    "The registration of %(name)s (%(kept)s) is %(status)s: it cannot be the one that stays",
+                    name=kept.full_name,
+                    kept=kept.id,
+                    status=kept.status.value,
+                ),
                 next_step=f"procomp-pay participant merge {double.id} {kept.id}",
             )
         if kept.tournament_id != double.tournament_id:
-            raise Refused("They are registered for two tournaments: an entry fee is due for each")
+            raise Refused(N_("They are registered for two tournaments: an entry fee is due for each"))
         [gone] = await views_of(session, [double_id])
         await _remove(session, double)
         kept.category = kept.category or gone.category
@@ -157,16 +162,27 @@ async def merge_participants(
 async def _remove(session: AsyncSession, row: Participant) -> None:
     if await repository.has_payments(session, row):
         raise Conflict(
-            f"{row.full_name} has payments, whose history stays: {row.id}",
+            N_("%(name)s has payments, whose history stays: %(row)s", name=row.full_name, row=row.id),
             next_step=f"procomp-pay history {row.id}",
         )
     if await repository.has_paid(session, row) or isinstance(row.status, UnknownLabel):
         raise Conflict(
-            f"The platform marks {row.full_name} ({row.id}) as {row.status.value}: that would be lost",
-            next_step="change it in the platform first",
+            N_(
+                "The platform marks %(name)s (%(row)s) as %(status)s: that would be lost",
+                name=row.full_name,
+                row=row.id,
+                status=row.status.value,
+            ),
+            next_step=N_("change it in the platform first"),
         )
     if not await repository.remove(session, row):
-        raise Conflict(f"The platform has data that belongs to {row.full_name}: {row.id} cannot be removed")
+        raise Conflict(
+            N_(
+                "The platform has data that belongs to %(name)s: %(row)s cannot be removed",
+                name=row.full_name,
+                row=row.id,
+            )
+        )
 
 
 async def edit_tournament(

@@ -12,9 +12,10 @@ from itertools import chain, zip_longest
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.names import search_key
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import Cell, Unusable, undo_wrong_decoding
 
-SAMPLE = "a file begins so: name,category,email"
+SAMPLE = N_("a file begins so: name,category,email")
 #: Above the headers may be a title.
 HEADER_WITHIN = 10
 
@@ -73,9 +74,12 @@ def find_headers(lines: Iterator[Line]) -> Table:
         if len(candidates) >= HEADER_WITHIN:
             break
     if broken and not candidates:
-        raise Refused(f"Line {broken[0].number}: {broken[0].problem}", next_step=SAMPLE)
+        raise Refused(
+            N_("Line %(number)s: %(problem)s", number=broken[0].number, problem=broken[0].problem),
+            next_step=SAMPLE,
+        )
     if not candidates:
-        raise Refused("The file has nothing in it", next_step=SAMPLE)
+        raise Refused(N_("The file has nothing in it"), next_step=SAMPLE)
     raise _no_names(candidates)
 
 
@@ -83,13 +87,16 @@ def _no_names(candidates: list[list[str]]) -> Refused:
     undone = [undo_wrong_decoding(headers) for headers in candidates]
     if any(headers is not None and count_headers(headers) for headers in undone):
         return Refused(
-            "The text was read in a wrong encoding before it was saved: its letters are lost",
-            next_step="save it again from the original, as CSV UTF-8 or XLSX",
+            N_("The text was read in a wrong encoding before it was saved: its letters are lost"),
+            next_step=N_("save it again from the original, as CSV UTF-8 or XLSX"),
         )
     seen_headers = ", ".join(f"“{header[:40]}”" for header in candidates[0][:20] if header)
     return Refused(
-        f"No column with the participants' names was found. The headers are: {seen_headers}",
-        next_step="call the column “name”, “ФИО” or “Аты-жөні”, the others “category” and “email”",
+        N_(
+            "No column with the participants' names was found. The headers are: %(names)s",
+            names=seen_headers,
+        ),
+        next_step=N_("call the column “name”, “ФИО” or “Аты-жөні”, the others “category” and “email”"),
     )
 
 
@@ -223,7 +230,8 @@ def find_columns(headers: list[str]) -> dict[Column, int] | None:
         if len(indices) > 1:
             both = " and ".join(f"“{headers[i]}”" for i in indices[:3])
             raise Refused(
-                f"{both} could each be the {column} column", next_step="rename or delete all but one of them"
+                N_("%(both)s could each be the %(column)s column", both=both, column=column),
+                next_step=N_("rename or delete all but one of them"),
             )
         if indices:
             columns[column] = indices[0]

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Unusable
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile, UnclosedQuote
 from procomp_pay.providers.tabular.encoding import EncodingScan
@@ -37,7 +38,7 @@ MOST_BYTES = 10_000_000
 MOST_ROWS = 20_000
 #: Columns that hold a name or a part of it.
 _NAMES = (Column.NAME, Column.SURNAME, Column.GIVEN)
-_SAVE_AGAIN = "in the spreadsheet: Save as, CSV UTF-8 or XLSX"
+_SAVE_AGAIN = N_("in the spreadsheet: Save as, CSV UTF-8 or XLSX")
 _RULES = FileRules(
     noun="list of participants",
     save_again=_SAVE_AGAIN,
@@ -95,7 +96,7 @@ def read_roster(path: Path, sheet: str | None = None) -> Roster:
         lines = (Line(number, cells) for number, cells in book.rows(chosen))
         return _read(f"XLSX (sheet “{chosen.title}”)", find_headers(lines), notes, is_csv=False)
     if sheet is not None:
-        raise Refused("A CSV file has no sheets", next_step="leave --sheet out")
+        raise Refused(N_("A CSV file has no sheets"), next_step=N_("leave --sheet out"))
     text = CsvFile(file, _RULES)
     delimiter = text.named_delimiter or _delimiter(text)
     with closing(_csv_lines(text, delimiter)) as lines:
@@ -110,15 +111,20 @@ def _content(path: Path) -> bytes:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise Refused(
-            f"The file {path} cannot be read: {error.strerror}", next_step="check its name and its rights"
+            N_("The file %(path)s cannot be read: %(why)s", path=path, why=error.strerror),
+            next_step=N_("check its name and its rights"),
         ) from error
     if len(content) > MOST_BYTES:
         raise Refused(
-            f"The file {path.name} is larger than {MOST_BYTES // 1_000_000} MB",
-            next_step="a list of participants is much smaller; save its sheet alone, or split it",
+            N_(
+                "The file %(name)s is larger than %(most)s MB",
+                name=path.name,
+                most=MOST_BYTES // 1_000_000,
+            ),
+            next_step=N_("a list of participants is much smaller; save its sheet alone, or split it"),
         )
     if not content.strip():
-        raise Refused(f"The file {path.name} is empty", next_step=SAMPLE)
+        raise Refused(N_("The file %(name)s is empty", name=path.name), next_step=SAMPLE)
     return content
 
 
@@ -129,14 +135,18 @@ def _choose(book: Workbook, title: str | None) -> tuple[Sheet, list[str]]:
             if sheet.title == title:
                 return sheet, []
         known = ", ".join(f"“{sheet.title}”" for sheet in book.sheets[:20])
-        raise Refused(f"The workbook has no sheet “{title}”", next_step=f"its sheets are {known}")
+        raise Refused(
+            N_("The workbook has no sheet “%(title)s”", title=title),
+            next_step=N_("its sheets are %(known)s", known=known),
+        )
     notes: list[str] = []
     for sheet in book.sheets:
         if sheet.is_visible:
             return sheet, notes
-        notes.append(f"the hidden sheet “{sheet.title}” was not read")
+        notes.append(N_("the hidden sheet “%(title)s” was not read", title=sheet.title))
     raise Refused(
-        "All sheets of the workbook are hidden", next_step=f"name one: --sheet “{book.sheets[0].title}”"
+        N_("All sheets of the workbook are hidden"),
+        next_step=N_("name one: --sheet “%(title)s”", title=book.sheets[0].title),
     )
 
 
@@ -180,11 +190,11 @@ def _prove_encoding(scan: EncodingScan, table: Table) -> None:
     """
     if scan.is_guess and all(table.headers[index].isascii() for index in table.columns.values()):
         raise Refused(
-            "The file is not UTF-8, and nothing shows which letters are meant", next_step=_SAVE_AGAIN
+            N_("The file is not UTF-8, and nothing shows which letters are meant"), next_step=_SAVE_AGAIN
         )
     if scan.kazakh_is_unsure:
         raise Refused(
-            "The file is not UTF-8, and its Kazakh letters could be others (KZ-1048 or PTCP154)",
+            N_("The file is not UTF-8, and its Kazakh letters could be others (KZ-1048 or PTCP154)"),
             next_step=_SAVE_AGAIN,
         )
 
@@ -196,11 +206,12 @@ def _read(kind: str, table: Table, notes: list[str], *, is_csv: bool) -> Roster:
             continue
         if len(read) >= MOST_ROWS:
             raise Refused(
-                f"The file has more than {MOST_ROWS} lines", next_step="split it into several files"
+                N_("The file has more than %(most)s lines", most=MOST_ROWS),
+                next_step=N_("split it into several files"),
             )
         read.append(_roster_row(line, table, is_csv=is_csv))
     if not read:
-        raise Refused("The file has headers and no participant below them", next_step=SAMPLE)
+        raise Refused(N_("The file has headers and no participant below them"), next_step=SAMPLE)
     taken = set(table.columns.values())
     return Roster(
         rows=read,
@@ -224,7 +235,11 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
         filled = max(index for index, text in enumerate(texts, 1) if text.strip())
         return RosterRow(
             line.number,
-            problem=f"the line has {filled} cells and the header {width}: put a text with commas in quotes",
+            problem=N_(
+                "the line has %(n)s cells and the header %(width)s: put a text with commas in quotes",
+                n=filled,
+                width=width,
+            ),
         )
     for column, index in columns.items():
         cell = line.cells[index] if index < len(line.cells) else ""

@@ -17,6 +17,7 @@ from procomp_pay.domain.names import (
     same_key,
 )
 from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
@@ -201,7 +202,7 @@ def _check_rows(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], 
         category = _cleaned(lambda row=row: clean_category(row.category), wrong)
         email = _cleaned(lambda row=row: clean_email(row.email), wrong)
         if name is None or wrong:
-            problems.append(Remark(row.line, row.name[:60], "; ".join(wrong)))
+            problems.append(Remark(row.line, row.name[:60], joined(wrong, "; ")))
         else:
             entrants.append(Entrant(row.line, ctx.new_id(), name, category, email))
     return entrants, problems
@@ -245,8 +246,9 @@ def _compare(
     """
     known: dict[tuple[str, str], str] = {}
     for row in registered:
-        state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
-        where = f"already registered ({row.participant_id}{state})"
+        is_cancelled = row.status is ParticipantStatus.CANCELLED
+        state = joined(["", N_("cancelled")]) if is_cancelled else ""
+        where = N_("already registered (%(id)s%(state)s)", id=row.participant_id, state=state)
         known.setdefault(_key(row.full_name, row.category), where)
     fresh: list[Entrant] = []
     skipped: list[Remark] = []
@@ -254,9 +256,9 @@ def _compare(
         key = _key(entrant.full_name, entrant.category)
         if key not in known:
             fresh.append(entrant)
-            known[key] = f"the same as line {entrant.line}"
+            known[key] = N_("the same as line %(line)s", line=entrant.line)
         else:
-            remark = f"{known[key]}: same name and category"
+            remark = N_("%(where)s: same name and category", where=known[key])
             skipped.append(Remark(entrant.line, entrant.full_name, remark))
     listed = {_key(entrant.full_name, entrant.category) for entrant in entrants}
     unlisted = [

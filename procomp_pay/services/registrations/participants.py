@@ -20,6 +20,7 @@ from procomp_pay.domain.names import (
 )
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_in_use, check_limit
 from procomp_pay.storage.database.session import AsyncSession
@@ -218,10 +219,15 @@ def _refuse_twice(same: repository.Registration | None) -> None:
     if same is None:
         return
     is_cancelled = same.status is ParticipantStatus.CANCELLED
-    state = "registered, but cancelled" if is_cancelled else "already registered"
+    state = N_("registered, but cancelled") if is_cancelled else N_("already registered")
     raise Conflict(
-        f"{same.full_name} is {state}: {same.participant_id}",
-        next_step="if this is another person of the same name, add --namesake",
+        N_(
+            "%(name)s is %(state)s: %(participant)s",
+            name=same.full_name,
+            state=state,
+            participant=same.participant_id,
+        ),
+        next_step=N_("if this is another person of the same name, add --namesake"),
     )
 
 

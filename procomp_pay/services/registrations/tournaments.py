@@ -12,6 +12,7 @@ from procomp_pay.domain.errors import Conflict, ErrorCode, NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -105,8 +106,13 @@ async def refuse_same_day(session: AsyncSession, row: Tournament) -> None:
     for other in await repository.tournament_names(session):
         if other.id != row.id and same_key(other.name) == key and local_day(other.starts_at) == day:
             raise Conflict(
-                f"There is a tournament {other.name!r} on {day or 'no known day'}: {other.id}",
-                next_step="give another day: --starts 2026-05-01",
+                N_(
+                    "There is a tournament %(name)s on %(day)s: %(other)s",
+                    name=repr(other.name),
+                    day=day or N_("no known day"),
+                    other=other.id,
+                ),
+                next_step=N_("give another day: --starts 2026-05-01"),
             )
 
 
@@ -157,13 +163,18 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
         row = await repository.lock_tournament(session, tournament_id)
         if currency is row.currency:
             raise Refused(
-                f"{currency} is the tournament's main fee and cannot be removed",
-                next_step=f"change it: procomp-pay tournament fee {row.id} AMOUNT {currency}",
+                N_("%(currency)s is the tournament's main fee and cannot be removed", currency=currency),
+                next_step=N_(
+                    "change it: procomp-pay tournament fee %(row)s AMOUNT %(currency)s",
+                    row=row.id,
+                    currency=currency,
+                ),
             )
         other = await session.get(TournamentFee, (row.id, currency))
         if other is None:
             raise NotFound(
-                f"The tournament has no fee in {currency}", next_step=f"procomp-pay tournament fee {row.id}"
+                N_("The tournament has no fee in %(currency)s", currency=currency),
+                next_step=f"procomp-pay tournament fee {row.id}",
             )
         before = Money(other.amount, currency)
         await session.delete(other)
@@ -207,7 +218,7 @@ async def check_in_use(session: AsyncSession, tournament_id: str, name: str) -> 
     """
     if await repository.archived_ids(session, [tournament_id]):
         raise Conflict(
-            f"The tournament {name!r} is archived",
+            N_("The tournament %(name)s is archived", name=repr(name)),
             next_step=f"procomp-pay tournament unarchive {tournament_id}",
             code=ErrorCode.TOURNAMENT_ARCHIVED,
         )
@@ -231,7 +242,7 @@ def check_limit(limit: int) -> None:
     :raises Refused: outside 1 to 10,000.
     """
     if not 1 <= limit <= MOST:
-        raise Refused(f"limit is 1 to {MOST}, not {limit}")
+        raise Refused(N_("limit is 1 to %(most)s, not %(limit)s", most=MOST, limit=limit))
 
 
 def _positive(fee: Money) -> Money:

@@ -9,6 +9,7 @@ from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import RefundState, total_refunded
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
@@ -42,7 +43,7 @@ async def move_payment(
         is undecided, or the other participant has paid, has a payment that is open, or cannot be charged.
     """
     if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
-        raise Refused(f"A move needs a reason of 1 to {_LONGEST_REASON} printable characters")
+        raise Refused(N_("A move needs a reason of 1 to %(most)s printable characters", most=_LONGEST_REASON))
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
         target = await participants.participant(session, participant_id)
@@ -63,17 +64,32 @@ async def move_payment(
 def _check_former(locked: OrmLockedPayment, former_id: str, target: Participant) -> None:
     payment, former = locked.payment, locked.participant
     if locked.detail.participant_id == target.id:
-        raise Conflict(f"Payment {payment.id} belongs to {target.full_name} already: {target.id}")
+        raise Conflict(
+            N_(
+                "Payment %(payment)s belongs to %(name)s already: %(target)s",
+                payment=payment.id,
+                name=target.full_name,
+                target=target.id,
+            )
+        )
     if locked.detail.participant_id != former_id:
         raise Conflict(
-            f"Payment {payment.id} was moved meanwhile: it belongs to {locked.detail.participant_id} now",
-            next_step=f"check it: procomp-pay status --payment {payment.id}",
+            N_(
+                "Payment %(payment)s was moved meanwhile: it belongs to %(participant)s now",
+                payment=payment.id,
+                participant=locked.detail.participant_id,
+            ),
+            next_step=N_("check it: procomp-pay status --payment %(payment)s", payment=payment.id),
         )
     if former is not None and former.payment_id == payment.id and isinstance(former.status, UnknownLabel):
         raise Conflict(
-            f"The platform marks {former.full_name} ({former.id}) as {former.status}, which rests on this "
-            "payment",
-            next_step="change it in the platform first",
+            N_(
+                "The platform marks %(name)s (%(former)s) as %(status)s, which rests on this payment",
+                name=former.full_name,
+                former=former.id,
+                status=former.status,
+            ),
+            next_step=N_("change it in the platform first"),
         )
 
 
@@ -86,40 +102,57 @@ async def _check_payment(session: AsyncSession, locked: OrmLockedPayment) -> Non
     if payment.status is not PaymentStatus.COMPLETED:
         may_be_paid = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
         raise Conflict(
-            f"Payment {payment.id} is {payment.status}: only a completed payment can be moved",
-            next_step=f"cancel it, and start one for the other participant: procomp-pay cancel {payment.id}"
+            N_(
+                "Payment %(payment)s is %(status)s: only a completed payment can be moved",
+                payment=payment.id,
+                status=payment.status,
+            ),
+            next_step=N_(
+                "cancel it, and start one for the other participant: procomp-pay cancel %(payment)s",
+                payment=payment.id,
+            )
             if may_be_paid
             else f"procomp-pay status --payment {payment.id}",
             code=ErrorCode.PAYMENT_NOT_COMPLETED,
         )
     look = f"procomp-pay status --payment {payment.id} --refresh"
     if detail.provider_open:
-        raise Conflict(f"The provider has not confirmed payment {payment.id} yet", next_step=look)
+        raise Conflict(
+            N_("The provider has not confirmed payment %(payment)s yet", payment=payment.id), next_step=look
+        )
     rows = await refund_repository.of_payment(session, payment.id)
     if any(row.state is RefundState.PENDING for row in rows):
         raise Conflict(
-            f"A refund of payment {payment.id} is in progress",
-            next_step=f"wait until it is final: {look}",
+            N_("A refund of payment %(payment)s is in progress", payment=payment.id),
+            next_step=N_("wait until it is final: %(command)s", command=look),
             code=ErrorCode.REFUND_IN_PROGRESS,
         )
     if total_refunded(refund_repository.amounts(rows)):
         raise Conflict(
-            f"A part of payment {payment.id} was refunded: it no longer covers a fee",
-            next_step=f'refund the rest: procomp-pay refund {payment.id} --reason "…"',
+            N_("A part of payment %(payment)s was refunded: it no longer covers a fee", payment=payment.id),
+            next_step=N_('refund the rest: procomp-pay refund %(payment)s --reason "…"', payment=payment.id),
         )
     dispute = detail.dispute_state
     if dispute is not None and (dispute.is_open or dispute.value == "lost"):
         raise Conflict(
-            f"A dispute over payment {payment.id} is {dispute}: its money may go back",
-            next_step="answer the dispute at Stripe first" if dispute.is_open else None,
+            N_(
+                "A dispute over payment %(payment)s is %(dispute)s: its money may go back",
+                payment=payment.id,
+                dispute=dispute,
+            ),
+            next_step=N_("answer the dispute at Stripe first") if dispute.is_open else None,
             code=ErrorCode.PAYMENT_DISPUTED,
         )
     wanted = discrepancies.Filter(state=DiscrepancyState.OPEN, payment_id=payment.id)
     undecided, _ = await discrepancies.page(session, wanted, limit=1)
     if undecided:
         raise Conflict(
-            f"A discrepancy about payment {payment.id} is open: {undecided[0].kind}",
-            next_step=f"decide it first: procomp-pay discrepancies show {undecided[0].id}",
+            N_(
+                "A discrepancy about payment %(payment)s is open: %(kind)s",
+                payment=payment.id,
+                kind=undecided[0].kind,
+            ),
+            next_step=N_("decide it first: procomp-pay discrepancies show %(id)s", id=undecided[0].id),
         )
 
 
@@ -131,36 +164,62 @@ async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target:
     payment = locked.payment
     if target.tournament_id != payment.tournament_id:
         raise Refused(
-            f"{target.full_name} ({target.id}) is registered for another tournament than the one paid for",
-            next_step=f'refund it: procomp-pay refund {payment.id} --reason "…"',
+            N_(
+                "%(name)s (%(target)s) is registered for another tournament than the one paid for",
+                name=target.full_name,
+                target=target.id,
+            ),
+            next_step=N_('refund it: procomp-pay refund %(payment)s --reason "…"', payment=payment.id),
         )
     if await participants.has_paid(session, target):
         raise Conflict(
-            f"{target.full_name} ({target.id}) has paid already",
+            N_("%(name)s (%(target)s) has paid already", name=target.full_name, target=target.id),
             next_step=f"procomp-pay status {target.id}",
             code=ErrorCode.ALREADY_PAID,
         )
     if target.status is not ParticipantStatus.REGISTERED:
-        raise Conflict(f"The registration of {target.full_name} ({target.id}) is {target.status}")
+        raise Conflict(
+            N_(
+                "The registration of %(name)s (%(target)s) is %(status)s",
+                name=target.full_name,
+                target=target.id,
+                status=target.status,
+            )
+        )
     other = await payments.open_or_paid(session, target.id)
     if other is not None:
         raise Conflict(
-            f"{target.full_name} has a payment of their own, through which money came or can come: {other}",
-            next_step=f"see it: procomp-pay status --payment {other}; end it: procomp-pay cancel {other}",
+            N_(
+                "%(name)s has a payment of their own, through which money came or can come: %(other)s",
+                name=target.full_name,
+                other=other,
+            ),
+            next_step=N_(
+                "see it: procomp-pay status --payment %(other)s; end it: procomp-pay cancel %(other)s",
+                other=other,
+            ),
             code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     undecided = await discrepancies.payment_awaiting_decision(session, target.id, tuple(PaymentStatus))
     if undecided is not None:
         raise Conflict(
-            f"A different amount was received for {target.full_name}: it awaits a decision",
+            N_("A different amount was received for %(name)s: it awaits a decision", name=target.full_name),
             next_step=f"procomp-pay status --payment {undecided}",
         )
     tournament = await participants.tournament(session, target.tournament_id)
     fee = (await participants.entry_fees(session, tournament)).in_currency(locked.charged.currency)
     if fee != locked.charged:
         raise Refused(
-            f"Payment {payment.id} is of {locked.charged}, and the fee is now {fee or 'in another currency'}",
-            next_step=f'refund it and start a new one: procomp-pay refund {payment.id} --reason "…"',
+            N_(
+                "Payment %(payment)s is of %(charged)s, and the fee is now %(fee)s",
+                payment=payment.id,
+                charged=locked.charged,
+                fee=fee or N_("in another currency"),
+            ),
+            next_step=N_(
+                'refund it and start a new one: procomp-pay refund %(payment)s --reason "…"',
+                payment=payment.id,
+            ),
         )
 
 
