@@ -100,6 +100,12 @@ def show_participant(view: ParticipantView, done: str = "registered") -> None:
     terminal.print(f"  id          {console.safe(view.participant_id)}")
     terminal.print(f"  tournament  {console.safe(view.tournament_name)}")
     terminal.print(f"  e-mail      {console.safe(view.email or 'none: no receipt is sent')}")
+    born = str(view.birth_year) if view.birth_year else None
+    for label, value in (("club", view.club), ("coach", view.coach), ("phone", view.phone), ("born", born)):
+        if value:
+            terminal.print(f"  {label:<10}  {console.safe(value)}")
+    if not view.reminders:
+        terminal.print("  reminders   none: they asked for no letters")
 
 
 def show_participants(page: ParticipantPage) -> None:

@@ -19,11 +19,12 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reminders:
-    """Who is reminded, who has no address, and who was reminded today already."""
+    """Who is reminded, who has no address, who was reminded today already, and who wants no reminders."""
 
     reminded: list[ParticipantView]
     without_address: list[ParticipantView]
     already: list[ParticipantView]
+    opted_out: list[ParticipantView]
 
 
 async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) -> Reminders:
@@ -45,9 +46,11 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         tournament = await repository.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
-    result = Reminders([], [], [])
+    result = Reminders([], [], [], [])
     for view in page.items:
-        if view.email is None:
+        if not view.reminders:
+            result.opted_out.append(view)
+        elif view.email is None:
             result.without_address.append(view)
         elif keys[view.participant_id] in sent:
             result.already.append(view)

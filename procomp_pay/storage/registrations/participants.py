@@ -23,7 +23,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, Parti
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
-from procomp_pay.storage.models.registrations import ArchivedTournament
+from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
@@ -111,6 +111,10 @@ class Registration:
     category: str | None
     email: str
     status: AnyParticipantStatus
+    club: str | None = None
+    coach: str | None = None
+    phone_enc: str | None = None
+    birth_year: int | None = None
 
 
 async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
@@ -273,16 +277,21 @@ def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     return query
 
 
-async def registrations(
-    session: AsyncSession, participant_ids: list[str]
-) -> dict[str, tuple[Participant, User, Tournament, DisputeState | None, bool]]:
-    """Return participants by id, with user, tournament, a dispute over the payment of their fee, and whether
-    it is paid."""
-    rows: dict[str, tuple[Participant, User, Tournament, DisputeState | None, bool]] = {}
+#: A participant with user, tournament, what the roster knows, a dispute over the payment of the fee, and
+#: whether it is paid.
+RegistrationRow = tuple[Participant, User, Tournament, ParticipantDetail | None, DisputeState | None, bool]
+
+
+async def registrations(session: AsyncSession, participant_ids: list[str]) -> dict[str, RegistrationRow]:
+    """Return participants by id, with what belongs to them."""
+    rows: dict[str, RegistrationRow] = {}
     for batch in _batches(participant_ids):
         query: Any = (
-            select(Participant, User, Tournament, PaymentDetail.dispute_state)
-            .add_columns(_has_paid())
+            select(Participant, User, Tournament, ParticipantDetail)
+            .add_columns(col(PaymentDetail.dispute_state), _has_paid())
+            .join(
+                ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True
+            )
             .join(User, col(User.id) == col(Participant.user_id))
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
@@ -296,12 +305,42 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
     """Return all registrations for a tournament, including cancelled ones."""
     query: Any = (
         select(Participant.id, Participant.full_name, Participant.category, User.email)
-        .add_columns(col(Participant.status))
+        .add_columns(
+            col(Participant.status),
+            col(ParticipantDetail.club),
+            col(ParticipantDetail.coach),
+            col(ParticipantDetail.phone_enc),
+            col(ParticipantDetail.birth_year),
+        )
+        .join(ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True)
         .join(User, col(User.id) == col(Participant.user_id))
         .where(col(Participant.tournament_id) == tournament_id)
         .order_by(col(Participant.created_at), col(Participant.id))
     )
     return [Registration(*row) for row in (await session.exec(query)).all()]
+
+
+async def set_detail(session: AsyncSession, participant_id: str, now: datetime, **values: Any) -> None:
+    """Store what the roster or the desk knows about a participant, whose row the caller has locked or added.
+
+    :param values: columns of :class:`ParticipantDetail`; those that are not given stay as they are.
+    """
+    if not values:
+        return
+    row = await session.get(ParticipantDetail, participant_id)
+    if row is None:
+        row = ParticipantDetail(participant_id=participant_id, updated_at=now)
+        session.add(row)
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.updated_at = now
+    await session.flush()
+
+
+async def details(session: AsyncSession, participant_ids: Collection[str]) -> dict[str, ParticipantDetail]:
+    """Return what is known about these participants, by id."""
+    query = select(ParticipantDetail).where(col(ParticipantDetail.participant_id).in_(participant_ids))
+    return {row.participant_id: row for row in (await session.exec(query)).all()}
 
 
 async def has_payments(session: AsyncSession, row: Participant) -> bool:
