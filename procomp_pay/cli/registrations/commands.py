@@ -448,9 +448,10 @@ def import_participants(
     """Register all participants of a CSV or XLSX file with a column of names.
 
     Columns are found by their headers in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
-    категория / санат, email / почта. If any line is bad, nobody is registered (exit code 3). Totals and
-    signatures below the table are skipped. Importing the file again adds nobody twice: a name that it spells
-    in another way is corrected, and who is not in it any more is told and stays registered.
+    категория / санат, email / почта, club / клуб, coach / тренер / бапкер, phone / телефон, birth year / дата
+    рождения / туған жылы. If any line is bad, nobody is registered (exit code 3). Totals and signatures below
+    the table are skipped. A file that is sent again adds nobody twice: who has the same name, category and
+    club is corrected. An empty cell erases nothing; who is not in it any more is told and stays registered.
 
     procomp-pay participant import TOURNAMENT roster.xlsx --dry-run
 

@@ -349,10 +349,16 @@ async def has_payments(session: AsyncSession, row: Participant) -> bool:
     return row.payment_id is not None or (await session.exec(query)).first() is not None
 
 
-async def with_payments(session: AsyncSession, participant_ids: Collection[str]) -> set[str]:
-    """Return those of these participants who have a payment in any state."""
-    query = select(PaymentDetail.participant_id).where(col(PaymentDetail.participant_id).in_(participant_ids))
-    return set((await session.exec(query)).all())
+async def all_payment_ids(session: AsyncSession, participant_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the payments, in any state, of those of these participants who have any."""
+    payments: dict[str, list[str]] = {}
+    for batch in _batches(participant_ids):
+        query = select(PaymentDetail.participant_id, PaymentDetail.payment_id).where(
+            col(PaymentDetail.participant_id).in_(batch)
+        )
+        for participant_id, payment_id in (await session.exec(query)).all():
+            payments.setdefault(participant_id, []).append(payment_id)
+    return payments
 
 
 async def payment_ids(session: AsyncSession, participant_id: str) -> list[str]:
