@@ -234,7 +234,7 @@ async def _check_unknown_money(session: AsyncSession, participant: Participant, 
     :raises ManualReviewRequired: there is some, of the same amount.
     """
     fee = fees.in_currency(Currency.KZT)
-    number = await discrepancies.unknown_money_after_restore(session, fee) if fee else None
+    number = await discrepancies.unknown_money_after_restore(session, fee)
     if number is not None:
         raise ManualReviewRequired(
             f"{participant.full_name} may have paid already: our books come from a backup, and "

@@ -281,7 +281,7 @@ async def _comparison(
     pairs = _compare(entrants, registered, paying, found)
     for entrant, row in sorted(pairs, key=lambda pair: pair[0].line):
         changes = _changes(ctx, entrant, row)
-        is_anothers = not is_placeholder(row.email) or entrant.email in users
+        is_anothers = not is_placeholder(row.email or "") or entrant.email in users
         if "email" in changes and row.participant_id in paying and is_anothers:
             del changes["email"]
             what = "the e-mail is not changed: there are payments, which another user would see"
@@ -469,8 +469,12 @@ def _sounding_alike(
         if len(new) == 1
         and len(old := old_by_sound.get(key, [])) == 1
         and _clubs_agree(new[0], old[0])
-        and (new[0].email is None or is_placeholder(old[0].email) or new[0].email == old[0].email.lower())
+        and (new[0].email is None or _address(old[0]) in (None, new[0].email))
     ]
+
+
+def _address(row: repository.Registration) -> str | None:
+    return None if not row.email or is_placeholder(row.email) else row.email.lower()
 
 
 def _changes(
@@ -484,7 +488,8 @@ def _changes(
     fields: dict[str, tuple[str | None, str | None]] = {
         "name": (row.full_name, entrant.full_name),
         "category": (row.category, entrant.category),
-        "email": (None if is_placeholder(row.email) else row.email.lower(), entrant.email),
+        # a user whom the platform deleted is not made again
+        "email": (_address(row), None if row.email is None else entrant.email),
         "club": (row.club, details.club),
         "coach": (row.coach, details.coach),
         "phone": (readable_phone(ctx, row.phone_enc) if details.phone else None, details.phone),

@@ -44,7 +44,7 @@ class ParticipantView:
     """
 
     participant_id: str
-    user_id: str
+    user_id: str | None
     full_name: str
     category: str | None
     email: str | None
@@ -301,7 +301,7 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 def _view(
     ctx: AppContext,
     row: Participant,
-    user: User,
+    user: User | None,
     tournament: Tournament,
     detail: ParticipantDetail | None,
     dispute: DisputeState | None,
@@ -310,10 +310,10 @@ def _view(
     detail = detail or ParticipantDetail(participant_id=row.id, updated_at=row.updated_at)
     return ParticipantView(
         participant_id=row.id,
-        user_id=user.id,
+        user_id=row.user_id,
         full_name=row.full_name,
         category=row.category,
-        email=None if not user.email or is_placeholder(user.email) else user.email,
+        email=user.email if user and user.email and not is_placeholder(user.email) else None,
         status=row.status,
         payment_id=row.payment_id,
         dispute=dispute,

@@ -47,16 +47,16 @@ def _columns(encrypted: EncryptedColumn) -> tuple[Any, Any]:
 
 
 async def count(session: AsyncSession, encrypted: EncryptedColumn) -> int:
-    """Return the number of rows with a ciphertext in this column."""
+    """Return the number of rows with a ciphertext in this column; NULL and an empty text are none."""
     _, column = _columns(encrypted)
-    query: Any = select(func.count()).where(column.is_not(None))
+    query: Any = select(func.count()).where(column != "")
     return int((await session.exec(query)).one())
 
 
 async def page(session: AsyncSession, encrypted: EncryptedColumn, after: str) -> list[tuple[str, str]]:
     """Return the next rows with a ciphertext in this column: key and ciphertext, in order of key."""
     key, column = _columns(encrypted)
-    query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
+    query: Any = select(key, column).where(column != "", key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 

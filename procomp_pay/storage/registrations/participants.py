@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, or_, select
+from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
@@ -104,12 +104,15 @@ class Headcount:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The fields that tell the registrations of a tournament apart."""
+    """The fields that tell the registrations of a tournament apart.
+
+    :param email: ``None`` if the platform deleted the user.
+    """
 
     participant_id: str
     full_name: str
     category: str | None
-    email: str
+    email: str | None
     status: AnyParticipantStatus
     club: str | None = None
     coach: str | None = None
@@ -202,7 +205,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
     query: Any = (
         select(Participant.tournament_id, func.count(), func.sum(case((_is_marked_paid(), 1), else_=0)))
         .where(col(Participant.tournament_id).in_(list(tournament_ids)))
-        .where(col(Participant.status) != ParticipantStatus.CANCELLED)
+        .where(_is_registered())
         .group_by(col(Participant.tournament_id))
     )
     counts = (await session.exec(query)).all()
@@ -212,7 +215,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
         .where(
             col(Participant.tournament_id).in_(list(tournament_ids)), col(Participant.payment_id).is_not(None)
         )
-        .where(col(Participant.status) != ParticipantStatus.CANCELLED, ~_is_marked_paid(), is_settled())
+        .where(_is_registered(), ~_is_marked_paid(), is_settled())
         .group_by(col(Participant.tournament_id))
     )
     others = dict((await session.exec(linked)).all())
@@ -277,9 +280,11 @@ def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     return query
 
 
-#: A participant with user, tournament, what the roster knows, a dispute over the payment of the fee, and
-#: whether it is paid.
-RegistrationRow = tuple[Participant, User, Tournament, ParticipantDetail | None, DisputeState | None, bool]
+#: A participant with user, if any, tournament, what the roster knows, a dispute over the payment of the fee,
+#: and whether it is paid.
+RegistrationRow = tuple[
+    Participant, User | None, Tournament, ParticipantDetail | None, DisputeState | None, bool
+]
 
 
 async def registrations(session: AsyncSession, participant_ids: list[str]) -> dict[str, RegistrationRow]:
@@ -292,7 +297,7 @@ async def registrations(session: AsyncSession, participant_ids: list[str]) -> di
             .join(
                 ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True
             )
-            .join(User, col(User.id) == col(Participant.user_id))
+            .join(User, col(User.id) == col(Participant.user_id), isouter=True)
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
             .where(col(Participant.id).in_(batch))
@@ -313,7 +318,7 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
             col(ParticipantDetail.birth_year),
         )
         .join(ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True)
-        .join(User, col(User.id) == col(Participant.user_id))
+        .join(User, col(User.id) == col(Participant.user_id), isouter=True)
         .where(col(Participant.tournament_id) == tournament_id)
         .order_by(col(Participant.created_at), col(Participant.id))
     )
@@ -370,7 +375,7 @@ async def payment_ids(session: AsyncSession, participant_id: str) -> list[str]:
 async def remove(session: AsyncSession, row: Participant) -> bool:
     """Delete a participant, and the user that was made for somebody without e-mail. Return False, with
     nothing deleted, if a table of the platform refers to them."""
-    user = await session.get(User, row.user_id)
+    user = None if row.user_id is None else await session.get(User, row.user_id)
     try:
         async with session.begin_nested():
             await session.delete(row)
@@ -408,7 +413,12 @@ def _has_paid() -> Any:
 
 
 def _is_marked_paid() -> Any:
-    return col(Participant.status) == ParticipantStatus.PAID
+    # a platform's status may be NULL; the condition is not
+    return and_(col(Participant.status).is_not(None), col(Participant.status) == ParticipantStatus.PAID)
+
+
+def _is_registered() -> Any:
+    return or_(col(Participant.status).is_(None), col(Participant.status) != ParticipantStatus.CANCELLED)
 
 
 def _batches(values: Iterable[str]) -> Iterable[list[str]]:
