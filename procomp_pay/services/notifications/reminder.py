@@ -30,6 +30,7 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         fees = await participants.entry_fees(session, row[2]) if row else None
         fee = fees.in_currency(Currency.KZT) if fees else None
         has_unknown_money = await unknown_money_after_restore(session, fee) is not None
+        is_over = bool(row and await participants.archived_ids(session, [row[2].id]))
     if row is None or fees is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")
     participant, user, tournament, _, is_paid = row
@@ -37,7 +38,7 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     is_on_its_way = has_unknown_money or any(
         view.other_amount or view.status == "PROCESSING" for view in payments
     )
-    if is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
+    if is_over or is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
         return DeliveryResponse(
             DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
         )

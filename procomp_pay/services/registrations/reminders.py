@@ -9,9 +9,10 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
+from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import participants as repository
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 #: The most participants of a tournament that are read.
@@ -49,8 +50,10 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         for view in page.items
     }
     async with ctx.db.reading() as session:
+        tournament = await repository.tournament(session, tournament_id)
+        await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
-        fees = await participants.entry_fees(session, await participants.tournament(session, tournament_id))
+        fees = await repository.entry_fees(session, tournament)
         number = await unknown_money_after_restore(session, fees.in_currency(Currency.KZT))
     result = Reminders([], [], [], page.items if number else [], number)
     for view in page.items if number is None else []:

@@ -23,6 +23,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, Parti
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
+from procomp_pay.storage.models.registrations import ArchivedTournament
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
@@ -131,10 +132,36 @@ def _latest_first() -> tuple[Any, Any]:
     return col(Tournament.starts_at).desc().nulls_last(), col(Tournament.id)
 
 
-async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
-    """Return the latest tournaments, by their start."""
-    query = select(Tournament).order_by(*_latest_first()).limit(limit)
-    return list((await session.exec(query)).all())
+async def tournaments(session: AsyncSession, *, limit: int, archived: bool = False) -> list[Tournament]:
+    """Return the latest tournaments, by their start: those in use, or the archived ones."""
+    condition = _is_archived(Tournament.id)
+    query = select(Tournament).where(condition if archived else ~condition)
+    return list((await session.exec(query.order_by(*_latest_first()).limit(limit))).all())
+
+
+async def archived_ids(session: AsyncSession, tournament_ids: Collection[str]) -> set[str]:
+    """Return those of these tournaments that are archived."""
+    archived = ArchivedTournament.tournament_id
+    return set((await session.exec(select(archived).where(col(archived).in_(tournament_ids)))).all())
+
+
+async def archive(session: AsyncSession, tournament_id: str, by: str, now: datetime) -> None:
+    """Archive a tournament; one that is archived stays as it is."""
+    if await session.get(ArchivedTournament, tournament_id) is None:
+        session.add(ArchivedTournament(tournament_id=tournament_id, archived_by=by, archived_at=now))
+        await session.flush()
+
+
+async def unarchive(session: AsyncSession, tournament_id: str) -> None:
+    """Take a tournament back from the archive."""
+    row = await session.get(ArchivedTournament, tournament_id)
+    if row is not None:
+        await session.delete(row)
+        await session.flush()
+
+
+def _is_archived(tournament_id: Any) -> Any:
+    return col(tournament_id).in_(select(ArchivedTournament.tournament_id))
 
 
 class TournamentName(NamedTuple):
@@ -143,11 +170,12 @@ class TournamentName(NamedTuple):
     id: str
     name: str
     starts_at: datetime | None
+    is_archived: bool
 
 
 async def tournament_names(session: AsyncSession) -> list[TournamentName]:
-    """Return the name and the start of every tournament, the latest first."""
-    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at)
+    """Return every tournament, the latest first."""
+    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at, _is_archived(Tournament.id))
     rows = await session.exec(query.order_by(*_latest_first()))
     return [TournamentName(*row) for row in rows.all()]
 
@@ -203,6 +231,7 @@ async def names(
 ) -> AsyncIterator[tuple[str, str, str | None]]:
     """Stream id, name and category of participants, in no order.
 
+    :param tournament_id: ``None`` for all tournaments that are not archived.
     :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     """
     query: Any = select(Participant.id, Participant.full_name, Participant.category)
@@ -218,7 +247,7 @@ async def all_names(
 
     The database joins each column into one text: as rows, 50,000 of them would take a second.
 
-    :param paid: as in :func:`names`.
+    :param tournament_id, paid: as in :func:`names`.
     """
     # an aggregate leaves out NULL: the ids would no longer stand beside their names
     plain = func.replace(func.coalesce(col(Participant.full_name), ""), _BETWEEN, " ")
@@ -236,6 +265,8 @@ _BETWEEN = "\x1e"
 def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     if tournament_id is not None:
         query = query.where(col(Participant.tournament_id) == tournament_id)
+    else:
+        query = query.where(~_is_archived(Participant.tournament_id))
     if paid is not None:
         due = col(Participant.status) == ParticipantStatus.REGISTERED
         query = query.where(_has_paid()) if paid else query.where(due, ~is_settled())
