@@ -132,8 +132,8 @@ def test_additional_labels_are_accepted_and_named(prisma_url: str) -> None:
             '"Payment"."amount" is DOUBLE PRECISION',
         ),
         (
-            'ALTER TABLE "Payment" ALTER "createdAt" TYPE TIMESTAMPTZ(3)',
-            '"Payment"."createdAt" is TIMESTAMP(3) WITH',
+            'ALTER TABLE "Payment" ALTER "createdAt" TYPE TIMESTAMPTZ(0)',
+            '"Payment"."createdAt" is TIMESTAMP(0) WITH',
         ),
         ('ALTER TABLE "Payment" RENAME "kaspiQrCode" TO qr', '"Payment"."kaspiQrCode" is missing'),
         ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" requires a value'),
