@@ -92,7 +92,7 @@ _SECTIONS = {
     "Tournaments and participants": ("tournament", "participant"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (
-        "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
+        "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
     ),
     "Trying it out": ("demo", "sandbox"),
     "About procomp-pay": ("help", "version"),
