@@ -24,7 +24,7 @@ from procomp_pay.cli.operations import (
     serve,
     token,
 )
-from procomp_pay.cli.payments import cancel, initiate, status
+from procomp_pay.cli.payments import cancel, initiate, move, status
 from procomp_pay.cli.receipts import receipt
 from procomp_pay.cli.reconciliation import discrepancies, reconcile, statement
 from procomp_pay.cli.refunds import refund
@@ -34,7 +34,7 @@ from procomp_pay.cli.reports import report
 
 #: In the order of the help page: the desk's daily work first.
 _COMMANDS = (
-    desk, initiate, status, cancel, refund, receipt, verify, report, reconcile, discrepancies, maintain,
+    desk, initiate, status, cancel, refund, move, receipt, verify, report, reconcile, discrepancies, maintain,
     outbox, database, events, init, doctor, devices, keys, token, audit, registrations, remind, statement,
     serve, demo,
 )  # fmt: skip

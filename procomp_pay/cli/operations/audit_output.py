@@ -47,6 +47,7 @@ _NAMES = {
     "participant_status": "participant",
     "participant_payment": "registration paid by",
     "participant_id": "participant",
+    "former_participant_status": "the one it was taken from",
     "provider_ref": "at the provider",
     "refund_id": "refund",
     "force": "forced",
@@ -58,6 +59,7 @@ _ACTIONS = {
     "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
     "participant_edited": "corrected the registration",
+    "payment_moved": "moved this payment to another participant",
 }
 _STATES = {
     "planned": "not sent yet",

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.registrations import ParticipantDetail
 
 #: Rows of a page: an event may have a megabyte, and SQLite's other writers wait for the transaction.
 PAGE = 50
@@ -35,6 +36,7 @@ COLUMNS = (
     EncryptedColumn(PaymentDetail, "payment_id", "client_secret_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "qr_token_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "phone_enc"),
+    EncryptedColumn(ParticipantDetail, "participant_id", "phone_enc"),
     EncryptedColumn(WebhookEvent, "id", "payload_enc"),
 )
 
