@@ -91,7 +91,7 @@ _SECTIONS = {
     "At the desk": (
         "desk", "initiate", "status", "history", "list", "cancel", "refund", "payment", "verify-kaspi",
     ),
-    "Tournaments and participants": ("tournament", "participant"),
+    "Tournaments and participants": ("tournament", "participant", "person"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (
         "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
