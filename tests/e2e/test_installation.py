@@ -110,6 +110,7 @@ def test_the_wheel_has_everything_and_nothing_else(wheel: Path) -> None:
 
 def test_first_payment_as_the_page_says(place: Path, empty_postgres_url: str) -> None:
     started = time.monotonic()
+    again = [f"{line} --no-deps --force-reinstall" for line in block("install")]
     lines = [
         line.replace("postgresql://procomp:PASSWORD@localhost/procomp", f"'{empty_postgres_url}'")
         for line in with_free_ports(block("first-payment"))
@@ -125,6 +126,24 @@ def test_first_payment_as_the_page_says(place: Path, empty_postgres_url: str) ->
     if IS_WHOLE:
         print(f"\ninit to the first payment: {took:.0f} s")
         assert took < 300
+    # another machine: the same version, a copy of the files, the same database; then an upgrade to the same
+    shutil.copytree(env.parent, place / "etc" / "copied")
+    (place / "elsewhere").mkdir()
+    moved = run(
+        [
+            f"set -a; . {place}/etc/copied/procomp-pay.env; set +a",
+            "procomp-pay keys rotate --check",
+            "procomp-pay status 'Test Payer'",
+            *(line for line in again if "pip install" in line),
+            "procomp-pay db upgrade",
+            "procomp-pay db status",
+            "procomp-pay audit verify",
+        ],
+        place,
+        {"HOME": str(place / "elsewhere")},
+    )
+    assert "✓ intact" in moved
+    assert "PAID" in moved or "COMPLETED" in moved
 
 
 def test_the_container_starts_as_its_file_says(place: Path) -> None:
