@@ -145,7 +145,7 @@ async def work_retention(
     """Prune what is older than its time; after a failure the next pass continues."""
     try:
         done.pruned += await prune(ctx, on_progress) or 0
-    except Unavailable as error:
+    except PaymentError as error:  # such as a role that may not delete
         log.warning("pruning: %s", error.message, extra=fault_of(error))
         done.failures.append(f"pruning: {error.message}")
 
