@@ -4,11 +4,15 @@
 GRANT SELECT, INSERT ON "User" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON "Tournament", "Participant", "Payment" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON
-    pay_payment_detail, pay_refund, pay_kaspi_operation, pay_webhook_event, pay_outbox, pay_delivery, pay_feed,
-    pay_reconciliation_run, pay_discrepancy, pay_settlement, pay_audit_seal
+    pay_payment_detail, pay_refund, pay_kaspi_operation, pay_feed, pay_reconciliation_run, pay_discrepancy,
+    pay_settlement, pay_audit_seal
 TO :"role";
-GRANT SELECT, INSERT, UPDATE, DELETE ON pay_tournament_fee, pay_idempotency_key TO :"role";
+-- what is deleted: fees that are taken back, and finished rows after their time
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery
+TO :"role";
 -- nothing updates an audit entry: UPDATE is the right by which PostgreSQL allows the lock of `audit seal`
+-- (DELETE is for `audit archive` alone: give it to the role that runs it)
 GRANT SELECT, INSERT, UPDATE ON pay_audit_entry TO :"role";
 GRANT SELECT ON pay_alembic_version TO :"role";
 -- reconcile compares in temporary tables; everybody may make them unless that was revoked:

@@ -13,7 +13,7 @@ from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.group import DeskGroup
 from procomp_pay.cli.kaspi import devices, verify
 from procomp_pay.cli.operations import audit, database, doctor, events, keys, maintain, outbox, serve, token
-from procomp_pay.cli.payments import cancel, initiate, status
+from procomp_pay.cli.payments import cancel, initiate, move, status
 from procomp_pay.cli.receipts import receipt
 from procomp_pay.cli.reconciliation import discrepancies, reconcile, statement
 from procomp_pay.cli.refunds import refund
@@ -23,7 +23,7 @@ from procomp_pay.cli.reports import report
 
 #: In the order of the help page: the desk's daily work first.
 _COMMANDS = (
-    desk, initiate, status, cancel, refund, receipt, verify, report, reconcile, discrepancies, maintain,
+    desk, initiate, status, cancel, refund, move, receipt, verify, report, reconcile, discrepancies, maintain,
     outbox, database, events, doctor, devices, keys, token, audit, registrations, remind, statement, serve,
     demo,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +22,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from procomp_pay.config import delivery
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.language import Language
+from procomp_pay.domain.retention import (
+    LEAST_EVENT_DAYS,
+    LEAST_KEY_DAYS,
+    LEAST_MESSAGE_DAYS,
+    LEAST_PAYLOAD_DAYS,
+    Retention,
+)
 
 STRIPE_API = "https://api.stripe.com"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _RUN_FILE_KEYS = ("url", "stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token")
 #: The first label of Kaspi's test host.
 _TEST_HOSTS = ("mtokentest.",)
+#: Days.
+_CENTURY = 36_500
 _LIVE_PREFIXES = ("sk_live_", "rk_live_", "prod_")
 
 
@@ -126,6 +136,11 @@ class Settings(BaseSettings):
     encryption_keys: SecretStr | None = None
     #: Hours between two seals of the audit trail by ``maintain``; without it, ``maintain`` makes none.
     audit_seal_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
+    #: Days that finished rows are kept; see :mod:`procomp_pay.domain.retention`.
+    retain_payloads_days: int = Field(default=90, ge=LEAST_PAYLOAD_DAYS, le=_CENTURY)
+    retain_events_days: int = Field(default=400, ge=LEAST_EVENT_DAYS, le=_CENTURY)
+    retain_messages_days: int = Field(default=180, ge=LEAST_MESSAGE_DAYS, le=_CENTURY)
+    retain_keys_days: int = Field(default=90, ge=LEAST_KEY_DAYS, le=_CENTURY)
     public_base_url: str | None = None
     metrics_token: SecretStr | None = None
 
@@ -170,6 +185,17 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The base URL by which participants' phones reach us: QR images, the page after a payment."""
         return (self.public_base_url or "http://127.0.0.1:8080").rstrip("/")
+
+    @property
+    def retention(self) -> Retention:
+        """How long finished rows are kept; an event at least as long as its payload."""
+        payloads = timedelta(days=self.retain_payloads_days)
+        return Retention(
+            payloads=payloads,
+            events=max(payloads, timedelta(days=self.retain_events_days)),
+            messages=timedelta(days=self.retain_messages_days),
+            keys=timedelta(days=self.retain_keys_days),
+        )
 
     @property
     def webhook_secrets(self) -> list[str]:

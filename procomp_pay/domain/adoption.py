@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.labels import NO_LABEL, UnknownLabel
 from procomp_pay.domain.money import AnyCurrency
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import (
@@ -41,7 +41,7 @@ class PlatformPayment:
     id: str
     status: AnyStatus
     method: AnyMethod | None
-    amount: Decimal
+    amount: Decimal | None
     currency: AnyCurrency
     created_at: datetime
     named: str | None = None
@@ -118,9 +118,11 @@ def is_platforms_own(payment: PlatformPayment) -> bool:
 def _unfit(payment: PlatformPayment) -> str | None:
     labels = {"status": payment.status, "method": payment.method, "currency": payment.currency}
     for column, label in labels.items():
+        if label is NO_LABEL:
+            return f"has no {column}"
         if isinstance(label, UnknownLabel):
             return f"has the {column} {label}, which procomp-pay does not know"
-    if payment.amount <= 0:
+    if payment.amount is None or payment.amount <= 0:
         return "has no amount"
     ids = (payment.named, payment.payment_intent, payment.checkout_session, payment.kaspi_number)
     if any(len(value or "") > _LONGEST_ID for value in ids):

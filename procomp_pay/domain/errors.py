@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     REFUND_IN_PROGRESS = "refund_in_progress"
     REGISTRATION_CANCELLED = "registration_cancelled"
     REGISTRATION_STATUS_UNKNOWN = "registration_status_unknown"
+    TOURNAMENT_ARCHIVED = "tournament_archived"
     OPERATION_NUMBER_USED = "operation_number_used"
     MANUAL_REVIEW_REQUIRED = "manual_review_required"
     BODY_TOO_LARGE = "body_too_large"

@@ -20,3 +20,7 @@ class UnknownLabel(str):
     def public_name(self) -> str:
         """The name in the API and at the terminal, as that of a payment method: ``cash``."""
         return self.lower()
+
+
+#: What is read in place of NULL: a status or a currency that the platform does not have is not guessed.
+NO_LABEL = UnknownLabel("unknown")

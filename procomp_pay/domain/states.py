@@ -133,7 +133,7 @@ OPEN_STATUSES = frozenset({_S.PENDING, _S.PROCESSING})
 PAID_STATUSES = frozenset({_S.COMPLETED, _S.REFUNDED})
 
 #: A participant who is linked to a payment in one of these has not paid: a platform may set the link when the
-#: payment begins. A status that we do not know is not among them.
+#: payment begins.
 UNPAID_STATUSES = frozenset(_S) - {_S.COMPLETED}
 
 

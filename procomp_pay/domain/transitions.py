@@ -86,6 +86,7 @@ class PaymentSnapshot:
     :param participant_status: ``None`` if the participant was deleted.
     :param was_paid: it was COMPLETED before, whatever the platform made of it since.
     :param provider_payment: the id of the PaymentIntent or Kaspi purchase, if known.
+    :param is_duplicate: it completed, and the fee had been settled before.
     :param moved_away: the participant is now registered for another tournament than the one paid for.
     :param cancel_requested: cancellation was requested, so a session that closes is CANCELLED, not EXPIRED.
     :param news_at: time of the latest provider event that was applied.
@@ -100,9 +101,15 @@ class PaymentSnapshot:
     was_paid: bool = False
     provider_payment: str | None = None
     cancel_requested: bool = False
+    is_duplicate: bool = False
     moved_away: bool = False
     news_at: datetime | None = None
     failure_reason: str | None = None
+
+    @property
+    def is_marked_paid(self) -> bool:
+        """True if the platform took the fee without a payment, such as in cash."""
+        return self.settled_by is None and self.participant_status is ParticipantStatus.PAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +296,8 @@ def _is_accepted(event: PaymentEvent, kind: DiscrepancyKind) -> bool:
 
 
 def _settle_participant(transition: Transition, snapshot: PaymentSnapshot) -> Transition:
-    if snapshot.settled_by not in (None, snapshot.payment_id):
+    is_in_cash = snapshot.is_marked_paid and not snapshot.moved_away
+    if snapshot.settled_by not in (None, snapshot.payment_id) or is_in_cash:
         return _add(transition, Topic.ALERT_DUPLICATE, DiscrepancyKind.DUPLICATE_PAYMENT, duplicate=True)
     unknown = isinstance(snapshot.participant_status, UnknownLabel)
     if unknown and snapshot.settled_by == snapshot.payment_id:
@@ -328,6 +336,8 @@ def _unplaced(snapshot: PaymentSnapshot, event: PaymentEvent) -> Transition:  # 
         ParticipantStatus.PAID,
         snapshot.payment_id,
     )
+    if snapshot.is_marked_paid and snapshot.is_duplicate:
+        return Transition(Outcome.ALREADY)
     if snapshot.status is not PaymentStatus.COMPLETED or snapshot.moved_away or is_marked or not free:
         return Transition(Outcome.ALREADY)
     return Transition(Outcome.NOTED, activates=True)

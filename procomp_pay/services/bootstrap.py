@@ -70,6 +70,7 @@ async def open_context(settings: Settings, *, serving: bool = False) -> AsyncIte
             intake=WebhookIntake(db),
             senders=post,
             is_public=settings.public_base_url is not None,
+            retention=settings.retention,
         )
     finally:
         await post.aclose()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
+from procomp_pay.domain.retention import Retention
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.protocol import PaymentProvider
@@ -71,6 +72,7 @@ class AppContext:
     :param is_public: phones reach it too: ``PUBLIC_BASE_URL`` is set.
     :param intake: stores incoming webhook events, several in one commit; one per process.
     :param senders: the channels for notifications to people and to the platform.
+    :param retention: how long finished rows are kept.
     """
 
     db: PaymentDatabaseService
@@ -82,3 +84,4 @@ class AppContext:
     intake: WebhookIntake
     senders: NotificationSenders = field(default_factory=NotificationSenders)
     is_public: bool = False
+    retention: Retention = field(default_factory=Retention)

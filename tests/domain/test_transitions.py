@@ -88,6 +88,16 @@ def test_a_second_payment_is_completed_as_a_duplicate() -> None:
     assert transition.discrepancies == (DiscrepancyKind.DUPLICATE_PAYMENT,)
 
 
+@pytest.mark.parametrize(("moved", "kind"), [(False, "DUPLICATE_PAYMENT"), (True, "PARTICIPANT_MISMATCH")])
+def test_money_for_a_fee_that_the_platform_took(*, moved: bool, kind: str) -> None:
+    marked = snapshot(participant_status=ParticipantStatus.PAID, moved_away=moved)
+    transition = decide_transition(marked, event(N.SUCCEEDED))
+    assert (transition.status, transition.activates) == (S.COMPLETED, False)
+    assert transition.discrepancies == (kind,)
+    done = snapshot(S.COMPLETED, participant_status=ParticipantStatus.PAID, is_duplicate=True)
+    assert decide_transition(done, event(N.UNPLACED)).outcome is Outcome.ALREADY
+
+
 @pytest.mark.parametrize("gone", [None, ParticipantStatus.CANCELLED])
 def test_money_for_a_deleted_or_cancelled_registration(gone: ParticipantStatus | None) -> None:
     transition = decide_transition(snapshot(participant_status=gone), event(N.SUCCEEDED))

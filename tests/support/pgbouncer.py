@@ -27,17 +27,18 @@ needs_pgbouncer = pytest.mark.skipif(
 def pgbouncer(postgres_url: str, *, mode: str, pool_size: int = 20) -> Iterator[str]:
     """Start a PgBouncer; yield the URL of the same database through it.
 
-    :param postgres_url: a database that is reached by its socket.
+    :param postgres_url: a database reached by its socket: ``?host=DIRECTORY``, and ``&port=`` if not 5432.
     :param mode: ``transaction`` or ``session``.
     """
     assert PROGRAM is not None
-    server, name = parse_qs(urlsplit(postgres_url).query)["host"][0], urlsplit(postgres_url).path[1:]
+    query, name = parse_qs(urlsplit(postgres_url).query), urlsplit(postgres_url).path[1:]
+    server, server_port = query["host"][0], query.get("port", ["5432"])[0]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     home = Path(tempfile.mkdtemp(prefix="pay-pgb-", dir="/tmp"))
     home.chmod(0o755)
     (home / "pgbouncer.ini").write_text(
-        f"[databases]\n{name} = host={server} dbname={name} user=postgres\n"
+        f"[databases]\n{name} = host={server} port={server_port} dbname={name} user=postgres\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = {pool_size}\nmax_client_conn = 200\n"
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.wording import N_, _, explain, money
@@ -59,6 +59,14 @@ class DeskScreen(Screen[Any]):
         self._keys: tuple[str, ...] = ()
         self._put: dict[str, tuple[str, str]] = {}
         self._shown_keys: tuple[str, ...] = ()
+        self._has_parts = False
+
+    def on_mount(self) -> None:
+        self._has_parts = True
+        self.begin()
+
+    def begin(self) -> None:
+        """Show the screen for the first time: all its parts are there."""
 
     @property
     def desk(self) -> DeskApp:
@@ -82,7 +90,8 @@ class DeskScreen(Screen[Any]):
     @property
     def is_drawn(self) -> bool:
         """Whether the screen has all its parts: not before it is shown, nor while it closes."""
-        return self.is_running and bool(self.query(Footer))
+        # ``display`` is false from the moment when it begins to close: its parts go one by one
+        return self._has_parts and self.is_running and self.is_attached and self.display
 
     def moved(self, watched: Watched, now: datetime) -> bool:  # noqa: ARG002 - most screens show no payment
         """Take news of a followed payment; return whether it is shown here."""

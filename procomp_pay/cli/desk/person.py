@@ -68,6 +68,7 @@ class PersonScreen(DeskScreen):
         self._watched: Watched | None = None
         self._busy: str | None = None
         self._note = ""
+        self._was_paid = self.is_paid
         self._is_done = False  # paid while this screen was open
         self._has_acted = False
         self._drawn: tuple[str, Size] | None = None
@@ -87,7 +88,7 @@ class PersonScreen(DeskScreen):
                 yield Static(id="note")
         yield Footer(compact=True)
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         if (payment := self.record.open) is not None and not self.is_paid:
             self._resume(payment)
         self.show()
@@ -133,7 +134,7 @@ class PersonScreen(DeskScreen):
             return False
         before = self.payment
         self._take(view)
-        if view.status is PaymentStatus.COMPLETED and not self._is_done:
+        if view.status is PaymentStatus.COMPLETED and not self._is_done and not self._was_paid:
             self._is_done, self._note = True, ""
         if before is not None and before.payment_id == view.payment_id:
             self._watched = watched

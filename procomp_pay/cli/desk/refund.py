@@ -88,6 +88,8 @@ class RefundDialog(Dialog):
         except PaymentError as error:
             self._problem(self._explain(error))
             return
+        if not self.is_drawn:
+            return  # left meanwhile
         self._command = replace(command, before=planned.before)
         for field in self.query(Input):
             field.display = False
@@ -137,7 +139,7 @@ class RefundDialog(Dialog):
         except PaymentError as error:
             result = _("Nothing was refunded.") + " " + self._explain(error)
         self._is_running, self._command = False, None
-        if self.is_attached:
+        if self.is_drawn:
             self._tell(Text.assemble(self._head(), "\n\n", (result, "bold")))
             self._problem("")
         else:
@@ -145,6 +147,8 @@ class RefundDialog(Dialog):
 
     def _show_qr(self, code: RefundQr) -> None:
         """Show the refund QR, which the customer who paid has to scan."""
+        if not self.is_drawn:
+            return
         text = self.query_one("#text", Static)
         text.update(qr_text(qr.picture(code.token)))
         text.add_class("-qr")
@@ -157,6 +161,8 @@ class RefundDialog(Dialog):
         )
 
     def _tell(self, shown: Text) -> None:
+        if not self.is_drawn:
+            return
         text = self.query_one("#text", Static)
         text.remove_class("-qr")
         text.update(shown)
@@ -171,5 +177,7 @@ class RefundDialog(Dialog):
         )
 
     def _problem(self, text: str) -> None:
+        if not self.is_drawn:
+            return  # left while the database was asked
         self.query_one("#problem", Static).update(Text(text, style="bold yellow"))
         self.refresh_bindings()

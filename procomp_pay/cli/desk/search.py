@@ -90,7 +90,7 @@ class SearchScreen(DeskScreen):
         yield Static(id="message")
         yield Footer(compact=True)
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         self.query_one("#rows", OptionList).can_focus = False
         self.query_one("#name", Input).focus()
         self.show()

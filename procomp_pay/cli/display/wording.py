@@ -134,6 +134,7 @@ _ACTIONS = {
     "verify_refused": "verification refused",
     "fiscal_receipt": "number of the fiscal receipt recorded",
     "amount_accepted": "the amount that was paid was accepted",
+    "payment_moved": "moved here from another participant",
 }
 _SOURCES = {
     "stripe_webhook": "Stripe webhook",

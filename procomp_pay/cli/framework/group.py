@@ -88,7 +88,9 @@ INTERRUPTED = 130
 CLOSED_PIPE = 141
 #: The sections of the help page.
 _SECTIONS = {
-    "At the desk": ("desk", "initiate", "status", "history", "list", "cancel", "refund", "verify-kaspi"),
+    "At the desk": (
+        "desk", "initiate", "status", "history", "list", "cancel", "refund", "payment", "verify-kaspi",
+    ),
     "Tournaments and participants": ("tournament", "participant"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (

@@ -1,8 +1,9 @@
-"""``audit``: show, verify and seal the audit trail."""
+"""``audit``: show, verify, seal and archive the audit trail."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,10 @@ from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import audited_payment, load_settings, operator, run_with_context
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, command_group
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.retention import LEAST_AUDIT_DAYS
 
 if TYPE_CHECKING:
+    from procomp_pay.services.audit.archive import Archived
     from procomp_pay.services.audit.seals import Sealed
     from procomp_pay.services.audit.trail import Trail
     from procomp_pay.services.audit.verify import AuditReport
@@ -34,6 +37,16 @@ Without PAYMENT, seals are recomputed too: the newest 30 and a sample of older
 ones, or all with --all-seals.
 
 Exit code 6: the first broken link is shown."""
+_ARCHIVE = """[bold]Examples[/]
+
+  procomp-pay audit archive /var/lib/procomp-pay/archive
+  procomp-pay audit archive /var/lib/procomp-pay/archive --keep-days 800
+  procomp-pay audit verify --archive /var/lib/procomp-pay/archive
+
+Copy the files elsewhere: what is in them is no longer in the database. Of each payment
+its newest state stays. Killed in the middle, nothing is lost: run it again.
+
+Exit code 6: the trail is not intact, or a file was changed; nothing was removed."""
 _SEAL = """[bold]Examples[/]
 
   procomp-pay audit seal
@@ -48,10 +61,11 @@ the last seal."""
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = command_group("Show, verify and seal the audit trail.")
+    group = command_group("Show, verify, seal and archive the audit trail.")
     group.command(epilog=_SHOW)(show)
     group.command(epilog=_VERIFY)(verify)
     group.command(epilog=_SEAL)(seal)
+    group.command(epilog=_ARCHIVE)(archive)
     app.add_typer(group, name="audit")
 
 
@@ -82,6 +96,10 @@ def verify(
     ] = None,
     root: Annotated[str | None, typer.Option(metavar="HEX", help="Compare with this root of a seal.")] = None,
     all_seals: Annotated[bool, typer.Option("--all-seals", help="Recompute all seals.")] = False,
+    archives: Annotated[
+        Path | None,
+        typer.Option("--archive", metavar="DIR", help="Verify the archives in this directory too."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify that no audit entry was changed, removed, added or moved."""
@@ -102,7 +120,7 @@ def verify(
         total = await _entries(ctx)
         with bar("verifying", lambda: total, quiet=as_json or payment is not None) as on_progress:
             return await audit_verify.verify(
-                ctx, chain, root=root, all_seals=all_seals, on_progress=on_progress
+                ctx, chain, root=root, all_seals=all_seals, archives=archives, on_progress=on_progress
             )
 
     report = run_with_context(work)
@@ -139,6 +157,8 @@ def _report(report: AuditReport) -> dict[str, Any]:
         "checked_entries": report.entries,
         "seals": report.seals,
         "newest_root": report.root,
+        "archived_entries": report.archived,
+        "archives_checked": report.archives,
         "findings": [asdict(finding) | {"flaw": finding.flaw.value} for finding in report.findings],
         "more": report.more,
     }
@@ -174,3 +194,47 @@ def seal(
         typer.echo(f"  root {sealed.root}")
         console.say("Keep the root where the owner of this database cannot change it.")
         console.hint(f"procomp-pay audit verify --root {sealed.root}")
+
+
+def archive(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="An existing directory.", exists=True, file_okay=False),
+    ],
+    keep_days: Annotated[
+        int,
+        typer.Option(min=LEAST_AUDIT_DAYS, max=36500, metavar="DAYS", help="Days to keep."),
+    ] = 400,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move old audit entries to a file that can be verified, up to a seal."""
+    from datetime import timedelta
+
+    settings, actor = load_settings(), operator(acting)
+
+    async def work(ctx: AppContext) -> Archived:
+        from procomp_pay.cli.framework.progress import bar
+        from procomp_pay.services.audit import archive as service
+
+        total = await _entries(ctx)
+        with bar("verifying", lambda: total, quiet=as_json) as on_progress:
+            return await service.archive(
+                ctx, directory, actor, keep=timedelta(days=keep_days), on_progress=on_progress
+            )
+
+    archived = run_with_context(work, settings=settings)
+    if as_json:
+        made = archived.made.full() if archived.made else None
+        console.print_json({"archive": made, "sealed_at": archived.sealed_at, "removed": archived.cut})
+    elif archived.made is None:
+        typer.echo(f"Nothing to archive: no new seal is older than {formats.counted(keep_days, 'day')}")
+        if archived.cut:
+            typer.echo(f"✓ {formats.counted(archived.cut, 'entry')} of the last archive removed")
+    else:
+        count = formats.counted(archived.made.entries, "entry")
+        typer.echo(f"✓ {directory / archived.made.file}: {count}, up to seal {archived.made.seal}")
+        typer.echo(f"  sha256 {archived.made.sha256}")
+        typer.echo(f"  {formats.counted(archived.cut, 'entry')} removed from the database")
+        console.say("Copy the file elsewhere, too.")
+        console.hint(f"procomp-pay audit verify --archive {directory}")

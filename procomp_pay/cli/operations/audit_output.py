@@ -47,6 +47,7 @@ _NAMES = {
     "participant_status": "participant",
     "participant_payment": "registration paid by",
     "participant_id": "participant",
+    "former_participant_status": "the one it was taken from",
     "provider_ref": "at the provider",
     "refund_id": "refund",
     "force": "forced",
@@ -58,6 +59,7 @@ _ACTIONS = {
     "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
     "participant_edited": "corrected the registration",
+    "payment_moved": "moved this payment to another participant",
 }
 _STATES = {
     "planned": "not sent yet",
@@ -75,6 +77,9 @@ def trail_lines(trail: Trail) -> list[str]:
         head = f"{trail.view.participant_name} · {trail.view.tournament_name}"
         lines = [f"{console.bold(console.clean(head))}  {trail.view.charged}  {trail.view.status.value}"]
     lines.append(console.dim(console.clean(trail.payment_id)))
+    if trail.steps and trail.steps[0].link.seq > 1:
+        older = formats.counted(trail.steps[0].link.seq - 1, "older entry")
+        lines.append(console.dim(f"  {older} in the audit archive"))
     day = ""
     for step in trail.steps:
         lines += _step_lines(step, trail, day)
@@ -112,6 +117,11 @@ def show_findings(report: AuditReport) -> None:
         seals = f", {formats.counted(report.seals, 'seal')} recomputed" if report.seals else ""
         covered = f"{formats.counted(report.entries, 'entry')} in {formats.counted(report.chains, 'chain')}"
         typer.echo(f"✓ intact: {covered}{seals}")
+        if report.archives:
+            typer.echo(f"  with {formats.counted(report.archives, 'archive')}")
+        elif report.archived:
+            older = formats.counted(report.archived, "older entry")
+            console.say(f"  {older} in archives not read: verify them with --archive DIR", dim=True)
         return
     first, *others = report.findings
     console.say(f"✗ the first broken link: {_finding(first)}", fg="red", bold=True)

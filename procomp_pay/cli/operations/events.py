@@ -170,6 +170,9 @@ def show(
     for name, at in rows.items():
         if at is not None:
             typer.echo(f"  {name:<10} {formats.clock_time(at)}")
+    if document is None:
+        console.say("Its content was dropped after RETAIN_PAYLOADS_DAYS", dim=True)
+        return
     text = simplejson.dumps(document, use_decimal=True, ensure_ascii=False, indent=2)
     typer.echo("\n".join(console.clean(line) for line in text.split("\n")))
 

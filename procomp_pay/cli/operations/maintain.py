@@ -49,6 +49,7 @@ def maintain(as_json: JsonOption = False) -> None:
             "moved": result.moved,
             "delivered": result.delivered,
             "not_delivered": result.not_delivered,
+            "pruned": result.pruned,
         }
         console.print_json(counts | {"failures": result.failures})
     else:

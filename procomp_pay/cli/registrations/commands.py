@@ -75,16 +75,61 @@ def add_tournament(
 
 
 @tournaments.command("list")
-def list_tournaments(limit: LimitOption = 50, as_json: JsonOption = False) -> None:
+def list_tournaments(
+    archived: Annotated[bool, typer.Option("--archived", help="Those that are archived.")] = False,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
     """List tournaments, the latest first, with the numbers of registered and paid participants."""
     from procomp_pay.cli.registrations import output
     from procomp_pay.services.registrations import tournaments as service
 
-    views = run_with_context(lambda ctx: service.list_tournaments(ctx, limit=limit))
+    views = run_with_context(lambda ctx: service.list_tournaments(ctx, limit=limit, archived=archived))
     if as_json:
         console.print_json({"items": [view.full() for view in views]})
         return
     output.show_tournaments(views)
+
+
+@tournaments.command("archive")
+def archive_tournament(
+    tournament: TournamentArgument, acting: AsOption = None, as_json: JsonOption = False
+) -> None:
+    """Put away a tournament that is over: it leaves lists, searches and the desk, and no payment is started.
+
+    Payments that were started go on: they are settled, refunded and reconciled as before.
+
+    procomp-pay tournament archive TOURNAMENT
+    """
+    _set_archived(tournament, acting, as_json, archived=True)
+
+
+@tournaments.command("unarchive")
+def unarchive_tournament(
+    tournament: TournamentArgument, acting: AsOption = None, as_json: JsonOption = False
+) -> None:
+    """Take a tournament back from the archive.
+
+    procomp-pay tournament unarchive TOURNAMENT
+    """
+    _set_archived(tournament, acting, as_json, archived=False)
+
+
+def _set_archived(tournament: str, acting: str | None, as_json: bool, *, archived: bool) -> None:
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import tournaments as service
+
+    actor = operator(acting)
+
+    async def work(ctx: AppContext) -> service.TournamentView:
+        named = await named_tournament(ctx, tournament, as_json=as_json, whole_name=archived)
+        return await service.set_archived(ctx, named, actor, archived=archived)
+
+    view = run_with_context(work)
+    if as_json:
+        console.print_json(view.full())
+    else:
+        output.show_tournament(view, "archived" if archived else "back in use:")
 
 
 @tournaments.command("edit")

@@ -45,6 +45,7 @@ def remind(
         "reminded": result.reminded,
         "without_address": result.without_address,
         "already_reminded_today": result.already,
+        "may_have_paid": result.may_have_paid,
     }
     if as_json:
         items = {name: [view.participant_id for view in views] for name, views in groups.items()}
@@ -54,6 +55,12 @@ def remind(
         console.print_lines(f"{view.full_name}  {view.email}" for view in result.reminded)
     done = "would be reminded" if dry_run else "are reminded: serve, or the next maintain, sends the letters"
     console.say(f"{len(result.reminded)} {done}")
+    if result.may_have_paid:
+        console.say(
+            f"{len(result.may_have_paid)} may have paid already and get no letter: our books come from a "
+            f"backup, and Kaspi took the fee from somebody (operation {result.number}).\n"
+            "  → procomp-pay discrepancies list"
+        )
     if result.without_address:
         names = ", ".join(view.full_name for view in result.without_address[:10])
         more = len(result.without_address) - 10

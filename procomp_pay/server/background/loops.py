@@ -27,6 +27,7 @@ from procomp_pay.services.maintenance.run import (
     work_missed,
     work_outbox,
     work_refunds,
+    work_retention,
     work_watch,
 )
 from procomp_pay.storage.payments import repository as payments
@@ -49,6 +50,8 @@ MISSED_PAUSE_S = 20.0
 PULSE_S = 15.0
 #: Seconds between two checks of the circuit breakers and of the certificate.
 TEND_PAUSE_S = 5.0
+#: Seconds between two checks whether old rows are to be pruned.
+PRUNE_PAUSE_S = 20.0
 #: Side by side for each provider, so that a batch with a slow answer does not delay the others' polls.
 _WATCHERS = 2
 #: Each provider has loops of its own: one that hangs never delays the other's payments.
@@ -136,6 +139,7 @@ class Background:
             Loop("outbox", self._deliver_messages),
             Loop("missed events", self._fetch_missed_events),
             Loop("providers", self._check_providers),
+            Loop("retention", self._prune),
             *self._watchers,
         ]
         self._stop = asyncio.Event()
@@ -276,6 +280,13 @@ class Background:
             await alert_unknown_labels(self._ctx)
         await work_outbox(self._ctx, result, most=_OUTBOX_BATCH_SIZE)
         return 0.0 if result.delivered else OUTBOX_PAUSE_S
+
+    async def _prune(self, loop: Loop) -> float:
+        result = Pass()
+        await work_retention(self._ctx, result, on_progress=loop.note_progress)
+        if result.pruned:
+            log.info("retention: %d old rows pruned", result.pruned)
+        return PRUNE_PAUSE_S * _jitter()
 
     async def _check_providers(self, _loop: Loop) -> float:
         await check_provider_health(self._ctx)

@@ -8,17 +8,21 @@ chain, one deleted with its payment, or one rewritten with new hashes is reveale
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.services.audit.seals import SealCheck, choose
 from procomp_pay.services.context import AppContext
+from procomp_pay.storage.audit import archive as archive_files
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
+from procomp_pay.storage.audit.archive import CHAIN, ArchivedEntries
 from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.read import ChainEndRow, Link
 
@@ -61,6 +65,7 @@ class AuditReport:
 
     :param seals: number of seals recomputed.
     :param root: root of the newest seal.
+    :param archived: number of entries in archives. :param archives: number of archives that were read.
     :param more: number of findings that are not listed.
     """
 
@@ -68,6 +73,8 @@ class AuditReport:
     entries: int = 0
     seals: int = 0
     root: str | None = None
+    archived: int = 0
+    archives: int = 0
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
 
@@ -95,12 +102,16 @@ class _Chain:
     status: str | None = None
     refunded: Any = _NOTHING
     is_platforms: bool = False
+    #: The newest id that may be missing here, because it is in an archive.
+    archived_until: int = 0
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
         findings = []
         entry = link.entry
-        if link.seq != self.seq + 1:
+        if self.seq == 0 and link.seq > 1 and link.row_id <= self.archived_until:
+            pass  # the entries before it are in an archive
+        elif link.seq != self.seq + 1:
             findings.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
         elif link.prev_hash != self.hash:
             findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
@@ -112,7 +123,7 @@ class _Chain:
             findings.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None:
-            self.is_platforms = entry.action == KEPT_BY_PLATFORM
+            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self.payment_id == CHAIN
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             # version 0.1.0 adopted refunded payments without writing down the sum
@@ -145,6 +156,7 @@ async def verify(
     *,
     root: str | None = None,
     all_seals: bool = False,
+    archives: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> AuditReport:
     """Verify one payment's chain, or all chains and the seals.
@@ -154,21 +166,38 @@ async def verify(
 
     :param root: a root that was stored elsewhere; one of the seals must have it.
     :param all_seals: recompute every seal; otherwise the newest ones and some of the older ones.
+    :param archives: the directory of the archives: their entries are verified too. Without it, chains begin
+        at what is left of them, and seals from before the newest archive are not recomputed.
     :param on_progress: called now and then with the number of entries so far.
+    :raises ManualReviewRequired: an archive is missing or was changed.
     :raises NotFound: no such payment, and no chain of one.
     """
     report = AuditReport()
+    async with ctx.db.reading() as session:
+        records = await archive_files.recorded(session)
+    report.archived = sum(record.entries for record in records)
     seals = [] if payment_id is not None else await audit_seals.every(ctx.db)
-    check = SealCheck(choose(seals, root=root, everyone=all_seals))
+    cut_until = records[-1].last_entry_id if records else 0
+    chosen = choose(seals, root=root, everyone=all_seals)
+    check = SealCheck([seal for seal in chosen if archives or seal.last_entry_id >= cut_until])
     ended: list[_Chain] = []
-    async for chain in _chains(ctx, payment_id, report, check):
-        report.chains += 1
-        ended.append(chain)
-        if len(ended) >= audit_read.PAGE:
-            await _check_rows(ctx, ended, report)
-            if on_progress is not None:
-                on_progress(report.entries)
-    await _check_rows(ctx, ended, report)
+    with ArchivedEntries() if archives and records else nullcontext() as archived:
+        if archives is not None and archived is not None:
+            for record in records:
+                archived.load(archives, record)
+            report.archives = len(records)
+        async for chain in _chains(ctx, payment_id, report, check, cut_until, archived):
+            report.chains += 1
+            ended.append(chain)
+            if len(ended) >= audit_read.PAGE:
+                await _check_rows(ctx, ended, report)
+                if on_progress is not None:
+                    on_progress(report.entries)
+        await _check_rows(ctx, ended, report)
+        if archived is not None and payment_id is None:
+            for missing_id in archived.unseen():
+                detail = "its entries are in an archive, and none of it is left in the database"
+                report.add([Finding(missing_id, Flaw.MISSING, None, detail)])
     async for missing_id in audit_read.without_chain(ctx.db, payment_id):
         report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
@@ -179,17 +208,35 @@ async def verify(
 
 
 async def _chains(
-    ctx: AppContext, payment_id: str | None, report: AuditReport, check: SealCheck
+    ctx: AppContext,
+    payment_id: str | None,
+    report: AuditReport,
+    check: SealCheck,
+    cut_until: int,
+    archived: ArchivedEntries | None,
 ) -> AsyncIterator[_Chain]:
-    """Yield every chain after checking all of its entries."""
+    """Yield every chain after checking all of its entries, those of its archives first.
+
+    :param cut_until: entries up to this id may be in an archive.
+    """
     chain: _Chain | None = None
+    copies: dict[int, str] = {}
     async for link in audit_read.links(ctx.db, payment_id):
         if chain is None or chain.payment_id != link.payment_id:
             if chain is not None:
                 yield chain
-            chain = _Chain(link.payment_id)
+            chain = _Chain(link.payment_id, archived_until=cut_until if archived is None else 0)
+            copies = {}
+            for copy in archived.chain(link.payment_id) if archived is not None else ():
+                copies[copy.seq] = copy.hash
+                if copy.seq < link.seq:
+                    report.entries += 1
+                    report.add(chain.take(copy))
+                    check.take(copy)
         report.entries += 1
         report.add(chain.take(link))
+        if copies.get(link.seq, link.hash) != link.hash:
+            report.add([Finding(link.payment_id, Flaw.EDITED, link.seq, "its archive has another entry")])
         check.take(link)
     if chain is not None:
         yield chain

@@ -33,6 +33,7 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
 from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency
@@ -219,6 +220,7 @@ async def _registration(
 ) -> Registration:
     await _check_participant(session, participant)
     tournament = await participants.tournament(session, participant.tournament_id)
+    await check_in_use(session, tournament.id, tournament.name)
     fees = await participants.entry_fees(session, tournament)
     charge = charge_for(fees, request.method, request.requested)
     if not request.is_not_theirs:
@@ -232,7 +234,7 @@ async def _check_unknown_money(session: AsyncSession, participant: Participant, 
     :raises ManualReviewRequired: there is some, of the same amount.
     """
     fee = fees.in_currency(Currency.KZT)
-    number = await discrepancies.unknown_money_after_restore(session, fee) if fee else None
+    number = await discrepancies.unknown_money_after_restore(session, fee)
     if number is not None:
         raise ManualReviewRequired(
             f"{participant.full_name} may have paid already: our books come from a backup, and "

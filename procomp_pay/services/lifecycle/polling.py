@@ -203,7 +203,7 @@ def _is_due(locked: OrmLockedPayment, ctx: AppContext, at_least_every: timedelta
 def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
     """Return True if the provider's object has to be cancelled.
 
-    That is if cancellation was requested, the object expired, another payment settled the fee, or the payment
+    That is if cancellation was requested, the object expired, the fee was settled otherwise, or the payment
     ended while the response was lost.
     """
     detail = locked.detail
@@ -216,13 +216,8 @@ def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
         detail.cancel_requested_by is not None
         or locked.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED)
         or (ended and detail.expires_at <= ctx.clock())  # type: ignore[operator]
-        or _is_settled_by_another(locked)
+        or locked.is_settled_otherwise
     )
-
-
-def _is_settled_by_another(locked: OrmLockedPayment) -> bool:
-    """Return True if another payment has settled the fee, so that this one must not be paid too."""
-    return locked.settled_by not in (None, locked.payment.id)
 
 
 async def close(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AppliedEvent | None:
@@ -240,7 +235,7 @@ async def close(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> Appl
         await schedule_next_poll(ctx, locked.payment.id, seconds=_RETRY_CANCEL_S)
         return None
     asked_by = locked.detail.cancel_requested_by
-    if status.event_type is EventType.CANCELLED and asked_by is None and not _is_settled_by_another(locked):
+    if status.event_type is EventType.CANCELLED and asked_by is None and not locked.is_settled_otherwise:
         # cancelled because it expired, not on request
         status = replace(status, event_type=EventType.EXPIRED, reason="Nobody paid in time")
     actor = replace(actor, name=asked_by) if asked_by else actor

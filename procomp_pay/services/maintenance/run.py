@@ -14,6 +14,7 @@ from procomp_pay.providers.resilience.rate_limit import background_priority
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle.polling import LEASE_S, poll_payment, schedule_next_poll
 from procomp_pay.services.maintenance.health_alerts import check_provider_health
+from procomp_pay.services.maintenance.retention import prune
 from procomp_pay.services.notifications.deliver import deliver_due
 from procomp_pay.services.refunds.send import REFUND_LEASE_S, follow_up
 from procomp_pay.services.settlement.apply import AppliedEvent
@@ -44,6 +45,7 @@ class Pass:
     moved: int = 0
     delivered: int = 0
     not_delivered: int = 0
+    pruned: int = 0
     failures: list[str] = field(default_factory=list)
     #: Seconds from each event's arrival until it was handled.
     lags: list[float] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Pass:
         problems = self.events_failed + len(self.failures)
         parts += [f"{_several(self.delivered, 'message')} delivered"]
         parts += [f"{self.not_delivered} to be tried again"] if self.not_delivered else []
+        parts += [f"{_several(self.pruned, 'old row')} pruned"] if self.pruned else []
         return ", ".join([*parts, *([_several(problems, "problem")] if problems else [])])
 
 
@@ -136,6 +139,17 @@ async def work_outbox(ctx: AppContext, done: Pass, *, most: int = _MOST) -> None
     done.failures += deliveries.dead
 
 
+async def work_retention(
+    ctx: AppContext, done: Pass, *, on_progress: Callable[[], None] = lambda: None
+) -> None:
+    """Prune what is older than its time; after a failure the next pass continues."""
+    try:
+        done.pruned += await prune(ctx, on_progress) or 0
+    except Unavailable as error:
+        log.warning("pruning: %s", error.message)
+        done.failures.append(f"pruning: {error.message}")
+
+
 async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
     """Do one piece of work, and record its failure without stopping the others; return False if it failed.
 
@@ -172,4 +186,5 @@ async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     await asyncio.gather(*(_work_provider(ctx, done, channels) for channels in PROVIDER_CHANNELS))
     await check_provider_health(ctx)
     await work_outbox(ctx, done)
+    await work_retention(ctx, done)
     return done

@@ -140,7 +140,7 @@ def _late(data: _AlertData) -> Alert:
 def _duplicate(data: _AlertData) -> Alert:
     return Alert(
         f"Paid twice: {data.money} from {data.participant}",
-        ("Another payment already settles the fee. Refund one of the two.",),
+        ("The fee was settled before, by another payment or by the platform. Refund one of the two.",),
         (data.history, f'procomp-pay refund {data.payment} --reason "paid twice"'),
     )
 

@@ -16,6 +16,7 @@ from procomp_pay.services.views.payment import many
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants
 
 _ALMATY = ZoneInfo("Asia/Almaty")
@@ -27,18 +28,23 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     async with ctx.db.reading() as session:
         row = (await participants.registrations(session, [participant_id])).get(participant_id)
         fees = await participants.entry_fees(session, row[2]) if row else None
+        fee = fees.in_currency(Currency.KZT) if fees else None
+        has_unknown_money = await unknown_money_after_restore(session, fee) is not None
+        is_over = bool(row and await participants.archived_ids(session, [row[2].id]))
     if row is None or fees is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")
     participant, user, tournament, _, is_paid = row
     payments, _ = await many(ctx, Filter(participant_id=participant_id))
-    is_on_its_way = any(view.other_amount or view.status == "PROCESSING" for view in payments)
-    if is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
+    is_on_its_way = has_unknown_money or any(
+        view.other_amount or view.status == "PROCESSING" for view in payments
+    )
+    if is_over or is_paid or is_on_its_way or participant.status is not ParticipantStatus.REGISTERED:
         return DeliveryResponse(
             DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
         )
     if _day(claim.message.created_at) != _day(ctx.clock()):
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: it was to be sent on another day")
-    if is_placeholder(user.email):
+    if user is None or not user.email or is_placeholder(user.email):
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no address")
     language = None
     if payments:

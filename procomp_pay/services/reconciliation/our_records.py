@@ -130,7 +130,7 @@ def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:
     participant, payment = locked.participant, locked.payment
     if participant is None or participant.status is ParticipantStatus.CANCELLED:
         return RegistrationState.GONE
-    if locked.settled_by not in (None, payment.id):
+    if locked.is_settled_otherwise and (locked.settled_by is not None or locked.detail.is_duplicate):
         return RegistrationState.OTHER
     unknown = isinstance(participant.status, UnknownLabel)
     if participant.payment_id == payment.id and (unknown or participant.status is ParticipantStatus.PAID):

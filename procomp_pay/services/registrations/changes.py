@@ -84,14 +84,15 @@ async def set_email(session: AsyncSession, ctx: AppContext, row: Participant, ad
 
     :raises Conflict: it is another user's, and there are payments.
     """
-    user = await session.get(User, row.user_id)
-    if user is None or user.email.lower() == address:
+    user = None if row.user_id is None else await session.get(User, row.user_id)
+    if user is not None and user.email.lower() == address:
         return
     known = await repository.users_by_email(session, [address])
-    if is_placeholder(user.email) and not known:
+    is_unknown = user is None or not user.email or is_placeholder(user.email)
+    if user is not None and is_unknown and not known:
         user.email = address
         return
-    if await repository.has_payments(session, row):
+    if (known or not is_unknown) and await repository.has_payments(session, row):
         raise Conflict(
             f"{row.full_name} has payments, which another user would see",
             next_step="leave out the e-mail; the platform can change the address of a user",
@@ -142,7 +143,7 @@ async def merge_participants(
         [gone] = await views_of(session, [double_id])
         await _remove(session, double)
         kept.category = kept.category or gone.category
-        user = await session.get(User, kept.user_id)
+        user = None if kept.user_id is None else await session.get(User, kept.user_id)
         is_unknown = user is not None and is_placeholder(user.email)
         if gone.email and is_unknown and not await repository.has_payments(session, kept):
             await set_email(session, ctx, kept, gone.email)

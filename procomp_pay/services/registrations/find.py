@@ -90,6 +90,21 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
     async with ctx.db.reading() as session:
         rows = await repository.tournament_names(session)
     wanted = wanted.strip()
+    # an archived one is found by its id, its whole name, or by what fits none in use
+    in_use = [row for row in rows if not row.is_archived]
+    if not any(same_key(row.name) == same_key(wanted) for row in in_use):
+        in_use = [
+            row
+            for row in rows
+            if not row.is_archived or wanted == row.id or same_key(row.name) == same_key(wanted)
+        ]
+    try:
+        return _tournament(in_use, wanted, whole_name)
+    except NotFound:
+        return _tournament(rows, wanted, whole_name)
+
+
+def _tournament(rows: list[repository.TournamentName], wanted: str, whole_name: bool) -> Found:
     if not any(same_key(row.name) == same_key(wanted) for row in rows) and (
         on_day := [row for row in rows if wanted.endswith(f" {local_day(row.starts_at)}")]
     ):
@@ -101,7 +116,11 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
     ]
     found = Meant(exact, is_whole=True) if exact else meant(names, wanted)
     choices = [
-        Choice(rows[n].id, names[n], (str(local_day(rows[n].starts_at) or "day unknown"),))
+        Choice(
+            rows[n].id,
+            names[n],
+            (str(local_day(rows[n].starts_at) or "day unknown"), "archived" if rows[n].is_archived else ""),
+        )
         for n in found.numbers[:MOST_CHOICES]
     ]
     if not choices:

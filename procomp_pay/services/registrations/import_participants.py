@@ -20,6 +20,7 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import ensure_users
+from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.registrations import participants as repository
@@ -156,6 +157,7 @@ async def import_participants(
     entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await repository.tournament(session, tournament_id)
+        await check_in_use(session, tournament.id, tournament.name)
         found = await _comparison(session, tournament_id, entrants)
     blocked = bool(problems) and not skip_bad
     written = bool(found.added or found.changed) and not (dry_run or blocked)

@@ -21,7 +21,7 @@ from procomp_pay.domain.names import (
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.tournaments import check_limit
+from procomp_pay.services.registrations.tournaments import check_in_use, check_limit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.registrations import participants as repository
@@ -38,7 +38,7 @@ class ParticipantView:
     """
 
     participant_id: str
-    user_id: str
+    user_id: str | None
     full_name: str
     category: str | None
     email: str | None
@@ -97,6 +97,7 @@ async def add_participant(
     participant_id, now = ctx.new_id(), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await check_in_use(session, row.id, row.name)
         if not namesake:
             _refuse_twice(find_same(await repository.registered(session, row.id), name, kind))
         login = address or placeholder_email(participant_id)
@@ -225,14 +226,14 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 
 
 def _view(
-    row: Participant, user: User, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
+    row: Participant, user: User | None, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
 ) -> ParticipantView:
     return ParticipantView(
         participant_id=row.id,
-        user_id=user.id,
+        user_id=row.user_id,
         full_name=row.full_name,
         category=row.category,
-        email=None if not user.email or is_placeholder(user.email) else user.email,
+        email=user.email if user and user.email and not is_placeholder(user.email) else None,
         status=row.status,
         payment_id=row.payment_id,
         dispute=dispute,

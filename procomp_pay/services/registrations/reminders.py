@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
+from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
+from procomp_pay.storage.registrations import participants as repository
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 #: The most participants of a tournament that are read.
@@ -17,11 +21,17 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reminders:
-    """Who is reminded, who has no address, and who was reminded today already."""
+    """Who is reminded, who has no address, and who was reminded today already.
+
+    :param may_have_paid: not reminded, because books from a backup do not know who paid the fee at Kaspi.
+    :param number: the operation number of that money.
+    """
 
     reminded: list[ParticipantView]
     without_address: list[ParticipantView]
     already: list[ParticipantView]
+    may_have_paid: list[ParticipantView]
+    number: str | None
 
 
 async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) -> Reminders:
@@ -40,9 +50,13 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         for view in page.items
     }
     async with ctx.db.reading() as session:
+        tournament = await repository.tournament(session, tournament_id)
+        await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
-    result = Reminders([], [], [])
-    for view in page.items:
+        fees = await repository.entry_fees(session, tournament)
+        number = await unknown_money_after_restore(session, fees.in_currency(Currency.KZT))
+    result = Reminders([], [], [], page.items if number else [], number)
+    for view in page.items if number is None else []:
         if view.email is None:
             result.without_address.append(view)
         elif keys[view.participant_id] in sent:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
@@ -36,6 +36,7 @@ class TournamentView:
     fees: EntryFees
     registered: int
     paid: int
+    is_archived: bool = False
 
     def full(self) -> dict[str, Any]:
         """Return all fields for ``--json``."""
@@ -49,6 +50,7 @@ class TournamentView:
             "fees": [{"amount": m.amount, "currency": m.currency.value} for m in fees],
             "participants": self.registered,
             "paid": self.paid,
+            "archived": self.is_archived,
         }
 
 
@@ -180,14 +182,47 @@ async def tournament_view(ctx: AppContext, tournament_id: str) -> TournamentView
         return await _view(session, await repository.tournament(session, tournament_id))
 
 
-async def list_tournaments(ctx: AppContext, *, limit: int = 50) -> list[TournamentView]:
-    """Return tournaments, the latest first.
+async def set_archived(
+    ctx: AppContext, tournament_id: str, actor: Actor, *, archived: bool
+) -> TournamentView:
+    """Archive a tournament that is over, or take it back. Payments that were started go on as before.
+
+    :raises NotFound: no such tournament.
+    """
+    async with ctx.db.writing() as session:
+        row = await repository.lock_tournament(session, tournament_id)
+        if archived:
+            await repository.archive(session, row.id, actor.name, ctx.clock())
+        else:
+            await repository.unarchive(session, row.id)
+        view = await _view(session, row)
+    _log.info("tournament %s %s by %s", row.id, "archived" if archived else "unarchived", actor.name)
+    return view
+
+
+async def check_in_use(session: AsyncSession, tournament_id: str, name: str) -> None:
+    """Check that nobody is charged, registered or reminded for a tournament that is over.
+
+    :raises Conflict: it is archived.
+    """
+    if await repository.archived_ids(session, [tournament_id]):
+        raise Conflict(
+            f"The tournament {name!r} is archived",
+            next_step=f"procomp-pay tournament unarchive {tournament_id}",
+            code=ErrorCode.TOURNAMENT_ARCHIVED,
+        )
+
+
+async def list_tournaments(
+    ctx: AppContext, *, limit: int = 50, archived: bool = False
+) -> list[TournamentView]:
+    """Return tournaments, the latest first: those in use, or the archived ones.
 
     :raises Refused: a limit outside 1 to 10,000.
     """
     check_limit(limit)
     async with ctx.db.reading() as session:
-        return await _views(session, await repository.tournaments(session, limit=limit))
+        return await _views(session, await repository.tournaments(session, limit=limit, archived=archived))
 
 
 def check_limit(limit: int) -> None:
@@ -218,6 +253,7 @@ async def _view(session: AsyncSession, row: Tournament) -> TournamentView:
 async def _views(session: AsyncSession, rows: list[Tournament]) -> list[TournamentView]:
     fees = await repository.all_fees(session, rows)
     counts = await repository.headcounts(session, list(fees))
+    archived = await repository.archived_ids(session, list(fees))
     return [
         TournamentView(
             tournament_id=row.id,
@@ -226,6 +262,7 @@ async def _views(session: AsyncSession, rows: list[Tournament]) -> list[Tourname
             fees=fees[row.id],
             registered=counts.get(row.id, repository.Headcount()).registered,
             paid=counts.get(row.id, repository.Headcount()).paid,
+            is_archived=row.id in archived,
         )
         for row in rows
     ]

@@ -79,7 +79,7 @@ async def _apply_refund_or_dispute(
         locked.payment.status = recorded.status
     await finish(session, ctx, locked, event, recorded)
     if recorded.status is PaymentStatus.REFUNDED:
-        await _apply_replacement_payment(session, ctx, locked, event)
+        await apply_replacement_payment(session, ctx, locked, event)
     return recorded.outcome
 
 
@@ -90,10 +90,11 @@ def _single(locked: LockedPayment) -> OrmLockedPayment:
     return locked
 
 
-async def _apply_replacement_payment(
+async def apply_replacement_payment(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, event: PaymentEvent
 ) -> None:
-    """Let another COMPLETED payment of the participant settle the fee instead of the refunded one."""
+    """Let another COMPLETED payment of the participant settle the fee instead of one that was refunded or
+    moved to somebody else."""
     replacement = await find_replacement_payment(session, locked)
     if replacement is not None:
         unplaced = PaymentEvent(

@@ -232,13 +232,13 @@ def _external_refund(
 
 
 def _mark_participant_paid_again(locked: OrmLockedPayment, now: datetime) -> None:
-    """Mark the participant as paid after a refund failed, unless another payment settles the fee now."""
+    """Mark the participant as paid after a refund failed, unless the fee is settled otherwise now."""
     participant = locked.participant
     if participant is None:
         return
     if locked.settled_by is None and participant.status is ParticipantStatus.REGISTERED:
         side_effects.mark_participant_paid(locked, now)
-    elif locked.settled_by not in (None, locked.payment.id):
+    elif locked.is_settled_otherwise:
         locked.detail.is_duplicate = True
 
 

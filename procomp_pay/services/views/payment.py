@@ -232,8 +232,8 @@ async def one(ctx: AppContext, payment: str) -> PaymentView:
     return views[0]
 
 
-async def owner_of(ctx: AppContext, participant_id: str) -> str:
-    """Return the platform user who registered a participant.
+async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
+    """Return the platform user who registered a participant; ``None`` if the platform has none.
 
     :raises NotFound: no such participant.
     """

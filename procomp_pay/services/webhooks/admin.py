@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.errors import NotFound, PaymentError
+from procomp_pay.domain.errors import NotFound, PaymentError, Refused
 from procomp_pay.domain.redact import HIDDEN
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
@@ -125,7 +125,7 @@ async def many(
 
 
 async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
-    """Return an event and its document, redacted.
+    """Return an event and its document, redacted; ``None`` if that was dropped after its time.
 
     :param name: the event's id in the inbox or at the provider.
     :raises NotFound: no such event. :raises ConfigurationError: none of the keys decrypts it.
@@ -134,25 +134,30 @@ async def one(ctx: AppContext, name: str) -> tuple[EventView, Any]:
         row = await inbox.find(session, name)
     if row is None:
         raise _unknown(name)
+    if row.payload_enc == inbox.DROPPED:
+        return _view(row), None
     return _view(row), redacted(exact_json.loads(ctx.keyring.unseal(row.payload_enc)))
 
 
 async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool) -> Replayed:
     """Process an event again, whatever its state; settlement applies nothing twice.
 
-    :raises NotFound: no such event.
+    :raises NotFound: no such event. :raises Refused: its payload was dropped.
     """
     async with ctx.db.reading() as session:
         row = await inbox.find(session, name)
     if row is None:
         raise _unknown(name)
+    _check_payload(row)
     return Replayed(_view(row)) if dry_run else await _replay(ctx, _view(row), actor)
 
 
 async def replay_many(
     ctx: AppContext, wanted: EventFilter, actor: Actor, *, limit: int, dry_run: bool
 ) -> list[Replayed]:
-    """Process the newest ``limit`` matching events again, oldest of them first."""
+    """Process the newest ``limit`` matching events again, oldest of them first; those without a payload are
+    left out."""
+    wanted = replace(wanted, has_payload=True)
     views: list[EventView] = []
     cursor = None
     while len(views) < limit:
@@ -163,6 +168,18 @@ async def replay_many(
     if dry_run:
         return [Replayed(view) for view in reversed(views)]
     return [await _replay(ctx, view, actor) for view in reversed(views)]
+
+
+def _check_payload(row: WebhookEvent) -> None:
+    """
+    :raises Refused: the event's payload was dropped after its time.
+    """
+    if row.payload_enc == inbox.DROPPED:
+        raise Refused(
+            f"Event {row.event_id} was {row.state}, and its content was dropped after RETAIN_PAYLOADS_DAYS: "
+            "it cannot be processed again",
+            next_step=f"procomp-pay reconcile --since {row.occurred_at:%Y-%m-%d}",
+        )
 
 
 async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
@@ -184,6 +201,7 @@ async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
         row = await inbox.find(session, view.id, lock=True)
         if row is None:
             raise _unknown(view.id)
+        _check_payload(row)
         row.state = EventState.PENDING
         row.attempts = 0
         row.next_attempt_at = ctx.clock()

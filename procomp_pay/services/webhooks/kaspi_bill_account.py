@@ -112,8 +112,10 @@ async def account_status(session: AsyncSession, account: Account | None) -> Acco
 
 async def _registration_obstacle(session: AsyncSession, account: Account) -> AccountStatus | None:
     participant = account.participant
-    if participant.status is ParticipantStatus.CANCELLED:
-        return AccountStatus(Result.CANCELLED, "The registration is cancelled")
+    is_over = bool(await participants.archived_ids(session, [account.tournament.id]))
+    if is_over or participant.status is ParticipantStatus.CANCELLED:
+        why = "The tournament is over" if is_over else "The registration is cancelled"
+        return AccountStatus(Result.CANCELLED, why)
     if await participants.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
     if isinstance(participant.status, UnknownLabel):

@@ -39,16 +39,22 @@ class ChainEndRow:
 
 
 async def links(
-    db: PaymentDatabaseService, payment_id: str | None = None, *, after_seq: int = 0, whole: bool = True
+    db: PaymentDatabaseService,
+    payment_id: str | None = None,
+    *,
+    after_seq: int = 0,
+    span: tuple[int, int] | None = None,
+    whole: bool = True,
 ) -> AsyncIterator[Link]:
     """Yield every entry of all chains, or of one, ordered by payment and number.
 
     :param after_seq: in one chain, start after this entry.
+    :param span: only the entries after the first of these ids, and up to the second.
     :param whole: with the content; else only the links.
     """
     last: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
     while True:
-        links_of_page = await _page(db, payment_id, last, whole)
+        links_of_page = await _page(db, payment_id, last, span, whole)
         for link in links_of_page:
             yield link
         if len(links_of_page) < PAGE:
@@ -57,7 +63,11 @@ async def links(
 
 
 async def _page(
-    db: PaymentDatabaseService, payment_id: str | None, after: tuple[str, int] | None, whole: bool
+    db: PaymentDatabaseService,
+    payment_id: str | None,
+    after: tuple[str, int] | None,
+    span: tuple[int, int] | None,
+    whole: bool,
 ) -> list[Link]:
     names = ("payment_id", "seq", "id", "prev_hash", "hash")
     columns: list[Any] = [getattr(AuditEntry, name) for name in names]
@@ -67,6 +77,8 @@ async def _page(
         query = query.where(AuditEntry.payment_id == payment_id)
     if after is not None:
         query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > after)
+    if span is not None:
+        query = query.where(col(AuditEntry.id) > span[0], col(AuditEntry.id) <= span[1])
     async with db.reading() as session:
         rows = (await session.exec(query)).all()
     entries = await _entries(db, [row[2] for row in rows]) if whole else {}

@@ -141,7 +141,9 @@ def _missing_value(error: BaseException | None, message: str) -> Refused | None:
     diagnosis = getattr(error, "diag", None)
     if diagnosis is not None:
         table, column = str(diagnosis.table_name), str(diagnosis.column_name)
-    if table not in PLATFORM_TABLES or column in METADATA.tables[table].columns:
+    if table not in PLATFORM_TABLES or (
+        column in METADATA.tables[table].columns and column != "userId"  # a participant may have no user
+    ):
         return None
     return Refused(
         f'The platform\'s table "{table}" requires a value for "{column}", which procomp-pay does not have',

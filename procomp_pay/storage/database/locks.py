@@ -11,8 +11,8 @@ from procomp_pay.domain.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
 
-#: The advisory locks' numbers: "prop" and "mt", "prop" and "rc".
-_NUMBERS = {"maintain": 0x70726F70_6D74, "reconcile": 0x70726F70_7263}
+#: The advisory locks' numbers: "prop" and "mt", "rc", "ar".
+_NUMBERS = {"maintain": 0x70726F70_6D74, "reconcile": 0x70726F70_7263, "archive": 0x70726F70_6172}
 
 
 def maintenance_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
@@ -29,6 +29,14 @@ def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bo
     :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
     """
     return _alone(db, "reconcile")
+
+
+def archive_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
+    """Yield True if this process may archive the audit trail, False if another does. Never wait.
+
+    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
+    """
+    return _alone(db, "archive")
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.registrations import ParticipantDetail
 
 #: Rows of a page: an event may have a megabyte, and SQLite's other writers wait for the transaction.
 PAGE = 50
@@ -35,6 +36,7 @@ COLUMNS = (
     EncryptedColumn(PaymentDetail, "payment_id", "client_secret_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "qr_token_enc"),
     EncryptedColumn(PaymentDetail, "payment_id", "phone_enc"),
+    EncryptedColumn(ParticipantDetail, "participant_id", "phone_enc"),
     EncryptedColumn(WebhookEvent, "id", "payload_enc"),
 )
 
@@ -45,16 +47,16 @@ def _columns(encrypted: EncryptedColumn) -> tuple[Any, Any]:
 
 
 async def count(session: AsyncSession, encrypted: EncryptedColumn) -> int:
-    """Return the number of rows with a ciphertext in this column."""
+    """Return the number of rows with a ciphertext in this column; NULL and an empty text are none."""
     _, column = _columns(encrypted)
-    query: Any = select(func.count()).where(column.is_not(None))
+    query: Any = select(func.count()).where(column != "")
     return int((await session.exec(query)).one())
 
 
 async def page(session: AsyncSession, encrypted: EncryptedColumn, after: str) -> list[tuple[str, str]]:
     """Return the next rows with a ciphertext in this column: key and ciphertext, in order of key."""
     key, column = _columns(encrypted)
-    query: Any = select(key, column).where(column.is_not(None), key > after).order_by(key).limit(PAGE)
+    query: Any = select(key, column).where(column != "", key > after).order_by(key).limit(PAGE)
     return [(row[0], row[1]) for row in (await session.exec(query)).all()]
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, ForeignKey, Index
 from sqlalchemy.orm import aliased
-from sqlmodel import Field, col, select
+from sqlmodel import Field, and_, col, or_, select
 
+from procomp_pay.domain.labels import NO_LABEL
 from procomp_pay.domain.money import AnyCurrency, Currency
 from procomp_pay.domain.states import (
-    UNPAID_STATUSES,
     AnyMethod,
     AnyParticipantStatus,
     AnyRole,
@@ -28,6 +28,7 @@ from procomp_pay.domain.states import (
     UserRole,
 )
 from procomp_pay.storage.models.columns import Row, amount, document, key, text
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.types import PlatformLabel, PlatformText, UtcMillis, now_millis
 
 #: What is shown for a name that the platform does not have.
@@ -37,7 +38,8 @@ UNKNOWN = "(unknown)"
 def _enum(
     name: str, values: type[StrEnum], *, null: bool = False, default: StrEnum | None = None
 ) -> Column[Any]:
-    return Column(name, PlatformLabel(values), nullable=null, server_default=default)
+    label = PlatformLabel(values, None if null else NO_LABEL)
+    return Column(name, label, nullable=null, server_default=default)
 
 
 def _needed(name: str, null: str = UNKNOWN) -> Column[Any]:
@@ -99,7 +101,7 @@ class Participant(Row, table=True):
     )
 
     id: str = Field(sa_column=key())
-    user_id: str = Field(sa_column=text("userId", _ref("User")))
+    user_id: str | None = Field(sa_column=text("userId", _ref("User")))
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     status: AnyParticipantStatus = Field(
         default=ParticipantStatus.REGISTERED,
@@ -147,15 +149,27 @@ class Payment(Row, table=True):
     #: The column ``metadata``: SQLAlchemy reserves that name. Contains ``participantId``.
     meta: Any = Field(default=None, sa_column=document("metadata", null=True))
     failure_reason: str | None = Field(default=None, sa_column=text("failureReason", null=True))
-    user_id: str = Field(sa_column=text("userId", _ref("User")))
+    user_id: str | None = Field(sa_column=text("userId", _ref("User")))
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
 
 
 def is_paid(payment: Any = Payment) -> ColumnElement[bool]:
-    """Return the condition that a payment settles the fee of a participant who is linked to it."""
-    return col(payment.status).not_in(list(UNPAID_STATUSES))
+    """Return the condition that a payment settles the fee of a participant who is linked to it.
+
+    It is COMPLETED; or it has a status that only the platform knows, or none, and is not one of ours that
+    never completed. The condition is never NULL.
+    """
+    status, detail = col(payment.status), aliased(PaymentDetail)
+    never_completed = (
+        select(detail.payment_id)
+        .where(detail.payment_id == payment.id, col(detail.completed_at).is_(None))
+        .exists()
+    )
+    is_foreign = or_(status.is_(None), status.not_in(list(PaymentStatus)))
+    is_completed = and_(status.is_not(None), status == PaymentStatus.COMPLETED)
+    return or_(is_completed, and_(is_foreign, ~never_completed))
 
 
 def is_settled() -> ColumnElement[bool]:

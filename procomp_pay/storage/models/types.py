@@ -20,7 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.labels import NO_LABEL, UnknownLabel
 from procomp_pay.domain.money import LARGEST
 from procomp_pay.storage.models import exact_json
 
@@ -253,12 +253,15 @@ class PlatformLabel(TypeDecorator[Any]):
 
     The platform may add labels that we do not know: they are read as
     :class:`~procomp_pay.domain.labels.UnknownLabel`, and written only where they were read.
+
+    :param null: what is read in place of NULL: ``None``, or ``NO_LABEL`` where we need a label. Do not read
+        such a column through an outer join: a missing row would have a label.
     """
 
     impl = Enum
     cache_ok = True
 
-    def __init__(self, values: type[StrEnum]) -> None:
+    def __init__(self, values: type[StrEnum], null: UnknownLabel | None = None) -> None:
         super().__init__(
             values,
             name=values.__name__,
@@ -266,7 +269,8 @@ class PlatformLabel(TypeDecorator[Any]):
             create_constraint=True,
         )
         self.values = values
-        self._members = _Members(values)
+        self.null = null
+        self._members = _Members(values, null)
 
     @property
     def labels(self) -> list[str]:
@@ -278,7 +282,7 @@ class PlatformLabel(TypeDecorator[Any]):
 
         :raises LookupError: a text that is neither one of the enum's values nor was read as unknown.
         """
-        if value is None:
+        if value is None or value is NO_LABEL:
             return None
         if value not in self._members and not isinstance(value, UnknownLabel):
             raise LookupError(f"{value!r} is not a label of {self.values.__name__}")
@@ -294,9 +298,9 @@ class PlatformLabel(TypeDecorator[Any]):
 class _Members(dict[str | None, Any]):
     """The member for each label; any other text becomes an unknown label."""
 
-    def __init__(self, values: type[StrEnum]) -> None:
+    def __init__(self, values: type[StrEnum], null: UnknownLabel | None) -> None:
         super().__init__({member.value: member for member in values})
-        self[None] = None
+        self[None] = null
 
     def __missing__(self, label: str) -> UnknownLabel:
         return UnknownLabel(label)

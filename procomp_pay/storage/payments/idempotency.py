@@ -66,6 +66,12 @@ async def forget(session: AsyncSession, payment_id: str) -> None:
     await session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.payment_id) == payment_id))
 
 
+async def forget_starts(session: AsyncSession, payment_id: str) -> None:
+    """Forget the keys under which a payment was started; those of its refunds stay."""
+    key = col(IdempotencyKey.payment_id) == payment_id
+    await session.exec(delete(IdempotencyKey).where(key, col(IdempotencyKey.scope).startswith("initiate:")))
+
+
 def _used() -> Conflict:
     return Conflict(
         "This Idempotency-Key was used for another request",

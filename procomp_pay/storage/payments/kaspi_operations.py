@@ -59,6 +59,14 @@ async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
     return await session.get(KaspiOperation, number, populate_existing=True)
 
 
+async def among_used(session: AsyncSession, numbers: Collection[str]) -> set[str]:
+    """Return those of these operation numbers that are used."""
+    if not numbers:
+        return set()
+    query = select(KaspiOperation.operation_number).where(col(KaspiOperation.operation_number).in_(numbers))
+    return set((await session.exec(query)).all())
+
+
 async def qr_of(session: AsyncSession, number: str) -> str | None:
     """Return our payment whose QR has this number at Kaspi, which its receipt can show."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.provider_ref == number)

@@ -12,7 +12,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState
-from procomp_pay.domain.states import AnyMethod, AnyParticipantStatus, AnyStatus, Channel, CreateState
+from procomp_pay.domain.states import (
+    AnyMethod,
+    AnyParticipantStatus,
+    AnyStatus,
+    Channel,
+    CreateState,
+    ParticipantStatus,
+)
 from procomp_pay.domain.transitions import PaymentSnapshot
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -112,10 +119,18 @@ class LockedPayment(ABC):
             was_paid=detail.completed_at is not None,
             provider_payment=payment.stripe_payment_id or payment.kaspi_qr_code,
             cancel_requested=detail.cancel_requested_by is not None,
+            is_duplicate=detail.is_duplicate,
             moved_away=participant is not None and participant.tournament_id != payment.tournament_id,
             news_at=detail.news_at,
             failure_reason=payment.failure_reason,
         )
+
+    @property
+    def is_settled_otherwise(self) -> bool:
+        """True if another payment settled the fee, or the platform took it without one, such as in cash."""
+        if self.settled_by is None:
+            return self.participant is not None and self.participant.status is ParticipantStatus.PAID
+        return self.settled_by != self.payment.id
 
     @abstractmethod
     async def append_audit_entry(self, session: AsyncSession, record: AuditRecord, at: datetime) -> None:

@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.events import ProviderIds
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, Channel, PaymentStatus
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -81,6 +81,36 @@ async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> O
     locked = OrmLockedPayment(payment, detail, participant)
     await mark_unpaid_links(session, [locked])
     return locked
+
+
+async def lock_for_move(session: AsyncSession, payment_id: str, participant_id: str) -> OrmLockedPayment:
+    """Lock a payment, its participant, and the one to whom it is to be moved.
+
+    Participants are locked in the order of their ids, so that two moves crosswise do not deadlock.
+
+    :raises NotFound: as :func:`lock_payment`.
+    """
+    await session.get(Payment, payment_id, with_for_update=True, populate_existing=True)
+    detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
+    for key in sorted({participant_id, detail.participant_id}) if detail else ():
+        await session.get(Participant, key, with_for_update=True, populate_existing=True)
+    return await lock_payment(session, payment_id)
+
+
+async def open_or_paid(session: AsyncSession, participant_id: str) -> str | None:
+    """Return a participant's payment through which money can still arrive, or that has money; ``None`` if
+    there is none."""
+    query = (
+        select(PaymentDetail.payment_id)
+        .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
+        .where(
+            PaymentDetail.participant_id == participant_id,
+            or_(col(PaymentDetail.provider_open), is_paid(), col(Payment.status).in_(OPEN_STATUSES)),
+        )
+        .order_by(col(PaymentDetail.created_at).desc())
+        .limit(1)
+    )
+    return (await session.exec(query)).first()
 
 
 async def mark_unpaid_links(session: AsyncSession, payments: Collection[OrmLockedPayment]) -> None:

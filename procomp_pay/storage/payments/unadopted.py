@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import AnyStatus, ParticipantStatus
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_returning
@@ -75,15 +75,16 @@ def _has_no_detail() -> Any:
 
 
 async def only_registrations(
-    session: AsyncSession, pairs: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
+    session: AsyncSession, pairs: Collection[tuple[str | None, str]]
+) -> dict[tuple[str | None, str], str]:
     """Return the participant of each user and tournament that have only one."""
-    if not pairs:
+    user_ids = {user_id for user_id, _ in pairs if user_id is not None}
+    if not user_ids:
         return {}
     keys = col(Participant.user_id), col(Participant.tournament_id)
     query: Any = (
         select(*keys, func.min(col(Participant.id)))
-        .where(keys[0].in_({user_id for user_id, _ in pairs}))
+        .where(keys[0].in_(user_ids))
         .group_by(*keys)
         .having(func.count() == 1)
     )
@@ -97,7 +98,7 @@ class UnpaidLink:
 
     participant_id: str
     payment_id: str
-    status: PaymentStatus
+    status: AnyStatus
     marked_paid: bool
 
 
@@ -108,10 +109,14 @@ async def unpaid_links(session: AsyncSession, limit: int) -> list[UnpaidLink]:
         select(Participant.id, Payment.id, Payment.status, marked)
         .join(Payment, col(Payment.id) == col(Participant.payment_id))
         .where(~is_paid())
-        .order_by(marked.desc(), col(Participant.id))
+        .order_by(marked.desc().nulls_last(), col(Participant.id))
         .limit(limit)
     )
-    return [UnpaidLink(*row) for row in (await session.exec(query)).all()]
+    rows = (await session.exec(query)).all()
+    return [
+        UnpaidLink(participant, payment, status, bool(is_marked))
+        for participant, payment, status, is_marked in rows
+    ]
 
 
 async def refs_in_use(session: AsyncSession, refs: Collection[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
-from procomp_pay.storage.payments.kaspi_operations import used_by
+from procomp_pay.storage.payments.kaspi_operations import among_used
 
 #: The resolution of a discrepancy that was not found any more.
 GONE = "gone"
@@ -262,7 +262,7 @@ async def payment_awaiting_decision(
                 and_(col(Discrepancy.kind).in_(kinds), col(Payment.status).in_(statuses)),
                 and_(
                     Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
-                    ~col(Payment.status).in_(list(PaymentStatus)),
+                    or_(col(Payment.status).is_(None), ~col(Payment.status).in_(list(PaymentStatus))),
                 ),
             ),
         )
@@ -271,10 +271,14 @@ async def payment_awaiting_decision(
     return result.first()
 
 
-async def unknown_money_after_restore(session: AsyncSession, money: Money) -> str | None:
+async def unknown_money_after_restore(session: AsyncSession, money: Money | None) -> str | None:
     """Return the operation number of so much money at Kaspi whose owner books from a backup do not know;
     ``None`` if there is none.
+
+    :param money: the fee at Kaspi; ``None`` if there is none.
     """
+    if money is None:
+        return None
     result = await session.exec(
         select(Discrepancy)
         .where(
@@ -287,14 +291,14 @@ async def unknown_money_after_restore(session: AsyncSession, money: Money) -> st
         .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
     )
     wanted = (LineKind.PAYMENT.value, money.amount, money.currency.value)
-    for row in result.all():
-        theirs = row.detail.get("theirs") or {}
-        if tuple(theirs.get(name) for name in ("kind", "amount", "currency")) != wanted:
-            continue
-        number = str(theirs.get("payment_ref") or theirs.get("ref"))
-        if await used_by(session, canonical(number)) is None:
-            return number
-    return None
+    lines = [row.detail.get("theirs") or {} for row in result.all()]
+    numbers = [
+        str(line.get("payment_ref") or line.get("ref"))
+        for line in lines
+        if tuple(line.get(name) for name in ("kind", "amount", "currency")) == wanted
+    ]
+    used = await among_used(session, {canonical(number) for number in numbers})
+    return next((number for number in numbers if canonical(number) not in used), None)
 
 
 async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 _PARTICIPANTS = """
 SELECT p."fullName", COALESCE(p.category, ''), t.name, p.id
 FROM "Participant" p JOIN "Tournament" t ON t.id = p."tournamentId"
-WHERE t.id IN (SELECT id FROM "Tournament" ORDER BY "startsAt" DESC NULLS LAST LIMIT 10)
+WHERE t.id IN (SELECT id FROM "Tournament" WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
+  ORDER BY "startsAt" DESC NULLS LAST LIMIT 10)
 ORDER BY CASE WHEN p.status = 'REGISTERED' AND p."paymentId" IS NULL THEN 0 ELSE 1 END, p."createdAt" DESC
 LIMIT 20000
 """
@@ -20,10 +21,12 @@ SELECT d.short_code, COALESCE(o."fullName", ''), CAST(p.status AS TEXT)
 FROM "Payment" p JOIN pay_payment_detail d ON d.payment_id = p.id
 LEFT JOIN "Participant" o ON o.id = d.participant_id
 WHERE d.short_code IS NOT NULL
+  AND p."tournamentId" NOT IN (SELECT tournament_id FROM pay_archived_tournament)
 ORDER BY d.created_at DESC LIMIT 500
 """
 _TOURNAMENTS = """
-SELECT name, id FROM "Tournament" ORDER BY "startsAt" DESC NULLS LAST LIMIT 1000
+SELECT name, id FROM "Tournament" WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
+ORDER BY "startsAt" DESC NULLS LAST LIMIT 1000
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, or_, select
+from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
@@ -23,6 +23,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, Parti
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
+from procomp_pay.storage.models.registrations import ArchivedTournament
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
@@ -136,10 +137,36 @@ def _latest_first() -> tuple[Any, Any]:
     return col(Tournament.starts_at).desc().nulls_last(), col(Tournament.id)
 
 
-async def tournaments(session: AsyncSession, *, limit: int) -> list[Tournament]:
-    """Return the latest tournaments, by their start."""
-    query = select(Tournament).order_by(*_latest_first()).limit(limit)
-    return list((await session.exec(query)).all())
+async def tournaments(session: AsyncSession, *, limit: int, archived: bool = False) -> list[Tournament]:
+    """Return the latest tournaments, by their start: those in use, or the archived ones."""
+    condition = _is_archived(Tournament.id)
+    query = select(Tournament).where(condition if archived else ~condition)
+    return list((await session.exec(query.order_by(*_latest_first()).limit(limit))).all())
+
+
+async def archived_ids(session: AsyncSession, tournament_ids: Collection[str]) -> set[str]:
+    """Return those of these tournaments that are archived."""
+    archived = ArchivedTournament.tournament_id
+    return set((await session.exec(select(archived).where(col(archived).in_(tournament_ids)))).all())
+
+
+async def archive(session: AsyncSession, tournament_id: str, by: str, now: datetime) -> None:
+    """Archive a tournament; one that is archived stays as it is."""
+    if await session.get(ArchivedTournament, tournament_id) is None:
+        session.add(ArchivedTournament(tournament_id=tournament_id, archived_by=by, archived_at=now))
+        await session.flush()
+
+
+async def unarchive(session: AsyncSession, tournament_id: str) -> None:
+    """Take a tournament back from the archive."""
+    row = await session.get(ArchivedTournament, tournament_id)
+    if row is not None:
+        await session.delete(row)
+        await session.flush()
+
+
+def _is_archived(tournament_id: Any) -> Any:
+    return col(tournament_id).in_(select(ArchivedTournament.tournament_id))
 
 
 class TournamentName(NamedTuple):
@@ -148,11 +175,12 @@ class TournamentName(NamedTuple):
     id: str
     name: str
     starts_at: datetime | None
+    is_archived: bool
 
 
 async def tournament_names(session: AsyncSession) -> list[TournamentName]:
-    """Return the name and the start of every tournament, the latest first."""
-    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at)
+    """Return every tournament, the latest first."""
+    query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at, _is_archived(Tournament.id))
     rows = await session.exec(query.order_by(*_latest_first()))
     return [TournamentName(*row) for row in rows.all()]
 
@@ -175,7 +203,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
     query: Any = (
         select(Participant.tournament_id, func.count(), func.sum(case((_is_marked_paid(), 1), else_=0)))
         .where(col(Participant.tournament_id).in_(list(tournament_ids)))
-        .where(col(Participant.status) != ParticipantStatus.CANCELLED)
+        .where(_is_registered())
         .group_by(col(Participant.tournament_id))
     )
     counts = (await session.exec(query)).all()
@@ -185,7 +213,7 @@ async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> 
         .where(
             col(Participant.tournament_id).in_(list(tournament_ids)), col(Participant.payment_id).is_not(None)
         )
-        .where(col(Participant.status) != ParticipantStatus.CANCELLED, ~_is_marked_paid(), is_settled())
+        .where(_is_registered(), ~_is_marked_paid(), is_settled())
         .group_by(col(Participant.tournament_id))
     )
     others = dict((await session.exec(linked)).all())
@@ -208,6 +236,7 @@ async def names(
 ) -> AsyncIterator[tuple[str, str, str | None]]:
     """Stream id, name and category of participants, in no order.
 
+    :param tournament_id: ``None`` for all tournaments that are not archived.
     :param paid: ``True`` for those who have paid, ``False`` for those whose fee is still due.
     """
     query: Any = select(Participant.id, Participant.full_name, Participant.category)
@@ -223,7 +252,7 @@ async def all_names(
 
     The database joins each column into one text: as rows, 50,000 of them would take a second.
 
-    :param paid: as in :func:`names`.
+    :param tournament_id, paid: as in :func:`names`.
     """
     # an aggregate leaves out NULL: the ids would no longer stand beside their names
     plain = func.replace(func.coalesce(col(Participant.full_name), ""), _BETWEEN, " ")
@@ -241,6 +270,8 @@ _BETWEEN = "\x1e"
 def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     if tournament_id is not None:
         query = query.where(col(Participant.tournament_id) == tournament_id)
+    else:
+        query = query.where(~_is_archived(Participant.tournament_id))
     if paid is not None:
         due = col(Participant.status) == ParticipantStatus.REGISTERED
         query = query.where(_has_paid()) if paid else query.where(due, ~is_settled())
@@ -249,15 +280,15 @@ def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
 
 async def registrations(
     session: AsyncSession, participant_ids: list[str]
-) -> dict[str, tuple[Participant, User, Tournament, DisputeState | None, bool]]:
-    """Return participants by id, with user, tournament, a dispute over the payment of their fee, and whether
-    it is paid."""
-    rows: dict[str, tuple[Participant, User, Tournament, DisputeState | None, bool]] = {}
+) -> dict[str, tuple[Participant, User | None, Tournament, DisputeState | None, bool]]:
+    """Return participants by id, with their user, if any, tournament, a dispute over the payment of their
+    fee, and whether it is paid."""
+    rows: dict[str, tuple[Participant, User | None, Tournament, DisputeState | None, bool]] = {}
     for batch in _batches(participant_ids):
         query: Any = (
             select(Participant, User, Tournament, PaymentDetail.dispute_state)
             .add_columns(_has_paid())
-            .join(User, col(User.id) == col(Participant.user_id))
+            .join(User, col(User.id) == col(Participant.user_id), isouter=True)
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
             .where(col(Participant.id).in_(batch))
@@ -271,7 +302,7 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
     query: Any = (
         select(Participant.id, Participant.full_name, Participant.category, User.email)
         .add_columns(col(Participant.status))
-        .join(User, col(User.id) == col(Participant.user_id))
+        .join(User, col(User.id) == col(Participant.user_id), isouter=True)
         .where(col(Participant.tournament_id) == tournament_id)
         .order_by(col(Participant.created_at), col(Participant.id))
     )
@@ -299,7 +330,7 @@ async def payment_ids(session: AsyncSession, participant_id: str) -> list[str]:
 async def remove(session: AsyncSession, row: Participant) -> bool:
     """Delete a participant, and the user that was made for somebody without e-mail. Return False, with
     nothing deleted, if a table of the platform refers to them."""
-    user = await session.get(User, row.user_id)
+    user = None if row.user_id is None else await session.get(User, row.user_id)
     try:
         async with session.begin_nested():
             await session.delete(row)
@@ -337,7 +368,12 @@ def _has_paid() -> Any:
 
 
 def _is_marked_paid() -> Any:
-    return col(Participant.status) == ParticipantStatus.PAID
+    # a platform's status may be NULL; the condition is not
+    return and_(col(Participant.status).is_not(None), col(Participant.status) == ParticipantStatus.PAID)
+
+
+def _is_registered() -> Any:
+    return or_(col(Participant.status).is_(None), col(Participant.status) != ParticipantStatus.CANCELLED)
 
 
 def _batches(values: Iterable[str]) -> Iterable[list[str]]:

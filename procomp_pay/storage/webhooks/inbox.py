@@ -20,6 +20,9 @@ from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.types import UtcDateTime
 
+#: In the place of a payload that was dropped after its time.
+DROPPED = ""
+
 
 async def of_event(session: AsyncSession, provider: str, event_id: str) -> WebhookEvent:
     """Return an event that is in the inbox."""
@@ -129,6 +132,7 @@ class EventFilter:
     provider: str | None = None
     payment_id: str | None = None
     since: datetime | None = None
+    has_payload: bool | None = None
 
     @property
     def is_any(self) -> bool:
@@ -178,6 +182,8 @@ def _conditions(filters: EventFilter) -> list[Any]:
         conditions.append(WebhookEvent.payment_id == filters.payment_id)
     if filters.since is not None:
         conditions.append(col(WebhookEvent.received_at) >= filters.since)
+    if filters.has_payload:
+        conditions.append(WebhookEvent.payload_enc != DROPPED)
     if filters.type is not None:
         kind = col(WebhookEvent.type)
         starts = kind.startswith(filters.type[:-1], autoescape=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widgets import Footer
 
 from procomp_pay.cli.desk import reads
+from procomp_pay.cli.desk import refund as refund_dialog
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.display import qr
@@ -17,6 +21,7 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
+from procomp_pay.services.refunds.create import Plan, RefundCommand
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
 from tests.cli.desk.conftest import Desk, OpenDesk
@@ -533,6 +538,24 @@ async def test_a_screen_that_stays_the_same_is_not_drawn_again(open_desk: OpenDe
         assert list(footer.children) == kept
 
 
+async def test_news_that_come_before_the_screen_has_its_parts(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A followed payment can be paid in the moment in which a person's screen is being built."""
+    told = []
+
+    def compose(self: Vertical) -> ComposeResult:
+        told.append(self.screen)
+        cast("PersonScreen", self.screen).show()
+        yield from ()
+
+    async with open_desk() as desk:
+        monkeypatch.setattr(Vertical, "compose", compose)
+        await desk.opens("timur")
+        await desk.sees("Timur", "k Kaspi")
+        assert told == [desk.app.screen]
+
+
 async def test_keys_typed_ahead_reach_the_person(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         for key in (*"timur", "enter", "k"):
@@ -586,6 +609,36 @@ async def test_the_mouse(open_desk: OpenDesk) -> None:
         await desk.sees("waiting: 1")
         await desk.type("данияр")
         await desk.sees("Found: 1")
+
+
+async def test_a_refund_that_is_left_while_it_is_looked_at(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer comes when its dialog is gone: the desk stays open, nothing is refunded."""
+    left, real = asyncio.Event(), refund_dialog.plan
+    planned = []
+
+    async def slow(ctx: AppContext, command: RefundCommand) -> Plan:
+        await left.wait()
+        planned.append(await real(ctx, command))
+        return planned[0]
+
+    monkeypatch.setattr(refund_dialog, "plan", slow)
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record")
+        await desk.type("injured")
+        await desk.press("enter", "escape")
+        await desk.until(lambda: "Reason, for the record" not in desk.text, "the dialog is still there")
+        left.set()
+        await desk.until(lambda: planned, "the answer never came")
+        await desk.press("escape")
+        await desk.sees("Who waits")
+        assert desk.app.failure is None
+        assert (await desk.payments("p2"))[0].rest == payment.charged
 
 
 async def test_a_refund_qr_for_the_customer(open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch) -> None:

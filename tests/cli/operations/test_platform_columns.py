@@ -76,6 +76,70 @@ def test_a_tournament_without_a_fee_is_refused(sparse: CommandLine) -> None:
     assert sparse.ask("initiate", "p2", "--method", "kaspi_qr")["participant_name"] == "(unknown)"
 
 
+@pytest.fixture
+def unlabelled(postgres_clerk: CommandLine) -> CommandLine:
+    """p1 has paid, p2 can pay, and the platform has no status, currency, amount or user of anything."""
+    paid(postgres_clerk)
+    postgres_clerk.ask("initiate", "p2", "--method", "apple_pay")
+    with psycopg.connect(postgres_clerk.url) as connection:
+        for table, columns in _UNKNOWN.items():
+            for column in columns:
+                connection.execute(f'ALTER TABLE "{table}" ALTER "{column}" DROP NOT NULL'.encode())
+                connection.execute(f'UPDATE "{table}" SET "{column}" = NULL'.encode())
+    return postgres_clerk
+
+
+_UNKNOWN = {
+    "Payment": ["status", "currency", "amount", "userId"],
+    "Participant": ["status", "userId"],
+    "Tournament": ["currency"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("list", 0),
+        ("status p1", 0),
+        ("history p1", 0),
+        ("participant list", 0),
+        ("tournament list", 0),
+        ("report", 0),
+        ("report closing --tournament t1", 0),
+        ("reconcile --provider stripe", 0),
+        ("maintain", 0),
+        ("db adopt --dry-run", 0),
+        ("audit verify", 6),
+        ("initiate p2 --method kaspi_qr", 3),
+    ],
+)
+def test_null_in_the_place_of_a_label(unlabelled: CommandLine, command: str, code: int) -> None:
+    """Nobody's fee is taken as due, and nothing is written in its place."""
+    shown = unlabelled.type(*command.split(), code=code)
+    if command in ("list", "participant list"):
+        assert "unknown" in shown.out
+    with psycopg.connect(unlabelled.url) as connection:
+        for table, columns in _UNKNOWN.items():
+            names = ", ".join(f'"{column}"' for column in columns)
+            [row] = connection.execute(f'SELECT DISTINCT {names} FROM "{table}"'.encode()).fetchall()
+            assert set(row) == {None}
+
+
+def test_a_guest_without_a_user(postgres_clerk: CommandLine) -> None:
+    with psycopg.connect(postgres_clerk.url) as connection:
+        connection.execute('ALTER TABLE "Participant" ALTER "userId" DROP NOT NULL')
+        connection.execute("""UPDATE "Participant" SET "userId" = NULL WHERE id = 'p2'""")
+    refused = postgres_clerk.type("initiate", "p2", "--method", "kaspi_qr", code=3)
+    assert 'The platform\'s table "Payment" requires a value for "userId"' in refused.err
+    with psycopg.connect(postgres_clerk.url) as connection:
+        connection.execute('ALTER TABLE "Payment" ALTER "userId" DROP NOT NULL')
+    opened = postgres_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
+    [listed] = postgres_clerk.ask("participant", "list", "--search", "Timur")["items"]
+    assert (opened["participant_name"], listed["user_id"], listed["email"]) == ("Timur", None, None)
+    edited = postgres_clerk.ask("participant", "edit", "p2", "--email", "timur@example.kz")
+    assert edited["email"] == "timur@example.kz"
+
+
 @pytest.mark.parametrize(("table", "column"), [("Participant", "belt"), ("User", "phone")])
 def test_a_column_that_needs_a_value(
     postgres_clerk: CommandLine, tmp_path: Path, table: str, column: str

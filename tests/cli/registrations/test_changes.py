@@ -26,6 +26,16 @@ def test_registrations_are_corrected(clerk: CommandLine) -> None:
     assert (renamed["name"], renamed["starts_at"]) == ("Grand Open", "2026-05-31T19:00:00Z")
 
 
+def test_a_tournament_is_archived(clerk: CommandLine) -> None:
+    assert clerk.ask("tournament", "archive", "t1")["archived"]
+    assert [row["tournament_id"] for row in clerk.ask("tournament", "list")["items"]] == ["t2"]
+    assert [row["tournament_id"] for row in clerk.ask("tournament", "list", "--archived")["items"]] == ["t1"]
+    refused = clerk.type("initiate", "p1", "-m", "kaspi_qr", code=3)
+    assert "procomp-pay tournament unarchive t1" in refused.err
+    assert "back in use" in clerk.type("tournament", "unarchive", "t1").out
+    assert clerk.ask("tournament", "list")["items"][0]["archived"] is False
+
+
 def test_removal_is_asked_and_payments_forbid_it(sqlite_clerk: CommandLine) -> None:
     with pseudo_terminal(sqlite_clerk, "participant", "remove", "timur") as terminal:
         terminal.wait_for("Remove Timur (Kata, Кубок Алматы, p2)?")

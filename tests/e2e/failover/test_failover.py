@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,7 @@ from procomp_pay.storage.database import migrate
 from tests.e2e.failover.cluster import Cluster, Node, cluster
 from tests.e2e.failover.load import Load, settings_for
 from tests.support.http_requests import make_many_people
+from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.processes import Command, environment
 from tests.support.silent_proxy import SilentProxy
 
@@ -49,6 +51,7 @@ class World:
     span_s: float
     #: The node that takes payments now.
     node: Node
+    start_server: Callable[[], Awaitable[Command]]
 
     @property
     def dsn(self) -> str:
@@ -119,31 +122,58 @@ async def primary_killed(world: World) -> None:
     world.node = world.cluster.standby
 
 
+async def server_suspended(world: World) -> None:
+    world.server.send(signal.SIGSTOP)
+    await asyncio.sleep(world.span_s)
+    world.server.send(signal.SIGCONT)
+
+
+async def server_killed(world: World) -> None:
+    """Kill the server, and start it again as its supervisor does."""
+    world.server.send(signal.SIGKILL)
+    await world.server.end()
+    await asyncio.sleep(world.span_s / 4)
+    world.server = await world.start_server()
+
+
 Scenario = Callable[[World], Awaitable[None]]
 SCENARIOS: tuple[Scenario, ...] = (
     silent_proxy, read_only, connections_exhausted, immediate_restart, idle_lock, primary_frozen,
-    primary_killed,
+    primary_killed, server_suspended, server_killed,
 )  # fmt: skip
 #: In the order in which one world can have them.
 SHORT: tuple[Scenario, ...] = (
-    silent_proxy, read_only, connections_exhausted, immediate_restart, primary_frozen,
+    silent_proxy, read_only, connections_exhausted, immediate_restart, server_suspended, server_killed,
+    primary_frozen,
 )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
 async def a_world(
-    tmp_path: Path, *, synchronous: bool, span_s: float, parameters: str = ""
+    tmp_path: Path, *, synchronous: bool, span_s: float, parameters: str = "", pooler: str | None = None
 ) -> AsyncIterator[World]:
+    """Start everything.
+
+    :param pooler: the mode of a PgBouncer between the server and the primary, instead of the proxy.
+    """
     sandbox = Sandbox(SandboxOptions(time_scale=10))
     await sandbox.start()
     sandbox.stripe.webhooks.set_mode("drop")  # the load delivers the events itself
-    server = None
+    world = None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     try:
-        with cluster(synchronous=synchronous) as nodes:
+        with contextlib.ExitStack() as stack:
+            nodes = stack.enter_context(cluster(synchronous=synchronous))
             async with SilentProxy(nodes.primary.port).running() as proxy:
                 direct = f"postgresql://postgres@127.0.0.1:{nodes.primary.port}/postgres"
                 hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{nodes.standby.port}"
                 url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write{parameters}"
+                if pooler is not None:
+                    by_socket = (
+                        f"postgresql:///postgres?host={nodes.primary.data.parent}&port={nodes.primary.port}"
+                    )
+                    url = stack.enter_context(pgbouncer(by_socket, mode=pooler)) + "?pgbouncer=true"
                 await asyncio.to_thread(migrate.upgrade, direct)
                 settings = settings_for(url, sandbox, tmp_path)
                 async with open_context(settings) as ctx:
@@ -151,15 +181,21 @@ async def a_world(
                 env = environment(
                     settings, LOG_LEVEL="WARNING", RATE_LIMIT_WRITES="off", RATE_LIMIT_READS="off"
                 )
-                server = await Command.start("serve", "--port", "0", env=env, cwd=tmp_path)
-                await server.ready()
-                load = Load(server.url, sandbox)
-                load.start()
-                yield World(nodes, proxy, server, load, span_s, nodes.primary)
-                await server.clean_up()
+
+                async def start_server() -> Command:
+                    server = await Command.start("serve", "--port", str(port), env=env, cwd=tmp_path)
+                    return await server.ready()
+
+                server = await start_server()
+                world = World(
+                    nodes, proxy, server, Load(server.url, sandbox), span_s, nodes.primary, start_server
+                )
+                world.load.start()
+                yield world
+                await world.server.clean_up()
     finally:
-        if server is not None:
-            await server.clean_up()
+        if world is not None:
+            await world.server.clean_up()
         await sandbox.stop()
 
 
@@ -179,7 +215,12 @@ async def try_out(world: World, scenario: Scenario) -> str:
 
 async def check_end(world: World, figures: list[str]) -> None:
     """Let the last customers pay; then everything paid is settled once, and the server stops in time."""
-    await asyncio.wait_for(world.load.stop(), 2 * WELL_S)
+    try:
+        await asyncio.wait_for(world.load.stop(), 2 * WELL_S)
+    except TimeoutError:
+        raise AssertionError(
+            f"customers still wait: {figures}\n{world.load.answers}\n{world.server.output[-3000:]}"
+        ) from None
     left_s = await world.load.seconds_until_well(world.dsn, WELL_S, more=0)
     lost = len(world.load.open(world.dsn))
     doubled = world.load.doubled(world.dsn)
@@ -231,3 +272,13 @@ async def test_one_thing_that_can_happen_to_a_database(
         figures = [await try_out(world, scenario)]
         await check_end(world, figures)
     print("\n" + "\n".join(figures))
+
+
+@pytest.mark.skipif(not LONG, reason="takes a quarter of an hour: PROCOMP_FAILOVER=1")
+@needs_pgbouncer
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+async def test_a_database_restarts_behind_a_pgbouncer(tmp_path: Path, mode: str) -> None:
+    async with a_world(tmp_path, synchronous=True, span_s=30.0, pooler=mode) as world:
+        figures = [await try_out(world, immediate_restart)]
+        await check_end(world, figures)
+    print(f"\nPgBouncer, {mode}: " + "\n".join(figures))

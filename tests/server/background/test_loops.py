@@ -243,6 +243,7 @@ async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
     """Let every payment of every round fail: its provider is down, or it is a bad one. Nobody else is turned
     away for it, and when it is gone, so is the trouble."""
     monkeypatch.setattr(background, "MISSED_PAUSE_S", 0.5)  # no loop sleeps for long
+    monkeypatch.setattr(background, "PRUNE_PAUSE_S", 0.5)
     served = await serve()
     loops = served.app[STATE].background
     failing = {"payment x: Kaspi cannot be reached"}

@@ -48,6 +48,7 @@ CODES = [
     "refund_in_progress",
     "registration_cancelled",
     "registration_status_unknown",
+    "tournament_archived",
     "operation_number_used",
     "manual_review_required",
     "body_too_large",

@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.money import Currency
 from procomp_pay.domain.notifications import ATTEMPTS, FAILED_MAIL_AFTER_S
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
@@ -26,6 +27,7 @@ from procomp_pay.services.notifications.routing import route
 from procomp_pay.services.registrations.reminders import remind
 from procomp_pay.services.views.page_link import public_page_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
@@ -35,6 +37,7 @@ from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as discrepancies_store
 from tests.support.environment import ServiceEnvironment
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
+from tests.support.reconciliation import compare, line
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 D, S = Destination, DeliveryState
@@ -539,3 +542,21 @@ async def test_who_pays_before_the_reminder_is_sent_gets_none(
     await notified.maintain()
     assert "The entry fee is not paid yet" not in "".join(box.text(n) for n in range(len(box.to)))
     assert (await remind(notified.ctx, "t-p1")).reminded == []
+
+
+async def test_after_a_restore_who_may_have_paid_gets_no_reminder(
+    notified: ServiceEnvironment, box: MailBox
+) -> None:
+    payer, poor = await notified.participant(), await notified.participant()
+    for name in (payer, poor):
+        assert len((await remind(notified.ctx, f"t-{name}")).reminded) == 1
+    async with notified.ctx.db.writing() as session:
+        await session.delete(await session.get_one(TournamentFee, (f"t-{poor}", Currency.KZT)))
+    lines = [line(5, "700000005", notified.now(), "24000.00 KZT")]
+    await compare(notified, lines, "kaspi", is_ours=True, recover=True)
+    await notified.maintain()
+    assert [to for to in box.to if to.startswith("p")] == [f"{poor}@example.com"], "nor the one that waits"
+    planned = await remind(notified.ctx, f"t-{payer}", dry_run=True)
+    unsure = [view.participant_id for view in planned.may_have_paid]
+    assert (planned.reminded, planned.already, unsure) == ([], [], [payer])
+    assert planned.number == "700000005"

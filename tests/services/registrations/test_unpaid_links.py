@@ -20,6 +20,7 @@ from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments import repository
 from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.labels import relabel
 
 S = PaymentStatus
 UNPAID = [status for status in S if status is not S.COMPLETED]
@@ -78,6 +79,44 @@ async def test_a_completed_link_is_paid(environment: ServiceEnvironment) -> None
     assert (view.status, view.is_paid) == (ParticipantStatus.REGISTERED, True)
     assert (await list_participants(ctx, paid=False)).total == 0
     assert [summary.paid for summary in await list_tournaments(ctx)] == [1]
+    with pytest.raises(AlreadyPaid):
+        await environment.start(participant)
+
+
+async def test_a_foreign_word_does_not_make_our_payment_paid(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
+    participant = await environment.participant()
+    opened = await environment.start(participant, "apple_pay")
+    relabel(database_url, "Payment", "status", "HELD", opened.view.payment_id)
+    async with environment.ctx.db.writing() as session:
+        (await session.get_one(Participant, participant)).payment_id = opened.view.payment_id
+    assert (await list_participants(environment.ctx, paid=True)).total == 0
+    [link] = (await adopt(environment.ctx, CLERK, dry_run=True)).links
+    assert (link.participant_id, link.status) == (participant, "HELD")
+    again = await environment.start(participant)
+    await environment.phone(again)
+    environment.later(30)
+    await environment.maintain()
+    row = await environment.read_participant(participant)
+    assert (row.status, row.payment_id) == (ParticipantStatus.PAID, again.view.payment_id)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_foreign_word_leaves_what_was_paid_paid(
+    environment: ServiceEnvironment, database_url: str, ours: bool
+) -> None:
+    """Of ours, it completed before; of the platform's own, only the platform knows."""
+    participant = await environment.participant()
+    payment = (
+        await paid_at_desk(environment, participant)
+        if ours
+        else await link(environment, participant, S.PENDING)
+    )
+    relabel(database_url, "Payment", "status", "DISPUTED", payment)
+    async with environment.ctx.db.writing() as session:
+        (await session.get_one(Participant, participant)).status = ParticipantStatus.REGISTERED
+    assert (await list_participants(environment.ctx, paid=True)).total == 1
     with pytest.raises(AlreadyPaid):
         await environment.start(participant)
 

@@ -12,10 +12,12 @@ from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.maintenance.adoption import size
+from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
-from tests.support.environment import ServiceEnvironment
+from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus
 
@@ -78,8 +80,45 @@ async def test_it_takes_cash(environment: ServiceEnvironment) -> None:
     await change(environment, Participant, participant, status=ParticipantStatus.PAID)
     with pytest.raises(AlreadyPaid):
         await environment.start(participant)
-    assert await paid_late(environment, opened) == []
-    assert (await environment.read_participant(participant)).payment_id == opened.view.payment_id
+    assert await paid_late(environment, opened) == ["DUPLICATE_PAYMENT"]
+    assert (await environment.view(opened)).is_duplicate
+    await reconcile(environment.ctx, ReconcileRequest("stripe"), CLERK)
+    [row] = await environment.rows(Discrepancy)
+    assert (row.kind, row.state) == ("DUPLICATE_PAYMENT", "open")
+    assert await place(environment, participant) == (ParticipantStatus.PAID, None)
+    await refund(environment.ctx, RefundCommand(opened.view.payment_id, "paid twice"), CLERK)
+    await environment.deliver()
+    assert await environment.status(opened) is S.REFUNDED
+    assert await place(environment, participant) == (ParticipantStatus.PAID, None)
+
+
+async def test_it_takes_cash_while_a_qr_is_open(environment: ServiceEnvironment) -> None:
+    participant = await environment.participant()
+    opened = await environment.start(participant)
+    await change(environment, Participant, participant, status=ParticipantStatus.PAID)
+    await environment.phone(opened)
+    environment.later(30)
+    await environment.maintain()
+    view = await environment.view(opened)
+    assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
+    topics = [row.topic for row in await environment.rows(OutboxMessage)]
+    assert topics.count("alert.duplicate_payment") == 1
+    assert await place(environment, participant) == (ParticipantStatus.PAID, None)
+
+
+async def test_it_takes_cash_while_a_page_is_open(environment: ServiceEnvironment) -> None:
+    participant = await environment.participant()
+    opened = await environment.start(participant, "apple_pay")
+    await change(environment, Participant, participant, status=ParticipantStatus.PAID)
+    environment.later(3600)
+    await environment.maintain()
+    assert await environment.status(opened) is S.CANCELLED
+    assert await environment.rows(Discrepancy) == []
+
+
+async def place(environment: ServiceEnvironment, participant: str) -> tuple[Any, str | None]:
+    row = await environment.read_participant(participant)
+    return row.status, row.payment_id
 
 
 async def test_it_writes_a_payment(environment: ServiceEnvironment) -> None:

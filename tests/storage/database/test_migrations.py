@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -245,6 +246,29 @@ def test_concurrent_upgrades(empty_database_url: str) -> None:
         output, _ = process.communicate(timeout=90)
         assert process.returncode == 0, output
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
+
+
+def test_an_upgrade_that_is_killed(empty_database_url: str) -> None:
+    """Kill it after ever more statements; each next one begins where a whole migration ended."""
+    code = (
+        "import os, signal\n"
+        "from sqlalchemy import Engine, event\n"
+        "from procomp_pay.storage.database import migrate\n"
+        "left = [int(os.environ['STATEMENTS'])]\n"
+        "def count(*_):\n"
+        "    left[0] -= 1\n"
+        "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "event.listen(Engine, 'after_cursor_execute', count)\n"
+        "migrate.upgrade(os.environ['URL'])\n"
+    )
+    ends = []
+    for statements in (10, 40, 90, 10_000):
+        process = run_python(code, URL=empty_database_url, STATEMENTS=str(statements))
+        output, _ = process.communicate(timeout=90)
+        ends.append(process.returncode)
+    assert ends == [-signal.SIGKILL] * 3 + [0], output
+    assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
+    assert migrate.pending(empty_database_url) == []
 
 
 def test_a_newer_database_is_rejected(database_url: str) -> None:

@@ -1,0 +1,207 @@
+"""Move a payment that was taken for the wrong participant to the one whose fee it is."""
+
+from __future__ import annotations
+
+import logging
+
+from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
+from procomp_pay.domain.events import EventType, PaymentEvent
+from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.refunds import RefundState, total_refunded
+from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.transitions import Topic
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.settlement import side_effects
+from procomp_pay.services.settlement.apply import apply_replacement_payment
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.platform import Participant
+from procomp_pay.storage.models.states import DiscrepancyState
+from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import refunds as refund_repository
+from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.reconciliation import discrepancies
+from procomp_pay.storage.registrations import participants
+
+_log = logging.getLogger(__name__)
+_LONGEST_REASON = 500
+
+
+async def move_payment(
+    ctx: AppContext, payment_id: str, participant_id: str, actor: Actor, *, reason: str, former_id: str
+) -> bool:
+    """Move a completed payment to another participant of its tournament, who has not paid. Return whether the
+    former one owes the fee now.
+
+    They do unless another payment of theirs settles it, or the registration is cancelled or gone. The
+    provider's object is not touched: it names our payment, which stays the same.
+
+    :param former_id: the participant whose payment it was when the operator decided.
+    :raises NotFound: no such payment or participant. :raises Refused: no reason, or another tournament.
+    :raises Conflict: it is no longer that participant's, it is not completed and whole, something about it
+        is undecided, or the other participant has paid, has a payment that is open, or cannot be charged.
+    """
+    if not reason.strip() or len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise Refused(f"A move needs a reason of 1 to {_LONGEST_REASON} printable characters")
+    async with ctx.db.writing() as session:
+        locked = await payments.lock_for_move(session, payment_id, participant_id)
+        target = await participants.participant(session, participant_id)
+        _check_former(locked, former_id, target)
+        await _check_payment(session, locked)
+        await _check_target(session, locked, target)
+        await _move(session, ctx, locked, target, actor, reason.strip())
+        former = locked.participant
+        is_due = (
+            former is not None
+            and former.status is ParticipantStatus.REGISTERED
+            and not await participants.has_paid(session, former)
+        )
+    _log.info("payment %s moved from %s to %s by %s", payment_id, former_id, participant_id, actor.name)
+    return is_due
+
+
+def _check_former(locked: OrmLockedPayment, former_id: str, target: Participant) -> None:
+    payment, former = locked.payment, locked.participant
+    if locked.detail.participant_id == target.id:
+        raise Conflict(f"Payment {payment.id} belongs to {target.full_name} already: {target.id}")
+    if locked.detail.participant_id != former_id:
+        raise Conflict(
+            f"Payment {payment.id} was moved meanwhile: it belongs to {locked.detail.participant_id} now",
+            next_step=f"check it: procomp-pay status --payment {payment.id}",
+        )
+    if former is not None and former.payment_id == payment.id and isinstance(former.status, UnknownLabel):
+        raise Conflict(
+            f"The platform marks {former.full_name} ({former.id}) as {former.status}, which rests on this "
+            "payment",
+            next_step="change it in the platform first",
+        )
+
+
+async def _check_payment(session: AsyncSession, locked: OrmLockedPayment) -> None:
+    """Check that the money is here, whole, and undisputed.
+
+    :raises Conflict: it is not.
+    """
+    payment, detail = locked.payment, locked.detail
+    if payment.status is not PaymentStatus.COMPLETED:
+        may_be_paid = payment.status in OPEN_STATUSES or payment.status is PaymentStatus.FAILED
+        raise Conflict(
+            f"Payment {payment.id} is {payment.status}: only a completed payment can be moved",
+            next_step=f"cancel it, and start one for the other participant: procomp-pay cancel {payment.id}"
+            if may_be_paid
+            else f"procomp-pay status --payment {payment.id}",
+            code=ErrorCode.PAYMENT_NOT_COMPLETED,
+        )
+    look = f"procomp-pay status --payment {payment.id} --refresh"
+    if detail.provider_open:
+        raise Conflict(f"The provider has not confirmed payment {payment.id} yet", next_step=look)
+    rows = await refund_repository.of_payment(session, payment.id)
+    if any(row.state is RefundState.PENDING for row in rows):
+        raise Conflict(
+            f"A refund of payment {payment.id} is in progress",
+            next_step=f"wait until it is final: {look}",
+            code=ErrorCode.REFUND_IN_PROGRESS,
+        )
+    if total_refunded(refund_repository.amounts(rows)):
+        raise Conflict(
+            f"A part of payment {payment.id} was refunded: it no longer covers a fee",
+            next_step=f'refund the rest: procomp-pay refund {payment.id} --reason "…"',
+        )
+    dispute = detail.dispute_state
+    if dispute is not None and (dispute.is_open or dispute.value == "lost"):
+        raise Conflict(
+            f"A dispute over payment {payment.id} is {dispute}: its money may go back",
+            next_step="answer the dispute at Stripe first" if dispute.is_open else None,
+            code=ErrorCode.PAYMENT_DISPUTED,
+        )
+    wanted = discrepancies.Filter(state=DiscrepancyState.OPEN, payment_id=payment.id)
+    undecided, _ = await discrepancies.page(session, wanted, limit=1)
+    if undecided:
+        raise Conflict(
+            f"A discrepancy about payment {payment.id} is open: {undecided[0].kind}",
+            next_step=f"decide it first: procomp-pay discrepancies show {undecided[0].id}",
+        )
+
+
+async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target: Participant) -> None:
+    """Check that the other participant owes what was paid.
+
+    :raises Refused: another tournament, or another fee. :raises Conflict: nothing is due, or money may come.
+    """
+    payment = locked.payment
+    if target.tournament_id != payment.tournament_id:
+        raise Refused(
+            f"{target.full_name} ({target.id}) is registered for another tournament than the one paid for",
+            next_step=f'refund it: procomp-pay refund {payment.id} --reason "…"',
+        )
+    if await participants.has_paid(session, target):
+        raise Conflict(
+            f"{target.full_name} ({target.id}) has paid already",
+            next_step=f"procomp-pay status {target.id}",
+            code=ErrorCode.ALREADY_PAID,
+        )
+    if target.status is not ParticipantStatus.REGISTERED:
+        raise Conflict(f"The registration of {target.full_name} ({target.id}) is {target.status}")
+    other = await payments.open_or_paid(session, target.id)
+    if other is not None:
+        raise Conflict(
+            f"{target.full_name} has a payment of their own, through which money came or can come: {other}",
+            next_step=f"see it: procomp-pay status --payment {other}; end it: procomp-pay cancel {other}",
+            code=ErrorCode.PAYMENT_IN_PROGRESS,
+        )
+    undecided = await discrepancies.payment_awaiting_decision(session, target.id, tuple(PaymentStatus))
+    if undecided is not None:
+        raise Conflict(
+            f"A different amount was received for {target.full_name}: it awaits a decision",
+            next_step=f"procomp-pay status --payment {undecided}",
+        )
+    tournament = await participants.tournament(session, target.tournament_id)
+    fee = (await participants.entry_fees(session, tournament)).in_currency(locked.charged.currency)
+    if fee != locked.charged:
+        raise Refused(
+            f"Payment {payment.id} is of {locked.charged}, and the fee is now {fee or 'in another currency'}",
+            next_step=f'refund it and start a new one: procomp-pay refund {payment.id} --reason "…"',
+        )
+
+
+async def _move(
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    target: Participant,
+    actor: Actor,
+    reason: str,
+) -> None:
+    payment, detail, former, now = locked.payment, locked.detail, locked.participant, ctx.clock()
+    event = PaymentEvent(
+        payment_id=payment.id,
+        event_type=EventType.UNPLACED,
+        at=now,
+        source=actor.source,
+        actor=actor.name,
+        request_id=actor.request_id,
+        reason=reason,
+    )
+    was_settled_by_it = locked.settled_by == payment.id
+    before = side_effects.audit_snapshot(locked) | {"participant_id": detail.participant_id}
+    side_effects.release_participant(locked, now)
+    await session.flush()  # a payment settles one registration: the former one must let go first
+    detail.participant_id = target.id
+    payment.meta = (payment.meta if isinstance(payment.meta, dict) else {}) | {"participantId": target.id}
+    payment.user_id = target.user_id
+    payment.updated_at = detail.updated_at = now
+    moved = OrmLockedPayment(payment, detail, target)
+    side_effects.mark_participant_paid(moved, now)
+    after = side_effects.audit_snapshot(moved) | {
+        "participant_id": target.id,
+        "former_participant_status": former.status.value if former else None,
+    }
+    await side_effects.append_audit_entry(session, moved, event, "payment_moved", before, now, after=after)
+    # a repeated request of the former participant must not be answered with another one's payment
+    await idempotency.forget_starts(session, payment.id)
+    await side_effects.enqueue_message(
+        session, ctx, moved, Topic.PAYMENT_RECEIVED, moved.charged, once=f"{target.id}:{now.isoformat()}"
+    )
+    if was_settled_by_it:
+        await session.flush()
+        await apply_replacement_payment(session, ctx, locked, event)

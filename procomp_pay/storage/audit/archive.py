@@ -1,0 +1,214 @@
+"""Keep old audit entries in files of JSON Lines, and remove them from the database.
+
+A file has a head line with the seal that it ends at, then one line for each entry in the order of the
+database, then a last line with the number of entries and the SHA-256 of all lines before it. The record of a
+file is an entry of a chain of its own (:data:`CHAIN`), so that seals cover it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import col, delete, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired
+from procomp_pay.storage.audit.read import Link
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.types import utc_text
+
+#: The chain of the records of archives, in the place of a payment's id.
+CHAIN = "audit-archive"
+#: The action of such a record.
+ARCHIVED = "audit_archived"
+_KIND = "procomp-pay audit archive"
+_FIELDS = (
+    "id", "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before",
+    "after", "note", "prev_hash", "hash",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The record of one file.
+
+    :param seal: number of the seal that it ends at. :param root: of that seal.
+    :param after_id: the entries after this id, :param last_entry_id: up to this one, are in it.
+    """
+
+    file: str
+    seal: int
+    root: str
+    after_id: int
+    last_entry_id: int
+    entries: int
+    sha256: str
+
+    def full(self) -> dict[str, Any]:
+        """Return all fields, as the audit trail stores them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def recorded(session: AsyncSession) -> list[Archive]:
+    """Return the records of all archives, oldest first."""
+    rows = await session.exec(
+        select(AuditEntry)
+        .where(AuditEntry.payment_id == CHAIN, AuditEntry.action == ARCHIVED)
+        .order_by(col(AuditEntry.seq))
+    )
+    return [Archive(**{name: row.after[name] for name in Archive.__slots__}) for row in rows.all()]
+
+
+async def cut(session: AsyncSession, ids: Sequence[int]) -> None:
+    """Delete entries that are in an archive."""
+    await session.exec(delete(AuditEntry).where(col(AuditEntry.id).in_(ids)))
+
+
+class Writer:
+    """Write an archive: to a temporary file first, so that a file of the final name is whole. A context
+    manager."""
+
+    def __init__(self, path: Path, made: Archive) -> None:
+        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        self._digest, self.entries = hashlib.sha256(), 0
+        try:
+            self._part.unlink(missing_ok=True)
+            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise _cannot(self._part, error) from None
+        self._file = os.fdopen(descriptor, "wb")
+        names = ("seal", "root", "after_id", "last_entry_id")
+        self._line({"kind": _KIND, "version": 1} | {name: getattr(made, name) for name in names})
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, entry: AuditEntry) -> None:
+        """Add the next entry."""
+        fields = {name: getattr(entry, name) for name in _FIELDS}
+        self._line(fields | {"at": utc_text(entry.at)})
+        self.entries += 1
+
+    def close(self) -> str:
+        """Write the last line, and give the file its name once it is on the disk; return the SHA-256."""
+        digest = self._digest.hexdigest()
+        try:
+            self._file.write(exact_json.dumps({"entries": self.entries, "sha256": digest}).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._path)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+        except OSError as error:
+            raise _cannot(self._path, error) from None
+        return digest
+
+    def _line(self, content: dict[str, Any]) -> None:
+        line = exact_json.dumps(content, canonical=True).encode() + b"\n"
+        self._digest.update(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _cannot(self._part, error) from None
+
+
+class ArchivedEntries:
+    """The entries of archives, checked against their records, and indexed in a temporary file, so that memory
+    stays small. A context manager."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="procomp-pay-audit-")
+        self._index = sqlite3.connect(Path(self._folder.name) / "index")
+        self._index.execute(
+            "CREATE TABLE line (payment TEXT, seq INTEGER, content TEXT, PRIMARY KEY (payment, seq))"
+        )
+        self._index.execute("CREATE TABLE seen (payment TEXT PRIMARY KEY)")
+
+    def __enter__(self) -> ArchivedEntries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._index.close()
+        self._folder.cleanup()
+
+    def load(self, directory: Path, archive: Archive) -> None:
+        """Read a file.
+
+        :raises ManualReviewRequired: it is missing, or not what its record says.
+        """
+        path = directory / archive.file
+        with self._index:
+            for content in lines(path, archive):
+                entry = json.loads(content)
+                row = (entry["payment_id"], entry["seq"], content)
+                self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?)", row)
+
+    def chain(self, payment_id: str) -> Iterator[Link]:
+        """Yield the archived entries of a payment, oldest first."""
+        self._index.execute("INSERT OR IGNORE INTO seen VALUES (?)", (payment_id,))
+        query = "SELECT content FROM line WHERE payment = ? ORDER BY seq"
+        for (content,) in self._index.execute(query, (payment_id,)):
+            yield _link(content)
+
+    def unseen(self) -> Iterator[str]:
+        """Yield the payments of which :meth:`chain` was not asked."""
+        query = "SELECT DISTINCT payment FROM line WHERE payment NOT IN (SELECT payment FROM seen)"
+        for (payment,) in self._index.execute(query):
+            yield payment
+
+
+def lines(path: Path, archive: Archive) -> Iterator[str]:
+    """Yield the lines of a file's entries; the last one is followed by the check of all.
+
+    :raises ManualReviewRequired: it is missing, or not what its record says.
+    """
+    digest, last, count = hashlib.sha256(), b"", -1  # the head line is no entry
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if last:
+                    digest.update(last)
+                    if count > 0:
+                        yield last.decode()
+                last, count = line, count + 1
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ManualReviewRequired(
+            f"The audit archive {path} cannot be read: {reason}",
+            next_step=f"bring {archive.file} back from where archives are kept",
+        ) from None
+    if digest.hexdigest() != archive.sha256 or count - 1 != archive.entries:
+        raise ManualReviewRequired(
+            f"The audit archive {path} was changed: it is not the file of seal {archive.seal}, with "
+            f"{archive.entries} entries",
+            next_step=f"bring {archive.file} back from where archives are kept",
+        )
+
+
+def _link(content: str) -> Link:
+    fields = exact_json.loads(content)
+    at = datetime.fromisoformat(fields["at"])
+    entry = AuditEntry(**(fields | {"at": at if at.tzinfo else at.replace(tzinfo=UTC)}))
+    return Link(entry.payment_id, entry.seq, int(entry.id or 0), entry.prev_hash, entry.hash, entry)
+
+
+def _cannot(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be written: {error.strerror}",
+        next_step="give a directory that exists, is ours and has room",
+    )

@@ -1,0 +1,215 @@
+"""Old audit entries move to files, and database and files together verify as before."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
+from procomp_pay.domain.states import Channel
+from procomp_pay.services.audit import archive as audit_archive
+from procomp_pay.services.audit.archive import archive
+from procomp_pay.services.audit.seals import seal
+from procomp_pay.services.audit.trail import trail
+from procomp_pay.services.audit.verify import Flaw, verify
+from procomp_pay.services.receipts import receipt
+from procomp_pay.services.refunds.create import RefundCommand, refund
+from procomp_pay.services.views.payment import Opening
+from procomp_pay.storage.audit import archive as files
+from procomp_pay.storage.audit import read as audit_read
+from procomp_pay.storage.models.payments import AuditEntry
+from tests.support.environment import CLERK, ServiceEnvironment, usd
+
+DAY = 86_400.0
+KEEP = timedelta(days=90)
+
+
+async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
+    async with environment.ctx.db.writing() as session:
+        await (await session.connection()).execute(text(statement), values)
+
+
+async def paid(environment: ServiceEnvironment) -> Opening:
+    opened = await environment.start(
+        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    )
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    return opened
+
+
+async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
+    """A payment with a receipt and an open one, sealed twice and long ago; then a refund."""
+    first = await paid(environment)
+    await receipt.record_fiscal_number(environment.ctx, first.view.payment_id, "A-17", CLERK)
+    await seal(environment.ctx, "aigerim")
+    second = await environment.start(await environment.participant())
+    await seal(environment.ctx, "aigerim")
+    await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
+    environment.later(100 * DAY)
+    await seal(environment.ctx, "aigerim")
+    return first, second
+
+
+async def entries(environment: ServiceEnvironment) -> dict[int, str]:
+    return {row.id: row.hash for row in await environment.rows(AuditEntry) if row.payment_id != files.CHAIN}
+
+
+@pytest.mark.parametrize("page", [1, 500])
+async def test_archived_entries_still_verify(
+    environment: ServiceEnvironment, tmp_path: Path, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await old(environment)
+    monkeypatch.setattr(audit_read, "PAGE", page)
+    before = await entries(environment)
+    made = await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert made.made is not None
+    assert made.made.seal == 2
+    assert made.cut > 0
+    left = await entries(environment)
+    assert len(left) == len(before) - made.cut
+    lines = [json.loads(line) for line in (tmp_path / made.made.file).read_text("utf-8").splitlines()]
+    assert lines[0]["seal"] == 2
+    assert {line["hash"] for line in lines[1:-1]} | set(left.values()) == set(before.values())
+    assert (tmp_path / made.made.file).stat().st_mode & 0o777 == 0o600
+    alone = await verify(environment.ctx, all_seals=True)
+    assert (alone.findings, alone.seals, alone.archived) == ([], 2, made.made.entries)
+    whole = await verify(environment.ctx, all_seals=True, archives=tmp_path)
+    assert (whole.findings, whole.seals, whole.entries) == ([], 3, len(before) + 1)
+    shown = await trail(environment.ctx, first.view.payment_id)
+    assert shown.report.is_sound
+    assert shown.steps[0].link.seq > 1
+    assert (await receipt.of_payment(environment.ctx, first.view.payment_id)).fiscal_number == "A-17"
+
+
+async def test_a_second_archive_goes_on_where_the_first_ended(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await old(environment)
+    before = await entries(environment)
+    assert (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made is not None
+    assert (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made is None
+    third = await paid(environment)
+    await seal(environment.ctx, "aigerim")
+    before |= await entries(environment)
+    environment.later(100 * DAY)
+    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
+    assert made is not None
+    assert made.seal == 4
+    report = await verify(environment.ctx, all_seals=True, archives=tmp_path)
+    assert (report.findings, report.archives, report.seals) == ([], 2, 4)
+    assert report.entries == len(before) + 2
+    assert (await verify(environment.ctx, third.view.payment_id)).is_sound
+
+
+@pytest.mark.parametrize("at", ["write", "record", "read", "cut"])
+async def test_killed_in_the_middle_nothing_is_lost(
+    environment: ServiceEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    await old(environment)
+    await paid(environment)
+    await seal(environment.ctx, "aigerim")
+    environment.later(100 * DAY)
+    before = await entries(environment)
+    calls = 0
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    async def killed_at_the_second(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Killed
+        await files_cut(*given)
+
+    files_cut = files.cut
+    monkeypatch.setattr(audit_archive, "BATCH", 1)
+    with monkeypatch.context() as during:
+        if at == "write":
+            during.setattr(files.Writer, "close", killed)
+        elif at == "record":
+            during.setattr(audit_archive.audit, "append", killed)
+        elif at == "read":
+            during.setattr(files, "lines", killed)
+        else:
+            during.setattr(files, "cut", killed_at_the_second)
+        with pytest.raises(Killed):
+            await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    report = await verify(environment.ctx, all_seals=True)
+    assert report.findings == []
+    half = await entries(environment)
+    assert (len(half) < len(before)) is (at == "cut")
+    again = await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert again.cut == len(half) - len(await entries(environment)) > 0
+    assert (await verify(environment.ctx, all_seals=True, archives=tmp_path)).findings == []
+    texts = "".join(path.read_text("utf-8") for path in tmp_path.glob("*.jsonl"))
+    left = (await entries(environment)).values()
+    assert [digest for digest in before.values() if digest not in left and digest not in texts] == []
+
+
+async def test_a_changed_file_or_a_missing_one_is_noticed(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await old(environment)
+    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
+    assert made is not None
+    path = tmp_path / made.file
+    whole = path.read_text("utf-8")
+    for changed in (whole.replace("aigerim", "somebody"), whole.rsplit("\n", 3)[0] + "\n", ""):
+        path.write_text(changed, "utf-8")
+        with pytest.raises(ManualReviewRequired, match="was changed"):
+            await verify(environment.ctx, archives=tmp_path)
+    path.unlink()
+    with pytest.raises(ManualReviewRequired, match="cannot be read"):
+        await verify(environment.ctx, archives=tmp_path)
+
+
+async def test_what_is_cut_without_an_archive_is_noticed(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    _, second = await old(environment)
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p AND seq = 1",
+              p=second.view.payment_id)  # fmt: skip
+    assert Flaw.MISSING in [finding.flaw for finding in (await verify(environment.ctx)).findings]
+    with pytest.raises(ManualReviewRequired, match="not intact"):
+        await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert list(tmp_path.glob("*.jsonl*")) == []
+
+
+async def test_an_entry_cut_after_the_archive_is_noticed(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    first, _ = await old(environment)
+    made = await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert made.made is not None
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p AND id <= :bound",
+              p=first.view.payment_id, bound=made.made.last_entry_id)  # fmt: skip
+    report = await verify(environment.ctx)
+    assert {finding.flaw for finding in report.findings} == {Flaw.MISSING, Flaw.SEAL}
+
+
+async def test_a_chain_that_is_gone_from_the_database_is_noticed(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    first, _ = await old(environment)
+    await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p", p=first.view.payment_id)
+    report = await verify(environment.ctx, archives=tmp_path)
+    assert Flaw.MISSING in [finding.flaw for finding in report.findings]
+
+
+async def test_without_a_seal_there_is_nothing_to_archive(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await environment.start(await environment.participant())
+    with pytest.raises(Refused, match="no seal"):
+        await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
