@@ -24,7 +24,7 @@ CLERKS = (
     "services/registrations", "services/reports", "services/settlement/move.py",
     "services/settlement/operation_numbers.py", "services/views/payment.py",
 )  # fmt: skip
-ADMINISTRATORS = {"cli/kaspi/devices.py"}
+ADMINISTRATORS = {"cli/kaspi/devices.py", "cli/registrations/person.py", "services/registrations/person.py"}
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"BadParameter"}
 #: Functions of the console that print a sentence.
 SAID = {"say", "confirm", "prompt", "hint"}

@@ -19,7 +19,7 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.registrations.file import Roster
-    from procomp_pay.services.registrations.import_participants import ImportReport
+    from procomp_pay.services.registrations.import_participants import Changed, ImportReport
     from procomp_pay.services.registrations.import_participants import Remark as ImportRemark
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
@@ -114,11 +114,15 @@ def show_participant(view: ParticipantView, done: str = N_("registered")) -> Non
     terminal = console.out()
     kind = f", {console.safe(view.category)}" if view.category else ""
     terminal.print(f"[green]✓[/] {translated(done)} [bold]{console.safe(view.full_name)}[/]{kind}")
+    born = str(view.birth_year) if view.birth_year else None
+    details = ((_("club"), view.club), (_("coach"), view.coach), (_("phone"), view.phone), (_("born"), born))
     _print_rows(
         [
             ("id", console.safe(view.participant_id)),
             (_("tournament"), console.safe(view.tournament_name)),
             ("e-mail", console.safe(view.email or _("none: no receipt is sent"))),
+            *((label, console.safe(value)) for label, value in details if value),
+            *([] if view.reminders else [(_("reminders"), _("none: they asked for no letters"))]),
         ],
         10,
     )
@@ -176,11 +180,15 @@ def show_import(roster: Roster, report: ImportReport) -> None:
     for note in roster.notes:
         console.err().print(f"[dim]{console.safe(translated(note))}[/]")
     _remarks(_("Bad lines"), "red", report.problems, _MOST_PROBLEMS)
-    _remarks(_("Skipped: already registered, or not a participant"), "yellow", report.skipped, _MOST_SKIPPED)
-    spelled = [
-        Remark(one.line, one.full_name, _("was %(before)s", before=one.before)) for one in report.changed
-    ]
-    _remarks(_("Spelled in another way"), "cyan", spelled, _MOST_SKIPPED)
+    unchanged = {remark.line for remark in report.unchanged}
+    skipped = [remark for remark in report.skipped if remark.line not in unchanged]
+    _remarks(_("Skipped: twice, not clear, or not a participant"), "yellow", skipped, _MOST_SKIPPED)
+    if report.dry_run:
+        added = [Remark(one.line, one.full_name, one.category or "") for one in report.added]
+        _remarks(_("New"), "green", added, _MOST_PROBLEMS)
+    changed = [Remark(one.line, one.full_name, _change_text(one)) for one in report.changed]
+    _remarks(_("Changed"), "cyan", changed, _MOST_PROBLEMS)
+    _remarks(_("Left out"), "yellow", report.left_out, _MOST_SKIPPED)
     console.out().print(_summary(report))
     if report.gone:
         names = ", ".join(console.safe(row.full_name) for row in report.gone[:_MOST_SKIPPED])
@@ -200,9 +208,13 @@ def show_import(roster: Roster, report: ImportReport) -> None:
 
 def _summary(report: ImportReport) -> str:
     where = _("of %(n)s lines for %(name)s", n=report.lines, name=console.safe(report.tournament_name))
-    counts = _("%(skipped)s skipped, %(bad)s bad", skipped=len(report.skipped), bad=len(report.problems))
-    if report.changed:
-        counts = _("%(n)s spelled anew", n=len(report.changed)) + f", {counts}"
+    counts = _(
+        "%(changed)s changed, %(unchanged)s unchanged, %(skipped)s skipped, %(bad)s bad",
+        changed=len(report.changed),
+        unchanged=len(report.unchanged),
+        skipped=len(report.skipped) - len(report.unchanged),
+        bad=len(report.problems),
+    )
     values = {"n": len(report.added), "where": where, "counts": counts}
     if report.written:
         return "[green]✓[/] " + _("%(n)s registered %(where)s, %(counts)s", **values)
@@ -214,13 +226,27 @@ def _summary(report: ImportReport) -> str:
     return "[green]✓[/] " + _("no new participants %(where)s, %(counts)s", where=where, counts=counts)
 
 
+#: What an import changes, for the catalogue.
+_CHANGES = (N_("category"), N_("club"), N_("coach"), N_("phone"), N_("birth year"))
+
+
+def _change_text(one: Changed) -> str:
+    texts = [
+        _("was %(before)s", before=old)
+        if name == "name"
+        else f"{_(name.replace('_', ' '))} {old or _('none')} → {new}"
+        for name, (old, new) in one.changes.items()
+    ]
+    return "; ".join(texts)
+
+
 def _next_steps(report: ImportReport) -> list[str]:
     steps = []
     if report.blocked:
         steps.append(
             _("correct these lines and import again, or add --skip-bad to register the good ones only")
         )
-    if report.skipped and any("name and category" in remark.what for remark in report.skipped):
+    if any("same as line" in remark.what for remark in report.skipped):
         add = f"procomp-pay participant add {report.tournament_id} NAME --namesake"
         steps.append(_("to add another person of the same name: %(command)s", command=add))
     return steps

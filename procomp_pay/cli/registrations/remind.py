@@ -46,6 +46,7 @@ def remind(
         "reminded": result.reminded,
         "without_address": result.without_address,
         "already_reminded_today": result.already,
+        "opted_out": result.opted_out,
         "may_have_paid": result.may_have_paid,
     }
     if as_json:
@@ -75,5 +76,7 @@ def remind(
         more = len(result.without_address) - 10
         rest = " " + _("and %(n)s more", n=more) if more > 0 else ""
         console.say(console.clean(_("Without an address: %(names)s", names=names) + rest))
+    if result.opted_out:
+        console.say(_("%(n)s asked for no reminders", n=len(result.opted_out)))
     if result.already:
         console.say(_("%(n)s were reminded today already", n=len(result.already)))

@@ -49,9 +49,9 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     async with ctx.db.reading() as session:
         ids, names = await repository.all_names(session)
         found = meant(names, wanted)
-        views = await views_of(session, [ids[number] for number in found.numbers[:MOST_CHOICES]])
+        views = await views_of(session, ctx, [ids[number] for number in found.numbers[:MOST_CHOICES]])
         if not views:
-            close = await views_of(session, [ids[number] for number in nearest(names, wanted)])
+            close = await views_of(session, ctx, [ids[number] for number in nearest(names, wanted)])
             if payment_code.looks_like_one(wanted):
                 payment_code.read(wanted)  # tells that it is mistyped
             raise Nobody(wanted, joined([_described(_participant(view)) for view in close], "; "))
@@ -126,7 +126,7 @@ def _tournament(rows: list[repository.TournamentName], wanted: str, whole_name: 
         Choice(
             rows[n].id,
             names[n],
-            (_day(rows[n].starts_at), N_("archived") if rows[n].is_archived else ""),
+            (_day(rows[n].starts_at), *([N_("archived")] if rows[n].is_archived else [])),
         )
         for n in found.numbers[:MOST_CHOICES]
     ]
@@ -218,7 +218,9 @@ def _described(choice: Choice) -> str:
 def _participant(view: ParticipantView) -> Choice:
     is_cancelled = view.status.value == "CANCELLED"
     state = N_("paid") if view.is_paid else N_("cancelled") if is_cancelled else N_("unpaid")
-    return Choice(view.participant_id, view.full_name, (view.category or "", view.tournament_name, state))
+    club = [view.club] if view.club else []
+    facts = (view.category or "", *club, view.tournament_name, state)
+    return Choice(view.participant_id, view.full_name, facts)
 
 
 def _payment(view: payment_views.PaymentView) -> Choice:

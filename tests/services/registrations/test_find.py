@@ -153,7 +153,7 @@ async def test_tournaments_of_one_name_are_told_apart_by_their_day(environment: 
     with pytest.raises(Ambiguous, match="may mean 2") as several:
         await find_tournament(environment.ctx, "Кубок Алматы")
     assert {choice.id for choice in several.value.choices} == {cup, other}
-    assert several.value.choices[0].facts == (f"{environment.now():%Y-%m-%d}", "")
+    assert several.value.choices[0].facts == (f"{environment.now():%Y-%m-%d}",)
 
 
 async def add(ctx: AppContext, name: str) -> str:
