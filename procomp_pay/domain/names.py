@@ -115,6 +115,44 @@ def clean_category(text: str | None) -> str | None:
     return cleaned
 
 
+def clean_detail(text: str | None, field: str) -> str | None:
+    """Return a club, a coach or a phone number as it is stored; ``None`` for nothing or a dash.
+
+    :raises Refused: over 100 characters, a control character, or a formula.
+    """
+    cleaned = _one_line(text or "", field, LONGEST_CATEGORY)
+    if not cleaned or cleaned in _NOTHING:
+        return None
+    if cleaned[0] in "=@" or (cleaned[0] in "+-" and not cleaned[1:2].isdigit()):
+        raise Refused(f"the {field} {_short(cleaned)} begins with {cleaned[0]!r} like a formula")
+    return cleaned
+
+
+def clean_phone(text: str | None) -> str | None:
+    """Return a phone number as it is stored; ``None`` for nothing or a dash.
+
+    :raises Refused: as :func:`clean_detail`, or it has fewer than five digits.
+    """
+    cleaned = clean_detail(text, "phone")
+    if cleaned is not None and sum(c.isdigit() for c in cleaned) < 5:
+        raise Refused(f"the phone {_short(cleaned)} has fewer than five digits")
+    return cleaned
+
+
+def birth_year(text: str | None) -> int | None:
+    """Return the year of a birth year or date, as people write them; ``None`` for nothing or a dash.
+
+    :raises Refused: it has no year of four digits, or several, or one outside 1900 to 2100.
+    """
+    cleaned = _one_line(text or "", "birth year", LONGEST_CATEGORY)
+    if not cleaned or cleaned in _NOTHING:
+        return None
+    years = {int(word) for word in re.findall(r"(?<!\d)\d{4}(?!\d)", cleaned)}
+    if len(years) != 1 or not 1900 <= min(years) <= 2100:
+        raise Refused(f"the birth year {_short(cleaned)} is not a year such as 2012")
+    return years.pop()
+
+
 def clean_email(text: str | None) -> str | None:
     """Return an e-mail address in lower case; ``None`` for nothing or a dash.
 
