@@ -169,7 +169,10 @@ def _database(settings: Settings) -> list[Check]:
         pending = ", ".join(database["pending"])
         return [Check(name, "fail", f"{where} is missing revision {pending}", "procomp-pay db upgrade", 5)]
     checks = [Check(name, "ok", f"{where}, revision {database['revision']}")]
-    return checks + [Check("platform", "warn", note, step) for note, step in platform_notes(database)]
+    notes = platform_notes(database)
+    if database["platform_faults"]:
+        return checks + [Check("platform", "fail", note, step, 7) for note, step in notes]
+    return checks + [Check("platform", "warn", note, step) for note, step in notes]
 
 
 def _encryption(settings: Settings) -> Check:

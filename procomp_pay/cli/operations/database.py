@@ -225,6 +225,7 @@ def examine(url: str) -> dict[str, Any]:
         "revision": now,
         "head": migrate.head(),
         "pending": pending,
+        "platform_faults": notes.faults if notes else [],
         "unknown_labels": notes.unknown_labels if notes else {},
         "unadopted_payments": notes.unadopted if notes else None,
         "missing_indexes": notes.missing_indexes if notes else [],
@@ -237,6 +238,13 @@ def platform_notes(database: dict[str, Any]) -> list[tuple[str, str]]:
     :param database: as :func:`examine` returns it.
     """
     notes = []
+    if faults := database["platform_faults"]:
+        notes.append(
+            (
+                f"tables that no longer fit procomp-pay: {console.clean('; '.join(faults))}",
+                "undo it in the platform's Prisma schema: docs/platform says what may differ",
+            )
+        )
     if labels := database["unknown_labels"]:
         notes.append(
             (

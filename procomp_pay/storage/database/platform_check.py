@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +31,19 @@ def adopts_platform(connection: Connection) -> bool:
     if not existing:
         _refuse_second_platform(connection)
         return False
-    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES - existing)]
-    for name in sorted(existing):
-        faults += _faults_of_table(connection, inspector, METADATA.tables[name])
-    if faults:
+    if faults := _faults(connection, inspector, existing):
         raise ConfigurationError(
             f"The platform's tables do not fit procomp-pay: {'; '.join(faults)}",
             next_step="bring the platform's Prisma schema up to date, then: procomp-pay db upgrade",
         )
     return True
+
+
+def _faults(connection: Connection, inspector: Inspector, existing: Collection[str]) -> list[str]:
+    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES.difference(existing))]
+    for name in sorted(existing):
+        faults += _faults_of_table(connection, inspector, METADATA.tables[name])
+    return faults
 
 
 #: The two of the platform's tables whose names nothing else has by chance.
@@ -169,11 +174,13 @@ def unknown_labels(connection: Connection) -> dict[str, list[str]]:
 class PlatformNotes:
     """What is worth knowing of the platform's tables.
 
+    :param faults: what the platform changed since, so that they no longer fit; then nothing else is known.
     :param unknown_labels: labels that the platform added to its enums and we do not know, by enum.
     :param unadopted: the number of payments that are neither adopted nor accepted as the platform's own.
     :param missing_indexes: tables and columns, as in ``CREATE INDEX ON``, whose rows are searched one by one.
     """
 
+    faults: list[str]
     unknown_labels: dict[str, list[str]]
     unadopted: int
     missing_indexes: list[str]
@@ -188,8 +195,13 @@ _UNADOPTED = text("""
 
 def notes(connection: Connection) -> PlatformNotes:
     """Return what is worth knowing of the platform's tables, which exist beside ours."""
+    inspector = inspect(connection)
+    if connection.dialect.name == "postgresql":
+        existing = PLATFORM_TABLES & set(inspector.get_table_names())
+        if faults := _faults(connection, inspector, existing):
+            return PlatformNotes(faults, {}, 0, [])
     unadopted = int(connection.execute(_UNADOPTED).scalar() or 0)
-    return PlatformNotes(unknown_labels(connection), unadopted, _missing_indexes(inspect(connection)))
+    return PlatformNotes([], unknown_labels(connection), unadopted, _missing_indexes(inspector))
 
 
 def _missing_indexes(inspector: Inspector) -> list[str]:

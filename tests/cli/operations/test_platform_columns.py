@@ -125,6 +125,27 @@ def test_null_in_the_place_of_a_label(unlabelled: CommandLine, command: str, cod
             assert set(row) == {None}
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ('RENAME "failureReason" TO reason', 'the column "Payment"."failureReason" is missing'),
+        ('ALTER "kaspiQrCode" TYPE INT USING NULL', '"Payment"."kaspiQrCode" is INTEGER, not TEXT'),
+        ("RENAME TO payments", 'the table "Payment" is missing'),
+    ],
+)
+def test_what_the_platform_changed_later_is_named(
+    postgres_clerk: CommandLine, change: str, fault: str
+) -> None:
+    assert "no longer fit" not in postgres_clerk.type("db", "status").out
+    with psycopg.connect(postgres_clerk.url) as connection:
+        connection.execute(f'ALTER TABLE "Payment" {change}'.encode())
+    assert fault in postgres_clerk.type("db", "status").out
+    [check] = [
+        check for check in postgres_clerk.ask("doctor", code=7)["checks"] if check["name"] == "platform"
+    ]
+    assert (check["state"], fault in check["found"]) == ("fail", True)
+
+
 def test_a_guest_without_a_user(postgres_clerk: CommandLine) -> None:
     with psycopg.connect(postgres_clerk.url) as connection:
         connection.execute('ALTER TABLE "Participant" ALTER "userId" DROP NOT NULL')
