@@ -1,9 +1,11 @@
 """The files in ``deploy/`` fit the program: metrics, settings, commands and paths that they name exist."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,16 @@ def test_the_container_copies_what_the_package_needs() -> None:
     needed = re.findall(r'^"([^"]+)" = "procomp_pay/_', project, re.M)
     assert {*needed, "procomp_pay", "pyproject.toml", "README.md"} <= copied
     assert f"{BASE}/health/live" in text
-    assert "USER procomp" in text
+    assert "--uid 10001 procomp\nUSER 10001\n" in text
+
+
+def test_the_containerfile_is_linted() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if hadolint is None:
+        pytest.skip("NOT TESTED: hadolint is not installed (its wheel is for Linux on x86-64)")
+    command = [hadolint, "--no-color", str(DEPLOY / "Containerfile")]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stdout) == (0, ""), made.stderr
 
 
 def test_compose_names_settings_services_and_files_that_exist() -> None:

@@ -184,8 +184,10 @@ def _show(
     has_endpoint: bool,
 ) -> None:
     verb = "would be written" if dry_run else "written"
-    typer.echo(f"\n{place.env_file} {verb}, 0600: {', '.join(settings)}")
-    typer.echo(f"{place.directory}: {', '.join(files)} {verb}\n")
+    typer.echo()
+    typer.echo(console.wrap(f"{place.env_file} {verb}, 0600: {', '.join(settings)}"))
+    typer.echo(console.wrap(f"{place.directory}: {', '.join(files)} {verb}"))
+    typer.echo()
     if dry_run:
         for name, content in files.items():
             typer.echo(f"{console.bold(name)}\n{content}")
