@@ -48,7 +48,9 @@ def move(
             show_default=False,
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Why, for the audit trail.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for the audit trail.", show_default=False)
+    ],
     yes: YesOption = False,
     acting: AsOption = None,
     as_json: JsonOption = False,

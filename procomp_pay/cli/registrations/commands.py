@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 tournaments = typer.Typer(no_args_is_help=True, help="Tournaments and their entry fees.")
 participants = typer.Typer(no_args_is_help=True, help="Add, import and find participants.")
 
+ClubOption = Annotated[str | None, typer.Option(help="The club or the team.")]
+CoachOption = Annotated[str | None, typer.Option(help="The coach.")]
+PhoneOption = Annotated[str | None, typer.Option(help="A phone number, stored encrypted.")]
+BirthYearOption = Annotated[str | None, typer.Option(metavar="YEAR", help="The year of birth.")]
 LimitOption = Annotated[int, typer.Option(help="The most to show (1 to 10000).")]
 
 
@@ -243,6 +248,10 @@ def add_participant(
     name: Annotated[str, typer.Argument(help="The full name.", show_default=False)],
     category: Annotated[str | None, typer.Option(help="For example “-60 кг”.")] = None,
     email: Annotated[str | None, typer.Option(help="The address for the receipt.")] = None,
+    club: ClubOption = None,
+    coach: CoachOption = None,
+    phone: PhoneOption = None,
+    birth_year: BirthYearOption = None,
     namesake: Annotated[
         bool, typer.Option("--namesake", help="Another person of the same name: register them too.")
     ] = False,
@@ -256,12 +265,12 @@ def add_participant(
     from procomp_pay.cli.registrations import output
     from procomp_pay.services.registrations import participants as roster
 
-    actor = operator(acting)
+    actor, details = operator(acting), roster.Details.read(club, coach, phone, birth_year)
 
     async def work(ctx: AppContext) -> roster.ParticipantView:
         named = await named_tournament(ctx, tournament, as_json=as_json)
         return await roster.add_participant(
-            ctx, named, name, actor, category=category, email=email, namesake=namesake
+            ctx, named, name, actor, category=category, email=email, details=details, namesake=namesake
         )
 
     view = run_with_context(work)
@@ -280,24 +289,35 @@ def edit_participant(
     name: Annotated[str | None, typer.Option(help="The new full name.")] = None,
     category: Annotated[str | None, typer.Option(help="The new category; “-” for none.")] = None,
     email: Annotated[str | None, typer.Option(help="The new address for the receipt.")] = None,
+    club: ClubOption = None,
+    coach: CoachOption = None,
+    phone: PhoneOption = None,
+    birth_year: BirthYearOption = None,
+    reminders: Annotated[
+        bool | None,
+        typer.Option("--reminders/--no-reminders", help="Whether letters remind them of the fee."),
+    ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Correct a participant's name, category or e-mail.
+    """Correct what is known about a participant; “-” removes a detail.
 
-    procomp-pay participant edit "кайрат асанов" --name "Қайрат Асанов" --category "-66 кг"
+    procomp-pay participant edit "кайрат асанов" --name "Қайрат Асанов" --category "-66 кг" --club Барыс
     """
     from procomp_pay.cli.registrations import output
     from procomp_pay.services.registrations import changes
-    from procomp_pay.services.registrations.participants import ParticipantView
+    from procomp_pay.services.registrations.participants import Details, ParticipantView
 
-    if name is None and category is None and email is None:
-        raise typer.BadParameter("give what to change: --name, --category or --email")
+    if all(given is None for given in (name, category, email, club, coach, phone, birth_year, reminders)):
+        raise typer.BadParameter("give what to change, such as --name, --category or --email")
     actor = operator(acting)
+    details = replace(Details.read(club, coach, phone, birth_year), reminders=reminders)
 
     async def work(ctx: AppContext) -> ParticipantView:
         named = await named_participant(ctx, participant, as_json=as_json, whole_name=True)
-        return await changes.edit_participant(ctx, named, actor, name=name, category=category, email=email)
+        return await changes.edit_participant(
+            ctx, named, actor, name=name, category=category, email=email, details=details
+        )
 
     view = run_with_context(work)
     if as_json:
@@ -347,7 +367,8 @@ def merge_participants(
 ) -> None:
     """Merge two registrations of one person: keep PARTICIPANT and remove DOUBLE, which has no payments.
 
-    The category of DOUBLE is kept if PARTICIPANT has none; its e-mail too, if PARTICIPANT has no payments.
+    What DOUBLE has and PARTICIPANT lacks is kept: category, club, coach, phone, birth year; the e-mail only
+    if PARTICIPANT has no payments.
 
     procomp-pay participant merge PARTICIPANT DOUBLE
     """
@@ -427,9 +448,10 @@ def import_participants(
     """Register all participants of a CSV or XLSX file with a column of names.
 
     Columns are found by their headers in English, Russian or Kazakh: name / ФИО / Аты-жөні, category /
-    категория / санат, email / почта. If any line is bad, nobody is registered (exit code 3). Totals and
-    signatures below the table are skipped. Importing the file again adds nobody twice: a name that it spells
-    in another way is corrected, and who is not in it any more is told and stays registered.
+    категория / санат, email / почта, club / клуб, coach / тренер / бапкер, phone / телефон, birth year / дата
+    рождения / туған жылы. If any line is bad, nobody is registered (exit code 3). Totals and signatures below
+    the table are skipped. A file that is sent again adds nobody twice: who has the same name, category and
+    club is corrected. An empty cell erases nothing; who is not in it any more is told and stays registered.
 
     procomp-pay participant import TOURNAMENT roster.xlsx --dry-run
 

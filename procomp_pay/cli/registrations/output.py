@@ -17,7 +17,7 @@ from procomp_pay.domain.states import ParticipantStatus
 
 if TYPE_CHECKING:
     from procomp_pay.services.registrations.file import Roster
-    from procomp_pay.services.registrations.import_participants import ImportReport
+    from procomp_pay.services.registrations.import_participants import Changed, ImportReport
     from procomp_pay.services.registrations.import_participants import Remark as ImportRemark
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
@@ -100,6 +100,12 @@ def show_participant(view: ParticipantView, done: str = "registered") -> None:
     terminal.print(f"  id          {console.safe(view.participant_id)}")
     terminal.print(f"  tournament  {console.safe(view.tournament_name)}")
     terminal.print(f"  e-mail      {console.safe(view.email or 'none: no receipt is sent')}")
+    born = str(view.birth_year) if view.birth_year else None
+    for label, value in (("club", view.club), ("coach", view.coach), ("phone", view.phone), ("born", born)):
+        if value:
+            terminal.print(f"  {label:<10}  {console.safe(value)}")
+    if not view.reminders:
+        terminal.print("  reminders   none: they asked for no letters")
 
 
 def show_participants(page: ParticipantPage) -> None:
@@ -151,9 +157,15 @@ def show_import(roster: Roster, report: ImportReport) -> None:
     for note in roster.notes:
         console.err().print(f"[dim]{console.safe(note)}[/]")
     _remarks("Bad lines", "red", report.problems, _MOST_PROBLEMS)
-    _remarks("Skipped: already registered, or not a participant", "yellow", report.skipped, _MOST_SKIPPED)
-    spelled = [Remark(one.line, one.full_name, f"was {one.before}") for one in report.changed]
-    _remarks("Spelled in another way", "cyan", spelled, _MOST_SKIPPED)
+    unchanged = {remark.line for remark in report.unchanged}
+    skipped = [remark for remark in report.skipped if remark.line not in unchanged]
+    _remarks("Skipped: twice, not clear, or not a participant", "yellow", skipped, _MOST_SKIPPED)
+    if report.dry_run:
+        added = [Remark(one.line, one.full_name, one.category or "") for one in report.added]
+        _remarks("New", "green", added, _MOST_PROBLEMS)
+    changed = [Remark(one.line, one.full_name, _change_text(one)) for one in report.changed]
+    _remarks("Changed", "cyan", changed, _MOST_PROBLEMS)
+    _remarks("Left out", "yellow", report.left_out, _MOST_SKIPPED)
     console.out().print(_summary(report))
     if report.gone:
         names = ", ".join(console.safe(row.full_name) for row in report.gone[:_MOST_SKIPPED])
@@ -167,9 +179,9 @@ def show_import(roster: Roster, report: ImportReport) -> None:
 
 def _summary(report: ImportReport) -> str:
     where = f"of {report.lines} lines for {console.safe(report.tournament_name)}"
-    counts = f"{len(report.skipped)} skipped, {len(report.problems)} bad"
-    if report.changed:
-        counts = f"{len(report.changed)} spelled anew, {counts}"
+    skipped = len(report.skipped) - len(report.unchanged)
+    counts = f"{len(report.changed)} changed, {len(report.unchanged)} unchanged, {skipped} skipped"
+    counts += f", {len(report.problems)} bad"
     if report.written:
         return f"[green]✓[/] {len(report.added)} registered {where}, {counts}"
     if report.blocked and not report.dry_run:
@@ -179,11 +191,19 @@ def _summary(report: ImportReport) -> str:
     return f"[green]✓[/] no new participants {where}, {counts}"
 
 
+def _change_text(one: Changed) -> str:
+    texts = [
+        f"was {old}" if name == "name" else f"{name.replace('_', ' ')} {old or 'none'} → {new}"
+        for name, (old, new) in one.changes.items()
+    ]
+    return "; ".join(texts)
+
+
 def _next_steps(report: ImportReport) -> list[str]:
     steps = []
     if report.blocked:
         steps.append("correct these lines and import again, or add --skip-bad to register the good ones only")
-    if report.skipped and any("name and category" in remark.what for remark in report.skipped):
+    if any("same as line" in remark.what for remark in report.skipped):
         add = f"procomp-pay participant add {report.tournament_id} NAME --namesake"
         steps.append(f"to add another person of the same name: {add}")
     return steps

@@ -45,6 +45,7 @@ def remind(
         "reminded": result.reminded,
         "without_address": result.without_address,
         "already_reminded_today": result.already,
+        "opted_out": result.opted_out,
         "may_have_paid": result.may_have_paid,
     }
     if as_json:
@@ -65,5 +66,7 @@ def remind(
         names = ", ".join(view.full_name for view in result.without_address[:10])
         more = len(result.without_address) - 10
         console.say(console.clean(f"Without an address: {names}" + (f" and {more} more" if more > 0 else "")))
+    if result.opted_out:
+        console.say(f"{len(result.opted_out)} asked for no reminders")
     if result.already:
         console.say(f"{len(result.already)} were reminded today already")

@@ -10,7 +10,13 @@ import time
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
-from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, ErrorCode, PaymentError
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ErrorCode,
+    PaymentError,
+    fault_of,
+)
 from procomp_pay.domain.redact import redact
 from procomp_pay.server.http.cors import CORS
 from procomp_pay.server.http.json_response import ErrorAnswer, respond
@@ -20,6 +26,8 @@ from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID
 
 log = logging.getLogger(__name__)
+#: The line of each request, whatever its answer.
+access_log = logging.getLogger("procomp_pay.server.http.access")
 
 #: Of the webhooks that were answered 200, the first and then each so many-th is logged.
 SAMPLE = 100
@@ -73,7 +81,8 @@ def from_domain(error: PaymentError) -> web.Response:
     detail = error.message
     for kind, neutral in _NEUTRAL_DETAILS:
         if isinstance(error, kind):
-            log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
+            name, fault = type(error).__name__, fault_of(error)
+            log.warning("%s: %s (%s)", name, error.message, error.next_step, extra=fault)
             detail = neutral
     if error.code is ErrorCode.FEE_MISSING and error.next_step:
         detail += f"; to add it: {error.next_step}"  # others' next steps are for the terminal alone
@@ -149,7 +158,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         duration_ms = (time.perf_counter() - started) * 1000
         fields = {"status": status, "duration_ms": round(duration_ms, 1)}
         line = "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms
-        log.log(_level(request, status), *line, extra=fields)
+        access_log.log(_level(request, status), *line, extra=fields)
 
 
 def _level(request: web.Request, status: int) -> int:

@@ -198,7 +198,8 @@ class Metrics:
             gauges.database_up = True
         except (DatabaseUnavailable, TimeoutError) as error:
             gauges.database_up = False
-            log.warning("metrics: cannot count in the database: %s", type(error).__name__)
+            name = type(error).__name__
+            log.warning("metrics: cannot count in the database: %s", name, extra={"fault": name})
 
     def _count(self, change: StatusChange) -> None:
         method = change.method.lower()

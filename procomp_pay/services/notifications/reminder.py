@@ -33,7 +33,9 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         is_over = bool(row and await participants.archived_ids(session, [row[2].id]))
     if row is None or fees is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")
-    participant, user, tournament, _, is_paid = row
+    participant, user, tournament, detail, _, is_paid = row
+    if detail is not None and detail.no_reminders:
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "they asked for no reminders")
     payments, _ = await many(ctx, Filter(participant_id=participant_id))
     is_on_its_way = has_unknown_money or any(
         view.other_amount or view.status == "PROCESSING" for view in payments

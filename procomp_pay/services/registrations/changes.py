@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Protocol
 
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.labels import UnknownLabel
@@ -16,7 +18,13 @@ from procomp_pay.domain.names import (
 )
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.participants import ParticipantView, ensure_users, views_of
+from procomp_pay.services.registrations.participants import (
+    NOTHING_NEW,
+    Details,
+    ParticipantView,
+    ensure_users,
+    views_of,
+)
 from procomp_pay.services.registrations.tournaments import TournamentView, refuse_same_day, tournament_view
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
@@ -35,6 +43,7 @@ async def edit_participant(
     name: str | None = None,
     category: str | None = None,
     email: str | None = None,
+    details: Details = NOTHING_NEW,
 ) -> ParticipantView:
     """Change what was given; ``None`` leaves a field as it is, an empty category removes it.
 
@@ -49,21 +58,45 @@ async def edit_participant(
         for payment_id in payment_ids:
             await lock_payment(session, payment_id)
         row = await repository.participant(session, participant_id, lock=True)
-        [before] = await views_of(session, [participant_id])
+        [before] = await views_of(session, ctx, [participant_id])
         row.full_name = full_name or row.full_name
         row.category = row.category if category is None else kind
         if address is not None:
             await set_email(session, ctx, row, address)
         row.updated_at = ctx.clock()
         await session.flush()
-        [view] = await views_of(session, [participant_id])
-        for payment_id in payment_ids:
-            await audit.append(session, payment_id, _edited(actor, before, view), ctx.clock())
+        await repository.set_detail(session, participant_id, ctx.clock(), **details.columns(ctx))
+        [view] = await views_of(session, ctx, [participant_id])
+        if (name, category, email) != (None, None, None):
+            await add_edits(session, ctx, payment_ids, actor, before, view)
     _log.info("participant %s edited by %s", participant_id, actor.name)
     return view
 
 
-def _edited(actor: Actor, before: ParticipantView, after: ParticipantView) -> audit.AuditRecord:
+async def add_edits(
+    session: AsyncSession,
+    ctx: AppContext,
+    payment_ids: Iterable[str],
+    actor: Actor,
+    before: HasName,
+    after: HasName,
+) -> None:
+    """Record the change of a name or a category in the audit trail of each payment, which is locked."""
+    for payment_id in payment_ids:
+        await audit.append(session, payment_id, _edited(actor, before, after), ctx.clock())
+
+
+class HasName(Protocol):
+    """Who somebody is, and in which category."""
+
+    @property
+    def full_name(self) -> str: ...
+
+    @property
+    def category(self) -> str | None: ...
+
+
+def _edited(actor: Actor, before: HasName, after: HasName) -> audit.AuditRecord:
     """Return the audit record of a registration's change: a name may be changed to another person's."""
     old = {"full_name": before.full_name, "category": before.category}
     new = {"full_name": after.full_name, "category": after.category}
@@ -108,18 +141,18 @@ async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor)
     """
     async with ctx.db.writing() as session:
         row = await repository.participant(session, participant_id, lock=True)
-        [view] = await views_of(session, [participant_id])
+        [view] = await views_of(session, ctx, [participant_id])
         await _remove(session, row)
-    _log.info("participant %s (%s) removed by %s", participant_id, view.full_name, actor.name)
+    _log.info("participant %s removed by %s", participant_id, actor.name)
     return view
 
 
 async def merge_participants(
     ctx: AppContext, kept_id: str, double_id: str, actor: Actor
 ) -> tuple[ParticipantView, ParticipantView]:
-    """Merge two registrations of one person: remove the second. Its category fills what the first lacks, its
-    e-mail too unless the first has payments, which its user would see. Return the first as it is now, and the
-    second as it was.
+    """Merge two registrations of one person: remove the second. Its category, club, coach, phone and birth
+    year fill what the first lacks, its e-mail too unless the first has payments, which its user would see.
+    Return the first as it is now, and the second as it was.
 
     :raises NotFound: no such participant.
     :raises Refused: they are the same one, or in two tournaments. :raises Conflict: the second has payments.
@@ -140,7 +173,8 @@ async def merge_participants(
             )
         if kept.tournament_id != double.tournament_id:
             raise Refused("They are registered for two tournaments: an entry fee is due for each")
-        [gone] = await views_of(session, [double_id])
+        [gone] = await views_of(session, ctx, [double_id])
+        [stays] = await views_of(session, ctx, [kept_id])
         await _remove(session, double)
         kept.category = kept.category or gone.category
         user = None if kept.user_id is None else await session.get(User, kept.user_id)
@@ -149,7 +183,15 @@ async def merge_participants(
             await set_email(session, ctx, kept, gone.email)
         kept.updated_at = ctx.clock()
         await session.flush()
-        [view] = await views_of(session, [kept_id])
+        added = Details(
+            None if stays.club else gone.club,
+            None if stays.coach else gone.coach,
+            None if stays.phone else gone.phone,
+            None if stays.birth_year else gone.birth_year,
+            None if gone.reminders else False,
+        )
+        await repository.set_detail(session, kept_id, ctx.clock(), **added.columns(ctx))
+        [view] = await views_of(session, ctx, [kept_id])
     _log.info("participant %s merged into %s by %s", double_id, kept_id, actor.name)
     return view, gone
 

@@ -163,6 +163,14 @@ class Column(StrEnum):
     PATRONYMIC = "patronymic"
     CATEGORY = "category"
     EMAIL = "e-mail"
+    CLUB = "club"
+    COACH = "coach"
+    PHONE = "phone"
+    BIRTH = "birth year"
+
+
+#: What is kept where it is given. A file may have several such columns: the first is taken.
+DETAILS = frozenset({Column.CLUB, Column.COACH, Column.PHONE, Column.BIRTH})
 
 
 def _words(text: str) -> frozenset[str]:
@@ -193,6 +201,23 @@ _EXACT: dict[Column, frozenset[str]] = {
         "email,e-mail,mail,email address,e-mail address,почта,эл. почта,эл почта,электронная почта,емейл,"
         "имейл,адрес электронной почты,пошта,электрондық пошта,эл. пошта,поштасы,электрондық пошта мекенжайы"
     ),
+    Column.CLUB: _words(
+        "club,team,club name,клуб,команда,спортивный клуб,название клуба,клуб команда,секция,"
+        "спорт клубы,спорттық клуб,клубы,командасы"
+    ),
+    Column.COACH: _words(
+        "coach,trainer,coach name,тренер,тренеры,личный тренер,фио тренера,тренер фио,ф и о тренера,"
+        "жаттықтырушы,жаттықтырушысы,бапкер,бапкері"
+    ),
+    Column.PHONE: _words(
+        "phone,phone number,mobile,mobile phone,telephone,tel,телефон,тел,номер телефона,контактный телефон,"
+        "мобильный телефон,моб. телефон,сотовый телефон,телефон участника,телефон родителя,телефон родителей,"
+        "телефоны,телефон нөмірі,телефон номері,ұялы телефон,байланыс телефоны"
+    ),
+    Column.BIRTH: _words(
+        "birth year,year of birth,born,birthday,birth date,birthdate,date of birth,dob,год рождения,г.р.,гр,"
+        "дата рождения,день рождения,туған жылы,туған күні,туған күн,т.ж."
+    ),
 }
 #: Parts of other headers that are accepted too.
 _SIMILAR: dict[Column, re.Pattern[str]] = {
@@ -220,7 +245,7 @@ def find_columns(headers: list[str]) -> dict[Column, int] | None:
     for column in Column:
         indices = [i for i, key in enumerate(keys) if key in _EXACT[column]]
         indices = indices or [i for i in _similar(column, keys) if i not in columns.values()]
-        if len(indices) > 1:
+        if len(indices) > 1 and column not in DETAILS:
             both = " and ".join(f"“{headers[i]}”" for i in indices[:3])
             raise Refused(
                 f"{both} could each be the {column} column", next_step="rename or delete all but one of them"

@@ -6,7 +6,7 @@ An error in one line is reported with its number, and the other lines are still 
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,6 +20,7 @@ from procomp_pay.providers.tabular.file_type import is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
 from procomp_pay.services.registrations.columns import (
+    DETAILS,
     HEADER_WITHIN,
     SAMPLE,
     Column,
@@ -54,6 +55,7 @@ class RosterRow:
     :param line: its number in the file, from 1, the headers included.
     :param problem: why it cannot be read; then the rest is empty.
     :param other: what it is where it is not a participant: a total, a signature.
+    :param details: the cells of :data:`~procomp_pay.services.registrations.columns.DETAILS` that are filled.
     """
 
     line: int
@@ -62,6 +64,7 @@ class RosterRow:
     email: str = ""
     problem: str | None = None
     other: str | None = None
+    details: Mapping[Column, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
         )
     for column, index in columns.items():
         cell = line.cells[index] if index < len(line.cells) else ""
-        if isinstance(cell, Unusable):
+        if isinstance(cell, Unusable) and column not in DETAILS:
             return RosterRow(line.number, problem=f"the {column.value} is {cell.why}")
         if column is Column.CATEGORY and not isinstance(cell, str | Decimal | bool):
             return RosterRow(
@@ -243,7 +246,8 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
 
     parts = [text(column) for column in (Column.SURNAME, Column.GIVEN, Column.PATRONYMIC)]
     name = text(Column.NAME) or " ".join(part for part in parts if part.strip())
-    return RosterRow(line.number, name, text(Column.CATEGORY), text(Column.EMAIL))
+    details = {column: text(column) for column in columns if column in DETAILS and text(column).strip()}
+    return RosterRow(line.number, name, text(Column.CATEGORY), text(Column.EMAIL), details=details)
 
 
 def _other_line(texts: list[str], table: Table) -> str | None:

@@ -47,9 +47,9 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     async with ctx.db.reading() as session:
         ids, names = await repository.all_names(session)
         found = meant(names, wanted)
-        views = await views_of(session, [ids[number] for number in found.numbers[:MOST_CHOICES]])
+        views = await views_of(session, ctx, [ids[number] for number in found.numbers[:MOST_CHOICES]])
         if not views:
-            close = await views_of(session, [ids[number] for number in nearest(names, wanted)])
+            close = await views_of(session, ctx, [ids[number] for number in nearest(names, wanted)])
             raise _nobody(wanted, [_described(_participant(view)) for view in close])
     return _only(wanted, found, [_participant(view) for view in views], whole_name)
 
@@ -119,7 +119,10 @@ def _tournament(rows: list[repository.TournamentName], wanted: str, whole_name: 
         Choice(
             rows[n].id,
             names[n],
-            (str(local_day(rows[n].starts_at) or "day unknown"), "archived" if rows[n].is_archived else ""),
+            (
+                str(local_day(rows[n].starts_at) or "day unknown"),
+                *(["archived"] if rows[n].is_archived else []),
+            ),
         )
         for n in found.numbers[:MOST_CHOICES]
     ]
@@ -187,7 +190,9 @@ def _described(choice: Choice) -> str:
 
 def _participant(view: ParticipantView) -> Choice:
     state = "paid" if view.is_paid else "cancelled" if view.status.value == "CANCELLED" else "unpaid"
-    return Choice(view.participant_id, view.full_name, (view.category or "", view.tournament_name, state))
+    club = [view.club] if view.club else []
+    facts = (view.category or "", *club, view.tournament_name, state)
+    return Choice(view.participant_id, view.full_name, facts)
 
 
 def _payment(view: payment_views.PaymentView) -> Choice:

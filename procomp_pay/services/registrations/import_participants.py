@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.name_search import name_keys
 from procomp_pay.domain.names import (
+    birth_year,
     clean_category,
+    clean_detail,
     clean_email,
     clean_person,
+    clean_phone,
     is_placeholder,
     placeholder_email,
     same_key,
 )
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.registrations.changes import add_edits, set_email
+from procomp_pay.services.registrations.columns import Column
 from procomp_pay.services.registrations.file import RosterRow
-from procomp_pay.services.registrations.participants import ensure_users
+from procomp_pay.services.registrations.participants import (
+    NOTHING_NEW,
+    Details,
+    ensure_users,
+    readable_phone,
+)
 from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
+from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.payments.repository import lock_rows
 from procomp_pay.storage.registrations import participants as repository
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A participant to register. ``email`` is ``None`` if the file has none."""
+    """A participant of the file. A field is ``None`` if the file has none."""
 
     line: int
     participant_id: str
     full_name: str
     category: str | None
     email: str | None
+    details: Details = NOTHING_NEW
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return _key(self.full_name, self.category)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +77,18 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed:
-    """A registration whose name the file spells in another way.
+class Changed:
+    """A registration that the file corrects.
 
     :param before: the name as it was registered.
+    :param changes: the old and the new text of each field that changes, by its name.
     """
 
     line: int
     participant_id: str
     full_name: str
     before: str
+    changes: dict[str, tuple[str | None, str]]
 
     def full(self) -> dict[str, Any]:
         return {
@@ -72,6 +96,7 @@ class Renamed:
             "participant_id": self.participant_id,
             "full_name": self.full_name,
             "before": self.before,
+            "changes": {name: {"before": old, "after": new} for name, (old, new) in self.changes.items()},
         }
 
 
@@ -80,8 +105,10 @@ class ImportReport:
     """The result of an import, real or dry. Each line is in one of the first four lists.
 
     :param added: registered, or to be registered if nothing was ``written``.
-    :param changed: spelled as in the file from now on, or to be if nothing was ``written``.
+    :param changed: corrected as in the file, or to be if nothing was ``written``.
+    :param unchanged: registered as in the file; they are among ``skipped``, too.
     :param skipped: already registered, twice in the file, or not a participant: a total, a signature.
+    :param left_out: cells that cannot be kept, of lines that are registered all the same.
     :param problems: lines that cannot be registered.
     :param gone: registered, but not in the file; they stay registered.
     :param blocked: bad lines keep the others from being registered.
@@ -96,7 +123,9 @@ class ImportReport:
     added: list[Entrant] = field(default_factory=list)
     skipped: list[Remark] = field(default_factory=list)
     problems: list[Remark] = field(default_factory=list)
-    changed: list[Renamed] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
+    unchanged: list[Remark] = field(default_factory=list)
+    left_out: list[Remark] = field(default_factory=list)
     gone: list[repository.Registration] = field(default_factory=list)
 
     @property
@@ -127,6 +156,8 @@ class ImportReport:
             "skipped": [remark.full() for remark in self.skipped],
             "problems": [remark.full() for remark in self.problems],
             "changed": [one.full() for one in self.changed],
+            "unchanged": [remark.full() for remark in self.unchanged],
+            "left_out": [remark.full() for remark in self.left_out],
             "gone": [
                 {"participant_id": row.participant_id, "full_name": row.full_name, "category": row.category}
                 for row in self.gone
@@ -145,34 +176,30 @@ async def import_participants(
 ) -> ImportReport:
     """Register all participants of ``rows`` in one transaction, or none of them if any line is bad.
 
-    A participant with the same name and category as a registered one, or as one further up in the file, is
-    skipped. So importing the same file again adds nobody. A registered name that the file spells in another
-    way is changed.
+    Whoever is registered already is not registered again, but corrected as in the file: see :func:`_compare`.
+    An empty cell erases nothing, and nobody is removed.
 
     :param dry_run: change nothing, and report what would be done.
     :param skip_bad: leave bad lines out and register the others.
-    :raises NotFound: no such tournament.
+    :raises NotFound: no such tournament. :raises Conflict: it is archived.
     """
     others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
-    entrants, problems = _check_rows(ctx, [row for row in rows if row.other is None])
+    entrants, problems, left_out = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await repository.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
-        found = await _comparison(session, tournament_id, entrants)
+        found = await _comparison(session, ctx, tournament_id, entrants)
     blocked = bool(problems) and not skip_bad
     written = bool(found.added or found.changed) and not (dry_run or blocked)
     if written:
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
             await repository.lock_tournament(session, tournament_id)
-            found = await _comparison(session, tournament_id, entrants)
+            found = await _comparison(session, ctx, tournament_id, entrants)
+            await _change(session, ctx, found.changed, entrants, actor)
             await _write(session, ctx, tournament_id, found.added)
-            for one in sorted(found.changed, key=lambda one: one.participant_id):
-                row = await repository.participant(session, one.participant_id, lock=True)
-                row.full_name, row.updated_at = one.full_name, ctx.clock()
-            await session.flush()
         _log.info(
-            "%d participants imported to tournament %s by %s, %d renamed",
+            "%d participants imported to tournament %s by %s, %d corrected",
             len(found.added), tournament_id, actor.name, len(found.changed),
         )  # fmt: skip
     return ImportReport(
@@ -182,117 +209,334 @@ async def import_participants(
         blocked=blocked,
         written=written and bool(found.added or found.changed),
         added=found.added,
-        skipped=sorted([*others, *found.skipped], key=lambda remark: remark.line),
+        skipped=sorted([*others, *found.skipped, *found.unchanged], key=lambda remark: remark.line),
         problems=problems,
         changed=found.changed,
+        unchanged=found.unchanged,
         gone=found.gone,
+        left_out=sorted([*left_out, *found.left_out], key=lambda remark: remark.line),
     )
 
 
-def _check_rows(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark]]:
+def _check_rows(ctx: AppContext, rows: list[RosterRow]) -> tuple[list[Entrant], list[Remark], list[Remark]]:
+    """Return the participants of the file, the bad lines, and the details that cannot be kept."""
     entrants: list[Entrant] = []
     problems: list[Remark] = []
+    left_out: list[Remark] = []
     for row in rows:
         if row.problem is not None:
             problems.append(Remark(row.line, "", row.problem))
             continue
         wrong: list[str] = []
-        name = _cleaned(lambda row=row: clean_person(row.name), wrong)
-        category = _cleaned(lambda row=row: clean_category(row.category), wrong)
-        email = _cleaned(lambda row=row: clean_email(row.email), wrong)
+        name = _cleaned(clean_person, row.name, wrong)
+        category = _cleaned(clean_category, row.category, wrong)
+        email = _cleaned(clean_email, row.email, wrong)
         if name is None or wrong:
             problems.append(Remark(row.line, row.name[:60], "; ".join(wrong)))
-        else:
-            entrants.append(Entrant(row.line, ctx.new_id(), name, category, email))
-    return entrants, problems
+            continue
+        details = _details(row, wrong)
+        left_out += [Remark(row.line, name, what) for what in wrong]
+        entrants.append(Entrant(row.line, ctx.new_id(), name, category, email, details))
+    return entrants, problems, left_out
 
 
-def _cleaned(read: Any, wrong: list[str]) -> str | None:
+def _details(row: RosterRow, wrong: list[str]) -> Details:
+    given = row.details
+    return Details(
+        _cleaned(partial(clean_detail, field="club"), given.get(Column.CLUB, ""), wrong),
+        _cleaned(partial(clean_detail, field="coach"), given.get(Column.COACH, ""), wrong),
+        _cleaned(clean_phone, given.get(Column.PHONE, ""), wrong),
+        _cleaned(birth_year, given.get(Column.BIRTH, ""), wrong),
+    )
+
+
+def _cleaned(clean: Callable[[str], T], text: str, wrong: list[str]) -> T | None:
     """Return a cleaned cell, or add its error to ``wrong``: all errors of a line are reported."""
     try:
-        return read()  # type: ignore[no-any-return]
+        return clean(text)
     except Refused as error:
         wrong.append(error.message)
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Comparison:
     """A file compared with the registrations."""
 
-    added: list[Entrant]
-    changed: list[Renamed]
-    skipped: list[Remark]
-    gone: list[repository.Registration]
+    added: list[Entrant] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
+    unchanged: list[Remark] = field(default_factory=list)
+    skipped: list[Remark] = field(default_factory=list)
+    gone: list[repository.Registration] = field(default_factory=list)
+    left_out: list[Remark] = field(default_factory=list)
 
 
-async def _comparison(session: AsyncSession, tournament_id: str, entrants: list[Entrant]) -> _Comparison:
+async def _comparison(
+    session: AsyncSession, ctx: AppContext, tournament_id: str, entrants: list[Entrant]
+) -> _Comparison:
     registered = await repository.registered(session, tournament_id)
-    paying = await repository.with_payments(session, [row.participant_id for row in registered])
-    return _compare(entrants, registered, paying)
+    paying = await repository.all_payment_ids(session, [row.participant_id for row in registered])
+    users = await repository.users_by_email(session, {one.email for one in entrants if one.email})
+    found = _Comparison()
+    pairs = _compare(entrants, registered, paying, found)
+    for entrant, row in sorted(pairs, key=lambda pair: pair[0].line):
+        changes = _changes(ctx, entrant, row)
+        is_anothers = not is_placeholder(row.email or "") or entrant.email in users
+        if "email" in changes and row.participant_id in paying and is_anothers:
+            del changes["email"]
+            what = "the e-mail is not changed: there are payments, which another user would see"
+            found.left_out.append(Remark(entrant.line, entrant.full_name, what))
+        if changes:
+            name = changes["name"][1] if "name" in changes else row.full_name
+            found.changed.append(Changed(entrant.line, row.participant_id, name, row.full_name, changes))
+        else:
+            what = f"{_where(row)}: same name and category"
+            found.unchanged.append(Remark(entrant.line, entrant.full_name, what))
+    return found
+
+
+def _where(row: repository.Registration) -> str:
+    state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
+    return f"already registered ({row.participant_id}{state})"
 
 
 def _compare(
-    entrants: list[Entrant], registered: list[repository.Registration], paying: set[str]
-) -> _Comparison:
-    """Tell who is new, spelled in another way, already registered, or no longer in the file.
+    entrants: list[Entrant],
+    registered: list[repository.Registration],
+    paying: Container[str],
+    found: _Comparison,
+) -> list[tuple[Entrant, repository.Registration]]:
+    """Tell who is new, already registered, or no longer in the file; return each participant of the file with
+    the registration that is the same person's.
 
-    A registration is spelled in another way if its name sounds the same, in the same category, and neither
-    has another such partner: otherwise they may be two people. Whoever has a payment or a place keeps the
-    name: a place is never handed to somebody whose name only sounds the same.
+    These are the same, in this order:
+
+    - the same name, category and club, where a club that one side does not have is no difference;
+    - the same name and club, where the file or the registration has no category;
+    - the same name and club and another category, in a file where at least half of the names that are
+      registered stand in their category: it is sent again, and is no list of further entries. Only one such
+      line and one registration are matched; of several, nobody is registered, since it is not clear whose
+      category changed;
+    - a name that sounds the same, in the same category, if neither has another such partner: otherwise they
+      may be two people. Whoever has a payment or a place keeps the name: a place is never handed to somebody
+      whose name only sounds the same.
 
     :param paying: the ids of those who have payments.
     """
-    known: dict[tuple[str, str], str] = {}
-    for row in registered:
-        state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
-        where = f"already registered ({row.participant_id}{state})"
-        known.setdefault(_key(row.full_name, row.category), where)
-    fresh: list[Entrant] = []
-    skipped: list[Remark] = []
-    for entrant in entrants:
-        key = _key(entrant.full_name, entrant.category)
-        if key not in known:
-            fresh.append(entrant)
-            known[key] = f"the same as line {entrant.line}"
-        else:
-            remark = f"{known[key]}: same name and category"
-            skipped.append(Remark(entrant.line, entrant.full_name, remark))
-    listed = {_key(entrant.full_name, entrant.category) for entrant in entrants}
-    unlisted = [
-        row
-        for row in registered
-        if _key(row.full_name, row.category) not in listed and row.status is not ParticipantStatus.CANCELLED
-    ]
+    match = _Match(_without_repetitions(entrants, found), registered)
+    for fits in (_same_club, _clubs_agree):
+        match.each(fits)
+    is_sent_again = 0 < len(match.pairs) * 2 >= match.count_known_names()
+    _match_without_category(match, found)
+    if is_sent_again:
+        _match_other_category(match, found)
     free = [
         row
-        for row in unlisted
+        for row in match.rows()
         if row.participant_id not in paying and row.status is ParticipantStatus.REGISTERED
     ]
-    changed = _renamed(fresh, free)
-    lines, ids = {one.line for one in changed}, {one.participant_id for one in changed}
-    return _Comparison(
-        added=[entrant for entrant in fresh if entrant.line not in lines],
-        changed=changed,
-        skipped=skipped,
-        gone=[row for row in unlisted if row.participant_id not in ids],
-    )
+    for entrant, row in _sounding_alike(match.free(), free):
+        match.take(entrant, row)
+    found.added = match.free()
+    listed = {one.key for one in match.entrants}
+    found.gone = [
+        row
+        for row in match.rows()
+        if row.status is not ParticipantStatus.CANCELLED and _key(row.full_name, row.category) not in listed
+    ]
+    return match.pairs
 
 
-def _renamed(fresh: list[Entrant], unlisted: list[repository.Registration]) -> list[Renamed]:
+def _without_repetitions(entrants: list[Entrant], found: _Comparison) -> list[Entrant]:
+    """Return the participants of the file, each once. Two of one name and category are two people if their
+    clubs differ."""
+    known: dict[tuple[str, str], list[Entrant]] = {}
+    once: list[Entrant] = []
+    for entrant in entrants:
+        others = known.setdefault(entrant.key, [])
+        same = next((one for one in others if _agree(one.details.club, entrant.details.club)), None)
+        if same is None:
+            others.append(entrant)
+            once.append(entrant)
+        else:
+            what = f"the same as line {same.line}: same name and category"
+            found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+    return once
+
+
+class _Match:
+    """Participants of the file and registrations, of whom each is matched once at most.
+
+    :param entrants: all of the file.
+    """
+
+    def __init__(self, entrants: list[Entrant], registered: list[repository.Registration]) -> None:
+        self.entrants = entrants
+        self.pairs: list[tuple[Entrant, repository.Registration]] = []
+        self._done: set[int] = set()
+        self._taken: set[str] = set()
+        self._registered = registered
+        self._by_name: dict[str, list[repository.Registration]] = {}
+        for row in registered:
+            self._by_name.setdefault(same_key(row.full_name), []).append(row)
+
+    def take(self, entrant: Entrant, row: repository.Registration) -> None:
+        self.pairs.append((entrant, row))
+        self.leave(entrant, [row])
+
+    def leave(self, entrant: Entrant, rows: Iterable[repository.Registration]) -> None:
+        """Neither register a participant of the file, nor tell that these are gone."""
+        self._done.add(entrant.line)
+        self._taken.update(row.participant_id for row in rows)
+
+    def count_known_names(self) -> int:
+        return sum(1 for one in self.entrants if same_key(one.full_name) in self._by_name)
+
+    def free(self) -> list[Entrant]:
+        return [one for one in self.entrants if one.line not in self._done]
+
+    def rows(self) -> list[repository.Registration]:
+        return [row for row in self._registered if row.participant_id not in self._taken]
+
+    def namesakes(self, entrant: Entrant) -> list[repository.Registration]:
+        """Return the registrations of this name that are free, in the same club as far as it is known."""
+        return [
+            row
+            for row in self._by_name.get(same_key(entrant.full_name), ())
+            if row.participant_id not in self._taken and _clubs_agree(entrant, row)
+        ]
+
+    def each(self, fits: Callable[[Entrant, repository.Registration], bool]) -> None:
+        """Match each participant of the file with the first free namesake of the category who fits."""
+        for entrant in self.free():
+            for row in self.namesakes(entrant):
+                if same_key(entrant.category) == same_key(row.category) and fits(entrant, row):
+                    self.take(entrant, row)
+                    break
+
+
+def _agree(one: str | None, other: str | None) -> bool:
+    return not one or not other or same_key(one) == same_key(other)
+
+
+def _clubs_agree(entrant: Entrant, row: repository.Registration) -> bool:
+    return _agree(entrant.details.club, row.club)
+
+
+def _same_club(entrant: Entrant, row: repository.Registration) -> bool:
+    return same_key(entrant.details.club) == same_key(row.club)
+
+
+def _match_without_category(match: _Match, found: _Comparison) -> None:
+    for entrant in match.free():
+        rows = match.namesakes(entrant)
+        if entrant.category is not None:
+            rows = [row for row in rows if row.category is None]
+        if len(rows) == 1:
+            match.take(entrant, rows[0])
+        elif rows:
+            where = ", ".join(row.participant_id for row in rows[:5])
+            what = f"already registered {len(rows)} times ({where})"
+            found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+            match.leave(entrant, rows)
+
+
+def _match_other_category(match: _Match, found: _Comparison) -> None:
+    names = Counter(same_key(one.full_name) for one in match.free())
+    for entrant in match.free():
+        rows = [row for row in match.namesakes(entrant) if row.status is not ParticipantStatus.CANCELLED]
+        if len(rows) == 1 and names[same_key(entrant.full_name)] == 1:
+            match.take(entrant, rows[0])
+        elif rows:
+            where = ", ".join(f"{row.participant_id}: {row.category}" for row in rows[:5])
+            what = f"not clear whose category changed ({where}): correct it with participant edit"
+            found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+            match.leave(entrant, [])
+
+
+def _sounding_alike(
+    fresh: list[Entrant], free: list[repository.Registration]
+) -> list[tuple[Entrant, repository.Registration]]:
     new_by_sound: dict[tuple[str, str], list[Entrant]] = {}
     for entrant, sound in zip(fresh, name_keys(one.full_name for one in fresh), strict=True):
         new_by_sound.setdefault((sound, same_key(entrant.category)), []).append(entrant)
     old_by_sound: dict[tuple[str, str], list[repository.Registration]] = {}
-    for row, sound in zip(unlisted, name_keys(one.full_name for one in unlisted), strict=True):
+    for row, sound in zip(free, name_keys(one.full_name for one in free), strict=True):
         old_by_sound.setdefault((sound, same_key(row.category)), []).append(row)
     return [
-        Renamed(new[0].line, old[0].participant_id, new[0].full_name, old[0].full_name)
+        (new[0], old[0])
         for key, new in new_by_sound.items()
         if len(new) == 1
         and len(old := old_by_sound.get(key, [])) == 1
-        and (new[0].email is None or is_placeholder(old[0].email) or new[0].email == old[0].email.lower())
+        and _clubs_agree(new[0], old[0])
+        and (new[0].email is None or _address(old[0]) in (None, new[0].email))
     ]
+
+
+def _address(row: repository.Registration) -> str | None:
+    return None if not row.email or is_placeholder(row.email) else row.email.lower()
+
+
+def _changes(
+    ctx: AppContext, entrant: Entrant, row: repository.Registration
+) -> dict[str, tuple[str | None, str]]:
+    """Return the old and the new text of each field that the file corrects; none of one that is cancelled."""
+    if row.status is ParticipantStatus.CANCELLED:
+        return {}
+    details = entrant.details
+    born = (str(row.birth_year) if row.birth_year else None, str(details.birth_year or ""))
+    fields: dict[str, tuple[str | None, str | None]] = {
+        "name": (row.full_name, entrant.full_name),
+        "category": (row.category, entrant.category),
+        # a user whom the platform deleted is not made again
+        "email": (_address(row), None if row.email is None else entrant.email),
+        "club": (row.club, details.club),
+        "coach": (row.coach, details.coach),
+        "phone": (readable_phone(ctx, row.phone_enc) if details.phone else None, details.phone),
+        "birth_year": born,
+    }
+    return {
+        name: (old, new)
+        for name, (old, new) in fields.items()
+        if new and (old != new if name in ("phone", "birth_year") else same_key(old) != same_key(new))
+    }
+
+
+async def _change(
+    session: AsyncSession, ctx: AppContext, changed: list[Changed], entrants: list[Entrant], actor: Actor
+) -> None:
+    """Correct registrations, and record it in the audit trails of their payments."""
+    by_line = {entrant.line: entrant for entrant in entrants}
+    payment_ids = await repository.all_payment_ids(session, [one.participant_id for one in changed])
+    # payments before participants, as everywhere: else two transactions could wait for each other
+    await lock_rows(session, [key for keys in payment_ids.values() for key in keys])
+    for one in sorted(changed, key=lambda one: one.participant_id):
+        row = await repository.participant(session, one.participant_id, lock=True)
+        entrant, before = by_line[one.line], _Named(row.full_name, row.category)
+        if "name" in one.changes:
+            row.full_name = one.full_name
+        if "category" in one.changes:
+            row.category = entrant.category
+        if "email" in one.changes and entrant.email:
+            await set_email(session, ctx, row, entrant.email)
+        row.updated_at = ctx.clock()
+        details = {
+            name: value
+            for name, value in entrant.details.columns(ctx).items()
+            if name.removesuffix("_enc") in one.changes
+        }
+        await session.flush()
+        await repository.set_detail(session, row.id, ctx.clock(), **details)
+        if {"name", "category"} & one.changes.keys():
+            after = _Named(row.full_name, row.category)
+            await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after)
+    await session.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    full_name: str
+    category: str | None
 
 
 def _key(name: str, category: str | None) -> tuple[str, str]:
@@ -321,5 +565,11 @@ async def _write(session: AsyncSession, ctx: AppContext, tournament_id: str, add
             updated_at=now,
         )
         for entrant in added
+    )
+    await session.flush()
+    session.add_all(
+        ParticipantDetail(participant_id=entrant.participant_id, updated_at=now, **columns)
+        for entrant in added
+        if (columns := entrant.details.columns(ctx))
     )
     await session.flush()

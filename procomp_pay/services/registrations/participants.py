@@ -7,12 +7,15 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.errors import ConfigurationError, Conflict
 from procomp_pay.domain.name_search import matches, name_keys
 from procomp_pay.domain.names import (
+    birth_year,
     clean_category,
+    clean_detail,
     clean_email,
     clean_person,
+    clean_phone,
     is_placeholder,
     placeholder_email,
     same_key,
@@ -24,6 +27,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.tournaments import check_in_use, check_limit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
+from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.registrations import participants as repository
 
 _log = logging.getLogger(__name__)
@@ -34,6 +38,8 @@ class ParticipantView:
     """A registration.
 
     :param email: ``None`` if the participant gave none.
+    :param phone: ``None`` also if no key decrypts it.
+    :param reminders: letters that remind of the fee may be sent.
     :param payment_id: the payment that the participant is linked to, which need not be paid.
     """
 
@@ -48,6 +54,11 @@ class ParticipantView:
     tournament_id: str
     tournament_name: str
     is_paid: bool
+    club: str | None = None
+    coach: str | None = None
+    phone: str | None = None
+    birth_year: int | None = None
+    reminders: bool = True
 
     def full(self) -> dict[str, Any]:
         """Return all fields for ``--json``."""
@@ -63,7 +74,60 @@ class ParticipantView:
             "dispute": self.dispute.value if self.dispute else None,
             "tournament_id": self.tournament_id,
             "tournament_name": self.tournament_name,
+            "club": self.club,
+            "coach": self.coach,
+            "phone": self.phone,
+            "birth_year": self.birth_year,
+            "reminders": self.reminders,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a roster or the desk knows about a participant. ``None`` leaves a field as it is, an empty text or
+    a zero removes it."""
+
+    club: str | None = None
+    coach: str | None = None
+    phone: str | None = None
+    birth_year: int | None = None
+    reminders: bool | None = None
+
+    @classmethod
+    def read(cls, club: str | None, coach: str | None, phone: str | None, birth: str | None) -> Details:
+        """Return details that an operator typed; a dash removes one.
+
+        :raises Refused: one of them cannot be kept.
+        """
+        return cls(
+            None if club is None else clean_detail(club, "club") or "",
+            None if coach is None else clean_detail(coach, "coach") or "",
+            None if phone is None else clean_phone(phone) or "",
+            None if birth is None else birth_year(birth) or 0,
+        )
+
+    def columns(self, ctx: AppContext) -> dict[str, Any]:
+        """Return the columns to store."""
+        values: dict[str, Any] = {
+            "club": self.club,
+            "coach": self.coach,
+            "phone_enc": ctx.keyring.encrypt(self.phone) if self.phone else self.phone,
+            "birth_year": self.birth_year,
+        }
+        values = {name: value or None for name, value in values.items() if value is not None}
+        return values if self.reminders is None else values | {"no_reminders": not self.reminders}
+
+
+#: Nothing new is known.
+NOTHING_NEW = Details()
+
+
+def readable_phone(ctx: AppContext, phone_enc: str | None) -> str | None:
+    """Return a stored phone number; ``None`` if there is none, or no key decrypts it."""
+    try:
+        return ctx.keyring.decrypt(phone_enc) if phone_enc else None
+    except ConfigurationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +146,7 @@ async def add_participant(
     *,
     category: str | None = None,
     email: str | None = None,
+    details: Details = NOTHING_NEW,
     namesake: bool = False,
 ) -> ParticipantView:
     """Register a participant for the user with this e-mail, who is added if there is none.
@@ -114,7 +179,8 @@ async def add_participant(
             )
         )
         await session.flush()
-        view = _view(*(await repository.registrations(session, [participant_id]))[participant_id])
+        await repository.set_detail(session, participant_id, now, **details.columns(ctx))
+        [view] = await views_of(session, ctx, [participant_id])
     _log.info("participant %s added to tournament %s by %s", participant_id, row.id, actor.name)
     return view
 
@@ -138,7 +204,7 @@ async def list_participants(
         if tournament_id is not None:
             await repository.tournament(session, tournament_id)
         if (search or "").strip():
-            return await _search(session, str(search), tournament_id, paid, limit)
+            return await _search(session, ctx, str(search), tournament_id, paid, limit)
         first: list[tuple[str, str, str]] = []
         total = 0
         async for participant_id, name, category in repository.names(session, tournament_id, paid):
@@ -147,7 +213,7 @@ async def list_participants(
             if len(first) >= 4 * limit + 1000:  # keeps memory flat
                 first = heapq.nsmallest(limit, first)
         ids = [participant_id for *_, participant_id in heapq.nsmallest(limit, first)]
-        return ParticipantPage(await views_of(session, ids), total)
+        return ParticipantPage(await views_of(session, ctx, ids), total)
 
 
 async def participant_view(ctx: AppContext, participant_id: str) -> ParticipantView:
@@ -157,7 +223,7 @@ async def participant_view(ctx: AppContext, participant_id: str) -> ParticipantV
     """
     async with ctx.db.reading() as session:
         row = await repository.participant(session, participant_id)
-        return (await views_of(session, [row.id]))[0]
+        return (await views_of(session, ctx, [row.id]))[0]
 
 
 async def search_participants(
@@ -172,18 +238,25 @@ async def search_participants(
 
 
 async def _search(
-    session: AsyncSession, text: str, tournament_id: str | None, paid: bool | None, limit: int
+    session: AsyncSession,
+    ctx: AppContext,
+    text: str,
+    tournament_id: str | None,
+    paid: bool | None,
+    limit: int,
 ) -> ParticipantPage:
     ids, names = await repository.all_names(session, tournament_id, paid)
     found = matches(names, text)
     best = [ids[match.number] for match in heapq.nsmallest(limit, found)]
-    return ParticipantPage(await views_of(session, best), len(found))
+    return ParticipantPage(await views_of(session, ctx, best), len(found))
 
 
-async def views_of(session: AsyncSession, participant_ids: list[str]) -> list[ParticipantView]:
+async def views_of(
+    session: AsyncSession, ctx: AppContext, participant_ids: list[str]
+) -> list[ParticipantView]:
     """Return participants in the order of their ids, without those that are not there."""
     rows = await repository.registrations(session, participant_ids)
-    return [_view(*rows[key]) for key in participant_ids if key in rows]
+    return [_view(ctx, *rows[key]) for key in participant_ids if key in rows]
 
 
 def find_same(
@@ -226,8 +299,15 @@ def _refuse_twice(same: repository.Registration | None) -> None:
 
 
 def _view(
-    row: Participant, user: User | None, tournament: Tournament, dispute: DisputeState | None, is_paid: bool
+    ctx: AppContext,
+    row: Participant,
+    user: User | None,
+    tournament: Tournament,
+    detail: ParticipantDetail | None,
+    dispute: DisputeState | None,
+    is_paid: bool,
 ) -> ParticipantView:
+    detail = detail or ParticipantDetail(participant_id=row.id, updated_at=row.updated_at)
     return ParticipantView(
         participant_id=row.id,
         user_id=row.user_id,
@@ -240,4 +320,9 @@ def _view(
         tournament_id=tournament.id,
         tournament_name=tournament.name,
         is_paid=is_paid,
+        club=detail.club,
+        coach=detail.coach,
+        phone=readable_phone(ctx, detail.phone_enc),
+        birth_year=detail.birth_year,
+        reminders=not detail.no_reminders,
     )

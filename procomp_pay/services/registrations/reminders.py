@@ -21,7 +21,7 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reminders:
-    """Who is reminded, who has no address, and who was reminded today already.
+    """Who is reminded, who has no address, who was reminded today already, and who wants no reminders.
 
     :param may_have_paid: not reminded, because books from a backup do not know who paid the fee at Kaspi.
     :param number: the operation number of that money.
@@ -30,6 +30,7 @@ class Reminders:
     reminded: list[ParticipantView]
     without_address: list[ParticipantView]
     already: list[ParticipantView]
+    opted_out: list[ParticipantView]
     may_have_paid: list[ParticipantView]
     number: str | None
 
@@ -55,9 +56,11 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         sent = await outbox.existing_keys(session, list(keys.values()))
         fees = await repository.entry_fees(session, tournament)
         number = await unknown_money_after_restore(session, fees.in_currency(Currency.KZT))
-    result = Reminders([], [], [], page.items if number else [], number)
+    result = Reminders([], [], [], [], page.items if number else [], number)
     for view in page.items if number is None else []:
-        if view.email is None:
+        if not view.reminders:
+            result.opted_out.append(view)
+        elif view.email is None:
             result.without_address.append(view)
         elif keys[view.participant_id] in sent:
             result.already.append(view)

@@ -97,6 +97,12 @@ async def lock_for_move(session: AsyncSession, payment_id: str, participant_id: 
     return await lock_payment(session, payment_id)
 
 
+async def lock_rows(session: AsyncSession, payment_ids: Collection[str]) -> None:
+    """Lock payments without their participants, in the order of their ids."""
+    query = select(Payment.id).where(col(Payment.id).in_(payment_ids)).order_by(col(Payment.id))
+    await session.exec(query.with_for_update())
+
+
 async def open_or_paid(session: AsyncSession, participant_id: str) -> str | None:
     """Return a participant's payment through which money can still arrive, or that has money; ``None`` if
     there is none."""

@@ -23,7 +23,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, Parti
 from procomp_pay.storage.database.insert_once import insert_all_once
 from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
-from procomp_pay.storage.models.registrations import ArchivedTournament
+from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
@@ -109,13 +109,20 @@ class Headcount:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The fields that tell the registrations of a tournament apart."""
+    """The fields that tell the registrations of a tournament apart.
+
+    :param email: ``None`` if the platform deleted the user.
+    """
 
     participant_id: str
     full_name: str
     category: str | None
-    email: str
+    email: str | None
     status: AnyParticipantStatus
+    club: str | None = None
+    coach: str | None = None
+    phone_enc: str | None = None
+    birth_year: int | None = None
 
 
 async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
@@ -278,16 +285,23 @@ def _chosen(query: Any, tournament_id: str | None, paid: bool | None) -> Any:
     return query
 
 
-async def registrations(
-    session: AsyncSession, participant_ids: list[str]
-) -> dict[str, tuple[Participant, User | None, Tournament, DisputeState | None, bool]]:
-    """Return participants by id, with their user, if any, tournament, a dispute over the payment of their
-    fee, and whether it is paid."""
-    rows: dict[str, tuple[Participant, User | None, Tournament, DisputeState | None, bool]] = {}
+#: A participant with user, if any, tournament, what the roster knows, a dispute over the payment of the fee,
+#: and whether it is paid.
+RegistrationRow = tuple[
+    Participant, User | None, Tournament, ParticipantDetail | None, DisputeState | None, bool
+]
+
+
+async def registrations(session: AsyncSession, participant_ids: list[str]) -> dict[str, RegistrationRow]:
+    """Return participants by id, with what belongs to them."""
+    rows: dict[str, RegistrationRow] = {}
     for batch in _batches(participant_ids):
         query: Any = (
-            select(Participant, User, Tournament, PaymentDetail.dispute_state)
-            .add_columns(_has_paid())
+            select(Participant, User, Tournament, ParticipantDetail)
+            .add_columns(col(PaymentDetail.dispute_state), _has_paid())
+            .join(
+                ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True
+            )
             .join(User, col(User.id) == col(Participant.user_id), isouter=True)
             .join(Tournament, col(Tournament.id) == col(Participant.tournament_id))
             .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Participant.payment_id), isouter=True)
@@ -301,12 +315,42 @@ async def registered(session: AsyncSession, tournament_id: str) -> list[Registra
     """Return all registrations for a tournament, including cancelled ones."""
     query: Any = (
         select(Participant.id, Participant.full_name, Participant.category, User.email)
-        .add_columns(col(Participant.status))
+        .add_columns(
+            col(Participant.status),
+            col(ParticipantDetail.club),
+            col(ParticipantDetail.coach),
+            col(ParticipantDetail.phone_enc),
+            col(ParticipantDetail.birth_year),
+        )
+        .join(ParticipantDetail, col(ParticipantDetail.participant_id) == col(Participant.id), isouter=True)
         .join(User, col(User.id) == col(Participant.user_id), isouter=True)
         .where(col(Participant.tournament_id) == tournament_id)
         .order_by(col(Participant.created_at), col(Participant.id))
     )
     return [Registration(*row) for row in (await session.exec(query)).all()]
+
+
+async def set_detail(session: AsyncSession, participant_id: str, now: datetime, **values: Any) -> None:
+    """Store what the roster or the desk knows about a participant, whose row the caller has locked or added.
+
+    :param values: columns of :class:`ParticipantDetail`; those that are not given stay as they are.
+    """
+    if not values:
+        return
+    row = await session.get(ParticipantDetail, participant_id)
+    if row is None:
+        row = ParticipantDetail(participant_id=participant_id, updated_at=now)
+        session.add(row)
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.updated_at = now
+    await session.flush()
+
+
+async def details(session: AsyncSession, participant_ids: Collection[str]) -> dict[str, ParticipantDetail]:
+    """Return what is known about these participants, by id."""
+    query = select(ParticipantDetail).where(col(ParticipantDetail.participant_id).in_(participant_ids))
+    return {row.participant_id: row for row in (await session.exec(query)).all()}
 
 
 async def has_payments(session: AsyncSession, row: Participant) -> bool:
@@ -315,10 +359,16 @@ async def has_payments(session: AsyncSession, row: Participant) -> bool:
     return row.payment_id is not None or (await session.exec(query)).first() is not None
 
 
-async def with_payments(session: AsyncSession, participant_ids: Collection[str]) -> set[str]:
-    """Return those of these participants who have a payment in any state."""
-    query = select(PaymentDetail.participant_id).where(col(PaymentDetail.participant_id).in_(participant_ids))
-    return set((await session.exec(query)).all())
+async def all_payment_ids(session: AsyncSession, participant_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the payments, in any state, of those of these participants who have any."""
+    payments: dict[str, list[str]] = {}
+    for batch in _batches(participant_ids):
+        query = select(PaymentDetail.participant_id, PaymentDetail.payment_id).where(
+            col(PaymentDetail.participant_id).in_(batch)
+        )
+        for participant_id, payment_id in (await session.exec(query)).all():
+            payments.setdefault(participant_id, []).append(payment_id)
+    return payments
 
 
 async def payment_ids(session: AsyncSession, participant_id: str) -> list[str]:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from procomp_pay.cli.main import app
 from procomp_pay.storage.encryption.keyring import new_key
 
-ROSTER = "ФИО;Санат;Почта;Клуб\nҚайрат Асанов;-60 кг;kairat@example.kz;Барс\nАида Серік;;;\n"
+ROSTER = "ФИО;Санат;Почта;Округ\nҚайрат Асанов;-60 кг;kairat@example.kz;Барс\nАида Серік;;;\n"
 BAD = ROSTER + "=cmd;;;\nБота;;nomail;\n"
 
 
@@ -74,13 +74,18 @@ def cup(terminal: Terminal) -> str:
 def test_add_import_and_search_in_an_empty_installation(terminal: Terminal) -> None:
     tournament = cup(terminal)
     report = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
-    assert (report["written"], len(report["added"]), report["ignored_columns"]) == (True, 2, ["Клуб"])
+    assert (report["written"], len(report["added"]), report["ignored_columns"]) == (True, 2, ["Округ"])
     document = terminal.json("participant", "list", "--search", "кайрат", "--unpaid")
     assert (document["total"], document["items"][0]["full_name"]) == (1, "Қайрат Асанов")
     assert document["items"][0]["participant_id"] == report["added"][0]["participant_id"]
     assert document["items"][0]["email"] == "kairat@example.kz"
     again = terminal.json("participant", "import", tournament, terminal.file(ROSTER))
     assert (again["written"], again["added"], len(again["skipped"])) == (False, [], 2)
+    changed = ROSTER.replace("kairat@", "k@") + "Жаңа Адам;;;\n"
+    dry = terminal("participant", "import", tournament, terminal.file(changed), "--dry-run").stdout
+    assert "email kairat@example.kz → k@example.kz" in dry
+    assert "Жаңа Адам" in dry
+    assert "1 changed, 1 unchanged, 0 skipped, 0 bad" in " ".join(dry.split())
     listed = terminal.json("tournament", "list")["items"]
     assert [(t["tournament_id"], t["participants"], t["paid"]) for t in listed] == [(tournament, 2, 0)]
 
@@ -208,7 +213,7 @@ def test_bad_lines_are_listed_and_nobody_is_registered(embedded: Terminal) -> No
     assert "5 Бота “nomail” is not an e-mail address" in lines
     assert "nobody registered of 4 lines" in shown.stdout
     assert "--skip-bad" in shown.stderr
-    assert "ignored columns: “Клуб”" in shown.stderr
+    assert "ignored columns: “Округ”" in shown.stderr
     assert embedded.json("participant", "list")["total"] == 0
     report = embedded.json("participant", "import", tournament, path, exit_code=3)
     assert (report["blocked"], report["added"], len(report["would_add"])) == (True, [], 2)

@@ -30,3 +30,15 @@ def test_it_names_whose_fee_is_due_and_writes_once_a_day(
     assert (again["reminded"], again["already_reminded_today"]) == ([], planned["reminded"])
     assert f"{len(planned['reminded'])} were reminded today" in clerk.type("remind", "Кубок Алматы").err
     clerk.type("remind", "nothing", code=4)
+    edited = clerk.ask(
+        "participant", "edit", "p2", "--no-reminders", "--club", "Барыс", "--birth-year", "2014"
+    )
+    assert (edited["reminders"], edited["club"], edited["birth_year"]) == (False, "Барыс", 2014)
+    without = clerk.ask("remind", "Кубок Алматы")
+    assert (without["opted_out"], "p2" in without["already_reminded_today"]) == (["p2"], False)
+    shown = clerk.type("participant", "edit", "p2", "--club", "-")
+    assert "Барыс" not in shown.out
+    assert "asked for no letters" in shown.out
+    assert clerk.ask("participant", "edit", "p2", "--reminders")["reminders"]
+    clerk.ask("tournament", "archive", "t1")
+    assert "is archived" in clerk.type("remind", "t1", code=3).err

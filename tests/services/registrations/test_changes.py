@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,9 +20,11 @@ from procomp_pay.services.registrations.changes import (
     remove_participant,
 )
 from procomp_pay.services.registrations.find import find_tournament
-from procomp_pay.services.registrations.participants import ParticipantView, participant_view
+from procomp_pay.services.registrations.participants import Details, ParticipantView, participant_view
+from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, User
+from procomp_pay.storage.models.registrations import ParticipantDetail
 from tests.support.environment import CLERK, ServiceEnvironment
 
 
@@ -165,3 +168,32 @@ async def test_a_new_name_is_in_the_audit_trail_of_the_payments(environment: Ser
     assert (entry.action, entry.actor) == ("participant_edited", CLERK.name)
     assert (entry.before["full_name"], entry.after["full_name"]) == ("Кайрат Асанов", "Тимур Ким")
     assert (await audit_verify.verify(environment.ctx)).findings == []
+
+
+async def test_details_are_kept_changed_and_merged(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    tournament = await cup(environment)
+    details = Details.read(" Барыс ", "Тренер А.", "+7 707 123 45 67", "12.03.2014")
+    view = await roster.add_participant(ctx, tournament, "Қайрат", CLERK, details=details)
+    assert (view.club, view.coach, view.phone, view.birth_year, view.reminders) == (
+        "Барыс", "Тренер А.", "+7 707 123 45 67", 2014, True,
+    )  # fmt: skip
+    [stored] = await environment.rows(ParticipantDetail)
+    assert "707" not in str(stored.phone_enc)
+    kept = await roster.add_participant(ctx, tournament, "Қайрат А", CLERK, details=Details(club="Арлан"))
+    edited = await edit_participant(
+        ctx, view.participant_id, CLERK, details=replace(Details.read("-", None, None, "-"), reminders=False)
+    )
+    assert (edited.club, edited.phone, edited.birth_year, edited.reminders) == (
+        None, "+7 707 123 45 67", None, False,
+    )  # fmt: skip
+    merged, _ = await merge_participants(ctx, kept.participant_id, view.participant_id, CLERK)
+    assert (merged.club, merged.coach, merged.phone, merged.reminders) == (
+        "Арлан", "Тренер А.", "+7 707 123 45 67", False,
+    )  # fmt: skip
+    assert len(await environment.rows(ParticipantDetail)) == 1  # it went with the registration
+    unreadable = replace(ctx, keyring=Keyring([new_key()]))
+    assert (await participant_view(unreadable, kept.participant_id)).phone is None
+    for wrong in (("=1", None, None, None), (None, None, "12", None), (None, None, None, "14")):
+        with pytest.raises(Refused):
+            Details.read(*wrong)

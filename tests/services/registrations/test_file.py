@@ -73,10 +73,10 @@ def test_headers_are_found_in_three_languages(save: Any, header: str) -> None:
 
 def test_columns_in_any_order_and_ignored_columns_are_listed(save: Any) -> None:
     roster = read_roster(
-        save("№,Почта,Клуб,Санат,Email тренера,ФИО\n1,k@example.kz,Барс,-60,t@x.kz,Қайрат\n")
+        save("№,Почта,Округ,Санат,Email тренера,ФИО\n1,k@example.kz,Барс,-60,t@x.kz,Қайрат\n")
     )
     assert cells(roster) == [(2, "Қайрат", "-60", "k@example.kz")]
-    assert roster.ignored == ["№", "Клуб", "Email тренера"]
+    assert roster.ignored == ["№", "Округ", "Email тренера"]
     assert roster.used == {"name": "ФИО", "category": "Санат", "e-mail": "Почта"}
 
 

@@ -1,0 +1,231 @@
+"""A roster that is sent again corrects registrations instead of doubling them, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.services.audit.verify import verify
+from procomp_pay.services.registrations import participants as roster
+from procomp_pay.services.registrations import tournaments
+from procomp_pay.services.registrations.file import read_roster
+from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Participant, User
+from tests.support.environment import CLERK, ServiceEnvironment
+
+HEAD = "ФИО;Категория;Почта;Клуб;Тренер;Телефон;Дата рождения\n"
+#: Two who stay as they are, in most files: such a file is sent again.
+SAME = "Аида Серік;-50;aida@example.kz;Барыс;Ким;87010000001;2012\nБота Омар;-45;;Барыс;Ким;;\n"
+
+
+@pytest.fixture
+async def cup(environment: ServiceEnvironment) -> str:
+    fee = Money.parse(24000, "KZT")
+    view = await tournaments.add_tournament(environment.ctx, "Кубок", fee, environment.now(), CLERK)
+    return view.tournament_id
+
+
+@pytest.fixture
+def send(environment: ServiceEnvironment, cup: str, tmp_path: Path) -> Any:
+    async def send(text: str, **more: Any) -> ImportReport:
+        path = tmp_path / "roster.csv"
+        path.write_text(text, "utf-8")
+        return await import_participants(environment.ctx, cup, read_roster(path).rows, CLERK, **more)
+
+    return send
+
+
+async def everybody(environment: ServiceEnvironment) -> list[tuple[Any, ...]]:
+    page = await roster.list_participants(environment.ctx)
+    return [(view.full_name, view.category, view.email, view.club) for view in page.items]
+
+
+def counts(report: ImportReport) -> tuple[int, int, int, int]:
+    return len(report.added), len(report.changed), len(report.unchanged), len(report.gone)
+
+
+async def test_everything_that_is_given_is_kept(environment: ServiceEnvironment, send: Any) -> None:
+    assert counts(await send(HEAD + SAME)) == (2, 0, 0, 0)
+    [aida, bota] = (await roster.list_participants(environment.ctx)).items
+    assert (aida.club, aida.coach, aida.phone, aida.birth_year) == ("Барыс", "Ким", "87010000001", 2012)
+    assert (bota.club, bota.phone, bota.birth_year) == ("Барыс", None, None)
+    again = await send(HEAD + SAME)
+    assert (counts(again), again.written) == ((0, 0, 2, 0), False)
+    assert [remark.line for remark in again.skipped] == [2, 3]
+
+
+async def test_corrections_are_told_first_and_then_made(environment: ServiceEnvironment, send: Any) -> None:
+    await send(HEAD + SAME + "Қайрат Асанов;-60;;;;;\nГүл Сапар;-40;;;;;\n")
+    before = await everybody(environment)
+    # a category, an e-mail, a phone and a club come; one comes anew; one is not there any more
+    text = (
+        HEAD
+        + SAME.replace("87010000001", "+7 701 999 99 99")
+        + "ҚАЙРАТ асанов;-66;k@example.kz;Арлан;;;12.03.2011\nЖаңа Адам;-30;;;;;\n"
+    )
+    dry = await send(text, dry_run=True)
+    assert (counts(dry), dry.written, await everybody(environment)) == ((1, 2, 1, 1), False, before)
+    phone, kairat = sorted(dry.changed, key=lambda one: one.line)
+    assert phone.changes == {"phone": ("87010000001", "+7 701 999 99 99")}
+    assert kairat.full()["changes"] == {
+        "category": {"before": "-60", "after": "-66"},
+        "email": {"before": None, "after": "k@example.kz"},
+        "club": {"before": None, "after": "Арлан"},
+        "birth_year": {"before": None, "after": "2011"},
+    }
+    assert [row.full_name for row in dry.gone] == ["Гүл Сапар"]
+    real = await send(text)
+    assert (counts(real), real.written) == ((1, 2, 1, 1), True)
+    assert await everybody(environment) == [
+        ("Аида Серік", "-50", "aida@example.kz", "Барыс"),
+        ("Бота Омар", "-45", None, "Барыс"),
+        ("Гүл Сапар", "-40", None, None),  # nobody is removed
+        ("Жаңа Адам", "-30", None, None),
+        ("Қайрат Асанов", "-66", "k@example.kz", "Арлан"),
+    ]
+    assert counts(await send(text)) == (0, 0, 4, 1)
+
+
+async def test_an_emptied_cell_and_a_missing_column_erase_nothing(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + SAME)
+    before = await everybody(environment)
+    for text in (
+        HEAD + "Аида Серік;;;;;;\nБота Омар;-;-;-;-;-;-\n",
+        "ФИО\nАида Серік\nБота Омар\n",
+        "ФИО;Клуб\nАида Серік;барыс\nБота Омар;\n",
+    ):
+        report = await send(text)
+        assert (counts(report), report.written) == ((0, 0, 2, 0), False)
+    assert await everybody(environment) == before
+    [aida, _] = (await roster.list_participants(environment.ctx)).items
+    assert (aida.coach, aida.phone, aida.birth_year) == ("Ким", "87010000001", 2012)
+
+
+async def test_two_children_of_one_name_are_told_apart_by_club(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    twins = HEAD + "Иван Ли;-40;;Барыс;;;\nИван Ли;-40;;Арлан;;;\nИван Ли;-40;;Барыс;;;\nИван Ли;-40;;;;;\n"
+    report = await send(twins)
+    assert counts(report) == (2, 0, 0, 0)
+    assert [(remark.line, remark.what.split(":")[0]) for remark in report.skipped] == [
+        (4, "the same as line 2"),
+        (5, "the same as line 2"),
+    ]
+    assert counts(await send(twins)) == (0, 0, 2, 0)
+    # each club sends its own list, and the other club's child is neither changed nor gone
+    report = await send(HEAD + "Иван Ли;-40;i@example.kz;Арлан;;;\n")
+    assert (counts(report), report.changed[0].changes) == ((0, 1, 0, 0), {"email": (None, "i@example.kz")})
+    assert sorted(club for *_, club in await everybody(environment)) == ["Арлан", "Барыс"]
+    # a third club's child is another person
+    assert counts(await send(HEAD + "Иван Ли;-40;;Сұңқар;;;\n"))[0] == 1
+
+
+async def test_a_list_of_further_entries_changes_no_category(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send("ФИО;Категория\nАида Серік;Ката\nБота Омар;Ката\nИван Ли;Ката\n")
+    report = await send("ФИО;Категория\nАида Серік;Кумитэ\nБота Омар;Кумитэ\nИван Ли;Ката\n")
+    assert counts(report) == (2, 0, 1, 2)
+    # both lists in one file, one of them corrected: it is clear which
+    text = (
+        "ФИО;Категория\nАида Серік;Ката\nБота Омар;Ката\nИван Ли;Ката\nАида Серік;Кумитэ -40\n"
+        "Бота Омар;Кумитэ\n"
+    )
+    report = await send(text)
+    assert (counts(report), report.changed[0].changes) == (
+        (0, 1, 4, 0),
+        {"category": ("Кумитэ", "Кумитэ -40")},
+    )
+
+
+async def test_a_change_that_may_be_of_two_registrations_is_not_guessed(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + SAME + "Иван Ли;-40;;;;;\nИван Ли;-50;;;;;\n")
+    report = await send(HEAD + SAME + "Иван Ли;-44;;;;;\nИван Ли;-55;;;;;\n")
+    assert counts(report)[:3] == (0, 0, 2)
+    assert ["not clear whose category" in remark.what for remark in report.skipped if remark.line > 3] == [
+        True,
+        True,
+    ]
+    assert len(await everybody(environment)) == 4
+    report = await send(HEAD + "Иван Ли;;;;;;\n")
+    assert (counts(report)[:2], report.skipped[0].what[:26]) == ((0, 0), "already registered 2 times")
+
+
+async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnvironment, send: Any) -> None:
+    ctx = environment.ctx
+    await send(HEAD + SAME + "Кайрат Асанов;-60;;;;;\n")
+    [aida, bota, kairat] = (await roster.list_participants(ctx)).items
+    for view in (aida, kairat):
+        opened = await environment.start(view.participant_id)
+        await environment.phone(opened)
+    environment.later(10)
+    await environment.maintain()
+    text = (
+        HEAD
+        + SAME.replace("aida@example.kz", "other@example.kz").replace("-50", "-52")
+        + "Қайрат Асанов;-60;;;;;\n"
+    )
+    report = await send(text)
+    assert "there are payments" in report.left_out[0].what
+    [added] = report.added  # a name that only sounds the same gets nobody's place
+    assert added.full_name == "Қайрат Асанов"
+    after = await roster.participant_view(ctx, aida.participant_id)
+    assert (after.category, after.email, after.is_paid) == ("-52", "aida@example.kz", True)
+    edits = [row for row in await environment.rows(AuditEntry) if row.action == "participant_edited"]
+    assert [(row.before["category"], row.after["category"], row.actor) for row in edits] == [
+        ("-50", "-52", "aigerim")
+    ]
+    assert (await verify(ctx)).is_sound
+    # who had no address gets one, also with payments: it is nobody else's
+    report = await send(HEAD + "Кайрат Асанов;-60;new@example.kz;;;;\n")
+    assert report.changed[0].changes == {"email": (None, "new@example.kz")}
+    assert [row.participant_id for row in report.gone].count(kairat.participant_id) == 0
+    assert (await roster.participant_view(ctx, kairat.participant_id)).user_id == kairat.user_id
+    # but not another user's
+    report = await send(HEAD + "Бота Омар;-45;new@example.kz;;;;\n")
+    assert (await roster.participant_view(ctx, bota.participant_id)).user_id == kairat.user_id
+    assert len({row.email for row in await environment.rows(User)}) == len(await environment.rows(User))
+
+
+async def test_a_cancelled_registration_stays_as_it_is(environment: ServiceEnvironment, send: Any) -> None:
+    await send(HEAD + SAME)
+    [aida, _] = (await roster.list_participants(environment.ctx)).items
+    async with environment.ctx.db.writing() as session:
+        row = await session.get(Participant, aida.participant_id)
+        assert row is not None
+        row.status = ParticipantStatus.CANCELLED
+    report = await send(HEAD + SAME.replace("aida@", "new@"))
+    assert (counts(report), "cancelled" in report.unchanged[0].what) == ((0, 0, 2, 0), True)
+
+
+async def test_cells_that_cannot_be_kept_are_told_and_stop_nobody(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    report = await send(HEAD + "Аида Серік;-50;;=cmd;;12;вчера\n")
+    assert (counts(report), [remark.line for remark in report.left_out]) == ((1, 0, 0, 0), [2, 2, 2])
+    [aida] = (await roster.list_participants(environment.ctx)).items
+    assert (aida.club, aida.phone, aida.birth_year) == (None, None, None)
+    several = await send("ФИО;Тренер;Тренеры;Телефон;Тел\nАида Серік;Ким;Ли;87010000001;2\n")
+    assert several.changed[0].changes == {"coach": (None, "Ким"), "phone": (None, "87010000001")}
+
+
+async def test_files_at_the_same_moment_and_payments_change_everything_once(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + SAME)
+    ids = [view.participant_id for view in (await roster.list_participants(environment.ctx)).items]
+    text = HEAD + SAME.replace("-45", "-48") + "Жаңа Адам;-30;;;;;\n"
+    reports = await asyncio.gather(send(text), send(text), *(environment.start(key) for key in ids))
+    assert sorted(counts(report)[:2] for report in reports[:2]) == [(0, 0), (1, 1)]
+    assert [name for name, *_ in await everybody(environment)] == ["Аида Серік", "Бота Омар", "Жаңа Адам"]
+    assert (await verify(environment.ctx)).is_sound
