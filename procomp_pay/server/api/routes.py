@@ -138,7 +138,7 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
     _check_owner(caller, await views.owner_of(request.app[STATE].ctx, participant_id))
 
 
-def _check_owner(caller: Caller, owner: str) -> None:
+def _check_owner(caller: Caller, owner: str | None) -> None:
     """
     :raises Forbidden: the participant belongs to another user.
     """
