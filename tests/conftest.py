@@ -20,6 +20,15 @@ from tests.support.secret_watch import pytest_runtest_makereport as pytest_runte
 
 #: Free memory that the databases of a run may take, in bytes; they need about a tenth of it.
 _ROOM = 4 << 30
+_TESTS = Path(__file__).parent
+#: Folders whose tests are of functions alone, unless they use a fixture that starts something.
+_PURE = (
+    "config/", "domain/", "providers/kaspi/test_phone", "providers/kaspi/test_status",
+    "providers/kaspi/test_wire", "providers/statements/csv/", "providers/statements/layout/",
+    "providers/statements/test_period", "providers/stripe/", "providers/tabular/",
+    "storage/database/test_urls", "storage/encryption/",
+)  # fmt: skip
+_STARTING = {"database_url", "sqlite_template", "postgres_server", "sandbox", "providers"}
 
 
 def pytest_configure() -> None:
@@ -28,6 +37,18 @@ def pytest_configure() -> None:
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM:
         os.environ["TMPDIR"], tempfile.tempdir = str(memory), None
     compiled_statements.share()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it starts: nothing, databases and servers in this process, or processes."""
+    for item in items:
+        folder = item.path.relative_to(_TESTS).as_posix()
+        if folder.startswith("e2e/"):
+            item.add_marker("e2e")
+        elif folder.startswith(_PURE) and _STARTING.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("unit")
+        else:
+            item.add_marker("integration")
 
 
 def pytest_collection_finish() -> None:

@@ -343,7 +343,8 @@ async def documents(
         rows, next_cursor = await listing.page(session, wanted, limit=limit, cursor=cursor)
         refunds = await _refunds(session, rows)
     views = [_view(row, refunds.get(row[0].id, [])) for row in rows]
-    return [view.full() | view.seeded() for view in views], next_cursor
+    items = [view.full() | {"created_at": instant(view.platform_created_at)} for view in views]
+    return items, next_cursor
 
 
 async def opening(ctx: AppContext, payment_id: str) -> Opening:

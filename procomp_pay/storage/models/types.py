@@ -244,8 +244,20 @@ class Word(TypeDecorator[_WordT], Generic[_WordT]):
         """
         return None if value is None else self.values(value).value
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> _WordT | None:
-        return None if value is None else self.values(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        return _Words(self.values).__getitem__  # as in PlatformLabel
+
+
+class _Words(dict[str | None, Any]):
+    """The member for each word; any other text raises ValueError."""
+
+    def __init__(self, values: type[StrEnum]) -> None:
+        super().__init__({member.value: member for member in values})
+        self[None] = None
+        self._values = values
+
+    def __missing__(self, word: str) -> StrEnum:
+        return self._values(word)
 
 
 class PlatformLabel(TypeDecorator[Any]):

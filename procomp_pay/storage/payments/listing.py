@@ -73,11 +73,8 @@ async def page(
     if not 1 <= limit <= MOST:
         raise Refused(N_("limit is 1 to %(most)s, not %(limit)s", most=MOST, limit=limit))
     order_by = _order_columns(filters)
-    query: Any = (
-        select(*_columns())
-        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
-        .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
-        .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
+    query = (
+        _source()
         .where(*_conditions(filters))
         .order_by(*(column.desc() for column in order_by))
         .limit(limit + 1)
@@ -95,8 +92,14 @@ async def page(
 
 
 @cache
-def _columns() -> list[Any]:
-    return [getattr(model, name) for model, names in _SHOWN.items() for name in names]
+def _source() -> Any:
+    columns = [getattr(model, name) for model, names in _SHOWN.items() for name in names]
+    return (
+        select(*columns)
+        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
+        .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
+        .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
+    )
 
 
 def _named(row: Sequence[Any]) -> Row:
