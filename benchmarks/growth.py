@@ -85,7 +85,7 @@ async def fill(ctx: AppContext, url: str, event: str, count: int) -> None:
                     arrived.append(
                         IncomingEvent(
                             id=new_id(), provider="stripe", event_id=f"evt_{kind}_{name}",
-                            type=f"payment_intent.{kind}", payload_enc=ctx.keyring.encrypt(text),
+                            type=f"payment_intent.{kind}", payload_enc=ctx.keyring.seal(text.encode()),
                             occurred_at=int(ctx.clock().timestamp()),
                         )
                     )  # fmt: skip

@@ -184,8 +184,8 @@ async def seed(url: str, first: int, count: int) -> None:
 
 
 @contextlib.contextmanager
-def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """Run ``serve`` as it is installed; yield its port."""
+def serving(url: str, home: Path, workers: int, **more: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Run ``serve`` as it is installed, with more settings; yield its port."""
     from procomp_pay.storage.encryption.keyring import new_key
 
     ours = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
@@ -193,7 +193,7 @@ def serving(url: str, home: Path, workers: int) -> Iterator[tuple[int, subproces
     env |= {
         "PYTHONPATH": str(HERE.parent), "PROCOMP_HOME": str(home), "DATABASE_URL": url,
         "JWT_SECRET": new_key(), "ENCRYPTION_KEYS": new_key(), "STRIPE_WEBHOOK_SECRET": SECRET,
-    }  # fmt: skip
+    } | more  # fmt: skip
     command = [sys.executable, "-m", "procomp_pay", "serve", "--port", "0"]
     command += ["--workers", str(workers)] if workers > 1 else []
     log_file = home / f"serve-{time.time_ns()}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from tests.support import compiled_statements
 from tests.support.postgres import PostgresServer
 from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
@@ -25,6 +27,13 @@ def pytest_configure() -> None:
     memory = Path("/dev/shm")
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM:
         os.environ["TMPDIR"], tempfile.tempdir = str(memory), None
+    compiled_statements.share()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of the search for garbage, which would look at all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:

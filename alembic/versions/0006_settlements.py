@@ -19,7 +19,11 @@ _KINDS = "kind IN ('payment', 'refund', 'refund_failed', 'dispute', 'dispute_rev
 
 
 def upgrade() -> None:
-    """Only module tables."""
+    """Only module tables. The new one comes last: it locks the platform's payments until the end."""
+    with op.batch_alter_table("pay_discrepancy") as discrepancy:
+        discrepancy.add_column(sa.Column("provider", sa.Text(), nullable=True))
+    op.create_index("pay_discrepancy_payment_id_idx", "pay_discrepancy", ["payment_id"])
+    op.create_index("pay_discrepancy_opened_at_id_idx", "pay_discrepancy", ["opened_at", "id"])
     op.create_table(
         "pay_settlement",
         sa.Column("id", sa.Text(), nullable=False),
@@ -45,10 +49,6 @@ def upgrade() -> None:
     )
     op.create_index("pay_settlement_payment_id_idx", "pay_settlement", ["payment_id"])
     op.create_index("pay_settlement_at_idx", "pay_settlement", ["at"])
-    with op.batch_alter_table("pay_discrepancy") as discrepancy:
-        discrepancy.add_column(sa.Column("provider", sa.Text(), nullable=True))
-    op.create_index("pay_discrepancy_payment_id_idx", "pay_discrepancy", ["payment_id"])
-    op.create_index("pay_discrepancy_opened_at_id_idx", "pay_discrepancy", ["opened_at", "id"])
 
 
 def downgrade() -> None:

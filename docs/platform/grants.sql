@@ -7,9 +7,10 @@ GRANT SELECT, INSERT, UPDATE ON
     pay_payment_detail, pay_refund, pay_kaspi_operation, pay_feed, pay_reconciliation_run, pay_discrepancy,
     pay_settlement, pay_audit_seal
 TO :"role";
--- what is deleted: fees that are taken back, and finished rows after their time
+-- what is deleted: fees and details that are taken back, and finished rows after their time
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-    pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery
+    pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery, pay_participant_detail,
+    pay_archived_tournament
 TO :"role";
 -- nothing updates an audit entry: UPDATE is the right by which PostgreSQL allows the lock of `audit seal`
 -- (DELETE is for `audit archive` alone: give it to the role that runs it)

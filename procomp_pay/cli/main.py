@@ -12,20 +12,31 @@ from procomp_pay.cli.desk import command as desk
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.group import DeskGroup
 from procomp_pay.cli.kaspi import devices, verify
-from procomp_pay.cli.operations import audit, database, doctor, events, keys, maintain, outbox, serve, token
+from procomp_pay.cli.operations import (
+    audit,
+    database,
+    doctor,
+    events,
+    init,
+    keys,
+    maintain,
+    outbox,
+    serve,
+    token,
+)
 from procomp_pay.cli.payments import cancel, initiate, move, status
 from procomp_pay.cli.receipts import receipt
 from procomp_pay.cli.reconciliation import discrepancies, reconcile, statement
 from procomp_pay.cli.refunds import refund
 from procomp_pay.cli.registrations import commands as registrations
-from procomp_pay.cli.registrations import remind
+from procomp_pay.cli.registrations import person, remind
 from procomp_pay.cli.reports import report
 
 #: In the order of the help page: the desk's daily work first.
 _COMMANDS = (
     desk, initiate, status, cancel, refund, move, receipt, verify, report, reconcile, discrepancies, maintain,
-    outbox, database, events, doctor, devices, keys, token, audit, registrations, remind, statement, serve,
-    demo,
+    outbox, database, events, init, doctor, devices, keys, token, audit, registrations, remind, person,
+    statement, serve, demo,
 )  # fmt: skip
 
 app = typer.Typer(

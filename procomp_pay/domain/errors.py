@@ -218,6 +218,14 @@ class DatabaseUnavailable(Unavailable):
     code = ErrorCode.DATABASE_UNAVAILABLE
 
 
+def fault_of(error: Exception) -> dict[str, str]:
+    """Return the field of a log line by which the server tells lines about the same outage: of those it
+    writes one a minute. Empty for other errors."""
+    if isinstance(error, DatabaseUnavailable):
+        return {"fault": type(error).__name__}
+    return {"fault": error.message} if isinstance(error, Unavailable) else {}
+
+
 class RetryLater(Unavailable):
     """The event arrived before one that it depends on; the same event can be applied later."""
 

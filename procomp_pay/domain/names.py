@@ -20,8 +20,18 @@ PLACEHOLDER_DOMAIN = "participants.invalid"
 
 #: Kazakh letters as they are typed on a Russian keyboard. ``й`` and ``ё`` lose their marks below.
 _PLAIN = str.maketrans("әғқңөұүһі", "агкноуухи")
-#: Words that end like surnames and no given name; in rosters the surname often comes first.
-_SURNAME = re.compile(r"\w{3,}(?:ов|ова|ев|ева|ёв|ёва|ский|ская|ov|ova|ev|eva|yev|yeva)", re.IGNORECASE)
+#: Words that end like surnames and no given name; in rosters the surname often comes first. The last ones are
+#: whole words, the most frequent surnames of Kazakhstan's Koreans.
+_SURNAME = re.compile(
+    r"\w{3,}(?:[оеё]ва?|[цс]к(?:ий|ая|ой)|енко|швили|[oe]va?|sk(?:iy|y|aya|aia)|enko|shvili)"
+    r"|ким|пак|цой|ли|тен|хегай|огай|kim|pak|park|tsoy|tsoi|choi|li|lee",
+    re.IGNORECASE,
+)
+#: A patronymic, which follows the given name. As a word of its own its ending follows the father's name.
+_PATRONYMIC = re.compile(
+    r"\w{3,}(?:[ео]вич|[ео]вна|ична|[ұу]лы|[қк]ызы|o?[ue]vich|[oe]vna|ichna|uly|[kq]yzy)", re.IGNORECASE
+)
+_CHILD_OF = re.compile(r"[ұу]лы|[қк]ызы|оглы|кизи|uly|ulu|[kq]yzy|ogl[iy]|qizi", re.IGNORECASE)
 _NOTHING = frozenset({"-", "–", "—"})
 _EMAIL = re.compile(
     r"[a-z0-9_][a-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
@@ -60,15 +70,36 @@ def clean_person(text: str) -> str:
 def first_name_and_initial(full_name: str) -> str:
     """Return as much of a person's name as strangers may read: ``Қайрат Н.``
 
-    A first word that ends like a surname gives the initial, if the second word does not end so too.
+    The given name is the word before a patronymic, else the one beside a word that is known as a surname.
+    Where neither tells it, the surname might be shown in full: then it is initials alone, ``Қ. Н.``
     """
-    words = full_name.split()[:2]
+    words = full_name.split()
     if len(words) < 2:
         return full_name
-    first, second = words
-    if _SURNAME.fullmatch(first) and not _SURNAME.fullmatch(second):
-        first, second = second, first
-    return f"{first} {second[0].upper()}."
+    given, surname = _given_and_surname(words)
+    return f"{given} {surname[0].upper()}." if given else f"{words[0][0].upper()}. {words[1][0].upper()}."
+
+
+def _given_and_surname(words: list[str]) -> tuple[str | None, str]:
+    """Return the given name, ``None`` if it is not certain, and the surname, or a patronymic in its place."""
+    for at, word in enumerate(words):
+        is_two_words = bool(_CHILD_OF.fullmatch(word))
+        before = at - 2 if is_two_words else at - 1
+        if before >= 0 and (is_two_words or _PATRONYMIC.fullmatch(word)):
+            others = words[:before] or words[at + 1 :] or words[before + 1 :]
+            if len(words) > 2 or not _is_surname(words[before]):
+                return words[before], others[0]
+            break
+    first, second = words[:2]
+    if _PATRONYMIC.fullmatch(first):  # Kazakh surnames are made so too
+        return second, first
+    if _is_surname(first) == _is_surname(second):
+        return None, first
+    return (second, first) if _is_surname(first) else (first, second)
+
+
+def _is_surname(word: str) -> bool:
+    return any(_SURNAME.fullmatch(part) for part in word.split("-"))
 
 
 def clean_category(text: str | None) -> str | None:

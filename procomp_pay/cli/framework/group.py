@@ -91,10 +91,10 @@ _SECTIONS = {
     "At the desk": (
         "desk", "initiate", "status", "history", "list", "cancel", "refund", "payment", "verify-kaspi",
     ),
-    "Tournaments and participants": ("tournament", "participant"),
+    "Tournaments and participants": ("tournament", "participant", "person"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (
-        "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
+        "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
     ),
     "Trying it out": ("demo", "sandbox"),
     "About procomp-pay": ("help", "version"),

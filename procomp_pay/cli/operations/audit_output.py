@@ -59,6 +59,7 @@ _ACTIONS = {
     "recovered": "rebuilt this payment, which our books had lost",
     "cancel_requested": "requested its cancellation",
     "participant_edited": "corrected the registration",
+    "person_erased": "erased the person's names and addresses",
     "payment_moved": "moved this payment to another participant",
 }
 _STATES = {

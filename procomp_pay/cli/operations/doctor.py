@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.domain.errors import ConfigurationError, NotFound
+
+if TYPE_CHECKING:
+    from procomp_pay.cli.operations.checks import Check
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -47,15 +50,20 @@ def doctor(
     if as_json:
         console.print_json({"checks": [check.full() for check in checks], "exit_code": code})
     else:
-        for check in checks:
-            mark, colour = _MARKS[check.state]
-            shown = typer.style(mark, fg=colour, bold=True) if console.has_colour() else mark
-            text = console.wrap(f"{check.name:<14} {console.clean(check.found)}", indent=" " * 17)
-            typer.echo(f"{shown} {text}")
-            if check.next_step:
-                typer.echo(f"  {'':14} → {console.clean(check.next_step)}")
+        show_checks(checks)
     if code:
         raise typer.Exit(code)
+
+
+def show_checks(checks: list[Check]) -> None:
+    """Print the results, each with its next step."""
+    for check in checks:
+        mark, colour = _MARKS[check.state]
+        shown = typer.style(mark, fg=colour, bold=True) if console.has_colour() else mark
+        text = console.wrap(f"{check.name:<14} {console.clean(check.found)}", indent=" " * 17)
+        typer.echo(f"{shown} {text}")
+        if check.next_step:
+            typer.echo(f"  {'':14} → {console.clean(check.next_step)}")
 
 
 def _explain(name: str, *, as_json: bool) -> None:

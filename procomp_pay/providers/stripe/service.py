@@ -16,6 +16,7 @@ import stripe
 
 from procomp_pay.domain.errors import (
     ConfigurationError,
+    Conflict,
     ErrorCode,
     NotFound,
     OutcomeUnknown,
@@ -232,6 +233,21 @@ class StripePaymentService:
             params["starting_after"] = after
         page = await self._ask(lambda: self._client.v1.events.list_async(params))
         return [dict(event) for event in page["data"]], bool(page["has_more"])
+
+    async def create_webhook_endpoint(self, url: str, types: list[str]) -> str:
+        """Have events of these types sent to an address; return the secret that signs them.
+
+        :raises Refused: Stripe does not accept the address. :raises Conflict: the address has an endpoint.
+        """
+        page = await self._ask(lambda: self._client.v1.webhook_endpoints.list_async({"limit": 100}))
+        if any(endpoint["url"] == url for endpoint in page["data"]):
+            raise Conflict(
+                f"Stripe sends events to {url} already",
+                next_step="copy its signing secret from Stripe's dashboard into STRIPE_WEBHOOK_SECRET",
+            )
+        params: Any = {"url": url, "enabled_events": types, "description": "procomp-pay"}
+        made = await self._ask(lambda: self._client.v1.webhook_endpoints.create_async(params))
+        return str(made["secret"])
 
     async def check(self) -> str:
         """Read the account's balance: the cheapest call that proves the key.

@@ -75,9 +75,8 @@ async def list_payments(request: web.Request) -> web.Response:
     """List the payments that match, page by page."""
     query = admin_requests.read_query(request)
     ctx = request.app[STATE].ctx
-    payments, next_cursor = await views.many(ctx, query.to_filter(), limit=query.limit, cursor=query.cursor)
-    page = {"items": [payment.full() | payment.seeded() for payment in payments], "next_cursor": next_cursor}
-    return respond(admin_responses.PaymentPage, page)
+    items, next_cursor = await views.documents(ctx, query.to_filter(), limit=query.limit, cursor=query.cursor)
+    return respond(admin_responses.PaymentPage, {"items": items, "next_cursor": next_cursor})
 
 
 async def refund_payment(request: web.Request) -> web.Response:

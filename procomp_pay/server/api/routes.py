@@ -6,6 +6,7 @@ import asyncio
 import functools
 import io
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -134,7 +135,13 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
     """
     :raises NotFound: no such participant. :raises Forbidden: it belongs to another user.
     """
-    owner = await views.owner_of(request.app[STATE].ctx, participant_id)
+    _check_owner(caller, await views.owner_of(request.app[STATE].ctx, participant_id))
+
+
+def _check_owner(caller: Caller, owner: str | None) -> None:
+    """
+    :raises Forbidden: the participant belongs to another user.
+    """
     if not caller.sees_all and owner != caller.user_id:
         raise Forbidden("This participant belongs to another user")
 
@@ -159,9 +166,10 @@ async def start(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """Return the payment that settled the fee, else the newest one."""
     caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
-    await _check_access(request, caller, participant_id)
-    payment = _seen_by(caller, await views.latest(request.app[STATE].ctx, participant_id))
-    return respond(responses.PaymentSummary, payment.seeded())
+    body = await views.standing(
+        request.app[STATE].ctx, participant_id, partial(_check_owner, caller), plain=not caller.sees_all
+    )
+    return respond(responses.PaymentSummary, body)
 
 
 async def history(request: web.Request) -> web.Response:

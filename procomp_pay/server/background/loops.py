@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.errors import PaymentError, fault_of
 from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance.health_alerts import (
@@ -242,7 +242,7 @@ class Background:
                 if loop.is_lost:
                     self.on_lost(loop.name)
             for name in self.stalled_loops():
-                log.error("background loop %s is stalled", name)
+                log.error("background loop %s is stalled", name, extra={"fault": "stalled"})
                 with contextlib.suppress(PaymentError):  # the database is down: the log is all there is
                     await alert_standstill(self._ctx, name)
 
@@ -313,7 +313,8 @@ def _jitter() -> float:
 
 def _log_failure(name: str, error: Exception, pause: float) -> None:
     if isinstance(error, PaymentError):
-        log.warning("background loop %s: %s; again in %.0f s", name, error.message, pause)
+        fault = fault_of(error)
+        log.warning("background loop %s: %s; again in %.0f s", name, error.message, pause, extra=fault)
     else:
         log.error("background loop %s met a bug; again in %.0f s", name, pause, exc_info=error)
 

@@ -10,16 +10,28 @@ import time
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
-from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable, ErrorCode, PaymentError
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ErrorCode,
+    PaymentError,
+    fault_of,
+)
 from procomp_pay.domain.redact import redact
 from procomp_pay.server.http.cors import CORS
 from procomp_pay.server.http.json_response import ErrorAnswer, respond
 from procomp_pay.server.http.proxy import client
+from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
 from procomp_pay.server.observability.logs import REQUEST_ID
 
 log = logging.getLogger(__name__)
+#: The line of each request, whatever its answer.
+access_log = logging.getLogger("procomp_pay.server.http.access")
 
+#: Of the webhooks that were answered 200, the first and then each so many-th is logged.
+SAMPLE = 100
+_WEBHOOKS = f"{BASE}/webhooks/"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RETRY_S = 5
 _LONGEST_DETAIL = 500
@@ -69,7 +81,8 @@ def from_domain(error: PaymentError) -> web.Response:
     detail = error.message
     for kind, neutral in _NEUTRAL_DETAILS:
         if isinstance(error, kind):
-            log.warning("%s: %s (%s)", type(error).__name__, error.message, error.next_step)
+            name, fault = type(error).__name__, fault_of(error)
+            log.warning("%s: %s (%s)", name, error.message, error.next_step, extra=fault)
             detail = neutral
     if error.code is ErrorCode.FEE_MISSING and error.next_step:
         detail += f"; to add it: {error.next_step}"  # others' next steps are for the terminal alone
@@ -144,9 +157,17 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     finally:
         duration_ms = (time.perf_counter() - started) * 1000
         fields = {"status": status, "duration_ms": round(duration_ms, 1)}
-        log.info(
-            "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms, extra=fields
-        )
+        line = "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms
+        access_log.log(_level(request, status), *line, extra=fields)
+
+
+def _level(request: web.Request, status: int) -> int:
+    """Return the level of a request's line. A day's webhooks are too many to log each that went well; the
+    metrics count them."""
+    if status != 200 or request.method != "POST" or not route_template(request).startswith(_WEBHOOKS):
+        return logging.INFO
+    is_sample = next(request.app[STATE].acknowledged) % SAMPLE == 0
+    return logging.INFO if is_sample else logging.DEBUG
 
 
 def route_template(request: web.Request) -> str:

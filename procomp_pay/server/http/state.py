@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -23,6 +25,8 @@ class ServerState:
     authenticator: Authenticator
     background: Background
     health: Health
+    #: Numbers the webhooks that were answered 200.
+    acknowledged: Iterator[int] = field(default_factory=itertools.count)
 
 
 STATE = web.AppKey("state", ServerState)

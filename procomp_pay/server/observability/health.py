@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from procomp_pay.config import KaspiScheme, ProviderMode, Settings
-from procomp_pay.domain.errors import ConfigurationError, PaymentError
+from procomp_pay.domain.errors import ConfigurationError, PaymentError, fault_of
 from procomp_pay.domain.states import Channel
 from procomp_pay.server.background.loops import Background
 from procomp_pay.services.context import AppContext
@@ -65,12 +65,12 @@ class _CachedCheck:
             async with asyncio.timeout(CHECK_S):
                 return await self._check()
         except TimeoutError:
-            log.warning("health: no answer within %.0f s", CHECK_S)
+            log.warning("health: no answer within %.0f s", CHECK_S, extra={"fault": "health"})
         except ConfigurationError as error:
             log.warning("health: %s", error.message)
             return _MISCONFIGURED
         except PaymentError as error:
-            log.warning("health: %s", error.message)
+            log.warning("health: %s", error.message, extra=fault_of(error))
         except Exception:
             log.exception("health: a check met a bug")
         return _UNREACHABLE

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -46,6 +48,10 @@ _EXTRA = (
 )  # fmt: skip
 
 
+#: Seconds between two lines about the same fault.
+QUIET_S = 60
+#: The most faults that are told apart.
+_MOST_FAULTS = 200
 #: Fields made by this pipeline or checked before. Not redacting them keeps the most frequent lines cheap.
 _SAFE = ("level", "logger", "timestamp", "request_id", "method", "route", "status", "duration_ms")
 
@@ -71,6 +77,7 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     log_format = settings.log_format or (LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON)
     handler = logging.StreamHandler(stream)
     render = _renderer(log_format, colours=stream.isatty())
+    handler.addFilter(_OncePerMinute())
     handler.setFormatter(_Formatter(Redactor(settings.secret_values()), render))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -152,6 +159,33 @@ def _one_line_values(value: Any) -> Any:
 
 def _as_json(_logger: Any, _name: str, event: EventDict) -> str:
     return json.dumps(event, ensure_ascii=False, default=str)
+
+
+class _OncePerMinute(logging.Filter):
+    """Let one line in a minute pass of those about the same fault (``extra={"fault": …}``), and have the next
+    one say how many there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: When a line about the fault passed, and how many did not since.
+        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written."""
+        fault = getattr(record, "fault", None)
+        if fault is None:
+            return True
+        at, more = self._seen.get(fault, (-math.inf, 0))
+        if 0 <= record.created - at < QUIET_S:
+            self._seen[fault] = at, more + 1
+            return False
+        self._seen[fault] = record.created, 0
+        self._seen.move_to_end(fault)
+        if len(self._seen) > _MOST_FAULTS:
+            self._seen.popitem(last=False)
+        if more:
+            record.msg, record.args = f"{record.getMessage()} ({more} more lines like it since)", None
+        return True
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:

@@ -150,6 +150,10 @@ class Metrics:
             "procomp_pay_webhook_lag_seconds", "From an event's arrival until this process handled it.",
             registry=registry, buckets=_LAG_S,
         )  # fmt: skip
+        self._acknowledged = Counter(
+            "procomp_pay_webhooks_acknowledged", "Webhooks that this process answered with 200.",
+            ["sender"], registry=registry,
+        )  # fmt: skip
         self._calls = Histogram(
             "procomp_pay_provider_call_seconds", "Calls to providers, retries included.",
             ["provider", "call", "outcome"], registry=registry, buckets=_CALL_S,
@@ -161,6 +165,12 @@ class Metrics:
     def observe_call(self, call: Call) -> None:
         """Record one finished call to a provider."""
         self._calls.labels(call.provider, call.name, call.outcome).observe(call.seconds)
+
+    async def count_response(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Count a webhook that is answered with 200; called before a response is sent."""
+        resource = request.match_info.route.resource
+        if response.status == 200 and resource is not None and "/webhooks/" in resource.canonical:
+            self._acknowledged.labels(resource.canonical.rpartition("/")[2]).inc()
 
     async def start(self) -> None:
         """Count for the first time; changes are counted from here on."""
@@ -188,7 +198,8 @@ class Metrics:
             gauges.database_up = True
         except (DatabaseUnavailable, TimeoutError) as error:
             gauges.database_up = False
-            log.warning("metrics: cannot count in the database: %s", type(error).__name__)
+            name = type(error).__name__
+            log.warning("metrics: cannot count in the database: %s", name, extra={"fault": name})
 
     def _count(self, change: StatusChange) -> None:
         method = change.method.lower()
@@ -243,6 +254,7 @@ def install(app: web.Application, metrics: Metrics) -> None:
         yield
 
     app[_METRICS] = metrics
+    app.on_response_prepare.append(metrics.count_response)
     app.cleanup_ctx.append(start)
 
 

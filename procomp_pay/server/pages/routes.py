@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from procomp_pay.config import ProviderMode
-from procomp_pay.domain.errors import BadSignature, NotFound, PaymentError
+from procomp_pay.domain.errors import BadSignature, NotFound, PaymentError, fault_of
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.language import Language, preferred
 from procomp_pay.domain.states import PAID_STATUSES
@@ -306,7 +306,7 @@ def _for_people(handler: Handler) -> Callable[[web.Request], Awaitable[web.Strea
         except (BadSignature, NotFound):
             return _message(request, 404)
         except PaymentError as error:
-            log.warning("%s: %s", type(error).__name__, error.message)
+            log.warning("%s: %s", type(error).__name__, error.message, extra=fault_of(error))
             status = error.http_status if error.http_status in (429, 503) else 503
             return _message(request, status, error.retry_after or 5)
 

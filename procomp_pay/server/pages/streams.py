@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from procomp_pay.domain.errors import PaymentError, Unavailable
+from procomp_pay.domain.errors import PaymentError, Unavailable, fault_of
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
@@ -92,7 +92,7 @@ class Streams:
             try:
                 followed.opening = await views.opening(self._ctx, payment_id)
             except PaymentError as error:
-                log.warning("a page's payment cannot be read: %s", error.message)
+                log.warning("a page's payment cannot be read: %s", error.message, extra=fault_of(error))
                 continue
             except Exception:
                 log.exception("a page's payment cannot be read")

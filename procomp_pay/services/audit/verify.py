@@ -25,12 +25,16 @@ from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.archive import CHAIN, ArchivedEntries
 from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.read import ChainEndRow, Link
+from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.registrations.person import ERASED
 
 #: Findings listed in a report; further ones are only counted.
 MOST_FINDINGS = 1000
 #: How often, at most, a chain that grows while it is read is read on.
 _ROUNDS = 5
 _NOTHING = Decimal("0.00")
+_NOT_WHOLE = "its content does not match its hash"
 
 
 class Flaw(StrEnum):
@@ -91,6 +95,10 @@ class AuditReport:
                 self.more += 1
 
 
+def _has_erased_words(entry: AuditEntry) -> bool:
+    return any(ERASED in exact_json.dumps(text) for text in (entry.before, entry.after, entry.note))
+
+
 @dataclass(slots=True)
 class _Chain:
     """A chain as far as it was read, with its last snapshot."""
@@ -104,6 +112,8 @@ class _Chain:
     is_platforms: bool = False
     #: The newest id that may be missing here, because it is in an archive.
     archived_until: int = 0
+    #: Entries without their names of which no later entry says that a person was erased.
+    erased: set[int] = field(default_factory=set)
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
@@ -120,7 +130,12 @@ class _Chain:
                 self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
             )
         if entry is None or not audit.is_whole(entry):
-            findings.append(self._flaw(Flaw.EDITED, link.seq, "its content does not match its hash"))
+            if entry is not None and _has_erased_words(entry):
+                self.erased.add(link.seq)  # a later entry has to say so
+            else:
+                findings.append(self._flaw(Flaw.EDITED, link.seq, _NOT_WHOLE))
+        elif entry.action == audit.PERSON_ERASED and isinstance(entry.after, dict):
+            self.erased -= set(entry.after.get("erased", ()))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None:
             self.is_platforms = entry.action == KEPT_BY_PLATFORM or self.payment_id == CHAIN
@@ -133,11 +148,11 @@ class _Chain:
 
     def end(self, row: ChainEndRow | None) -> list[Finding]:
         """Return the differences between the chain's end and the payment's row."""
+        findings = [self._flaw(Flaw.EDITED, seq, _NOT_WHOLE) for seq in sorted(self.erased)]
         if row is None:
             if self.is_platforms:
-                return []  # no payment of ours, whatever became of it
-            return [self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
-        findings = []
+                return findings  # no payment of ours, whatever became of it
+            return [*findings, self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
         if self.status != row.status:
             detail = f"the last status in the audit trail is {self.status}, the payment is {row.status}"
             findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))

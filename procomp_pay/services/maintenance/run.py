@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-from procomp_pay.domain.errors import PaymentError, Unavailable
+from procomp_pay.domain.errors import PaymentError, Unavailable, fault_of
 from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS, Channel
 from procomp_pay.providers.resilience.rate_limit import background_priority
 from procomp_pay.services.context import AppContext
@@ -73,7 +73,7 @@ async def work_missed(ctx: AppContext, done: Pass, *, on_progress: Callable[[], 
     try:
         done.fetched += await fetch_missed(ctx, on_progress) or 0
     except Unavailable as error:
-        log.warning("missed events: %s", error.message)
+        log.warning("missed events: %s", error.message, extra=fault_of(error))
         done.failures.append(f"missed events: {error.message}")
 
 
@@ -145,8 +145,8 @@ async def work_retention(
     """Prune what is older than its time; after a failure the next pass continues."""
     try:
         done.pruned += await prune(ctx, on_progress) or 0
-    except Unavailable as error:
-        log.warning("pruning: %s", error.message)
+    except PaymentError as error:  # such as a role that may not delete
+        log.warning("pruning: %s", error.message, extra=fault_of(error))
         done.failures.append(f"pruning: {error.message}")
 
 
@@ -159,7 +159,7 @@ async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, 
     try:
         await work()
     except PaymentError as error:
-        log.warning("%s: %s", name, error.message, extra=fields)
+        log.warning("%s: %s", name, error.message, extra=fields | fault_of(error))
         done.failures.append(f"{name}: {error.message}")
     except Exception as error:
         log.exception("%s failed unexpectedly", name, extra=fields)

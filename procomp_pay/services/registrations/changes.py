@@ -143,7 +143,7 @@ async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor)
         row = await repository.participant(session, participant_id, lock=True)
         [view] = await views_of(session, ctx, [participant_id])
         await _remove(session, row)
-    _log.info("participant %s (%s) removed by %s", participant_id, view.full_name, actor.name)
+    _log.info("participant %s removed by %s", participant_id, actor.name)
     return view
 
 

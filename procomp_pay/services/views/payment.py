@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, NotFound
 from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.refunds import reserved_amount
 from procomp_pay.domain.states import (
     PAID_STATUSES,
@@ -124,17 +125,10 @@ class PaymentView:
 
     def seeded(self) -> dict[str, Any]:
         """Return the body of ``GET /status`` (SPEC)."""
-        return {
-            "payment_id": self.payment_id,
-            "participant_id": self.participant_id,
-            "status": self.status.value,
-            "method": self.method.public_name,
-            "amount": self.charged.amount,
-            "currency": self.charged.currency.value,
-            "created_at": instant(self.platform_created_at),
-            "updated_at": instant(self.updated_at),
-            "failure_reason": self.failure_reason,
-        }
+        return _Summary(
+            self.payment_id, self.participant_id, self.status, self.method, self.charged.amount,
+            self.charged.currency, self.platform_created_at, self.updated_at, self.failure_reason,
+        ).body()  # fmt: skip
 
     def for_owner(self) -> PaymentView:
         """Return what the participant's user may read of it."""
@@ -164,6 +158,31 @@ class PaymentView:
             "started_by": self.started_by,
             "refunds": [refund.full() for refund in self.refunds],
             "dispute": self.dispute.full() if self.dispute else None,
+        }
+
+
+class _Summary(NamedTuple):
+    payment_id: str
+    participant_id: str
+    status: AnyStatus
+    method: AnyMethod | None
+    amount: Decimal
+    currency: AnyCurrency
+    created_at: datetime
+    updated_at: datetime
+    failure_reason: str | None
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "payment_id": self.payment_id,
+            "participant_id": self.participant_id,
+            "status": self.status.value,
+            "method": (self.method or PaymentMethod.KASPI_QR).public_name,
+            "amount": self.amount,
+            "currency": self.currency.value,
+            "created_at": instant(self.created_at),
+            "updated_at": instant(self.updated_at),
+            "failure_reason": self.failure_reason,
         }
 
 
@@ -240,7 +259,29 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     raise _no_payment(participant, settled_by)
 
 
-def _no_payment(participant: Participant, settled_by: str | None) -> NotFound:
+async def standing(
+    ctx: AppContext, participant_id: str, check: Callable[[str], None], *, plain: bool
+) -> dict[str, Any]:
+    """Return the body of ``GET /status`` of the payment that :func:`latest` returns, by one read.
+
+    :param check: called with the owner's id before anything is told; raises if the caller may not read it.
+    :param plain: what the participant's user may read of it.
+    :raises NotFound: no such participant, or one without a payment.
+    """
+    async with ctx.db.selecting() as session:
+        row = await listing.standing(session, participant_id)
+    if row is None:
+        raise participants.not_found(participant_id)
+    check(row.owner_id)
+    if row.payment is None:
+        raise _no_payment(row, row.settled_by)
+    summary = _Summary(*row.payment)
+    if plain:
+        summary = summary._replace(failure_reason=plain_decline(summary.failure_reason))
+    return summary.body()
+
+
+def _no_payment(participant: Participant | listing.Standing, settled_by: str | None) -> NotFound:
     message, next_step = (
         f"{participant.full_name} has no payment yet",
         f"procomp-pay initiate {participant.id} --method kaspi_qr",
@@ -287,9 +328,20 @@ async def many(
     ctx: AppContext, wanted: Filter, *, limit: int = 50, cursor: str | None = None
 ) -> tuple[list[PaymentView], str | None]:
     """Return a page of payments, newest first, and the cursor of the next page."""
-    async with ctx.db.reading() as session:
+    async with ctx.db.selecting() as session:
         rows, next_cursor = await listing.page(session, wanted, limit=limit, cursor=cursor)
         return await of_rows(session, rows), next_cursor
+
+
+async def documents(
+    ctx: AppContext, wanted: Filter, *, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return a page of payments as the admin API lists them, newest first, and the next page's cursor."""
+    async with ctx.db.selecting() as session:
+        rows, next_cursor = await listing.page(session, wanted, limit=limit, cursor=cursor)
+        refunds = await _refunds(session, rows)
+    views = [_view(row, refunds.get(row[0].id, [])) for row in rows]
+    return [view.full() | view.seeded() for view in views], next_cursor
 
 
 async def opening(ctx: AppContext, payment_id: str) -> Opening:
@@ -330,18 +382,23 @@ def _decrypted(ctx: AppContext, secret: str | None) -> str | None:
 
 async def of_rows(session: AsyncSession, rows: list[listing.Row]) -> list[PaymentView]:
     """Return the views of listed rows."""
-    refunds = await refund_repository.of_payments(session, [row[0].id for row in rows])
+    refunds = await _refunds(session, rows)
     unpaid = [row for row in rows if row[0].status not in PAID_STATUSES]
     amounts = await _other_amounts(session, unpaid)
     settled = await _settled_by(session, unpaid)
     return [
         replace(
-            _view(row, [refund_view(refund) for refund in refunds.get(row[0].id, [])]),
+            _view(row, refunds.get(row[0].id, [])),
             other_amount=amounts.get(row[0].id),
             settled_by=settled.get(row[0].id),
         )
         for row in rows
     ]
+
+
+async def _refunds(session: AsyncSession, rows: list[listing.Row]) -> dict[str, list[RefundView]]:
+    found = await refund_repository.of_payments(session, [row[0].id for row in rows])
+    return {payment_id: [refund_view(refund) for refund in refunds] for payment_id, refunds in found.items()}
 
 
 async def _other_amounts(session: AsyncSession, unpaid: list[listing.Row]) -> dict[str, OtherAmount]:

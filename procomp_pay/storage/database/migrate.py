@@ -38,15 +38,20 @@ _LOCK = 0x70726F70_6179
 def upgrade(url: str) -> None:
     """Bring the database to the newest revision; safe when several processes do it at once.
 
+    On PostgreSQL each revision is a transaction of its own: a new table that refers to one of the platform's
+    locks it against writing, and that must not last while a large table of ours gets an index. Killed, the
+    next upgrade goes on where it ended.
+
     :raises ConfigurationError: the platform's tables do not fit, or a newer procomp-pay made the database.
-    :raises DatabaseBusy: other transactions hold locks that it needs: they are named, nothing is changed.
+    :raises DatabaseBusy: other transactions hold locks that it needs: they are named.
     :raises DatabaseUnavailable: no connection.
     """
     from procomp_pay.storage.database.errors import DatabaseBusy
 
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
-            _run("upgrade", url, "head")
+            for revision in _steps(url):
+                _run("upgrade", url, revision)
         except DatabaseBusy:
             if urls.is_sqlite(urls.parse(url)):
                 raise
@@ -55,6 +60,13 @@ def upgrade(url: str) -> None:
             time.sleep(LOCK_PAUSE_S)
         else:
             return
+
+
+def _steps(url: str) -> list[str]:
+    """Return the revisions to upgrade to, one after the other; a new database gets all in one step."""
+    if urls.is_sqlite(urls.parse(url)) or current(url) is None:
+        return ["head"]
+    return pending(url)
 
 
 def _locked(url: str) -> DatabaseBusy:
@@ -67,7 +79,8 @@ def _locked(url: str) -> DatabaseBusy:
     names = "; ".join(holder.sentence for holder in holders) or "a transaction that has ended since"
     end = f"end it: SELECT pg_terminate_backend({holders[0].pid}); then: " if holders else ""
     return DatabaseBusy(
-        f"The tables are locked, and were not changed. Who holds the locks: {names}",
+        f"The tables are locked: the upgrade stands at {current(url) or 'its beginning'}. "
+        f"Who holds the locks: {names}",
         next_step=f"{end}procomp-pay db upgrade",
     )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Enum, inspect, text
+from sqlalchemy import DateTime, Enum, Numeric, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.schema import Column, Table
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
-from procomp_pay.storage.models.types import PlatformLabel
+from procomp_pay.storage.models.types import Amount, PlatformLabel, UtcMillis
 
 _LABELS = text(
     "SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(quote_ident(:name)) ORDER BY enumsortorder"
@@ -108,7 +108,7 @@ def _faults_of_column(connection: Connection, column: Column[Any], live: Any) ->
     expected = column.type.compile(dialect=connection.dialect)
     actual = live["type"].compile(dialect=connection.dialect)
     faults = []
-    if expected != actual and not (_is_text(expected) and _is_text(actual)):
+    if expected != actual and not _holds_the_same(column.type, live["type"], expected, actual):
         faults.append(f"is {actual}, not {expected}")
     elif isinstance(column.type, PlatformLabel) and isinstance(live["type"], Enum):
         # further labels are data that we leave alone, see unknown_labels()
@@ -120,6 +120,22 @@ def _faults_of_column(connection: Connection, column: Column[Any], live: Any) ->
     return faults
 
 
+def _holds_the_same(ours: Any, theirs: Any, expected: str, actual: str) -> bool:
+    """Return whether a column of another type takes and gives every value that we write."""
+    if isinstance(ours, UtcMillis) and isinstance(theirs, DateTime):
+        # our sessions are in UTC, in which a time with zone is the same; no precision is microseconds
+        precision = getattr(theirs, "precision", None)
+        return precision is None or precision >= _MILLISECONDS
+    if isinstance(ours, Amount) and isinstance(theirs, Numeric):
+        return theirs.scale == _DECIMALS and (theirs.precision or 0) >= _DIGITS
+    return _is_text(expected) and _is_text(actual)
+
+
+#: Digits after a second, and those of ``DECIMAL(10,2)``.
+_MILLISECONDS = 3
+_DIGITS, _DECIMALS = 10, 2
+
+
 def _is_text(kind: str) -> bool:
     return kind == "TEXT" or kind.startswith("VARCHAR")
 
@@ -129,8 +145,13 @@ def _columns_in_the_way(table: Table, live: dict[str, Any]) -> list[str]:
     return [
         f'the column "{table.name}"."{name}" requires a value that procomp-pay does not have'
         for name, column in live.items()
-        if name not in table.c and not column["nullable"] and column["default"] is None
+        if name not in table.c and not column["nullable"] and not _is_filled(column)
     ]
+
+
+def _is_filled(column: Any) -> bool:
+    """Return whether the database itself gives the column a value."""
+    return column["default"] is not None or bool(column.get("identity") or column.get("computed"))
 
 
 def unknown_labels(connection: Connection) -> dict[str, list[str]]:

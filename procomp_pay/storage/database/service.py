@@ -40,11 +40,13 @@ class PaymentDatabaseService:
         self._threads: WeakSet[Thread] = WeakSet()
         self._engine = self._sqlite_engine() if self.is_sqlite() else self._postgresql_engine(serving)
         if self.is_sqlite():
-            self._reader = self._engine
+            self._reader = self._selector = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
         else:
-            self._reader = self._engine.execution_options(postgresql_readonly=True)
+            self._reader = self._selector = self._engine.execution_options(postgresql_readonly=True)
             self._writer = self._engine
+            if not self.is_pooled:  # behind PgBouncer a transaction's settings limit its statements
+                self._selector = self._reader.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Lock()
         #: A SQLite file is brought to this version before it is used.
         self._is_checked = self.is_sqlite()
@@ -65,6 +67,18 @@ class PaymentDatabaseService:
         :raises DatabaseUnavailable: no connection, no tables, or similar.
         """
         async with self._transaction(self._reader) as session:
+            yield session
+
+    @asynccontextmanager
+    async def selecting(self) -> AsyncIterator[AsyncSession]:
+        """Open a session for a few SELECTs, each of which sees what is committed when it begins, as in
+        :meth:`reading`. On PostgreSQL there is no transaction around them: where people wait, the round
+        trips of BEGIN and COMMIT take longer than the SELECT.
+
+        :raises ConfigurationError: the tables are of an older or newer procomp-pay.
+        :raises DatabaseUnavailable: no connection, no tables, or similar.
+        """
+        async with self._transaction(self._selector) as session:
             yield session
 
     @asynccontextmanager
@@ -105,7 +119,7 @@ class PaymentDatabaseService:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            translated = translate(error, self.describe(), reads=engine is self._reader)
+            translated = translate(error, self.describe(), reads=engine is not self._writer)
             if translated is None:
                 raise
             raise translated from error

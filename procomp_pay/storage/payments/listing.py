@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import literal, tuple_
-from sqlmodel import col, func, select
+from sqlalchemy import and_, bindparam, literal, or_, tuple_
+from sqlalchemy.orm import aliased, join, outerjoin
+from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import (
+    AnyMethod,
+    AnyParticipantStatus,
+    AnyStatus,
+    PaymentMethod,
+    PaymentStatus,
+)
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
@@ -20,7 +30,22 @@ from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 #: The most that the platform's and our time of one payment differ.
 _APART = timedelta(minutes=1)
 
+#: Named tuples with these attributes of the models: objects of the ORM take four times as long.
 Row = tuple[Payment, PaymentDetail, Participant | None, Tournament]
+_SHOWN: dict[type[SQLModel], tuple[str, ...]] = {
+    Payment: (
+        "id", "status", "method", "kaspi_transaction_id", "failure_reason", "created_at", "updated_at",
+    ),
+    PaymentDetail: (
+        "participant_id", "channel", "provider_open", "provider_ref", "short_code", "wallet", "payment_url",
+        "client_secret_enc", "qr_token_enc", "requested_amount", "requested_currency", "charged_amount",
+        "charged_currency", "refunded_amount", "is_late", "is_duplicate", "scanned_at", "expires_at",
+        "completed_at", "dispute_id", "dispute_state", "dispute_amount", "dispute_reason", "dispute_due_at",
+        "started_by", "created_at",
+    ),
+    Participant: ("id", "full_name", "category", "status", "payment_id"),
+    Tournament: ("id", "name"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +73,7 @@ async def page(
         raise Refused(f"limit is 1 to {MOST}, not {limit}")
     order_by = _order_columns(filters)
     query: Any = (
-        select(Payment, PaymentDetail, Participant, Tournament)
+        select(*_columns())
         .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
         .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
         .join(Tournament, col(Tournament.id) == col(Payment.tournament_id))
@@ -60,12 +85,82 @@ async def page(
         at, payment_id = read_cursor(cursor)
         # compared as a row, because the databases cannot seek in the index by an OR
         query = query.where(tuple_(*order_by) < tuple_(literal(at, order_by[0].type), literal(payment_id)))
-    rows = [tuple(row) for row in (await session.exec(query)).all()]
+    rows = [_named(row) for row in (await session.exec(query)).all()]
     if len(rows) <= limit:
         return rows, None
     payment, detail = rows[limit - 1][:2]
     at = payment.created_at if _by_platform(filters) else detail.created_at
     return rows[:limit], write_cursor(at, payment.id)
+
+
+@cache
+def _columns() -> list[Any]:
+    return [getattr(model, name) for model, names in _SHOWN.items() for name in names]
+
+
+def _named(row: Sequence[Any]) -> Row:
+    """Return a row as one named tuple for each model; ``None`` for a participant that is gone."""
+    payment, detail, participant, tournament = (make(*row[start:end]) for make, start, end in _NAMED)
+    return cast(Row, (payment, detail, None if participant.id is None else participant, tournament))
+
+
+_ENDS = list(accumulate(map(len, _SHOWN.values()), initial=0))
+_NAMED: list[tuple[Any, int, int]] = [
+    (namedtuple(model.__name__, names), start, end)
+    for (model, names), (start, end) in zip(_SHOWN.items(), pairwise(_ENDS), strict=True)
+]
+
+
+class Standing(NamedTuple):
+    """A participant, and the payment that settled the fee, else the newest one.
+
+    :param settled_by: the paid payment that the participant is linked to, which may be none of ours.
+    :param payment: id, participant, status, method, charged amount and currency, the platform's times of its
+        creation and last change, reason of a failure; ``None`` if there is none.
+    """
+
+    owner_id: str
+    id: str
+    full_name: str
+    status: AnyParticipantStatus
+    settled_by: str | None
+    payment: tuple[Any, ...] | None
+
+
+async def standing(session: AsyncSession, participant_id: str) -> Standing | None:
+    """Return how a participant stands, by one SELECT; ``None`` if there is no such participant."""
+    row: Any = (await session.exec(_standing(), params={"participant_id": participant_id})).first()
+    if row is None:
+        return None
+    payment = None if row[5] is None else tuple(row[5:])
+    return Standing._make((*row[:5], payment))
+
+
+@cache
+def _standing() -> Any:
+    settled = aliased(Payment)
+    ours = join(PaymentDetail, Payment, col(Payment.id) == col(PaymentDetail.payment_id))
+    is_it = or_(col(settled.id).is_(None), col(PaymentDetail.payment_id) == col(settled.id))
+    source = outerjoin(
+        outerjoin(
+            Participant, settled, and_(col(settled.id) == col(Participant.payment_id), is_paid(settled))
+        ),
+        ours,
+        and_(col(PaymentDetail.participant_id) == col(Participant.id), is_it),
+    )
+    columns: list[Any] = [
+        Participant.user_id, Participant.id, Participant.full_name, Participant.status, settled.id,
+        Payment.id, PaymentDetail.participant_id, Payment.status, Payment.method,
+        PaymentDetail.charged_amount, PaymentDetail.charged_currency, Payment.created_at,
+        Payment.updated_at, Payment.failure_reason,
+    ]  # fmt: skip
+    return (
+        select(*columns)
+        .select_from(source)
+        .where(col(Participant.id) == bindparam("participant_id"))
+        .order_by(col(PaymentDetail.created_at).desc(), col(PaymentDetail.payment_id).desc())
+        .limit(1)
+    )
 
 
 def _by_platform(filters: Filter) -> bool:

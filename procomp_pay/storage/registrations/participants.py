@@ -34,12 +34,17 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     """
     row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
     if row is None:
-        raise NotFound(
-            f"There is no participant {participant_id[:64]!r}",
-            next_step="procomp-pay participant list",
-            code=ErrorCode.PARTICIPANT_NOT_FOUND,
-        )
+        raise not_found(participant_id)
     return row
+
+
+def not_found(participant_id: str) -> NotFound:
+    """Return the error of an id that no participant has."""
+    return NotFound(
+        f"There is no participant {participant_id[:64]!r}",
+        next_step="procomp-pay participant list",
+        code=ErrorCode.PARTICIPANT_NOT_FOUND,
+    )
 
 
 async def settled_by(session: AsyncSession, row: Participant) -> str | None:

@@ -397,10 +397,10 @@ async def test_a_provider_that_is_not_configured_is_a_503_without_our_settings(s
 async def test_a_bug_is_a_500_with_its_request_id_and_no_trace(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(*_: Any) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("procomp_pay.server.api.routes.views.latest", broken)
+    monkeypatch.setattr("procomp_pay.server.api.routes.views.standing", broken)
     answer = await served.api.get(f"{BASE}/status/p1", headers=bearer() | {"X-Request-ID": "bug-1"})
     assert answer.status_code == 500
     assert answer.json() == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlmodel import select
 
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.server.api.requests import WEBHOOK_BYTES
+from procomp_pay.server.http import errors
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.queues import OutboxMessage
@@ -246,3 +248,22 @@ async def test_a_stored_event_is_processed_at_once(served: Served, eventually: E
 
         await eventually(done, 3)
     assert asyncio.get_running_loop().time() - started < 6
+
+
+async def test_each_hundredth_webhook_is_logged_and_all_are_counted(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "SAMPLE", 3)
+    body = await _succeeded(served)
+    caplog.clear()
+    with caplog.at_level("INFO", "procomp_pay.server.http.errors"):
+        for _ in range(7):
+            assert await _post(served, body, sign(body, served.secret)) == 200
+        assert await _post(served, body, "t=1,v1=0") == 400
+    lines = [record.getMessage() for record in caplog.records if "POST" in record.getMessage()]
+    assert [" 200 " in line for line in lines].count(True) in (2, 3), lines
+    assert " 400 " in lines[-1]
+    counted = (await served.api.get(f"{BASE}/metrics")).text
+    total = re.search(r'webhooks_acknowledged_total{sender="stripe"} ([0-9.]+)', counted)
+    assert total is not None
+    assert float(total[1]) >= 7

@@ -14,9 +14,16 @@ import pytest
 from pydantic import SecretStr
 
 from procomp_pay.config import LogFormat, Settings
-from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ProviderUnavailable,
+    fault_of,
+)
+from procomp_pay.server.http.errors import from_domain
 from procomp_pay.server.observability import logs
 from procomp_pay.storage.encryption.keyring import new_key
+from tests.support.server import Serve
 
 log = logging.getLogger("procomp_pay.test")
 KASPI_KEY = "kaspi-key-without-a-shape"
@@ -143,3 +150,34 @@ def test_libraries_warnings_and_threads_use_the_same_format(written: Log) -> Non
 def test_an_unknown_log_level_is_refused(written: Log) -> None:
     with pytest.raises(ConfigurationError, match="LOG_LEVEL"):
         begin(written, log_level="LOUD")
+
+
+def test_an_outage_is_one_line_a_minute(written: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten loops and a hundred requests a second meet the same fault."""
+    now = [1000.0]
+    monkeypatch.setattr(logging.time, "time", lambda: now[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr(logging.time, "time_ns", lambda: int(now[0] * 1e9), raising=False)  # type: ignore[attr-defined]
+    logs.set_up(Settings(log_format=LogFormat.JSON), written.stream)
+    away, other = DatabaseUnavailable("The database does not answer"), ProviderUnavailable("Kaspi is away")
+    for _ in range(59):
+        for loop in range(10):
+            log.warning("background loop %d: %s", loop, away.message, extra=fault_of(away))
+        from_domain(away)
+        log.warning("missed events: %s", other.message, extra=fault_of(other))
+        log.warning("something else")
+        now[0] += 1
+    lines = written.lines()
+    assert sum("database" in line["event"] for line in lines) == 1
+    assert sum("Kaspi" in line["event"] for line in lines) == 1
+    assert sum(line["event"] == "something else" for line in lines) == 59
+    now[0] += 2
+    from_domain(away)
+    assert "648 more lines like it since" in written.lines()[-1]["event"]
+
+
+async def test_an_answer_is_no_line_of_the_errors(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = await serve()
+    caplog.set_level(logging.INFO)
+    assert (await served.api.get("/api/v1/payments/health/live")).status_code == 200
+    loggers = {record.name for record in caplog.records if " 200 " in record.getMessage()}
+    assert loggers == {"procomp_pay.server.http.access"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.maintenance import key_rotation, retention
 from procomp_pay.services.maintenance.retention import prune
+from procomp_pay.services.maintenance.run import Pass, work_retention
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks import admin as events
 from procomp_pay.storage.models.payments import IdempotencyKey
@@ -164,3 +167,37 @@ async def test_rounds_are_small_and_one_process_works_at_a_time(
 def test_the_defaults_are_above_the_floors() -> None:
     keep = Retention()
     assert keep.events > keep.payloads >= timedelta(days=30)
+
+
+async def test_a_role_that_may_not_delete_is_a_failure_of_the_pass(
+    environment: ServiceEnvironment,
+) -> None:
+    """Everything else of the pass is done, and the failure says what to grant."""
+    if environment.ctx.db.is_sqlite():
+        pytest.skip("SQLite has no roles")
+    await paid(environment)
+    environment.later(1000 * DAY)
+    await sql(environment, "CREATE ROLE pay_weak")
+    try:
+        await sql(environment, "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO pay_weak")
+        failures = (await _weakly(environment)).failures
+        assert any("does not let this user" in failure for failure in failures), failures
+    finally:
+        await sql(environment, "DROP OWNED BY pay_weak")
+        await sql(environment, "DROP ROLE pay_weak")
+
+
+async def _weakly(environment: ServiceEnvironment) -> Pass:
+    """Run the pruning as a role without the right to delete."""
+    done, writing = Pass(), environment.ctx.db.writing
+
+    @contextlib.asynccontextmanager
+    async def weak(*given: Any, **more: Any) -> AsyncIterator[Any]:
+        async with writing(*given, **more) as session:
+            await (await session.connection()).execute(text("SET LOCAL ROLE pay_weak"))
+            yield session
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(environment.ctx.db, "writing", weak)
+        await work_retention(environment.ctx, done)
+    return done

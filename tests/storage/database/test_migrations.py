@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import Engine, event, inspect
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.database import migrate
@@ -130,8 +132,8 @@ def test_additional_labels_are_accepted_and_named(prisma_url: str) -> None:
             '"Payment"."amount" is DOUBLE PRECISION',
         ),
         (
-            'ALTER TABLE "Payment" ALTER "createdAt" TYPE TIMESTAMPTZ(3)',
-            '"Payment"."createdAt" is TIMESTAMP(3) WITH',
+            'ALTER TABLE "Payment" ALTER "createdAt" TYPE TIMESTAMPTZ(0)',
+            '"Payment"."createdAt" is TIMESTAMP(0) WITH',
         ),
         ('ALTER TABLE "Payment" RENAME "kaspiQrCode" TO qr', '"Payment"."kaspiQrCode" is missing'),
         ('ALTER TABLE "Payment" ADD "orderId" TEXT NOT NULL', '"Payment"."orderId" requires a value'),
@@ -232,8 +234,40 @@ def test_an_upgrade_tries_again(prisma_url: str, monkeypatch: pytest.MonkeyPatch
     assert (pauses, migrate.current(prisma_url)) == ([migrate.LOCK_PAUSE_S], migrate.HEAD)
 
 
-def test_concurrent_upgrades(empty_database_url: str) -> None:
+def test_no_index_is_built_while_the_platform_s_tables_are_locked(prisma_url: str) -> None:
+    """A new table that refers to the platform's locks them until its transaction ends."""
+    held = (
+        "SELECT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+        " WHERE l.pid = pg_backend_pid() AND l.mode IN ('ShareRowExclusiveLock', 'AccessExclusiveLock')"
+    )
+    migrate.upgrade(prisma_url)
+    migrate.downgrade(prisma_url, "0001")
+    with psycopg.connect(prisma_url) as connection:
+        old_tables = {name for (name,) in connection.execute("SELECT relname FROM pg_class")}
+    locked: list[tuple[str, set[str]]] = []
+
+    def note(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        scanned = re.search(
+            r"CREATE (?:UNIQUE )?INDEX .* ON (\w+) |ALTER TABLE (\w+) ADD CONSTRAINT", statement
+        )
+        if scanned and (table := scanned[1] or scanned[2]) in old_tables:
+            locked.append((table, {name for (name,) in cursor.connection.execute(held)} & PLATFORM_TABLES))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        migrate.upgrade(prisma_url)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(locked) > 5
+    assert [(table, names) for table, names in locked if names] == []
+
+
+@pytest.mark.parametrize("old", [None, "0005"])
+def test_concurrent_upgrades(empty_database_url: str, old: str | None) -> None:
     """Real processes, held back until all are up."""
+    if old is not None:
+        migrate.upgrade(empty_database_url)
+        migrate.downgrade(empty_database_url, old)
     code = (
         "import sys, os\n"
         "from procomp_pay.storage.database import migrate\n"
@@ -246,6 +280,7 @@ def test_concurrent_upgrades(empty_database_url: str) -> None:
         output, _ = process.communicate(timeout=90)
         assert process.returncode == 0, output
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
+    assert migrate.pending(empty_database_url) == []
 
 
 def test_an_upgrade_that_is_killed(empty_database_url: str) -> None:

@@ -1,0 +1,156 @@
+"""Export and erase what is kept about a person."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from procomp_pay.domain.errors import Conflict, NotFound
+from procomp_pay.domain.redact import redact
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
+from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.payments.repository import lock_payment
+from procomp_pay.storage.registrations import person as store
+from procomp_pay.storage.registrations.person import Mask, Person
+
+log = logging.getLogger(__name__)
+
+#: Columns that are secrets of a payment, or ciphertext that is shown in clear elsewhere.
+_HIDDEN = ("client_secret_enc", "qr_token_enc", "phone_enc", "payload_enc")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure concerns.
+
+    :param user_id: ``None`` if the user has other registrations.
+    :param entries: the number of audit entries that lost names.
+    """
+
+    user_id: str | None
+    participant_ids: list[str]
+    payment_ids: list[str]
+    events: int
+    messages: int
+    entries: int = 0
+
+    def full(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
+    """Return everything that is kept about a person, without secrets.
+
+    :param person_id: of a participant, or of a user for all registrations.
+    :raises NotFound: nobody has this id.
+    """
+    async with ctx.db.reading() as session:
+        person = await _find(session, person_id)
+        of_payments = {
+            "payments": (Payment, "id"),
+            "details": (PaymentDetail, "payment_id"),
+            "refunds": (Refund, "payment_id"),
+            "discrepancies": (Discrepancy, "payment_id"),
+            "events": (WebhookEvent, "payment_id"),
+            "audit": (AuditEntry, "payment_id"),
+        }
+        rows: dict[str, list[Any]] = {
+            name: await store.rows_of(session, table, getattr(table, column), person.payment_ids)
+            for name, (table, column) in of_payments.items()
+        }
+        details = await _details(session, person)
+        rows["registrations"] = person.participants
+        rows["registration_details"] = details
+        rows["messages"] = await store.messages(session, person)
+    document: dict[str, Any] = {"user": _document(ctx, person.user) if person.user else None}
+    return document | {name: [_document(ctx, row) for row in found] for name, found in rows.items()}
+
+
+async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_rows: bool) -> Erasure:
+    """Erase a person: see :func:`procomp_pay.storage.registrations.person.erase`.
+
+    :param with_platform_rows: the platform's rows too, of an install that stands alone.
+    :raises NotFound: nobody has this id. :raises Conflict: something is still open.
+    """
+    async with ctx.db.writing() as session:
+        found = await _find(session, person_id)
+        for payment_id in found.payment_ids:
+            await lock_payment(session, payment_id)
+        person = await _find(session, person_id)  # as it is under the locks
+        erasure = await _plan(session, person)
+        mask = await _mask(ctx, session, person)
+        await store.erase(session, person, mask, with_platform_rows=with_platform_rows)
+        entries = 0
+        for payment_id in person.payment_ids:
+            erased = await store.mask_audit(session, payment_id, mask)
+            entries += len(erased)
+            await audit.append(session, payment_id, _record(actor, erased), ctx.clock())
+    log.warning("person %s was erased by %s", person_id, actor.name)
+    return Erasure(**(erasure.full() | {"entries": entries}))
+
+
+async def plan(ctx: AppContext, person_id: str) -> Erasure:
+    """Return what an erasure would concern, without changing anything.
+
+    :raises NotFound, Conflict: as :func:`erase`.
+    """
+    async with ctx.db.reading() as session:
+        return await _plan(session, await _find(session, person_id))
+
+
+async def _plan(session: AsyncSession, person: Person) -> Erasure:
+    if (obstacle := await store.obstacle(session, person)) is not None:
+        what, payment_id = obstacle
+        raise Conflict(
+            f"Payment {payment_id} {what}: nothing was erased",
+            next_step=f"procomp-pay status --payment {payment_id}",
+        )
+    events = await store.rows_of(session, WebhookEvent, WebhookEvent.payment_id, person.payment_ids)
+    messages = await store.messages(session, person)
+    user_id = person.user.id if person.user else None
+    return Erasure(user_id, person.participant_ids, person.payment_ids, len(events), len(messages))
+
+
+async def _find(session: AsyncSession, person_id: str) -> Person:
+    person = await store.find(session, person_id)
+    if person is None:
+        raise NotFound(
+            f"No participant or user has the id {person_id[:64]!r}",
+            next_step="procomp-pay participant list --search NAME",
+        )
+    return person
+
+
+async def _details(session: AsyncSession, person: Person) -> list[ParticipantDetail]:
+    column = ParticipantDetail.participant_id
+    return await store.rows_of(session, ParticipantDetail, column, person.participant_ids)
+
+
+async def _mask(ctx: AppContext, session: AsyncSession, person: Person) -> Mask:
+    entries = await store.rows_of(session, AuditEntry, AuditEntry.payment_id, person.payment_ids)
+    payments = await store.rows_of(session, PaymentDetail, PaymentDetail.payment_id, person.payment_ids)
+    sealed = [row.phone_enc for row in (*payments, *await _details(session, person)) if row.phone_enc]
+    return Mask(store.known_words(person, entries, [ctx.keyring.unseal(phone).decode() for phone in sealed]))
+
+
+def _record(actor: Actor, erased: list[int]) -> audit.AuditRecord:
+    return audit.AuditRecord(
+        actor=actor.name, source=actor.source, action=audit.PERSON_ERASED, after={"erased": erased}
+    )
+
+
+def _document(ctx: AppContext, row: Any) -> dict[str, Any]:
+    """Return a row as a document: phone numbers and payloads in clear, secrets hidden."""
+    content = {name: value for name, value in row.model_dump().items() if name not in _HIDDEN}
+    for name in ("phone_enc", "payload_enc"):
+        if sealed := getattr(row, name, None):
+            content[name.removesuffix("_enc")] = redact(ctx.keyring.unseal(sealed).decode())
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in content.items()}

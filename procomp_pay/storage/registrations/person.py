@@ -1,0 +1,186 @@
+"""Read and erase what our tables hold of a person: their registrations and the payments for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import col, delete, func, or_, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from procomp_pay.domain.names import is_placeholder, placeholder_email
+from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.transitions import Topic
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.platform import Participant, Payment, User
+from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+
+#: In the place of a name, an address or a number that was erased.
+ERASED = "[erased]"
+#: In the place of an erased payload, as after its time.
+_DROPPED = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user with all registrations, or one registration.
+
+    :param user: ``None`` if it has further registrations, which are somebody else's.
+    """
+
+    user: User | None
+    participants: list[Participant]
+    payment_ids: list[str]
+
+    @property
+    def participant_ids(self) -> list[str]:
+        return [participant.id for participant in self.participants]
+
+
+async def find(session: AsyncSession, some_id: str) -> Person | None:
+    """Return the person with this id of a user, or of a participant."""
+    user = await session.get(User, some_id)
+    if user is None:
+        participant = await session.get(Participant, some_id)
+        if participant is None:
+            return None
+        rows = [participant]
+        if participant.user_id is not None and await _registrations(session, participant.user_id) == 1:
+            user = await session.get(User, participant.user_id)
+    else:
+        query = select(Participant).where(Participant.user_id == user.id).order_by(col(Participant.id))
+        rows = list((await session.exec(query)).all())
+    ids = [row.id for row in rows]
+    paid = select(PaymentDetail.payment_id).where(col(PaymentDetail.participant_id).in_(ids))
+    return Person(user, rows, sorted((await session.exec(paid)).all()))
+
+
+async def _registrations(session: AsyncSession, user_id: str) -> int:
+    query = select(func.count()).where(Participant.user_id == user_id)
+    return int((await session.exec(query)).one())
+
+
+async def rows_of(session: AsyncSession, table: Any, column: Any, ids: Collection[str]) -> list[Any]:
+    """Return the rows of a table that belong to these payments or participants."""
+    return list((await session.exec(select(table).where(column.in_(list(ids))))).all())
+
+
+def _messages_of(person: Person) -> Any:
+    """Return the condition on messages about the person."""
+    reminders = [f"{Topic.LETTER_REMINDER}:{participant}:" for participant in person.participant_ids]
+    return or_(
+        col(OutboxMessage.payment_id).in_(person.payment_ids),
+        *(col(OutboxMessage.dedup_key).startswith(key, autoescape=True) for key in reminders),
+    )
+
+
+async def messages(session: AsyncSession, person: Person) -> list[OutboxMessage]:
+    """Return the messages about the person."""
+    return list((await session.exec(select(OutboxMessage).where(_messages_of(person)))).all())
+
+
+async def obstacle(session: AsyncSession, person: Person) -> tuple[str, str] | None:
+    """Return what must end first, and of which payment; ``None`` if nothing is open."""
+    ids = person.payment_ids
+    unfinished = (
+        select(OutboxMessage.payment_id)
+        .join(Delivery, col(Delivery.message_id) == col(OutboxMessage.id))
+        .where(Delivery.state == DeliveryState.WAITING, col(OutboxMessage.payment_id).in_(ids))
+    )
+    checks: tuple[tuple[str, Any], ...] = (
+        ("can still be paid", _of(PaymentDetail, ids, col(PaymentDetail.provider_open))),
+        ("has a refund under way", _of(Refund, ids, Refund.state == RefundState.PENDING)),
+        ("has an open discrepancy", _of(Discrepancy, ids, Discrepancy.state == DiscrepancyState.OPEN)),
+        (
+            "has an event that is not handled",
+            _of(WebhookEvent, ids, col(WebhookEvent.state).in_((EventState.PENDING, EventState.DEAD))),
+        ),
+        ("has a message to be sent", _of(OutboxMessage, ids, OutboxMessage.state == OutboxState.WAITING)),
+        ("has a message to be sent", unfinished),
+    )
+    for what, query in checks:
+        if (payment_id := (await session.exec(query.limit(1))).first()) is not None:
+            return what, payment_id
+    return None
+
+
+def _of(table: Any, payment_ids: list[str], condition: Any) -> Any:
+    return select(table.payment_id).where(col(table.payment_id).in_(payment_ids), condition)
+
+
+class Mask:
+    """Replace the words by which a person is known, in texts and documents, whatever their case."""
+
+    def __init__(self, words: Collection[str | None]) -> None:
+        known = sorted({word for word in words if word and len(word) > 2}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, known)), re.IGNORECASE) if known else None
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value without these words."""
+        if isinstance(value, str):
+            return self._pattern.sub(ERASED, value) if self._pattern is not None else value
+        if isinstance(value, dict):
+            return {key: self(item) for key, item in value.items()}
+        return [self(item) for item in value] if isinstance(value, list) else value
+
+
+async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platform_rows: bool) -> None:
+    """Erase everything about a person but money and what the books need.
+
+    Payments, refunds, operation numbers and audit entries stay; their texts lose the person's names.
+    """
+    ids = person.payment_ids
+    await session.exec(
+        update(PaymentDetail)
+        .where(col(PaymentDetail.payment_id).in_(ids))
+        .values(phone_enc=None, client_secret_enc=None, qr_token_enc=None, return_url=None, payment_url=None)
+    )
+    await session.exec(
+        update(WebhookEvent).where(col(WebhookEvent.payment_id).in_(ids)).values(payload_enc=_DROPPED)
+    )
+    old = [message.id for message in await messages(session, person)]
+    await session.exec(delete(Delivery).where(col(Delivery.message_id).in_(old)))
+    await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))
+    which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
+    await session.exec(delete(ParticipantDetail).where(which))
+    for refund in await rows_of(session, Refund, col(Refund.payment_id), ids):
+        refund.reason = mask(refund.reason)
+    for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ids):
+        row.detail, row.note = mask(row.detail), mask(row.note)
+    for payment in await rows_of(session, Payment, col(Payment.id), ids):
+        payment.meta, payment.failure_reason = mask(payment.meta), mask(payment.failure_reason)
+    if with_platform_rows:
+        for participant in person.participants:
+            participant.full_name = ERASED
+        if person.user is not None:
+            person.user.name, person.user.email = ERASED, placeholder_email(person.user.id)
+    await session.flush()
+
+
+async def mask_audit(session: AsyncSession, payment_id: str, mask: Mask) -> list[int]:
+    """Take the person's names out of a payment's audit entries, whose hashes stay; return their numbers."""
+    changed: list[int] = []
+    query = select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
+    for entry in (await session.exec(query)).all():
+        values = {name: mask(getattr(entry, name)) for name in ("before", "after", "note")}
+        if any(values[name] != getattr(entry, name) for name in values):
+            await session.exec(update(AuditEntry).where(col(AuditEntry.id) == entry.id).values(**values))
+            changed.append(entry.seq)
+    return changed
+
+
+def known_words(person: Person, entries: Sequence[AuditEntry], phones: Collection[str]) -> set[str]:
+    """Return the names, addresses and numbers by which the person is or was known."""
+    words = {participant.full_name for participant in person.participants} | set(phones)
+    if person.user is not None:
+        words |= {person.user.name} | ({person.user.email} - {""})
+        words = {word for word in words if not is_placeholder(word or "")}
+    for entry in entries:
+        if entry.action == "participant_edited":
+            sides = (side for side in (entry.before, entry.after) if isinstance(side, dict))
+            words |= {str(side["full_name"]) for side in sides if side.get("full_name")}
+    return {word for word in words if word and word != ERASED}
