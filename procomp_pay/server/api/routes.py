@@ -140,9 +140,9 @@ async def _check_access(request: web.Request, caller: Caller, participant_id: st
 
 def _check_owner(caller: Caller, owner: str | None) -> None:
     """
-    :raises Forbidden: the participant belongs to another user.
+    :raises Forbidden: the participant belongs to another user, or to nobody.
     """
-    if not caller.sees_all and owner != caller.user_id:
+    if not caller.sees_all and (owner is None or owner != caller.user_id):
         raise Forbidden("This participant belongs to another user")
 
 

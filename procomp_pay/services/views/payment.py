@@ -260,7 +260,7 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
 
 
 async def standing(
-    ctx: AppContext, participant_id: str, check: Callable[[str], None], *, plain: bool
+    ctx: AppContext, participant_id: str, check: Callable[[str | None], None], *, plain: bool
 ) -> dict[str, Any]:
     """Return the body of ``GET /status`` of the payment that :func:`latest` returns, by one read.
 

@@ -119,7 +119,7 @@ class Standing(NamedTuple):
         creation and last change, reason of a failure; ``None`` if there is none.
     """
 
-    owner_id: str
+    owner_id: str | None
     id: str
     full_name: str
     status: AnyParticipantStatus
