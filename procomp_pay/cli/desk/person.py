@@ -125,6 +125,11 @@ class PersonScreen(DeskScreen):
         )
 
     @property
+    def _to_cancel(self) -> PaymentView | None:
+        """The payment to cancel: the one that is shown, or one that is open although the fee is paid."""
+        return self.payment if self.is_open else self.record.to_cancel if self.is_paid else None
+
+    @property
     def is_paid(self) -> bool:
         record = self.record
         is_settled = any(view.is_marked_paid or view.settled_by is not None for view in record.payments)
@@ -290,7 +295,7 @@ class PersonScreen(DeskScreen):
             "next": self.is_paid,
             "pay": can_start and not (self.is_open and payment and parameters == (payment.method.value,)),
             "verify": self._busy is None and not self.is_paid and self.record.to_verify is not None,
-            "cancel": self._busy is None and self.is_open and not self.is_paid,
+            "cancel": self._busy is None and self._to_cancel is not None,
             "refund": self._busy is None and self.record.to_refund is not None,
         }
         return bool(allowed.get(action, True))
@@ -439,7 +444,7 @@ class PersonScreen(DeskScreen):
             self._again = None
 
     def action_cancel(self) -> None:
-        payment = self.payment
+        payment = self._to_cancel
         if payment is None:
             return
         question = _(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import takewhile
 
 from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.participants import ParticipantView, search_participants
+from procomp_pay.services.registrations.participants import (
+    ParticipantView,
+    participant_view,
+    search_participants,
+)
 from procomp_pay.services.registrations.tournaments import list_tournaments, tournament_view
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
@@ -78,7 +83,13 @@ class Record:
 
     @property
     def open(self) -> PaymentView | None:
-        """The newest payment that the customer can still make."""
+        """The newest payment that the customer can still make; none from before one that was paid."""
+        since = takewhile(lambda view: view.status not in PAID_STATUSES, self.payments)
+        return next((view for view in since if not view.is_final), None)
+
+    @property
+    def to_cancel(self) -> PaymentView | None:
+        """The newest payment that the customer can still make, also if the fee is paid otherwise."""
         return next((view for view in self.payments if not view.is_final), None)
 
     @property
@@ -106,10 +117,11 @@ async def search(ctx: AppContext, text: str, tournament_id: str | None) -> list[
 
 
 async def record(ctx: AppContext, person: Person) -> Record:
-    """Return a person's payments and fees."""
+    """Return a person's payments and fees, and whether the fee counts as paid now."""
     payments, _ = await views.many(ctx, Filter(participant_id=person.participant_id))
     try:
         fees = await views.fees_for(ctx, person.participant_id)
+        person = replace(person, is_paid=(await participant_view(ctx, person.participant_id)).is_paid)
     except NotFound:
         fees = None
     return Record(person, payments, fees)

@@ -61,9 +61,8 @@ class RefundDialog(Dialog):
     def _head(self) -> Text:
         payment = self._payment
         name = console.clean(payment.participant_name)
-        return Text.assemble(
-            (_("Refund"), "bold"), f" · {name} · {money(payment.charged)} · {method_name(payment.method)}"
-        )
+        parts = [name, money(payment.charged), method_name(payment.method), payment.code or ""]
+        return Text.assemble((_("Refund"), "bold"), *(f" · {part}" for part in parts if part))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         return (

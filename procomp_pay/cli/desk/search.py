@@ -143,7 +143,7 @@ class SearchScreen(DeskScreen):
         if desk.unpaid is not None:
             unpaid, registered = desk.unpaid
             parts.append((_("not paid: %(n)s of %(all)s", n=unpaid, all=registered), ""))
-        parts.append((_("waiting: %(n)s", n=len(desk.open)), ""))
+        parts.append((_("waiting: %(n)s", n=len(self._waiting())), ""))
         clock = desk.ctx.clock().astimezone(formats.almaty())
         parts.append((f"{console.clean(desk.actor.name)} {clock:%H:%M}", "dim"))
         text = Text()
@@ -159,7 +159,11 @@ class SearchScreen(DeskScreen):
         if self._text:
             found = self._people if self._people_for is not None else []
             return _("Found: %(n)s", n=len(found)), [*found]
-        return _("Who waits"), [*self.desk.open]
+        return _("Who waits"), [*self._waiting()]
+
+    def _waiting(self) -> list[PaymentView]:
+        """Return the open payments of those who have not paid otherwise."""
+        return [view for view in self.desk.open if not (view.is_marked_paid or view.settled_by is not None)]
 
     def _line(self, place: int, row: ParticipantView | PaymentView) -> Text:
         width = max(40, self.size.width - 2)

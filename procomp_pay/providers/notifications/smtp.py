@@ -31,6 +31,7 @@ class Email:
     """An e-mail in plain text and optionally HTML.
 
     :param key: determines the Message-ID: an e-mail that is sent twice has the same one.
+    :param unsubscribe: the address at which one POST stops such e-mails (RFC 8058).
     """
 
     key: str
@@ -40,6 +41,7 @@ class Email:
     html: str | None
     language: str
     at: datetime
+    unsubscribe: str | None = None
 
 
 class Mailer:
@@ -105,6 +107,9 @@ class Mailer:
         # suppress automatic replies (RFC 3834; the second header is for Exchange)
         message["Auto-Submitted"] = "auto-generated"
         message["X-Auto-Response-Suppress"] = "All"
+        if email.unsubscribe is not None:
+            message["List-Unsubscribe"] = f"<{email.unsubscribe}>"
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(email.text, charset="utf-8", cte="base64")
         if email.html is not None:
             message.add_alternative(email.html, subtype="html", charset="utf-8", cte="base64")

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.errors import BadSignature, NotFound, PaymentError, fault_of
+from procomp_pay.domain.events import Source
 from procomp_pay.domain.language import Language, preferred
 from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.server.http.guard import with_access_control
@@ -28,9 +29,11 @@ from procomp_pay.server.http.state import STATE, linking_context
 from procomp_pay.server.observability import logs
 from procomp_pay.server.pages.content import Content, content, target
 from procomp_pay.server.pages.streams import Streams
-from procomp_pay.services.context import AppContext
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.receipts import receipt as receipts
 from procomp_pay.services.receipts.pdf import receipt_pdf
+from procomp_pay.services.registrations.changes import edit_participant
+from procomp_pay.services.registrations.participants import Details, ParticipantView, participant_view
 from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
@@ -52,6 +55,8 @@ _LONGEST_S = 900.0
 _RETRY_MS = 2000
 #: Modules around a QR that scanners need (ISO/IEC 18004).
 _QR_BORDER = 4
+
+_THEMSELVES = Actor("participant", Source.APP)
 
 STREAMS = web.AppKey("streams", Streams)
 #: A PDF takes a tenth of a second of the processor: one is made at a time.
@@ -76,6 +81,14 @@ def table() -> list[Route]:
             "GET", f"{path}/receipt.pdf", receipt, "getReceipt", "The receipt of a paid payment", "pages",
             media=_PDF, budget=Budget.OPEN,
         ),
+        Route(
+            "GET", f"{page_link.REMINDERS_PATH}/{{code}}", reminders, "showReminders", "Stop reminders?",
+            "pages", media=_HTML, budget=Budget.OPEN,
+        ),
+        Route(
+            "POST", f"{page_link.REMINDERS_PATH}/{{code}}", stop_reminders, "stopReminders",
+            "Stop reminders, at once (RFC 8058)", "pages", media=_HTML, budget=Budget.OPEN,
+        ),
     ]  # fmt: skip
 
 
@@ -86,7 +99,7 @@ def install(app: web.Application, ctx: AppContext) -> None:
     for route in table():
         handler = _for_people(with_access_control(route))
         app.router.add_route(route.method, route.path, handler)
-        if route.head:
+        if route.head and route.method == "GET":
             app.router.add_route("HEAD", route.path, handler)
 
     async def stop(_: web.Application) -> None:
@@ -165,6 +178,43 @@ async def receipt(request: web.Request) -> web.Response:
     name = f"receipt-{opening.view.code or 'payment'}.pdf"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Robots-Tag": "noindex"}
     return web.Response(body=body, content_type=_PDF, headers=headers)
+
+
+async def reminders(request: web.Request) -> web.Response:
+    """Ask whether reminders are to stop: mail scanners open links, so that opening one changes nothing."""
+    ctx = request.app[STATE].ctx
+    return _reminders(request, await participant_view(ctx, _addressee(request)))
+
+
+async def stop_reminders(request: web.Request) -> web.Response:
+    """Stop reminders, by the button of the page or by the mail program."""
+    ctx = request.app[STATE].ctx
+    stopped = Details(reminders=False)
+    return _reminders(request, await edit_participant(ctx, _addressee(request), _THEMSELVES, details=stopped))
+
+
+def _addressee(request: web.Request) -> str:
+    return page_link.of_reminders(request.app[STATE].ctx, request.match_info["code"])
+
+
+def _reminders(request: web.Request, view: ParticipantView) -> web.Response:
+    translation = Translation(_language(request))
+    text = translation.text
+    if view.reminders:
+        heading = text("No more reminders?")
+        values: dict[str, Any] = {
+            "tone": "over",
+            "heading": heading,
+            "line": text("You will get no more letters that remind of the entry fee."),
+            "button": text("Stop the reminders"),
+        }
+    else:
+        heading = text("You will get no more reminders")
+        line = text("The registration desk can turn them on again.")
+        values = {"tone": "paid", "heading": heading, "line": line, "button": None}
+    values |= {"body": "reminders.html.j2", "title": heading, "events": None, "version": ""}
+    policy = _policy().replace("form-action 'none'", "form-action 'self'")
+    return _html(translation, values, headers={"Content-Security-Policy": policy})
 
 
 async def _send(response: web.StreamResponse, text: str) -> None:

@@ -11,7 +11,7 @@ from procomp_pay.domain.names import is_placeholder
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.page_link import public_page_url
+from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.services.views.payment import many
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
@@ -69,6 +69,7 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
                 participant.category,
                 tuple(amounts),
                 public_page_url(ctx, payable[0]) if payable else None,
+                reminders_url(ctx, participant_id),
             ),
             to=user.email,
             key=claim.delivery.id,

@@ -1,7 +1,9 @@
-"""The link of a payment's page, ``/p/CODE``: short enough for a QR in a terminal, and signed.
+"""The links of our pages, short enough for a QR in a terminal, and signed: ``/p/CODE`` of a payment,
+``/r/CODE`` to stop reminders.
 
-CODE is the payment's code, or its id where it has no code, and 80 bits of a signature: nobody finds another
-payment's page by guessing. Letters and digits alone, so that no messenger cuts the link.
+CODE is the payment's code, or its id where it has no code (for reminders the participant's id), and 80 bits
+of a signature: nobody finds another page by guessing. Letters and digits alone, so that no messenger cuts the
+link.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from procomp_pay.services.views.payment import Opening, PaymentView, one
 
 #: The first segment of a page's path.
 PATH = "/p"
+#: The same for the page that stops reminders.
+REMINDERS_PATH = "/r"
 _PURPOSE = "payment-page"
+_REMINDERS = "stop-reminders"
 #: Bytes of the signature that are kept: 16 letters.
 _SIGNED = 10
 
@@ -55,12 +60,30 @@ async def of_page(ctx: AppContext, code: str) -> PaymentView:
 
     :raises BadSignature: another code. :raises NotFound: the payment is gone.
     """
+    return await one(ctx, _signed(ctx, _PURPOSE, code))
+
+
+def reminders_url(ctx: AppContext, participant_id: str) -> str | None:
+    """Return the link by which a participant gets no more reminders; ``None`` where no phone reaches us."""
+    signature = _short(ctx.keyring.sign(_REMINDERS, participant_id))
+    return f"{ctx.base_url}{REMINDERS_PATH}/{participant_id}-{signature}" if ctx.is_public else None
+
+
+def of_reminders(ctx: AppContext, code: str) -> str:
+    """Return the participant of a link that stops reminders.
+
+    :raises BadSignature: a code that we did not sign.
+    """
+    return _signed(ctx, _REMINDERS, code)
+
+
+def _signed(ctx: AppContext, purpose: str, code: str) -> str:
     key, _, signature = code.rpartition("-")
-    expected = [_short(full) for full in ctx.keyring.signatures(_PURPOSE, key)] if code.isascii() else []
+    expected = [_short(full) for full in ctx.keyring.signatures(purpose, key)] if code.isascii() else []
     matches = [hmac.compare_digest(each, signature) for each in expected]
     if not any(matches):
         raise BadSignature("There is no such page")
-    return await one(ctx, key)
+    return key
 
 
 def _short(signature: str) -> str:

@@ -200,6 +200,32 @@ async def test_the_first_qr_is_shown_again_after_the_second_method_was_cancelled
         assert code_of(desk) == code
 
 
+async def test_the_first_qr_is_not_shown_again_after_the_second_method_was_refunded(
+    open_desk: OpenDesk,
+) -> None:
+    async with open_desk() as desk:
+        first = await start(desk, "timur", "p2")
+        await desk.press("a")
+        await desk.sees("Kaspi cannot recall its QR")
+        await desk.press("y")
+        await desk.sees("24,000 KZT · Apple Pay")
+        second = (await desk.payments("p2"))[0]
+        await desk.pay(second, "apple_pay")
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record", str(second.code))
+        await desk.type("ill")
+        await desk.press("enter")
+        await desk.sees("y Refund it")
+        await desk.press("y")
+        await desk.sees("24,000 KZT refunded.")
+        await desk.press("escape")
+        await desk.sees("k Kaspi")
+        await desk.until(lambda: not desk.app.screen.query_one("#code").display, "a QR is shown")
+        assert "left" not in desk.text
+        assert str(first.code) not in desk.text
+
+
 def code_of(desk: Desk) -> str:
     """Return what the QR on the screen holds."""
     screen = desk.app.screen
@@ -433,9 +459,26 @@ async def test_nobody_is_charged_whom_the_platform_marks_as_paid(open_desk: Open
         await desk.until(lambda: not desk.app.screen.query_one("#code").display, "the QR is still there")
         await desk.until(lambda: "k Kaspi" not in desk.text, "the keys for a new payment are still there")
         await desk.press("enter")
-        await desk.sees("Who waits", "Timur")
-        await desk.press("enter")
-        await desk.sees("✓ ALREADY PAID", "The fee is already paid.")
+        await desk.sees("Who waits", "waiting: 0")
+        assert "Timur" not in desk.text
+        await desk.opens("timur")
+        await desk.sees("✓ ALREADY PAID", "The fee is already paid.", "c Cancel")
+        await desk.press("c")
+        await desk.sees("Cancel this payment of 24,000 KZT by Kaspi QR?")
+        await desk.press("y")
+        async with asyncio.timeout(60):
+            while (await desk.payments("p2"))[0].status is not PaymentStatus.CANCELLED:
+                await desk.pilot.pause(0.1)
+
+
+async def test_a_mark_of_the_platform_is_read_again(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.opens("timur")
+        await desk.sees("k Kaspi")
+        change = "UPDATE \"Participant\" SET status = 'PAID' WHERE id = 'p2'"
+        await asyncio.to_thread(desk.clerk.change, change)
+        await desk.press("k")
+        await desk.sees("✓ ALREADY PAID", "The platform has recorded it as paid.")
 
 
 async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(open_desk: OpenDesk) -> None:

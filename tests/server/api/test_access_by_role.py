@@ -82,6 +82,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/p/{code}/events"): Row(tuple(_all(404) for _ in WHO)),
     ("GET", "/p/{code}/pay"): Row(tuple(_all(404) for _ in WHO)),
     ("GET", "/p/{code}/receipt.pdf"): Row(tuple(_all(404) for _ in WHO)),
+    ("GET", "/r/{code}"): Row(tuple(_all(404) for _ in WHO)),
+    ("POST", "/r/{code}"): Row(tuple(_all(404) for _ in WHO)),
 }
 
 
@@ -99,7 +101,7 @@ async def _ask(
     participant, payment = names
     row = TABLE[route]
     path = route[1].replace("{participant_id}", participant).replace("{payment_id}", payment)
-    is_page = path.startswith("/p/")
+    is_page = path.startswith(("/p/", "/r/"))
     path = path.replace("{code}", payment) if is_page else f"{BASE}{path}"
     body = {} if row.body is None else {"json": row.body(participant)}
     answer = await served.api.request(method, f"{path}{row.query}", headers=headers, **body)

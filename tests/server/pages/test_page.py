@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +20,8 @@ from procomp_pay.services.context import SYSTEM
 from procomp_pay.services.initiation.initiate import InitiatedPayment, initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.registrations.participants import participant_view
+from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Participant
 from tests.server.pages.conftest import page_of
@@ -263,3 +266,25 @@ async def test_a_paid_payment_has_a_receipt_without_surname_and_ids(
         assert words in text
     assert "Нұрланова" not in text
     assert started["payment_id"] not in text
+
+
+async def test_reminders_are_stopped_by_a_signed_link(served: Served, web: httpx.AsyncClient) -> None:
+    started = await served.initiate(method="kaspi_qr")
+    participant_id = (await views.one(served.ctx, started["payment_id"])).participant_id
+    ctx = replace(served.ctx, is_public=True)
+    url = page_link.reminders_url(ctx, participant_id)
+    assert url is not None
+    path = "/r/" + url.rsplit("/", 1)[1]
+    for _ in range(2):  # a scanner opens it
+        shown = await web.get(path, headers={"Accept-Language": "en"})
+        assert "Stop the reminders" in shown.text
+        assert "form-action 'self'" in shown.headers["Content-Security-Policy"]
+    assert (await participant_view(ctx, participant_id)).reminders
+    done = await web.post(path, data={"List-Unsubscribe": "One-Click"}, headers={"Accept-Language": "ru"})
+    assert (done.status_code, "Напоминания больше не будут приходить" in done.text) == (200, True)
+    assert not (await participant_view(ctx, participant_id)).reminders
+    assert "Stop the reminders" not in (await web.get(path, headers={"Accept-Language": "en"})).text
+    other = path.replace(participant_id, participant_id + "x")
+    assert (await web.post(other)).status_code == 404
+    page = page_link.page_address(ctx, participant_id).rsplit("/", 1)[1]
+    assert (await web.post(f"/r/{page}")).status_code == 404, "a signature for another purpose"

@@ -24,8 +24,10 @@ from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
 from procomp_pay.services.notifications import alerts, deliver, outbox
 from procomp_pay.services.notifications.routing import route
+from procomp_pay.services.registrations.changes import edit_participant
+from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.registrations.reminders import remind
-from procomp_pay.services.views.page_link import public_page_url
+from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import User
@@ -35,7 +37,7 @@ from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as discrepancies_store
-from tests.support.environment import ServiceEnvironment
+from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 from tests.support.reconciliation import compare, line
 
@@ -527,9 +529,24 @@ async def test_a_reminder_goes_once_a_day_to_those_whose_fee_is_due(
     link = public_page_url(notified.ctx, opened.view)
     assert link is not None
     assert link in started.replace("=\n", "")
+    stop = reminders_url(notified.ctx, "p1")
+    assert stop is not None
+    assert f"No more reminders: {stop}" in due
+    first = box.emails[box.to.index("p1@example.com")]
+    assert (first["List-Unsubscribe"], first["List-Unsubscribe-Post"]) == (
+        f"<{stop}>",
+        "List-Unsubscribe=One-Click",
+    )
     assert platform.got == [], "the platform is not told"
     notified.later(24 * 3600)
     assert len((await remind(notified.ctx, "t-p1")).reminded) == 1, "the next day"
+    stopped = Details(reminders=False)
+    await edit_participant(notified.ctx, "p1", CLERK, details=stopped)
+    await notified.maintain()
+    assert box.to.count("p1@example.com") == 1, "they asked for none before it was sent"
+    notified.later(24 * 3600)
+    result = await remind(notified.ctx, "t-p1")
+    assert (result.reminded, [view.participant_id for view in result.opted_out]) == ([], ["p1"])
 
 
 async def test_who_pays_before_the_reminder_is_sent_gets_none(

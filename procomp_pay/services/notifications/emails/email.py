@@ -91,6 +91,7 @@ class Reminder:
 
     :param fees: the entry fee in each currency.
     :param link: of the page where an open payment can be paid.
+    :param unsubscribe: of the page that stops reminders.
     """
 
     participant_name: str
@@ -98,6 +99,7 @@ class Reminder:
     category: str | None
     fees: tuple[Money, ...]
     link: str | None
+    unsubscribe: str | None
 
 
 def render_reminder(
@@ -123,14 +125,23 @@ def render_reminder(
         _Content(heading, tuple(lines), tuple(row for row in rows if row[1]), reminder.link),
         f"{heading}: {reminder.tournament_name}",
         "!",
-        Email(key=key, to=to, subject=prefix, text="", html="", language=language, at=at),
-    )
+        Email(
+            key=key, to=to, subject=prefix, text="", html="", language=language, at=at,
+            unsubscribe=reminder.unsubscribe,
+        ),
+        text("No more reminders: %(link)s", link=reminder.unsubscribe)
+        if reminder.unsubscribe
+        else text("If you want no more reminders, tell the organisers of the tournament."),
+    )  # fmt: skip
 
 
-def _letter(translation: Translation, content: _Content, subject: str, sign: str, envelope: Email) -> Email:
+def _letter(
+    translation: Translation, content: _Content, subject: str, sign: str, envelope: Email, *more: str
+) -> Email:
     """Return an envelope with its subject completed and its text written.
 
     :param envelope: its subject is the prefix.
+    :param more: further lines of the footer.
     """
     values = {
         "language": translation.language,
@@ -145,6 +156,7 @@ def _letter(translation: Translation, content: _Content, subject: str, sign: str
             translation.text(
                 "With questions turn to the organisers of the tournament and tell them the payment's number."
             ),
+            *more,
         ),
     }
     return replace(
