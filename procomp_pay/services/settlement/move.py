@@ -26,6 +26,8 @@ from procomp_pay.storage.registrations import participants
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
+#: The action of the audit entry; ``before`` has the former participant's id.
+MOVED = "payment_moved"
 
 
 async def move_payment(
@@ -255,7 +257,7 @@ async def _move(
         "participant_id": target.id,
         "former_participant_status": former.status.value if former else None,
     }
-    await side_effects.append_audit_entry(session, moved, event, "payment_moved", before, now, after=after)
+    await side_effects.append_audit_entry(session, moved, event, MOVED, before, now, after=after)
     # a repeated request of the former participant must not be answered with another one's payment
     await idempotency.forget_starts(session, payment.id)
     await side_effects.enqueue_message(

@@ -19,6 +19,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.settlement.move import MOVED
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import (
     Account,
@@ -29,6 +30,7 @@ from procomp_pay.services.webhooks.kaspi_bill_account import (
     find,
     record_payment,
 )
+from procomp_pay.storage.audit import chain
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
@@ -156,9 +158,19 @@ async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: 
     # an operator who enters this number at the same moment has this lock, or waits for it
     await participants.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
-    if used is not None and await numbers.participant_of(session, used.payment_id) == account.participant.id:
+    if used is not None and await _was_recorded_for(session, used.payment_id, account.participant.id):
         return await confirm(session, ctx, used, received)  # an operator recorded the same money before
     return await record_payment(session, ctx, account, Charge(fee, fee), received)
+
+
+async def _was_recorded_for(session: AsyncSession, payment_id: str, participant_id: str) -> bool:
+    """Return whether an operator recorded the payment for this participant, also if it was moved since."""
+    if await numbers.participant_of(session, payment_id) == participant_id:
+        return True
+    return any(
+        entry.action == MOVED and entry.before["participant_id"] == participant_id
+        for entry in await chain.entries(session, payment_id)
+    )
 
 
 async def apply_again(

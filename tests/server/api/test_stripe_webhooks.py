@@ -256,7 +256,7 @@ async def test_each_hundredth_webhook_is_logged_and_all_are_counted(
     monkeypatch.setattr(errors, "SAMPLE", 3)
     body = await _succeeded(served)
     caplog.clear()
-    with caplog.at_level("INFO", "procomp_pay.server.http.errors"):
+    with caplog.at_level("INFO", "procomp_pay.server.http.access"):
         for _ in range(7):
             assert await _post(served, body, sign(body, served.secret)) == 200
         assert await _post(served, body, "t=1,v1=0") == 400

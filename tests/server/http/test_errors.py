@@ -73,9 +73,8 @@ def _classes(cls: type[PaymentError]) -> list[type[PaymentError]]:
 def test_every_error_has_a_code_of_the_list() -> None:
     assert [code.value for code in ErrorCode] == CODES
     assert {type(cls.code) for cls in _classes(PaymentError)} == {ErrorCode}
-    errors = [cls("x") for cls in _classes(PaymentError)]
     own = [cls.__name__ for cls in _classes(PaymentError) if "code" in vars(cls)]
-    assert len(errors) > len(own) > 10
+    assert len(_classes(PaymentError)) > len(own) > 10
     schema = json.loads(document())["components"]["schemas"]["ErrorCode"]
     assert (schema["type"], schema["enum"]) == ("string", CODES)
 

@@ -20,6 +20,7 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.settlement.apply import apply_event_in
+from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.services.webhooks.kaspi_bill import check, keep_unreadable, pay, read_sum
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
@@ -241,6 +242,24 @@ async def test_a_clerk_typed_the_number_before_kaspi_called(environment: Service
     other = await environment.participant()
     assert (await pay(environment.ctx, ask(other, "0777000111"))).result is Result.OK
     assert await kinds(environment) == ["DUPLICATE_PAYMENT"]  # one number, two people: a person compares
+
+
+async def test_a_payment_was_moved_before_kaspi_called(environment: ServiceEnvironment) -> None:
+    """The account is the former participant's: it is the same money, and pays for one child."""
+    wrong, right = await environment.participant(), await environment.participant()
+    opened = await environment.start(wrong)
+    payment_id = opened.view.payment_id
+    await environment.fault("/r1", "cut_before", times=99)
+    await verify(environment.ctx, VerificationRequest(payment_id, "777000111"), CLERK)
+    async with environment.ctx.db.writing() as session:  # Kaspi has nothing more to say about the QR
+        (await lock_payment(session, payment_id)).detail.provider_open = False
+    await move_payment(environment.ctx, payment_id, right, CLERK, reason="the brother", former_id=wrong)
+    assert (await pay(environment.ctx, ask(wrong, "777000111"))).result is Result.OK
+    assert [detail.payment_id for _, detail in await of(environment, right)] == [payment_id]
+    assert await of(environment, wrong) == []
+    assert (await environment.read_participant(wrong)).status is ParticipantStatus.REGISTERED
+    assert (await environment.read_participant(right)).payment_id == payment_id
+    assert await kinds(environment) == []
 
 
 async def test_a_clerk_and_kaspi_in_the_same_moment(
