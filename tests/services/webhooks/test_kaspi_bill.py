@@ -246,7 +246,8 @@ async def test_a_clerk_typed_the_number_before_kaspi_called(environment: Service
 
 async def test_a_payment_was_moved_before_kaspi_called(environment: ServiceEnvironment) -> None:
     """The account is the former participant's: it is the same money, and pays for one child."""
-    wrong, right = await environment.participant(), await environment.participant()
+    wrong = await environment.participant()
+    right = await environment.participant(tournament_id=f"t-{wrong}")
     opened = await environment.start(wrong)
     payment_id = opened.view.payment_id
     await environment.fault("/r1", "cut_before", times=99)
