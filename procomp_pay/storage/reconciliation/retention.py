@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, literal, update
-from sqlmodel import col, select, tuple_
+from sqlmodel import col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.transitions import DiscrepancyKind
@@ -85,13 +85,16 @@ async def delete_events(session: AsyncSession, before: datetime, *, limit: int) 
 async def delete_messages(session: AsyncSession, before: datetime, *, limit: int) -> int:
     """Delete the oldest messages from before this time, with their deliveries; return how many.
 
-    Those that wait for a destination, or were given up at one, are kept.
+    Those that wait for a destination, were given up at one, or were delivered since, are kept.
     """
     unfinished = (
         select(Delivery.id)
         .where(
             Delivery.message_id == OutboxMessage.id,
-            col(Delivery.state).in_((DeliveryState.WAITING, DeliveryState.DEAD)),
+            or_(
+                col(Delivery.state).in_((DeliveryState.WAITING, DeliveryState.DEAD)),
+                col(Delivery.finished_at) >= before,
+            ),
         )
         .exists()
     )
