@@ -338,6 +338,7 @@ def _compare(
     ]
     for entrant, row in _sounding_alike(match.free(), free):
         match.take(entrant, row)
+    _leave_in_another_club(match, found)
     found.added = match.free()
     listed = {one.key for one in match.entrants}
     found.gone = [
@@ -453,6 +454,20 @@ def _match_other_category(match: _Match, found: _Comparison) -> None:
             what = f"not clear whose category changed ({where}): correct it with participant edit"
             found.skipped.append(Remark(entrant.line, entrant.full_name, what))
             match.leave(entrant, [])
+
+
+def _leave_in_another_club(match: _Match, found: _Comparison) -> None:
+    """Register nobody whose name and category are registered in another club: a club is spelled in many ways,
+    and a person registered twice would be charged twice."""
+    for entrant in match.free():
+        rows = [row for row in match.rows() if _key(row.full_name, row.category) == entrant.key]
+        if rows:
+            where = ", ".join(f"{row.participant_id}: {row.club or ''}" for row in rows[:5])
+            what = (
+                f"registered in another club ({where}): if it is another person, participant add --namesake"
+            )
+            found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+            match.leave(entrant, rows[:1])
 
 
 def _sounding_alike(

@@ -124,8 +124,12 @@ async def test_two_children_of_one_name_are_told_apart_by_club(
     report = await send(HEAD + "Иван Ли;-40;i@example.kz;Арлан;;;\n")
     assert (counts(report), report.changed[0].changes) == ((0, 1, 0, 0), {"email": (None, "i@example.kz")})
     assert sorted(club for *_, club in await everybody(environment)) == ["Арлан", "Барыс"]
-    # a third club's child is another person
-    assert counts(await send(HEAD + "Иван Ли;-40;;Сұңқар;;;\n"))[0] == 1
+    # a third club may be one of these in another spelling: nobody is registered, and charged, twice
+    report = await send(HEAD + "Иван Ли;-40;;СК Барыс;;;\n")
+    assert counts(report)[:3] == (0, 0, 0)
+    assert [remark.what.split(" (")[0] for remark in report.skipped] == ["registered in another club"]
+    # beside the lines of both it is a third person
+    assert counts(await send(twins + "Иван Ли;-40;;Сұңқар;;;\n"))[0] == 1
 
 
 async def test_a_list_of_further_entries_changes_no_category(
