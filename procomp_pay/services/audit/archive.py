@@ -66,6 +66,8 @@ async def archive(
             raise Unavailable("Another process archives the audit trail", next_step="let it finish")
         async with ctx.db.reading() as session:
             earlier = await archives.recorded(session)
+        for known in earlier:  # what is cut may be in any of them: the newest entries of a chain stay once
+            _read_back(directory, known)
         cut = await _cut(ctx, directory, earlier[-1]) if earlier else 0
         after_id = earlier[-1].last_entry_id if earlier else 0
         seal = await _seal_before(ctx, keep, after_id)

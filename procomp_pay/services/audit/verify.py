@@ -27,6 +27,7 @@ from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.read import ChainEndRow, Link
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.queues import AuditSeal
 from procomp_pay.storage.registrations.person import ERASED
 
 #: Findings listed in a report; further ones are only counted.
@@ -191,8 +192,10 @@ async def verify(
     async with ctx.db.reading() as session:
         records = await archive_files.recorded(session)
     report.archived = sum(record.entries for record in records)
-    seals = [] if payment_id is not None else await audit_seals.every(ctx.db)
-    cut_until = records[-1].last_entry_id if records else 0
+    every = await audit_seals.every(ctx.db)
+    doubt = _doubt(records, every)
+    seals = [] if payment_id is not None else every
+    cut_until = records[-1].last_entry_id if records and doubt is None else 0
     chosen = choose(seals, root=root, everyone=all_seals)
     check = SealCheck([seal for seal in chosen if archives or seal.last_entry_id >= cut_until])
     ended: list[_Chain] = []
@@ -216,10 +219,38 @@ async def verify(
     async for missing_id in audit_read.without_chain(ctx.db, payment_id):
         report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
-    report.add(Finding(None, Flaw.SEAL, None, detail) for detail in check.flaws(seals, root))
+    flaws = [
+        *check.flaws(seals, root),
+        *([] if doubt is None else [doubt]),
+        *_not_recomputed(chosen, check, root),
+    ]
+    report.add(Finding(None, Flaw.SEAL, None, detail) for detail in flaws)
     if payment_id is not None and not report.chains and report.is_sound:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     return report
+
+
+def _not_recomputed(chosen: list[AuditSeal], check: SealCheck, root: str | None) -> list[str]:
+    if any(seal.merkle_root == root and seal not in check.seals for seal in chosen):
+        return ["the seal of this root covers entries that are in archives: give their directory, --archive"]
+    return []
+
+
+def _doubt(records: list[archive_files.Archive], seals: list[AuditSeal]) -> str | None:
+    """Return why the records of archives cannot be trusted: each belongs to a seal, and begins where the one
+    before it ended. A record alone would let anybody delete what it claims to hold."""
+    by_number = {seal.number: seal for seal in seals}
+    after_id = 0
+    for record in records:
+        seal = by_number.get(record.seal)
+        if (
+            seal is None
+            or (seal.merkle_root, seal.last_entry_id) != (record.root, record.last_entry_id)
+            or record.after_id != after_id
+        ):
+            return f"the record of the archive {record.file} does not agree with the seals"
+        after_id = record.last_entry_id
+    return None
 
 
 async def _chains(

@@ -21,7 +21,7 @@ from typing import Any
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired
+from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired, Refused
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import AuditEntry
@@ -79,6 +79,7 @@ class Writer:
     manager."""
 
     def __init__(self, path: Path, made: Archive) -> None:
+        _check_name_is_free(path, made)
         self._path, self._part = path, path.with_name(f"{path.name}.part")
         self._digest, self.entries = hashlib.sha256(), 0
         try:
@@ -197,6 +198,23 @@ def lines(path: Path, archive: Archive) -> Iterator[str]:
             f"The audit archive {path} was changed: it is not the file of seal {archive.seal}, with "
             f"{archive.entries} entries",
             next_step=f"bring {archive.file} back from where archives are kept",
+        )
+
+
+def _check_name_is_free(path: Path, made: Archive) -> None:
+    """
+    :raises Refused: there is a file of this name that is not an earlier try of the same archive.
+    """
+    try:
+        with path.open("rb") as file:
+            is_ours = json.loads(file.readline())["root"] == made.root
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise Refused(
+            f"{path} exists and is not of this audit trail", next_step="give a directory of its own"
         )
 
 

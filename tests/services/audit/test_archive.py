@@ -21,8 +21,10 @@ from procomp_pay.services.receipts import receipt
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.audit import archive as files
+from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.queues import AuditSeal
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 DAY = 86_400.0
@@ -205,6 +207,59 @@ async def test_a_chain_that_is_gone_from_the_database_is_noticed(
     await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p", p=first.view.payment_id)
     report = await verify(environment.ctx, archives=tmp_path)
     assert Flaw.MISSING in [finding.flaw for finding in report.findings]
+
+
+async def test_a_record_that_no_seal_bears_out_is_noticed(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    """One well-made entry must not switch the seals off for all that it claims to hold."""
+    await old(environment)
+    forged = files.Archive("audit-000009.jsonl", 9, "0" * 64, 0, 10**12, 5, "0" * 64)
+    record = chain.AuditRecord(actor="x", source=CLERK.source, action=files.ARCHIVED, after=forged.full())
+    async with environment.ctx.db.writing() as session:
+        await chain.append(session, files.CHAIN, record, environment.now())
+    report = await verify(environment.ctx)
+    assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
+    assert "does not agree with the seals" in report.findings[0].detail
+    await sql(
+        environment, "DELETE FROM pay_audit_entry WHERE seq = 1 AND payment_id <> :own", own=files.CHAIN
+    )
+    assert len((await verify(environment.ctx)).findings) > 1
+
+
+async def test_the_root_of_an_archived_seal_needs_the_archive(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await old(environment)
+    first, *_ = await environment.rows(AuditSeal)
+    assert (await verify(environment.ctx, root=first.merkle_root)).is_sound
+    await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert not (await verify(environment.ctx, root=first.merkle_root)).is_sound
+    assert (await verify(environment.ctx, root=first.merkle_root, archives=tmp_path)).is_sound
+
+
+async def test_nothing_is_cut_while_an_earlier_archive_is_elsewhere(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    await old(environment)
+    await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    environment.later(100 * DAY)
+    await seal(environment.ctx, "aigerim")
+    environment.later(100 * DAY)
+    before = await entries(environment)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ManualReviewRequired, match="cannot be read"):
+        await archive(environment.ctx, tmp_path / "other", CLERK, keep=KEEP)
+    assert await entries(environment) == before
+
+
+async def test_a_file_of_another_audit_trail_stays(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    await old(environment)
+    other = tmp_path / "audit-000002.jsonl"
+    other.write_text('{"kind": "procomp-pay audit archive", "root": "another"}\n')
+    with pytest.raises(Refused, match="not of this audit trail"):
+        await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+    assert "another" in other.read_text()
 
 
 async def test_without_a_seal_there_is_nothing_to_archive(
