@@ -12,7 +12,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery, pay_participant_detail,
     pay_archived_tournament
 TO :"role";
--- nothing updates an audit entry: UPDATE is the right by which PostgreSQL allows the lock of `audit seal`
+-- `person erase` alone updates an audit entry; PostgreSQL allows the lock of `audit seal` by UPDATE too
 -- (DELETE is for `audit archive` alone: give it to the role that runs it)
 GRANT SELECT, INSERT, UPDATE ON pay_audit_entry TO :"role";
 GRANT SELECT ON pay_alembic_version TO :"role";

@@ -139,9 +139,9 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
         .where(col(PaymentDetail.payment_id).in_(ids))
         .values(phone_enc=None, client_secret_enc=None, qr_token_enc=None, return_url=None, payment_url=None)
     )
-    await session.exec(
-        update(WebhookEvent).where(col(WebhookEvent.payment_id).in_(ids)).values(payload_enc=_DROPPED)
-    )
+    # Kaspi may repeat a `pay` at any time: its event holds the answer to repeat, and no name
+    dropped = (col(WebhookEvent.payment_id).in_(ids), col(WebhookEvent.provider) != "kaspi_bill")
+    await session.exec(update(WebhookEvent).where(*dropped).values(payload_enc=_DROPPED))
     old = [message.id for message in await messages(session, person)]
     await session.exec(delete(Delivery).where(col(Delivery.message_id).in_(old)))
     await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))

@@ -17,11 +17,13 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
 from procomp_pay.services.registrations.changes import edit_participant
 from procomp_pay.services.views.payment import Opening
+from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.schema import METADATA
 from tests.support.environment import CLERK, ServiceEnvironment, usd
+from tests.support.kaspi_bill import ask
 
 FIRST, NAME, MAIL = "Тимур Секретов", "Темирлан Секретов", "secretov@procomp.test"
 
@@ -148,3 +150,12 @@ async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironmen
     assert (await environment.rows(User))[0].email == MAIL
     both = await person.plan(environment.ctx, str(child.user_id))
     assert sorted(both.participant_ids) == sorted([child.id, "sister"])
+
+
+async def test_kaspi_gets_the_same_answer_after_the_person_is_erased(environment: ServiceEnvironment) -> None:
+    participant_id = await environment.participant(full_name=NAME)
+    first = await pay(environment.ctx, ask(participant_id))
+    await environment.deliver()
+    await sql(environment, "UPDATE pay_outbox SET state = 'skipped'")
+    await person.erase(environment.ctx, participant_id, CLERK, with_platform_rows=True)
+    assert await pay(environment.ctx, ask(participant_id)) == first
