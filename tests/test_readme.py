@@ -202,7 +202,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     env |= {
         "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), "NO_COLOR": "1",
-        "TERM": "xterm", "LC_ALL": "C.UTF-8",
+        "TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_PAGER": "1",  # nobody is there to leave a pager
     }  # fmt: skip
     terminal = Terminal(tmp_path, env)
     try:
