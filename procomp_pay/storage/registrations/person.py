@@ -112,19 +112,31 @@ def _of(table: Any, payment_ids: list[str], condition: Any) -> Any:
     return select(table.payment_id).where(col(table.payment_id).in_(payment_ids), condition)
 
 
+#: The ends of the keys whose values the books are read by: no text of a person's.
+_NO_TEXT = re.compile(
+    r"(id|ids|ref|status|state|currency|channel|method|kind|number|code|amount|provider|source|topic)$",
+    re.IGNORECASE,
+)
+
+
 class Mask:
-    """Replace the words by which a person is known, in texts and documents, whatever their case."""
+    """Replace the words by which a person is known, in texts and documents, whatever their case.
+
+    Whole words alone: "Али" is no part of "реализация". Ids, statuses and the like stay, whatever a
+    user calls himself.
+    """
 
     def __init__(self, words: Collection[str | None]) -> None:
         known = sorted({word for word in words if word and len(word) > 2}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, known)), re.IGNORECASE) if known else None
+        words_of_any = "|".join(map(re.escape, known))
+        self._pattern = re.compile(rf"(?<!\w)(?:{words_of_any})(?!\w)", re.IGNORECASE) if known else None
 
     def __call__(self, value: Any) -> Any:
         """Return the value without these words."""
         if isinstance(value, str):
             return self._pattern.sub(ERASED, value) if self._pattern is not None else value
         if isinstance(value, dict):
-            return {key: self(item) for key, item in value.items()}
+            return {key: item if _NO_TEXT.search(key) else self(item) for key, item in value.items()}
         return [self(item) for item in value] if isinstance(value, list) else value
 
 

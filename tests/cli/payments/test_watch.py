@@ -19,6 +19,7 @@ from procomp_pay.services.lifecycle import polling
 from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
+WALLET = ("--method", "apple_pay")  # its page is open for minutes, also under the sandbox's fast clock
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,7 @@ def test_a_silent_provider_exits_with_5(sqlite_clerk: CommandLine, monkeypatch: 
 
 def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: CommandLine) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", "initiate", "p1", *KASPI, "--watch"],
+        [sys.executable, "-m", "procomp_pay", "initiate", "p1", *WALLET, "--watch"],
         env=sqlite_clerk.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

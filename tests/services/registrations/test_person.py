@@ -22,6 +22,7 @@ from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.schema import METADATA
+from procomp_pay.storage.registrations.person import ERASED, Mask
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
 
@@ -159,3 +160,18 @@ async def test_kaspi_gets_the_same_answer_after_the_person_is_erased(environment
     await sql(environment, "UPDATE pay_outbox SET state = 'skipped'")
     await person.erase(environment.ctx, participant_id, CLERK, with_platform_rows=True)
     assert await pay(environment.ctx, ask(participant_id)) == first
+
+
+def test_a_name_that_is_a_word_of_the_books_leaves_them_whole() -> None:
+    document = {
+        "status": "COMPLETED",
+        "participantId": "ali",
+        "reason": "Ali, реализация Али",
+        "list": ["ALI"],
+    }
+    assert Mask(["Completed", "Ali", "Али"])(document) == {
+        "status": "COMPLETED",
+        "participantId": "ali",
+        "reason": f"{ERASED}, реализация {ERASED}",
+        "list": [ERASED],
+    }
