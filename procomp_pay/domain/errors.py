@@ -220,10 +220,10 @@ class DatabaseUnavailable(Unavailable):
 
 def fault_of(error: Exception) -> dict[str, str]:
     """Return the field of a log line by which the server tells lines about the same outage: of those it
-    writes one a minute. Empty for other errors."""
-    if isinstance(error, DatabaseUnavailable):
-        return {"fault": type(error).__name__}
-    return {"fault": error.message} if isinstance(error, Unavailable) else {}
+    writes one a minute. Empty for other errors, and where each line tells of another payment."""
+    if isinstance(error, Unavailable) and not isinstance(error, OutcomeUnknown | RetryLater):
+        return {"fault": error.message}
+    return {}
 
 
 class RetryLater(Unavailable):

@@ -242,7 +242,7 @@ class Background:
                 if loop.is_lost:
                     self.on_lost(loop.name)
             for name in self.stalled_loops():
-                log.error("background loop %s is stalled", name, extra={"fault": "stalled"})
+                log.error("background loop %s is stalled", name, extra={"fault": f"stalled: {name}"})
                 with contextlib.suppress(PaymentError):  # the database is down: the log is all there is
                     await alert_standstill(self._ctx, name)
 

@@ -175,12 +175,13 @@ class _OncePerMinute(logging.Filter):
         fault = getattr(record, "fault", None)
         if fault is None:
             return True
+        fault = f"{record.levelname} {fault}"  # a warning must not hide an error
         at, more = self._seen.get(fault, (-math.inf, 0))
         if 0 <= record.created - at < QUIET_S:
             self._seen[fault] = at, more + 1
             return False
-        self._seen[fault] = record.created, 0
-        self._seen.move_to_end(fault)
+        self._seen.pop(fault, None)
+        self._seen[fault] = record.created, 0  # as the last one
         if len(self._seen) > _MOST_FAULTS:
             self._seen.popitem(last=False)
         if more:
