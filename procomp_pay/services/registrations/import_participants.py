@@ -400,12 +400,12 @@ class _Match:
     def rows(self) -> list[repository.Registration]:
         return [row for row in self._registered if row.participant_id not in self._taken]
 
-    def namesakes(self, entrant: Entrant) -> list[repository.Registration]:
+    def namesakes(self, entrant: Entrant, *, any_club: bool = False) -> list[repository.Registration]:
         """Return the registrations of this name that are free, in the same club as far as it is known."""
         return [
             row
             for row in self._by_name.get(same_key(entrant.full_name), ())
-            if row.participant_id not in self._taken and _clubs_agree(entrant, row)
+            if row.participant_id not in self._taken and (any_club or _clubs_agree(entrant, row))
         ]
 
     def each(self, fits: Callable[[Entrant, repository.Registration], bool]) -> None:
@@ -458,16 +458,21 @@ def _match_other_category(match: _Match, found: _Comparison) -> None:
 
 def _leave_in_another_club(match: _Match, found: _Comparison) -> None:
     """Register nobody whose name and category are registered in another club: a club is spelled in many ways,
-    and a person registered twice would be charged twice."""
-    for entrant in match.free():
-        rows = [row for row in match.rows() if _key(row.full_name, row.category) == entrant.key]
+    and a person registered twice would be charged twice. A category that one side does not have is no
+    difference; the order of the lines makes none."""
+    doubtful = [
+        (entrant, [row for row in rows if _agree(entrant.category, row.category)])
+        for entrant in match.free()
+        if (rows := match.namesakes(entrant, any_club=True))
+    ]
+    for entrant, rows in doubtful:
         if rows:
             where = ", ".join(f"{row.participant_id}: {row.club or ''}" for row in rows[:5])
             what = (
                 f"registered in another club ({where}): if it is another person, participant add --namesake"
             )
             found.skipped.append(Remark(entrant.line, entrant.full_name, what))
-            match.leave(entrant, rows[:1])
+            match.leave(entrant, rows)
 
 
 def _sounding_alike(

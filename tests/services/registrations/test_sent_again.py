@@ -128,6 +128,16 @@ async def test_two_children_of_one_name_are_told_apart_by_club(
     report = await send(HEAD + "Иван Ли;-40;;СК Барыс;;;\n")
     assert counts(report)[:3] == (0, 0, 0)
     assert [remark.what.split(" (")[0] for remark in report.skipped] == ["registered in another club"]
+    # whichever line comes first, and also without a category
+    for text in (
+        HEAD + "Иван Ли;-40;;Барыс;;;\nИван Ли;-40;;Сұңқар;;;\nИван Ли;-40;;СК Арлан;;;\n",
+        HEAD + "Иван Ли;;;СК Барыс;;;\n",
+    ):
+        report = await send(text)
+        assert counts(report)[:2] == (0, 0)
+        assert {remark.what.split(" (")[0] for remark in report.skipped[-2:]} == {
+            "registered in another club"
+        }
     # beside the lines of both it is a third person
     assert counts(await send(twins + "Иван Ли;-40;;Сұңқар;;;\n"))[0] == 1
 
