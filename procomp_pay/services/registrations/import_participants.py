@@ -280,19 +280,24 @@ async def _comparison(
     users = await repository.users_by_email(session, {one.email for one in entrants if one.email})
     found = _Comparison()
     pairs = _compare(entrants, registered, paying, found)
-    for entrant, row in sorted(pairs, key=lambda pair: pair[0].line):
+    taken = set(users)
+    for entrant, row in sorted(pairs, key=lambda pair: pair[1].participant_id):  # as they are written
         changes = _changes(ctx, entrant, row)
-        is_anothers = not is_placeholder(row.email or "") or entrant.email in users
+        is_anothers = not is_placeholder(row.email or "") or entrant.email in taken
         if "email" in changes and row.participant_id in paying and is_anothers:
             del changes["email"]
             what = "the e-mail is not changed: there are payments, which another user would see"
             found.left_out.append(Remark(entrant.line, entrant.full_name, what))
+        if "email" in changes:
+            taken.add(changes["email"][1])  # the first of two children with one address has it
         if changes:
             name = changes["name"][1] if "name" in changes else row.full_name
             found.changed.append(Changed(entrant.line, row.participant_id, name, row.full_name, changes))
         else:
             what = f"{_where(row)}: same name and category"
             found.unchanged.append(Remark(entrant.line, entrant.full_name, what))
+    for listed in (found.changed, found.unchanged):
+        listed.sort(key=lambda one: one.line)
     return found
 
 

@@ -175,6 +175,20 @@ async def test_a_change_that_may_be_of_two_registrations_is_not_guessed(
     assert (counts(report)[:2], report.skipped[0].what[:26]) == ((0, 0), "already registered 2 times")
 
 
+async def test_one_address_for_two_children_with_payments(environment: ServiceEnvironment, send: Any) -> None:
+    """The first one's user has it; the other one's payments stay with their own user."""
+    ctx = environment.ctx
+    await send("ФИО;Категория\nАсан Ли;-40\nҮсен Ли;-44\n")
+    children = (await roster.list_participants(ctx)).items
+    for view in children:
+        await environment.start(view.participant_id)
+    report = await send("ФИО;Категория;E-mail\nАсан Ли;-40;ata@example.kz\nҮсен Ли;-44;ata@example.kz\n")
+    assert (counts(report)[:3], len(report.left_out)) == ((0, 1, 1), 1)
+    assert "there are payments" in report.left_out[0].what
+    after = {view.participant_id: view.user_id for view in (await roster.list_participants(ctx)).items}
+    assert after == {view.participant_id: view.user_id for view in children}
+
+
 async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnvironment, send: Any) -> None:
     ctx = environment.ctx
     await send(HEAD + SAME + "Кайрат Асанов;-60;;;;;\n")
