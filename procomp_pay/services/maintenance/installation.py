@@ -90,12 +90,10 @@ def files(place: Place, public_base_url: str | None) -> dict[str, str]:
     """Return the units and the proxy's example, by name."""
     folder, made = _templates(), {}
     for path in sorted((folder / "systemd").iterdir()):
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8").replace("8080", str(place.port))  # first: a path may hold these digits
         text = text.replace("/etc/procomp-pay/procomp-pay.env", str(place.env_file))
         text = text.replace("/opt/procomp-pay/bin/procomp-pay", str(place.program))
-        made[path.name] = text.replace("User=procomp\n", f"User={place.user}\n").replace(
-            "8080", str(place.port)
-        )
+        made[path.name] = text.replace("User=procomp\n", f"User={place.user}\n")
     name = PROXIES[place.proxy]
     host = urlsplit(public_base_url or "").hostname
     text = (folder / name).read_text("utf-8").replace("pay:8080", "127.0.0.1:8080")
