@@ -74,6 +74,7 @@ async def test_a_loop_outlives_its_errors(
 
 
 async def test_stopping_lets_running_work_finish(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    await served.app[STATE].background.stop()  # the server's own loops would do the slow work too
     steps: list[str] = []
 
     async def slow(*_: Any, **__: Any) -> None:
@@ -93,6 +94,7 @@ async def test_stopping_lets_running_work_finish(served: Served, monkeypatch: py
 
 
 async def test_work_that_does_not_end_is_cancelled(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    await served.app[STATE].background.stop()
     monkeypatch.setattr(background, "STOP_S", 0.2)
 
     async def endless(*_: Any, **__: Any) -> None:
