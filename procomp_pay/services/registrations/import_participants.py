@@ -654,9 +654,9 @@ async def _change(
         }
         await session.flush()
         await repository.set_detail(session, row.id, ctx.clock(), **details)
-        if {"name", "category"} & one.changes.keys():
-            after = _Named(row.full_name, row.category)
-            await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after)
+        after = _Named(row.full_name, row.category)
+        others = {name: pair for name, pair in one.changes.items() if name not in ("name", "category")}
+        await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after, others)
     await session.flush()
 
 

@@ -21,6 +21,8 @@ from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, E
 
 #: In the place of a name, an address or a number that was erased.
 ERASED = "[erased]"
+#: Fields of a registration that an audit entry of its change may have, beside the name.
+PERSONAL = ("email", "club", "coach", "phone", "birth_year")
 #: In the place of an erased payload, as after its time.
 _DROPPED = ""
 
@@ -179,10 +181,18 @@ async def mask_audit(session: AsyncSession, payment_id: str, mask: Mask) -> list
     query = select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
     for entry in (await session.exec(query)).all():
         values = {name: mask(getattr(entry, name)) for name in ("before", "after", "note")}
+        if entry.action == "participant_edited":
+            values |= {name: _without_details(values[name]) for name in ("before", "after")}
         if any(values[name] != getattr(entry, name) for name in values):
             await session.exec(update(AuditEntry).where(col(AuditEntry.id) == entry.id).values(**values))
             changed.append(entry.seq)
     return changed
+
+
+def _without_details(side: Any) -> Any:
+    if not isinstance(side, dict):
+        return side
+    return side | {name: ERASED for name in PERSONAL if side.get(name) is not None}
 
 
 def known_words(person: Person, entries: Sequence[AuditEntry], phones: Collection[str]) -> set[str]:

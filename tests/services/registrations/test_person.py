@@ -16,6 +16,7 @@ from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
 from procomp_pay.services.registrations.changes import edit_participant
+from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.payments import AuditEntry
@@ -27,6 +28,7 @@ from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
 
 FIRST, NAME, MAIL = "Тимур Секретов", "Темирлан Секретов", "secretov@procomp.test"
+CLUB = "Клуб Секретова"
 
 
 async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
@@ -55,7 +57,13 @@ async def paid(environment: ServiceEnvironment) -> Opening:
     opened = await environment.start(participant, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await environment.deliver()
-    await edit_participant(environment.ctx, participant, CLERK, name=NAME)
+    await edit_participant(
+        environment.ctx,
+        participant,
+        CLERK,
+        name=NAME,
+        details=Details.read(CLUB, None, "87011234567", "2014"),
+    )
     reason = f"{NAME.upper()} is injured, {MAIL}"
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, reason, usd("20")), CLERK)
     await environment.deliver()
@@ -66,7 +74,7 @@ async def paid(environment: ServiceEnvironment) -> Opening:
 async def test_an_erased_person_is_nowhere_and_the_trail_verifies(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     before = await everything(environment)
-    assert all(word in before for word in (FIRST, NAME, MAIL))
+    assert all(word in before for word in (FIRST, NAME, MAIL, CLUB))
     hashes = {(row.seq, row.hash) for row in await environment.rows(AuditEntry)}
     planned = await person.plan(environment.ctx, opened.view.participant_id)
     assert planned.messages == len(await environment.rows(OutboxMessage)) > 0
@@ -75,7 +83,8 @@ async def test_an_erased_person_is_nowhere_and_the_trail_verifies(environment: S
     )  # fmt: skip
     assert done.entries > 0
     after = (await everything(environment)).lower()
-    assert [word for word in (FIRST, NAME, MAIL) if word.lower() in after] == []
+    assert [word for word in (FIRST, NAME, MAIL, CLUB, "…67") if word.lower() in after] == []
+    assert 2014 not in [(row.after or {}).get("birth_year") for row in await environment.rows(AuditEntry)]
     assert hashes < {(row.seq, row.hash) for row in await environment.rows(AuditEntry)}
     report = await audit_verify.verify(environment.ctx, all_seals=True)
     assert (report.findings, report.seals) == ([], 1)

@@ -221,8 +221,12 @@ async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnviro
     ]
     assert (await verify(ctx)).is_sound
     # who had no address gets one, also with payments: it is nobody else's
-    report = await send(HEAD + "Кайрат Асанов;-60;new@example.kz;;;;\n")
-    assert report.changed[0].changes == {"email": (None, "new@example.kz")}
+    report = await send(HEAD + "Кайрат Асанов;-60;new@example.kz;;Ли;;\n")
+    assert report.changed[0].changes == {"email": (None, "new@example.kz"), "coach": (None, "Ли")}
+    edit = [row for row in await environment.rows(AuditEntry) if row.action == "participant_edited"][-1]
+    who = {"full_name": "Кайрат Асанов", "category": "-60"}
+    assert edit.before == who | {"email": None, "coach": None}
+    assert edit.after == who | {"email": "n…@example.kz", "coach": "Ли"}
     assert [row.participant_id for row in report.gone].count(kairat.participant_id) == 0
     assert (await roster.participant_view(ctx, kairat.participant_id)).user_id == kairat.user_id
     # but not another user's
