@@ -121,7 +121,7 @@ def _server(settings: Settings) -> Iterator[Check]:
 
 def _time_zone() -> Iterator[Check]:
     """Report a time zone that ``report`` would refuse."""
-    from procomp_pay.cli.reports.report import time_zone
+    from procomp_pay.cli.framework.time_zone import time_zone
 
     try:
         time_zone()

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.fees import Charge, FeeSchedule
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.names import payment_description
@@ -73,11 +73,15 @@ class InitiateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The registration that is paid for, and the charge."""
+    """The registration that is paid for, and the charge.
+
+    :param schedule: the fees by day; ``None`` if the charge does not depend on them.
+    """
 
     participant: Participant
     tournament: Tournament
     charge: Charge
+    schedule: FeeSchedule | None = None
 
 
 async def insert(

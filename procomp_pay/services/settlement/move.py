@@ -24,6 +24,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
@@ -210,7 +211,9 @@ async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target:
             next_step=f"procomp-pay status --payment {undecided}",
         )
     tournament = await participants.tournament(session, target.tournament_id)
-    fee = (await participants.entry_fees(session, tournament)).in_currency(locked.charged.currency)
+    # the price that held when the payment was started: it was paid in time
+    fees = (await fee_schedule(session, tournament)).at(payment.created_at)
+    fee = fees.in_currency(locked.charged.currency)
     if fee != locked.charged:
         raise Refused(
             N_(
