@@ -42,6 +42,15 @@ class FeeKind(StrEnum):
     ON_SITE = "on-site"
 
 
+#: The kinds in words.
+KIND_NAMES = {
+    FeeKind.EARLY: N_("early fee"),
+    FeeKind.NORMAL: N_("normal fee"),
+    FeeKind.LATE: N_("late fee"),
+    FeeKind.ON_SITE: N_("on-site fee"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FeePeriod:
     """A fee that holds on whole days of a time zone."""
@@ -104,9 +113,9 @@ def checked_period(period: FeePeriod, schedule: FeeSchedule) -> FeePeriod:
         if other.fee.currency == fee.currency and other.kind is not period.kind and other.overlaps(period):
             raise Refused(
                 N_(
-                    "The %(kind)s fee and the %(other)s fee of %(fee)s would hold on the same days",
-                    kind=N_(period.kind.value),
-                    other=N_(other.kind.value),
+                    "The %(kind)s and the %(other)s of %(fee)s would hold on the same days",
+                    kind=KIND_NAMES[period.kind],
+                    other=KIND_NAMES[other.kind],
                     fee=other.fee,
                 ),
                 next_step=N_(

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, translated
+from procomp_pay.domain.fees import KIND_NAMES
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
@@ -105,10 +106,6 @@ def show_fee_change(change: FeeChange) -> None:
         console.err().print(f"[yellow]![/] {kept}")
 
 
-#: The kinds of fees, for the catalogue.
-_KINDS = (N_("early"), N_("normal"), N_("late"), N_("on-site"))
-
-
 def show_fees(terms: Terms) -> None:
     """Print the fees of a tournament by day, with a mark at those that hold now."""
     console.out().print(f"[bold]{console.safe(terms.name)}[/], {_when(terms.starts_at)}")
@@ -123,7 +120,7 @@ def show_fees(terms: Terms) -> None:
     for one in terms.schedule.periods:
         mark = "[green]●[/]" if one.holds(terms.at) else ""
         days = [str(day) if day else "–" for day in (one.days.since, one.days.until)]
-        table.add_row(mark, _(one.kind.value), formats.money(one.fee), *days)
+        table.add_row(mark, translated(KIND_NAMES[one.kind]), formats.money(one.fee), *days)
     _print(table)
     zone = terms.schedule.periods[0].days.zone.key
     console.out().print(f"[dim]{_('● holds now; whole days of %(zone)s', zone=zone)}[/]")
@@ -135,7 +132,7 @@ def show_refund_policy(terms: Terms) -> None:
     if terms.policy is None:
         console.err().print(f"  [dim]{_('no refund policy: refund proposes all that is left')}[/]")
         return
-    table = _table(_("Until"), ">" + _("Goes back"), ">" + _("Kept"), _("Before the start"))
+    table = _table(_("Until"), ">" + _("Goes back"), ">" + _("Kept back"), _("Before the start"))
     for step in terms.policy.steps:
         before = _("%(n)s days", n=step.days_before) if step.days_before is not None else ""
         kept = formats.money(step.kept) if step.kept else ""

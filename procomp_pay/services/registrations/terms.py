@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.fees import EntryFees, FeeKind, FeePeriod, FeeSchedule, checked_period
+from procomp_pay.domain.fees import KIND_NAMES, EntryFees, FeeKind, FeePeriod, FeeSchedule, checked_period
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep, checked_steps, read_step
 from procomp_pay.domain.text import N_
@@ -118,7 +118,7 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
         row = await repository.lock_tournament(session, tournament_id)
         if not await storage.remove_fee_periods(session, row.id, kind=kind):
             raise NotFound(
-                N_("The tournament has no %(kind)s fee", kind=N_(kind.value)),
+                N_("The tournament has no %(kind)s", kind=KIND_NAMES[kind]),
                 next_step=f"procomp-pay tournament fees {row.id}",
             )
         terms = await _terms(session, ctx, row)
