@@ -64,7 +64,11 @@ class RefundDialog(Dialog):
         self.desk.call(self._show_policy())
 
     async def _show_policy(self) -> None:
-        proposal = await propose(self.desk.ctx, self._payment.payment_id)
+        try:
+            proposal = await propose(self.desk.ctx, self._payment.payment_id)
+        except PaymentError as error:
+            self._problem(self._explain(error))
+            return
         if proposal is not None and self.is_drawn:
             self.query_one("#sum", Input).placeholder = _(
                 "Amount; empty for %(money)s (%(rule)s)",
