@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired, Refused
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import AuditSeal
 from procomp_pay.storage.models.types import utc_text
 
 #: The chain of the records of archives, in the place of a payment's id.
@@ -67,6 +69,19 @@ async def recorded(session: AsyncSession) -> list[Archive]:
         .order_by(col(AuditEntry.seq))
     )
     return [Archive(**{name: row.after[name] for name in Archive.__slots__}) for row in rows.all()]
+
+
+async def files_of(session: AsyncSession, payment_ids: Sequence[str]) -> list[str]:
+    """Return the files that may hold entries of these payments: made since the oldest payment was, and from
+    before the newest entry."""
+    records = await recorded(session)
+    if not records or not payment_ids:
+        return []
+    of_payments = col(AuditEntry.payment_id).in_(payment_ids)
+    newest = (await session.exec(select(func.max(AuditEntry.id)).where(of_payments))).one() or 0
+    created = select(func.min(Payment.created_at)).where(col(Payment.id).in_(payment_ids)).scalar_subquery()
+    seals = (await session.exec(select(AuditSeal.number).where(AuditSeal.sealed_at >= created))).all()
+    return [record.file for record in records if record.seal in seals and record.after_id < newest]
 
 
 async def cut(session: AsyncSession, ids: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.names import is_placeholder, placeholder_email
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import Topic
+from procomp_pay.storage.audit.chain import PERSON_ERASED
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
@@ -173,14 +174,19 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
     await session.flush()
 
 
-async def mask_audit(session: AsyncSession, payment_id: str, mask: Mask) -> list[int]:
-    """Take the person's names out of a payment's audit entries, whose hashes stay; return their numbers."""
+async def mask_audit(session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask) -> list[int]:
+    """Take the person's names out of audit entries, whose hashes stay; return their numbers.
+
+    Records of erasures have no names.
+    """
     changed: list[int] = []
-    query = select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
-    for entry in (await session.exec(query)).all():
+    for entry in entries:
+        if entry.action == PERSON_ERASED:
+            continue
         values = {name: mask(getattr(entry, name)) for name in ("before", "after", "note")}
         if any(values[name] != getattr(entry, name) for name in values):
             await session.exec(update(AuditEntry).where(col(AuditEntry.id) == entry.id).values(**values))
+            await session.refresh(entry)
             changed.append(entry.seq)
     return changed
 
