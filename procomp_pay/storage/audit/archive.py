@@ -38,6 +38,11 @@ _FIELDS = (
     "id", "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before",
     "after", "note", "prev_hash", "hash",
 )  # fmt: skip
+#: What a line raises that is no entry of ours.
+_NO_ENTRY = (
+    ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError,
+    sqlite3.ProgrammingError, sqlite3.InterfaceError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,29 @@ class Archive:
 
 
 async def recorded(session: AsyncSession) -> list[Archive]:
-    """Return the records of all archives, oldest first."""
+    """Return the records of all archives, oldest first.
+
+    :raises ManualReviewRequired: one is not as we write them.
+    """
     rows = await session.exec(
         select(AuditEntry)
         .where(AuditEntry.payment_id == CHAIN, AuditEntry.action == ARCHIVED)
         .order_by(col(AuditEntry.seq))
     )
-    return [Archive(**{name: row.after[name] for name in Archive.__slots__}) for row in rows.all()]
+    return [_archive(row) for row in rows.all()]
+
+
+def _archive(row: AuditEntry) -> Archive:
+    match row.after:
+        case {
+            "file": str(), "seal": int(), "root": str(), "after_id": int(), "last_entry_id": int(),
+            "entries": int(), "sha256": str(),
+        }:  # fmt: skip
+            return Archive(**{name: row.after[name] for name in Archive.__slots__})
+    raise ManualReviewRequired(
+        f"The record of an archive, entry {row.seq} of the chain {CHAIN!r} in pay_audit_entry, was changed",
+        next_step="compare this row with a backup, and bring it back",
+    )
 
 
 async def files_of(session: AsyncSession, payment_ids: Sequence[str]) -> list[str]:
@@ -151,7 +172,8 @@ class ArchivedEntries:
         self._folder = tempfile.TemporaryDirectory(prefix="procomp-pay-audit-")
         self._index = sqlite3.connect(Path(self._folder.name) / "index")
         self._index.execute(
-            "CREATE TABLE line (payment TEXT, seq INTEGER, content TEXT, PRIMARY KEY (payment, seq))"
+            "CREATE TABLE line (payment TEXT, seq INTEGER, content TEXT, path TEXT, "
+            "PRIMARY KEY (payment, seq))"
         )
         self._index.execute("CREATE TABLE seen (payment TEXT PRIMARY KEY)")
 
@@ -169,17 +191,26 @@ class ArchivedEntries:
         """
         path = directory / archive.file
         with self._index:
-            for content in lines(path, archive):
-                entry = json.loads(content)
-                row = (entry["payment_id"], entry["seq"], content)
-                self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?)", row)
+            for number, content in enumerate(lines(path, archive), start=2):
+                try:
+                    entry = json.loads(content)
+                    row = (entry["payment_id"], entry["seq"], content, str(path))
+                    self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?)", row)
+                except _NO_ENTRY:
+                    raise _unreadable(path, f"line {number} is no entry") from None
 
     def chain(self, payment_id: str) -> Iterator[Link]:
-        """Yield the archived entries of a payment, oldest first."""
+        """Yield the archived entries of a payment, oldest first.
+
+        :raises ManualReviewRequired: one cannot be read.
+        """
         self._index.execute("INSERT OR IGNORE INTO seen VALUES (?)", (payment_id,))
-        query = "SELECT content FROM line WHERE payment = ? ORDER BY seq"
-        for (content,) in self._index.execute(query, (payment_id,)):
-            yield _link(content)
+        query = "SELECT content, path FROM line WHERE payment = ? ORDER BY seq"
+        for content, path in self._index.execute(query, (payment_id,)):
+            try:
+                yield _link(content)
+            except _NO_ENTRY:
+                raise _unreadable(Path(path), f"an entry of payment {payment_id} is none of ours") from None
 
     def unseen(self) -> Iterator[str]:
         """Yield the payments of which :meth:`chain` was not asked."""
@@ -204,16 +235,20 @@ def lines(path: Path, archive: Archive) -> Iterator[str]:
                 last, count = line, count + 1
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ManualReviewRequired(
-            f"The audit archive {path} cannot be read: {reason}",
-            next_step=f"bring {archive.file} back from where archives are kept",
-        ) from None
+        raise _unreadable(path, str(reason)) from None
     if digest.hexdigest() != archive.sha256 or count - 1 != archive.entries:
         raise ManualReviewRequired(
             f"The audit archive {path} was changed: it is not the file of seal {archive.seal}, with "
             f"{archive.entries} entries",
             next_step=f"bring {archive.file} back from where archives are kept",
         )
+
+
+def _unreadable(path: Path, reason: str) -> ManualReviewRequired:
+    return ManualReviewRequired(
+        f"The audit archive {path} cannot be read: {reason}",
+        next_step=f"bring {path.name} back from where archives are kept",
+    )
 
 
 def _check_name_is_free(path: Path, made: Archive) -> None:
