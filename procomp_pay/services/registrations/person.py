@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound
+from procomp_pay.domain.errors import ConfigurationError, Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.redact import redact
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -83,8 +83,14 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
     :param with_platform_rows: the platform's rows too, of an install that stands alone.
     :raises NotFound: nobody has this id. :raises Conflict: something is still open.
     :raises ManualReviewRequired: an audit trail is not intact, which an erasure would hide.
+    :raises ConfigurationError: our role may not change the platform's rows.
     """
     async with ctx.db.writing() as session:
+        if with_platform_rows and (grant := await store.missing_grant(session)) is not None:
+            raise ConfigurationError(
+                'The user of DATABASE_URL may not change names and e-mails in "User": nothing was erased',
+                next_step=f"as the owner of the table, in psql: {grant}",
+            )
         found = await _find(session, person_id)
         for payment_id in found.payment_ids:
             await lock_payment(session, payment_id)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import text
 from sqlmodel import col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -172,6 +173,20 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
         if person.user is not None:
             person.user.name, person.user.email = ERASED, placeholder_email(person.user.id)
     await session.flush()
+
+
+async def missing_grant(session: AsyncSession) -> str | None:
+    """Return the GRANT that lets our role change what ``--with-platform-rows`` erases; ``None`` if it may."""
+    connection = await session.connection()
+    if connection.dialect.name != "postgresql":
+        return None
+    query = """
+        SELECT quote_ident(current_user)
+        WHERE NOT (has_column_privilege('"User"', 'name', 'UPDATE')
+            AND has_column_privilege('"User"', 'email', 'UPDATE'))
+    """
+    role = (await connection.execute(text(query))).scalar()
+    return None if role is None else f'GRANT UPDATE (name, email) ON "User" TO {role};'
 
 
 async def mask_audit(session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask) -> list[int]:
