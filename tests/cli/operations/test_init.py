@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,19 @@ def test_no_new_keys_for_a_database_that_has_payments(clerk: CommandLine, folder
     os.environ["ENCRYPTION_KEYS"] = keys
     clerk.type("init", str(folder), "--no-input")
     assert values(folder)["ENCRYPTION_KEYS"] == keys
+
+
+def test_systemd_accepts_the_units(postgres_clerk: CommandLine, folder: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("NOT TESTED: systemd-analyze is not installed")
+    postgres_clerk.type("init", str(folder), "--no-input")
+    units = sorted(str(path) for path in folder.glob("*.[st][ei][rm]*"))
+    assert len(units) == 5
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in (checked.stdout + checked.stderr).splitlines() if "procomp-pay" in line]
+    assert (checked.returncode, ours) == (0, [])
 
 
 def test_settings_of_init_exist_and_the_docs_name_all_events() -> None:
