@@ -122,7 +122,7 @@ def show_findings(report: AuditReport) -> None:
         typer.echo(f"✓ intact: {covered}{seals}")
         if report.erased:
             lost = formats.counted(report.erased, "entry")
-            typer.echo(f"  {lost} without the names of erased persons, as the signed record of it says")
+            typer.echo(f"  {lost} lost names by person erase; what is left matches its signed record")
         if report.archives:
             typer.echo(f"  with {formats.counted(report.archives, 'archive')}")
         elif report.archived:
