@@ -105,6 +105,9 @@ def test_the_wheel_has_everything_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     for needed in ("_alembic/env.py", "_docs/configuration.md", "_deploy/systemd/procomp-pay.service"):
         assert f"procomp_pay/{needed}" in names
+    # only the templates of init: beside compose.yaml lie the files with keys and passwords
+    templates = {name.removeprefix("procomp_pay/_deploy/") for name in names if "/_deploy/" in name}
+    assert {name for name in templates if not name.startswith("systemd/")} == {"Caddyfile", "nginx.conf"}
     assert {name.partition("/")[0] for name in names} == {
         "procomp_pay", next(name for name in names if ".dist-info" in name).partition("/")[0]
     }  # fmt: skip
