@@ -1,6 +1,8 @@
 -- The rights of the role in procomp-pay's DATABASE_URL, if it owns nothing: run it as the owner, in the schema of the
 -- tables, after every `procomp-pay db upgrade` (which itself needs the owner): psql -v role=procomp -f grants.sql
 -- No row of the platform is ever deleted, and none of "User" is changed.
+-- (only `person erase --with-platform-rows`, for an install without a platform, does; for it, and for nothing else:
+-- GRANT UPDATE (name, email) ON "User" TO :"role";)
 GRANT SELECT, INSERT ON "User" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON "Tournament", "Participant", "Payment" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON

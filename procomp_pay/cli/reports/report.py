@@ -113,7 +113,7 @@ def report(
     async def work(ctx: AppContext) -> Report:
         return await create_report(ctx, period, await tournament_id(ctx, tournament, as_json=as_json))
 
-    result = run_with_context(work)
+    result = run_with_context(work, replica=True)
     if as_json:
         console.print_json(result.full())
     _write(outputs, partial(output.fill_report, result), force=force)
