@@ -24,6 +24,7 @@ COMMANDS = {
     "receipts.receipt": ("receipt",),
     "kaspi.verify": ("verify-kaspi",),
     "reports.report": ("report",),
+    "exports.export": ("export",),
     "reconciliation.reconcile": ("reconcile",),
     "reconciliation.discrepancies": ("discrepancies",),
     "operations.maintain": ("maintain",),
