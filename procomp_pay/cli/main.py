@@ -25,6 +25,7 @@ COMMANDS = {
     "kaspi.verify": ("verify-kaspi",),
     "reports.report": ("report",),
     "exports.export": ("export",),
+    "payouts.commands": ("payouts",),
     "reconciliation.reconcile": ("reconcile",),
     "reconciliation.discrepancies": ("discrepancies",),
     "operations.maintain": ("maintain",),

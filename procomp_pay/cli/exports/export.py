@@ -1,4 +1,4 @@
-"""``export``: payments or refunds of a period as a file for accounting."""
+"""``export``: payments, refunds or payouts of a period as a file for accounting."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class What(StrEnum):
 
     PAYMENTS = "payments"
     REFUNDS = "refunds"
+    PAYOUTS = "payouts"
 
 
 class Format(StrEnum):
@@ -49,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    what: Annotated[What, typer.Argument(metavar="payments|refunds", show_default=False)],
+    what: Annotated[What, typer.Argument(metavar="payments|refunds|payouts", show_default=False)],
     kind: Annotated[
         Format, typer.Option("--format", metavar="csv|xlsx|json|1c", help="1c is 1CClientBankExchange.")
     ] = Format.CSV,
@@ -64,9 +65,8 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
-    """Write one row for each payment or refund, for accounting."""
+    """Write one row for each payment, refund or payout, for accounting."""
     import shutil
-    import sys
     import tempfile
     from zoneinfo import ZoneInfo
 
@@ -75,19 +75,13 @@ def export(
     from procomp_pay.domain.period import Period
     from procomp_pay.services.exports.movements import Export, movements
 
+    if what is What.PAYOUTS and tournament is not None:
+        raise typer.BadParameter(N_("a tournament has no payouts of its own: leave --tournament out"))
     zone = ZoneInfo(load_settings().report_timezone)
     period = Period(zone, formats.day(since, "--since", zone), formats.day(until, "--until", zone))
     to_file = output != files.STDOUT
     files.check([output], force=force, as_json=False)
-    if kind is Format.XLSX and not to_file and sys.stdout.isatty():
-        raise Refused(
-            N_("A workbook cannot be shown in a terminal"), next_step=N_("write it to a file: --output FILE")
-        )
-    if kind is Format.ONE_C and not (account or "").strip():
-        raise Refused(
-            N_("A file for 1C names the account that it is about"),
-            next_step=N_("add --account with the account's number, as 1C has it"),
-        )
+    _check(kind, output, account)
 
     async def work(ctx: AppContext, made: IO[bytes]) -> tuple[int, int]:
         named = await tournament_id(ctx, tournament, as_json=not to_file)
@@ -120,4 +114,22 @@ def export(
     if left_out:
         console.say(
             _("%(n)s rows in other currencies than tenge are not in a file for 1C", n=left_out), fg="yellow"
+        )
+
+
+def _check(kind: Format, output: str, account: str | None) -> None:
+    """Check what a format needs.
+
+    :raises Refused: a workbook would go to a terminal, or a file for 1C has no account.
+    """
+    import sys
+
+    if kind is Format.XLSX and output == "-" and sys.stdout.isatty():
+        raise Refused(
+            N_("A workbook cannot be shown in a terminal"), next_step=N_("write it to a file: --output FILE")
+        )
+    if kind is Format.ONE_C and not (account or "").strip():
+        raise Refused(
+            N_("A file for 1C names the account that it is about"),
+            next_step=N_("add --account with the account's number, as 1C has it"),
         )

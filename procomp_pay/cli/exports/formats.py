@@ -132,8 +132,9 @@ async def write_1c(
                 continue
             count += 1
             first, last = first or row.at, row.at
-            money_in += max(row.gross, Decimal(0))
-            money_out += max(-row.gross, Decimal(0))
+            amount = _amount(row)
+            money_in += max(amount, Decimal(0))
+            money_out += max(-amount, Decimal(0))
             documents.write(_lines(_document(row, account)))
         made = made_at.astimezone(period.zone)
         days = {
@@ -158,7 +159,8 @@ async def write_1c(
 
 def _document(row: Movement, account: str) -> dict[str, str | None]:
     values = row.values()
-    is_in = row.gross >= 0
+    amount = _amount(row)
+    is_in = amount >= 0
     customer = values["participant"] or row.method or ""
     parts = [row.tournament, row.participant, row.club, row.method, row.provider_number]
     word = {"payment": "Вступительный взнос", "refund": "Возврат взноса"}.get(row.type, "Перечисление")
@@ -171,10 +173,15 @@ def _document(row: Movement, account: str) -> dict[str, str | None]:
         "ДатаОперации": day,
         "ПлательщикНаименование" if is_in else "ПолучательНаименование": customer,
         "ПолучательИИК" if is_in else "ПлательщикИИК": account,
-        "СуммаПриход" if is_in else "СуммаРасход": f"{abs(row.gross):.2f}",
+        "СуммаПриход" if is_in else "СуммаРасход": f"{abs(amount):.2f}",
         "НазначениеПлатежа": "; ".join(part for part in (word, *parts, fee) if part),
         "КонецДокумента": None,
     }
+
+
+def _amount(row: Movement) -> Decimal:
+    """Return what moved: for a payout what arrives at the bank, else what the customer paid or got back."""
+    return row.net if row.type == "payout" and row.net is not None else row.gross
 
 
 def _day(day: date) -> str:

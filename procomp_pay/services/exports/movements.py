@@ -12,6 +12,7 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.payouts.view import PayoutView, list_payouts
 from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.closing import THE_APP
 from procomp_pay.storage.reports import movements as queries
@@ -78,6 +79,10 @@ async def movements(
 
     :raises NotFound: no such tournament.
     """
+    if what is Export.PAYOUTS:
+        for view in await list_payouts(ctx, period.zone, period.since, period.until):
+            yield _payout(view)
+        return
     chosen = None if tournament_id is None else await tournament_view(ctx, tournament_id)
     scope = Scope(chosen.tournament_id if chosen else None, period.begins, period.ends)
     async with ctx.db.reading() as session:
@@ -85,6 +90,23 @@ async def movements(
         read = queries.received if what is Export.PAYMENTS else queries.paid_back
         async for row in read(session, scope):
             yield _movement(row, what, period)
+
+
+def _payout(view: PayoutView) -> Movement:
+    payout = view.row.payout
+    return Movement(
+        at=view.arrived_on or payout.expected_on,
+        type="payout",
+        status=view.state.value,
+        currency=payout.currency,
+        gross=view.row.gross if view.adds_up else payout.amount,
+        fee=view.row.fee if view.adds_up else None,
+        net=payout.amount,
+        balance_currency=payout.currency,
+        method=payout.provider,
+        provider_number=payout.ref,
+        clerk=payout.matched_by,
+    )
 
 
 def _movement(row: queries.MovementRow, what: Export, period: Period) -> Movement:
