@@ -60,6 +60,7 @@ class BalanceLine:
 
     :param ref: unique among the provider's movements of its kind.
     :param category: the provider's word for it.
+    :param source: the object that moved it: ``ch_…``, ``re_…``, a Kaspi operation number.
     :param payment_refs: numbers by which our payment may be found.
     """
 
@@ -72,6 +73,7 @@ class BalanceLine:
     currency: str
     at: datetime
     description: str = ""
+    source: str = ""
     payment_refs: tuple[str, ...] = ()
 
 

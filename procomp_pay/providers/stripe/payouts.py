@@ -105,5 +105,6 @@ def _entry(item: Object) -> BalanceLine:
         currency=str(item["currency"]).upper(),
         at=datetime.fromtimestamp(item["created"], UTC),
         description=item.get("description") or "",
+        source=source.get("id") or "",
         payment_refs=tuple(ref for ref in refs if isinstance(ref, str)),
     )

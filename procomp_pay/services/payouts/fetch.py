@@ -127,6 +127,7 @@ def _kaspi_line(line: StatementLine) -> BalanceLine:
         currency=str(getattr(line.money.currency, "value", line.money.currency)),
         at=line.at,
         description=line.description,
+        source=line.ref,
         payment_refs=tuple(filter(None, (line.payment_ref, line.ref))),
     )
 
@@ -170,6 +171,20 @@ async def _save(
         for line in lines
     ]  # fmt: skip
     await store.save_entries(session, rows)
+    await settlements.record(
+        session,
+        [
+            {
+                "id": ctx.new_id(), "provider": provider, "payment_id": row["payment_id"], "kind": line.kind,
+                "ref": line.source, "balance_transaction_id": line.ref if provider == "stripe" else None,
+                "amount": line.amount, "fee": line.fee, "net": line.net, "currency": line.currency,
+                "at": line.at, "source": "stripe_api" if provider == "stripe" else "statement",
+                "recorded_at": ctx.clock(),
+            }
+            for line, row in zip(lines, rows, strict=True)
+            if row["payment_id"] and line.source and line.kind is not LineKind.OTHER
+        ],
+    )  # fmt: skip
 
 
 async def _payments(session: AsyncSession, provider: str, lines: list[BalanceLine]) -> dict[str, str]:

@@ -141,10 +141,7 @@ async def show_payout(ctx: AppContext, wanted: str, zone: ZoneInfo) -> list[Payo
 
 @dataclass(slots=True)
 class PayoutSums:
-    """Payouts of one currency by state: their number and sum.
-
-    :param not_yet: payments' net that is in no payout yet, where that is known.
-    """
+    """Payouts of one currency by state: their number and sum."""
 
     currency: str
     by_state: dict[PayoutState, tuple[int, Decimal]] = field(default_factory=dict)
@@ -178,6 +175,11 @@ async def sums_in_period(
     """Return the sums of the payouts that are expected in a period."""
     rows = await store.payouts(session, since=since, until=until)
     return sums_of([view_of(row, on) for row in rows])
+
+
+async def costs(session: AsyncSession, since: datetime | None, until: datetime | None) -> dict[str, Decimal]:
+    """Return by currency what the accounts at the providers cost beyond the fees of payments."""
+    return {currency: amount for currency, amount, _ in await store.costs(session, since, until)}
 
 
 async def sums_of_tournament(

@@ -12,11 +12,14 @@ import pytest
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.payouts import BankLine, PayoutState
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
 from procomp_pay.services.payouts.view import list_payouts, show_payout
+from procomp_pay.services.reports.closing import closing
+from procomp_pay.services.reports.period import report
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -88,6 +91,41 @@ async def test_a_failed_payout_comes_back_and_is_in_the_next_one(environment: Se
     views = await list_payouts(environment.ctx, ALMATY, None, None)
     assert sorted(view.state for view in views) == [PayoutState.ON_THE_WAY, PayoutState.RETURNED]
     assert {view.row.payout.amount for view in views} == {Decimal("48.25")}
+
+
+async def test_payouts_and_all_fees_are_in_the_report_and_on_the_closing_sheet(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment)
+    await control(environment, "fees", amount=7, description="Radar")
+    await control(environment, "payouts")
+    await fetched(environment)
+    (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
+    tournament = opened.view.tournament_id
+
+    async def states() -> tuple[Any, Any]:
+        made = await report(environment.ctx, Period(ALMATY))
+        sheet = await closing(environment.ctx, tournament, ALMATY)
+        return made.full()["payouts"], sheet.full()["payouts"]
+
+    on_the_way = {"on_the_way": {"count": 1, "amount": Decimal("48.18")}}
+    of_tournament = {"on_the_way": {"count": 1, "amount": Decimal("48.25")}}
+    assert await states() == (
+        [{"currency": "USD", "states": on_the_way}], [{"currency": "USD", "states": of_tournament}],
+    )  # fmt: skip
+    before = environment.now()
+    environment.later(60)
+    await matched(environment, bank((view.row.payout.expected_on, "48.18", "USD", "STRIPE")))
+    whole, part = await states()
+    assert (list(whole[0]["states"]), list(part[0]["states"])) == (["arrived"], ["arrived"])
+    then = await closing(environment.ctx, tournament, ALMATY, before)
+    assert then.full()["payouts"] == [{"currency": "USD", "states": of_tournament}]
+    made = await report(environment.ctx, Period(ALMATY))
+    (flow,) = made.money
+    # the payout told the payment's fee: no reconciliation is needed for it
+    assert (flow.net, made.costs) == (Decimal("48.25"), {"USD": Decimal("0.07")})
+    assert made.full()["account_costs"] == [{"currency": "USD", "amount": Decimal("0.07")}]
+    assert (await report(environment.ctx, Period(ALMATY), tournament)).costs == {}
 
 
 async def test_costs_of_the_account_are_kept_without_a_payout(environment: ServiceEnvironment) -> None:
