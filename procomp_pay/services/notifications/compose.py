@@ -53,10 +53,11 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
 async def _send_report(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     """Send a report as it was written when it was asked for."""
     payload = claim.message.payload
+    modes = {ctx.senders.mode(kaspi=True), ctx.senders.mode(kaspi=False)}
     email = Email(
         key=claim.delivery.id,
         to=payload["to"],
-        subject=payload["subject"],
+        subject=_prefix_of(modes) + payload["subject"],
         text=payload["text"],
         html=payload["html"],
         language=payload["language"],
@@ -116,5 +117,9 @@ def _is_paid_after_all(context: MessageContext) -> bool:
 
 def _subject_prefix(ctx: AppContext, view: PaymentView | None) -> str:
     """Return the prefix of every subject while no real money moves, else an empty string."""
-    mode = ctx.senders.mode(kaspi=view.channel.is_kaspi) if view else None
-    return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""
+    return _prefix_of({ctx.senders.mode(kaspi=view.channel.is_kaspi)} if view else set())
+
+
+def _prefix_of(modes: set[ProviderMode]) -> str:
+    prefixes = {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}
+    return next((prefix for mode, prefix in prefixes.items() if mode in modes), "")

@@ -150,13 +150,14 @@ async def payouts(
 async def entries(session: AsyncSession, payout_id: str) -> list[tuple[BalanceEntry, str | None]]:
     """Return a payout's entries with the names of their participants, oldest first."""
     query: Any = (
-        select(_entry, _participant.full_name)
+        select(_entry, _participant.full_name, _participant.id)
         .join(_detail, _detail.payment_id == _entry.payment_id, isouter=True)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
         .where(_entry.payout_id == payout_id)
         .order_by(_entry.at, _entry.id)
     )
-    return [(row[0], row[1]) for row in (await session.exec(query)).all()]
+    # a missing name is read as unknown; a fee has no participant at all
+    return [(row[0], row[1] if row[2] else None) for row in (await session.exec(query)).all()]
 
 
 async def payouts_of_payment(session: AsyncSession, payment_id: str) -> list[str]:

@@ -65,6 +65,7 @@ async def test_a_stripe_payout_from_the_payment_to_the_bank(environment: Service
     assert {entry.payment_id for entry, _ in content.entries} == {
         first.view.payment_id, second.view.payment_id, None,
     }  # fmt: skip
+    assert [name for entry, name in content.entries if entry.category == "fee"] == [None]
     assert content.view.state is PayoutState.ON_THE_WAY
     day = row.payout.expected_on + timedelta(days=1)
     statement = bank((day, "86.43", "USD", "STRIPE"), (day, "1.00", "KZT", "Rent"))
