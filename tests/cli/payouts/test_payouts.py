@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support import statement_files as files
@@ -90,3 +92,19 @@ def test_what_does_not_belong_together_is_a_mistake(finance: CommandLine) -> Non
     finance.type("payouts", "match", "--line", "x", code=2)
     finance.type("payouts", "match", "--columns", "when=x", "--bank-file", "x.csv", code=2)
     assert "payouts list" in finance.type("payouts", "show", "po_none", code=4).err
+
+
+def test_kaspis_report_makes_the_fee_and_the_net_known(sqlite_clerk: CommandLine, tmp_path: Path) -> None:
+    payment = sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    sqlite_clerk.pay(payment, "pay")
+    assert sqlite_clerk.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
+    (row,) = json.loads(sqlite_clerk.type("export", "payments", "--format", "json").out)["rows"]
+    assert (row["fee"], row["net"]) == ("", "")
+    answer = httpx.get(f"{sqlite_clerk.providers.url}/_sandbox/kaspi/statement.csv", verify=False)
+    (tmp_path / "report.csv").write_bytes(answer.content)
+    sqlite_clerk.type("reconcile", "--provider", "kaspi", "--statement", "report.csv", code=0)
+    (row,) = json.loads(sqlite_clerk.type("export", "payments", "--format", "json").out)["rows"]
+    assert Decimal(row["fee"]) > 0
+    assert Decimal(row["net"]) == Decimal(row["gross"]) - Decimal(row["fee"])
+    (flow,) = sqlite_clerk.ask("report")["money"]
+    assert str(flow["net"]) == row["net"]
