@@ -24,6 +24,8 @@ COMMANDS = {
     "receipts.receipt": ("receipt",),
     "kaspi.verify": ("verify-kaspi",),
     "reports.report": ("report",),
+    "exports.export": ("export",),
+    "payouts.commands": ("payouts",),
     "reconciliation.reconcile": ("reconcile",),
     "reconciliation.discrepancies": ("discrepancies",),
     "operations.maintain": ("maintain",),

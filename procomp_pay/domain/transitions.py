@@ -36,6 +36,7 @@ class Topic(StrEnum):
     PAYMENT_REFUNDED = "payment.refunded"
     LETTER_RECEIPT = "letter.receipt"
     LETTER_REMINDER = "letter.reminder"
+    LETTER_REPORT = "letter.report"
     ALERT_LATE = "alert.late_payment"
     ALERT_DUPLICATE = "alert.duplicate_payment"
     ALERT_AMOUNT = "alert.amount_mismatch"

@@ -81,7 +81,7 @@ HEADS = (
     N_("Of"), N_("Paid"), N_("Participant"), N_("Participants"), N_("Payment"), N_("Payments"),
     N_("Pending"), N_("Provider"), N_("Reason"), N_("Refunded"), N_("Refunds"), N_("Result"),
     N_("Revenue"), N_("Started"), N_("Status"), N_("Success"), N_("Taken"), N_("Tournament"), N_("Until"),
-    N_("What"), N_("p95"),
+    N_("What"), N_("Where"), N_("p95"),
 )  # fmt: skip
 
 

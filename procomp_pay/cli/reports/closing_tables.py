@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _, language
+from procomp_pay.cli.reports import payout_table
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.states import METHOD_NAMES, method_name
@@ -33,6 +34,7 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
         Section(_("By method"), columns(f"Method|{_SUMS}"), [_sum(total) for total in sheet.by_method]),
         Section(_("By clerk"), columns(f"Clerk|{_SUMS}"), [_sum(total) for total in sheet.by_clerk]),
         _fees(sheet),
+        *payout_table.sections(sheet.payouts),
         _disagreements(sheet),
         _checks(sheet),
         _payments(sheet, for_paper),

@@ -70,6 +70,25 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
         )
 
 
+def letter(report: Report) -> tuple[str, str, str]:
+    """Return a report as a letter: its subject, its figures as text, and the page."""
+    import io
+
+    from procomp_pay.cli.reports.cells import as_text
+
+    subject = f"{_title(report)}: {period_tables.period_text(report.period)}"
+    lines = [subject]
+    for section in period_tables.sections(report, days_as_months=_is_long(report)):
+        if section.is_empty:
+            continue
+        lines += ["", section.title]
+        heads = " | ".join(column.head for column in section.columns)
+        lines += [heads, *(" | ".join(as_text(cell) for cell in row) for row in section.rows)]
+    page = io.BytesIO()
+    fill_report(report, "html", True, page)
+    return subject, "\n".join(lines) + "\n", page.getvalue().decode()
+
+
 def show_closing(sheet: Closing) -> None:
     """Show it in the terminal."""
     from procomp_pay.cli.reports import terminal

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.reports import payout_table
 from procomp_pay.cli.reports.cells import (
     Cell,
     Column,
@@ -71,7 +73,8 @@ def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = 
     :param for_paper: show a tournament's name once; otherwise in every row, to sort and filter by.
     """
     return [
-        _money(report.money),
+        _money(report),
+        *payout_table.sections(report.payouts),
         _methods(report),
         _method_money(report),
         _days(report, as_months=days_as_months),
@@ -81,7 +84,8 @@ def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = 
     ]
 
 
-def _money(flows: list[Flow]) -> Section:
+def _money(report: Report) -> Section:
+    flows, costs = report.money, report.costs
     figures: list[tuple[str, list[Cell]]] = [
         (_("revenue"), [flow.paid.amount for flow in flows]),
         (_("refunds"), [-flow.refunds.amount for flow in flows]),
@@ -89,6 +93,7 @@ def _money(flows: list[Flow]) -> Section:
         (_("before fees"), [flow.before_fees for flow in flows]),
         (_("provider fees"), [Missing.NOT_KNOWN if flow.fees is None else -flow.fees for flow in flows]),
         (_("net"), [known(flow.net) for flow in flows]),
+        *_with_costs(flows, costs),
         (_("payments"), [flow.paid.count for flow in flows]),
         ("  " + _("fee not known yet"), [flow.without_fee for flow in flows]),
         ("  " + _("late"), [flow.late for flow in flows]),
@@ -101,6 +106,22 @@ def _money(flows: list[Flow]) -> Section:
     ]
     headings = [Column(""), *(Column(flow.currency) for flow in flows)]
     return Section(_("Money"), headings, [[name, *cells] for name, cells in figures] if flows else [])
+
+
+def _with_costs(flows: list[Flow], costs: dict[str, Decimal]) -> list[tuple[str, list[Cell]]]:
+    """Return the rows about costs that belong to no payment, where there are any."""
+    if not costs:
+        return []
+    none = Decimal("0.00")
+    own = [costs.get(flow.currency, none) for flow in flows]
+    nets = [flow.net for flow in flows]
+    return [
+        (_("costs of the accounts"), [-cost for cost in own]),
+        (
+            _("net after costs"),
+            [known(None if net is None else net - cost) for net, cost in zip(nets, own, strict=True)],
+        ),
+    ]
 
 
 def _won(flow: Flow) -> Cell:

@@ -15,6 +15,7 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     tournament_id,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, TournamentFilter, UntilOption
 from procomp_pay.cli.framework.time_zone import time_zone
 from procomp_pay.domain.errors import Refused
@@ -33,6 +34,7 @@ _REPORT = """[bold]Examples[/]
   procomp-pay report --since 2026-05-01 --until 2026-05-31
   procomp-pay report --tournament "Almaty Open" --html report.html --xlsx report.xlsx
   procomp-pay report --csv - | column -s, -t
+  procomp-pay report --since yesterday --until yesterday --mail finance@example.com
   procomp-pay report closing --tournament "Almaty Open" --html closing.html
 
 Days are days in Asia/Almaty, unless REPORT_TIMEZONE or --timezone says otherwise;
@@ -84,6 +86,9 @@ def report(
     ] = None,
     xlsx: XlsxOption = None,
     html: HtmlOption = None,
+    mail: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Send it by mail, once for each period.")
+    ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,7 +96,7 @@ def report(
 
     Figures are grouped by day, method and tournament.
     """
-    options = (tournament, since, until, timezone, csv_file, xlsx, html, force or None, as_json or None)
+    options = (tournament, since, until, timezone, csv_file, xlsx, html, mail, force or None, as_json or None)
     if context.invoked_subcommand is not None:
         if any(option is not None for option in options):
             raise typer.BadParameter(
@@ -103,6 +108,7 @@ def report(
         return
     from procomp_pay.cli.reports import output
     from procomp_pay.domain.period import Period
+    from procomp_pay.services.reports import letter as letters
     from procomp_pay.services.reports.period import report as create_report
 
     zone = time_zone(timezone)
@@ -111,13 +117,24 @@ def report(
     _check(outputs, force=force, as_json=as_json)
 
     async def work(ctx: AppContext) -> Report:
-        return await create_report(ctx, period, await tournament_id(ctx, tournament, as_json=as_json))
+        if mail is not None:
+            letters.check_address(ctx, mail)
+        made = await create_report(ctx, period, await tournament_id(ctx, tournament, as_json=as_json))
+        if mail is not None:
+            subject, text, page = output.letter(made)
+            is_new = await letters.send(ctx, made, mail, subject=subject, text=text, html=page)
+            to = console.clean(mail)
+            if is_new:
+                console.say(_("the report goes to %(to)s", to=to), fg="green")
+            else:
+                console.say(_("%(to)s has this report already", to=to))
+        return made
 
     result = run_with_context(work, replica=True)
     if as_json:
         console.print_json(result.full())
     _write(outputs, partial(output.fill_report, result), force=force)
-    if not (as_json or outputs):
+    if not (as_json or outputs or mail):
         output.show_report(result, most_rows=_MOST_ROWS)
 
 

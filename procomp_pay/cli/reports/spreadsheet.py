@@ -153,6 +153,7 @@ def csv_rows(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield ("report", "", "", "", name, document[name])
     for flow in document["money"]:
         yield from _flow("money", "", "", flow)
+    yield from _at_the_bank(document)
     yield from _plain("attempts", "", "", document["attempts"])
     for method in document["methods"]:
         yield from _plain("methods", method["method"], "", _without(method, "method", "money"))
@@ -172,6 +173,15 @@ def csv_rows(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for kind in document["open_discrepancies"]["kinds"]:
         whose = "" if kind["of_our_payments"] else "of no payment of ours"
         yield ("open_discrepancies", kind["kind"], whose, "", "count", kind["count"])
+
+
+def _at_the_bank(document: dict[str, Any]) -> Iterator[_Row]:
+    for cost in document["account_costs"]:
+        yield ("account_costs", "", "", cost["currency"], "amount", cost["amount"])
+    for sums in document["payouts"]:
+        for state, total in sums["states"].items():
+            for figure in ("count", "amount"):
+                yield ("payouts", state, "", sums["currency"], figure, total[figure])
 
 
 def _flow(section: str, item: str, name: str, flow: dict[str, Any]) -> Iterator[_Row]:

@@ -177,7 +177,8 @@ def _dispute(dispute: Object) -> ProviderRecord:
     )
 
 
-_KINDS = {
+#: The kind of each reporting category that is about a payment.
+KINDS = {
     "charge": LineKind.PAYMENT,
     "refund": LineKind.REFUND,
     "refund_failure": LineKind.REFUND_FAILED,
@@ -192,7 +193,7 @@ def _movement(entry: Object) -> Movement:
     source = expanded if not isinstance(expanded, str) else {"id": expanded}
     return Movement(
         txn=entry["id"],
-        kind=_KINDS.get(entry["reporting_category"], LineKind.OTHER),
+        kind=KINDS.get(entry["reporting_category"], LineKind.OTHER),
         ref=source["id"],
         payment_ref=source.get("payment_intent"),
         amount=_units(entry["amount"]),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from procomp_pay.sandbox.httpio import json_body, refuse
-from procomp_pay.sandbox.stripe import disputes, events, intents, methods, paying, refunds
+from procomp_pay.sandbox.stripe import disputes, events, intents, methods, paying, payouts, refunds
 from procomp_pay.sandbox.stripe.core import Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, unexpected_state
 from procomp_pay.sandbox.stripe.webhooks import Webhooks
@@ -32,6 +32,9 @@ class Admin:
             web.post(f"{stripe}/payment_intents/{{id}}/dispute", self.dispute),
             web.post(f"{stripe}/disputes/{{id}}/close", self.close_dispute),
             web.post(f"{stripe}/refunds/{{id}}/fail", self.fail_refund),
+            web.post(f"{stripe}/payouts", self.pay_out),
+            web.post(f"{stripe}/payouts/{{id}}/fail", self.fail_payout),
+            web.post(f"{stripe}/fees", self.charge_account),
             web.post(f"{stripe}/refunds/{{id}}/require_action", self.hold_refund),
         ]
 
@@ -112,6 +115,29 @@ class Admin:
     async def fail_refund(self, request: web.Request) -> web.Response:
         """POST: the bank sends the refund back."""
         return _done(lambda: refunds.fail(self._core, request.match_info["id"]))
+
+    async def pay_out(self, request: web.Request) -> web.Response:
+        """POST {"currency": "usd", "status": "paid"}: pay out what is on the balance."""
+        try:
+            given = await json_body(request)
+        except ValueError as error:
+            return refuse(str(error))
+        currency, status = str(given.get("currency", "usd")), str(given.get("status", "paid"))
+        return _done(lambda: payouts.make(self._core, currency, status))
+
+    async def fail_payout(self, request: web.Request) -> web.Response:
+        """POST: the bank sends the payout back."""
+        return _done(lambda: payouts.fail(self._core, request.match_info["id"]))
+
+    async def charge_account(self, request: web.Request) -> web.Response:
+        """POST {"amount": 500, "currency": "usd", "description": "Radar"}: a fee of no payment."""
+        try:
+            given = await json_body(request)
+            amount = int(given["amount"])
+        except (KeyError, ValueError) as error:
+            return refuse(str(error))
+        currency, words = str(given.get("currency", "usd")), str(given.get("description", "Radar"))
+        return _done(lambda: payouts.charge_account(self._core, amount, currency, words))
 
     async def hold_refund(self, request: web.Request) -> web.Response:
         """POST: the refund waits for the customer, so that it can be canceled."""

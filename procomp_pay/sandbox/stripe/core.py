@@ -22,6 +22,7 @@ TABLES = (
     "refunds",
     "balance_transactions",
     "disputes",
+    "payouts",
     "sessions",
     "events",
     "webhook_endpoints",

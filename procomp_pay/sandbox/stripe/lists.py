@@ -23,6 +23,7 @@ _PREFIXES = {
     "re": "refunds",
     "txn": "balance_transactions",
     "du": "disputes",
+    "po": "payouts",
     "cs": "sessions",
 }
 

@@ -95,7 +95,7 @@ def _line(core: Core, row: Json, mark: str) -> dict[str, str]:
             for name, key in (("gross", "amount"), ("fee", "fee"), ("net", "net"))
         },
         "reporting_category": row["reporting_category"],
-        "source_id": row["source"],
+        "source_id": row["source"] or "",
         "description": row["description"] or "",
         **_customer_facing(row, mark),
         "charge_id": charge or "",

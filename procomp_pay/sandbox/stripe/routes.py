@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from procomp_pay.sandbox.stripe import checkout, disputes, events, intents, lists, records, refunds
+from procomp_pay.sandbox.stripe import checkout, disputes, events, intents, lists, payouts, records, refunds
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json
 from procomp_pay.sandbox.stripe.schema import LIST, Reader, currency, text
 
 CHARGES: dict[str, Reader] = {**LIST, "payment_intent": text(255), "customer": text(255)}
-ENTRIES: dict[str, Reader] = {**LIST, "source": text(255), "type": text(255), "currency": currency}
+ENTRIES: dict[str, Reader] = {
+    **LIST,
+    "source": text(255),
+    "type": text(255),
+    "currency": currency,
+    "payout": text(255),
+}
 
 
 def retrieve_charge(core: Core, call: Call) -> Json:
@@ -32,7 +38,13 @@ def retrieve_entry(core: Core, call: Call) -> Json:
 
 def list_entries(core: Core, call: Call) -> Json:
     """GET /v1/balance_transactions."""
-    keep = lists.same(call.params, "source", "type", "currency")
+    same = lists.same(call.params, "source", "type", "currency")
+    payout = call.params.get("payout")
+    mine = payouts.parts(core, core.get("payouts", payout)["id"]) if payout else None
+
+    def keep(row: Json) -> bool:
+        return same(row) and (mine is None or row["id"] in mine)
+
     return lists.page(core, "balance_transactions", call.params, "/v1/balance_transactions", keep)
 
 
@@ -92,6 +104,7 @@ ENDPOINTS: list[Endpoint] = [
     Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
     *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
     *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
+    *_family("/v1/payouts", payouts.LISTING, payouts.list_all, payouts.retrieve),
     Endpoint("GET", "/v1/balance", balance, _NONE),
     Endpoint("GET", "/v1/account", account, _NONE),
     Endpoint("GET", "/v1/payment_methods/{id}", retrieve_method, _NONE),

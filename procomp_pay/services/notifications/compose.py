@@ -7,6 +7,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import Topic
+from procomp_pay.providers.notifications.smtp import Email
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.services.notifications.emails.email import MessageContext
@@ -34,6 +35,8 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
         return await ctx.senders.platform().send(claim.delivery.id, body, ctx.clock())
     if claim.message.topic == Topic.LETTER_REMINDER:
         return await send_reminder(ctx, claim)
+    if claim.message.topic == Topic.LETTER_REPORT:
+        return await _send_report(ctx, claim)
     context = await _look_up(ctx, claim.message)
     if destination is Destination.PARTICIPANT_MAIL:
         return await _write_to_participant(ctx, claim, context)
@@ -45,6 +48,22 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     return await ctx.senders.mailer().send(
         alert.as_email(prefix, claim.delivery.id, claim.delivery.recipient, claim.message.created_at)
     )
+
+
+async def _send_report(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+    """Send a report as it was written when it was asked for."""
+    payload = claim.message.payload
+    modes = {ctx.senders.mode(kaspi=True), ctx.senders.mode(kaspi=False)}
+    email = Email(
+        key=claim.delivery.id,
+        to=payload["to"],
+        subject=_prefix_of(modes) + payload["subject"],
+        text=payload["text"],
+        html=payload["html"],
+        language=payload["language"],
+        at=claim.message.created_at,
+    )
+    return await ctx.senders.mailer().send(email)
 
 
 def event_body(message: OutboxMessage) -> str:
@@ -100,5 +119,9 @@ def _is_paid_after_all(context: MessageContext) -> bool:
 
 def _subject_prefix(ctx: AppContext, view: PaymentView | None) -> str:
     """Return the prefix of every subject while no real money moves, else an empty string."""
-    mode = ctx.senders.mode(kaspi=view.channel.is_kaspi) if view else None
-    return {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}.get(mode, "") if mode else ""
+    return _prefix_of({ctx.senders.mode(kaspi=view.channel.is_kaspi)} if view else set())
+
+
+def _prefix_of(modes: set[ProviderMode]) -> str:
+    prefixes = {ProviderMode.SANDBOX: "[SANDBOX] ", ProviderMode.TEST: "[TEST] "}
+    return next((prefix for mode, prefix in prefixes.items() if mode in modes), "")

@@ -13,6 +13,7 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.payouts.fetch import keep_costs
 from procomp_pay.services.reconciliation.recover import find_lost
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.storage.reconciliation import settlements
@@ -71,6 +72,8 @@ async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress)
             report.read[MOVEMENTS] += len(page)
             report.settlements += await _store(ctx, page, dry_run=report.dry_run)
             on_progress(MOVEMENTS, report.read[MOVEMENTS])
+        if not report.dry_run:
+            await keep_costs(ctx, books_of(ctx), report.since - BEFORE, report.until)
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
 

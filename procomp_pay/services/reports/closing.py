@@ -20,6 +20,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PAID_STATUSES, PaymentMethod, status_of
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.payouts.view import sums_of_tournament
 from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.closing_result import (
     AfterFees,
@@ -67,6 +68,7 @@ async def closing(
             kinds.setdefault(str(row.payment_id), []).append(row.kind)
         lines = await _lines(session, chosen.tournament_id, then, kinds)
         fees, with_fee = await closing_queries.fees(session, chosen.tournament_id, then)
+        paid_out = await sums_of_tournament(session, chosen.tournament_id, then, zone)
         seal = await closing_queries.newest_seal(session, then)
         checks = [await _check(session, provider, lines, then) for provider in _providers(lines)]
     totals = _sums(lines, lambda _: "")
@@ -86,6 +88,7 @@ async def closing(
         checks=checks,
         after_fees=_after_fees(lines, totals, fees, with_fee),
         seal=None if seal is None else (seal.merkle_root, seal.sealed_at, seal.sealed_by),
+        payouts=paid_out,
     )
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, AnyMethod, AnyStatus, PaymentMethod
+from procomp_pay.services.payouts.view import PayoutSums
 from procomp_pay.services.views.timestamps import instant
 
 _NONE = Decimal("0.00")
@@ -230,6 +231,7 @@ class Closing:
     checks: list[Check]
     after_fees: list[AfterFees]
     seal: tuple[str, datetime, str] | None
+    payouts: list[PayoutSums] = field(default_factory=list)
 
     @property
     def odd(self) -> list[ClosingLine]:
@@ -256,6 +258,7 @@ class Closing:
             "by_method": [item.full() for item in self.by_method],
             "by_clerk": [item.full() for item in self.by_clerk],
             "after_fees": [item.full() for item in self.after_fees],
+            "payouts": [item.full() for item in self.payouts],
             "open_discrepancies": [item.full() for item in self.disagreements],
             "open_discrepancies_of_no_payment": self.strange,
             "reconciliation": [item.full() for item in self.checks],

@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentMethod
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.payouts import view as payouts
+from procomp_pay.services.payouts.view import PayoutSums
 from procomp_pay.services.registrations.tournaments import tournament_view
 from procomp_pay.services.reports.figures import Attempts, Flow, Ranks, Total
 from procomp_pay.services.views.timestamps import instant
@@ -96,6 +98,9 @@ class Report:
     tournaments: list[TournamentLine] = field(default_factory=list)
     reasons: list[tuple[AnyStatus, str | None, int]] = field(default_factory=list)
     disagreements: list[tuple[str, bool, int]] = field(default_factory=list)
+    payouts: list[PayoutSums] = field(default_factory=list)
+    #: The provider accounts' own costs, of no payment, by currency; of no tournament.
+    costs: dict[str, Decimal] = field(default_factory=dict)
 
     @property
     def money(self) -> list[Flow]:
@@ -146,6 +151,10 @@ class Report:
             ],
             "failure_reasons_not_named": self.reasons_not_named,
             "money": [flow.full() for flow in self.money],
+            "account_costs": [
+                {"currency": currency, "amount": amount} for currency, amount in self.costs.items()
+            ],
+            "payouts": [sums.full() for sums in self.payouts],
             "days": [{"day": day.isoformat(), **flow.short()} for day, flow in self.days.sorted()],
             "tournaments": [line.full() for line in self.tournaments],
             "participants": {
@@ -194,6 +203,7 @@ async def report(ctx: AppContext, period: Period, tournament_id: str | None = No
             await _count_fees(session, scope, result, by)
         for currency, count, amount in await money.on_their_way(session, scope):
             result.total.of("", currency).on_their_way.add(count, amount)
+        await _count_payouts(session, scope, result)
         ids = set(per_tournament) | result.by_tournament.keys()
         if chosen is not None:
             result.tournament = (chosen.tournament_id, chosen.name)
@@ -247,6 +257,21 @@ async def _count_fees(session: AsyncSession, scope: Scope, result: Report, by: m
             flow.fees = (flow.fees or Decimal("0.00")) + fee.amount
         for flow in _flows(result, fee.group, currency=fee.charged) if fee.payments else ():
             flow.with_fee += fee.payments
+
+
+async def _count_payouts(session: AsyncSession, scope: Scope, result: Report) -> None:
+    """Sum the payouts that are expected in the period; of a tournament, what of it is in any payout."""
+    period = result.period
+    if scope.tournament_id is not None:
+        result.payouts = await payouts.sums_of_tournament(
+            session, scope.tournament_id, result.made_at, period.zone
+        )
+        return
+    on = result.made_at.astimezone(period.zone).date()
+    result.payouts = await payouts.sums_in_period(session, period.since, period.until, on)
+    result.costs = await payouts.costs(session, scope.since, scope.until)
+    for currency in result.costs:
+        result.total.of("", currency)
 
 
 def _flows(result: Report, group: money.Group, currency: str | None = None) -> list[Flow]:

@@ -1,0 +1,1 @@
+"""Commands about payouts to the bank."""

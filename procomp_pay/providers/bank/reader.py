@@ -1,0 +1,57 @@
+"""Read a bank's statement whole, or refuse it: a file of which half is missing is never used.
+
+The format is known by the content: ``1CClientBankExchange``, MT940 (``:20:``), else CSV by a mapping.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.providers.bank.values import AGAIN, BankFile, plain_account
+
+#: Bytes: a year of a busy account has a few.
+_MOST = 50_000_000
+
+
+def read_bank_file(
+    path: Path, *, account: str | None = None, columns: Mapping[str, str] | None = None
+) -> BankFile:
+    """Read a statement.
+
+    :param account: the account that it must be of; a CSV file does not name it.
+    :param columns: of a CSV file: our names and those of its head.
+    :raises InvalidFile: it cannot be read for certain, a part of it is missing, or it is of another account.
+    """
+    content = _content(path)
+    wanted = None if account is None else plain_account(account)
+    start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"1CClientBankExchange"):
+        from procomp_pay.providers.bank.one_c import read_1c as read
+    elif re.search(rb"^:20:", content[:4096], re.M):
+        from procomp_pay.providers.bank.mt940_file import read_mt940 as read
+    else:
+        from procomp_pay.providers.bank.csv_statement import read_csv
+
+        return read_csv(path, wanted, columns)
+    if columns:
+        raise InvalidFile("--columns is for CSV files, and this is none", next_step="leave --columns out")
+    return read(content, wanted)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise InvalidFile(f"{path.name} is not a regular file", next_step="save the statement as a file")
+        if not 0 < about.st_size <= _MOST:
+            size = "is empty (0 bytes)" if not about.st_size else f"has more than {_MOST:,} bytes"
+            raise InvalidFile(f"The file {size}", next_step=AGAIN)
+        return path.read_bytes()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else "it cannot be read"
+        raise InvalidFile(f"{path} cannot be opened: {why}", next_step="check the name of the file") from None

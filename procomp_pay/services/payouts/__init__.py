@@ -1,0 +1,1 @@
+"""Payouts: fetched from the providers, matched with the bank's lines, shown."""

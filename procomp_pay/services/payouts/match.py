@@ -1,0 +1,219 @@
+"""Store a bank's lines once, and match payouts with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.payouts import (
+    BankLine,
+    Credit,
+    Expected,
+    Match,
+    PayoutState,
+    Question,
+    days_of,
+    match,
+    provider_of,
+)
+from procomp_pay.providers.bank.values import BankFile
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.payouts.view import PayoutView, today, view_of
+from procomp_pay.storage.database.locks import reconcile_lock
+from procomp_pay.storage.models.payouts import BankStatementLine, Payout
+from procomp_pay.storage.payouts import repository as store
+
+
+@dataclass(slots=True)
+class Matched:
+    """What a run did.
+
+    :param read: lines of the file. :param kept, new: those that may be about payouts, and were not known.
+    :param unexplained: lines that name a provider and belong to no payout that is known.
+    """
+
+    read: int = 0
+    kept: int = 0
+    new: int = 0
+    matches: list[tuple[Match, list[PayoutView], BankStatementLine]] = field(default_factory=list)
+    questions: list[tuple[Question, list[PayoutView], list[BankStatementLine]]] = field(default_factory=list)
+    unexplained: list[BankStatementLine] = field(default_factory=list)
+    missing: list[PayoutView] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.questions or self.unexplained or self.missing)
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "lines_read": self.read,
+            "lines_kept": self.kept,
+            "lines_new": self.new,
+            "matched": [
+                {
+                    "payouts": [view.row.payout.ref for view in views],
+                    "how": found.how,
+                    "line": line_json(line),
+                }
+                for found, views, line in self.matches
+            ],
+            "in_doubt": [
+                {
+                    "why": question.why,
+                    "payouts": [view.row.payout.ref for view in views],
+                    "lines": [line_json(line) for line in lines],
+                }
+                for question, views, lines in self.questions
+            ],
+            "unexplained_lines": [line_json(line) for line in self.unexplained],
+            "missing_payouts": [view.row.payout.ref for view in self.missing],
+        }
+
+
+def line_json(line: BankStatementLine) -> dict[str, Any]:
+    """Return a line of the bank as JSON."""
+    return {
+        "line_id": line.id,
+        "account": line.account,
+        "booked_on": line.booked_on.isoformat(),
+        "amount": line.amount,
+        "currency": line.currency,
+        "text": line.purpose,
+    }
+
+
+async def match_payouts(
+    ctx: AppContext, file: BankFile | None, actor: Actor, zone: ZoneInfo, *, is_ours: bool = False
+) -> Matched:
+    """Store the lines of a bank file that may be about payouts, and match what is open.
+
+    :param is_ours: the operator named the account, so that another one than before is accepted.
+    :raises Refused: the file is of another account than the ones before. :raises Conflict: another process
+        matches or reconciles.
+    """
+    async with reconcile_lock(ctx.db) as alone:
+        if not alone:
+            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
+        result = Matched()
+        async with ctx.db.writing() as session:
+            if file is not None:
+                await _check_account(session, file, is_ours=is_ours)
+                rows = _rows(ctx, file, [row.payout for row in await store.payouts(session)])
+                result.read, result.kept = len(file.lines), len(rows)
+                result.new = await store.save_lines(session, rows)
+            views = {row.payout.id: view_of(row, today(ctx, zone)) for row in await store.payouts(session)}
+            lines = {line.id: line for line in await store.free_lines(session)}
+            matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
+            for found in matches:
+                await store.set_match(
+                    session, found.payout_ids, found.line_id, found.how, actor.name, ctx.clock()
+                )
+    result.matches = [(m, [views[p] for p in m.payout_ids], lines[m.line_id]) for m in matches]
+    result.questions = [
+        (q, [views[p] for p in q.payout_ids], [lines[line] for line in q.line_ids]) for q in questions
+    ]
+    used = {m.line_id for m in matches} | {line_id for q in questions for line_id in q.line_ids}
+    result.unexplained = [
+        line for line in lines.values() if line.id not in used and provider_of(line.purpose)
+    ]
+    done = {payout_id for m in matches for payout_id in m.payout_ids}
+    result.missing = [
+        view for key, view in views.items() if key not in done and view.state is PayoutState.MISSING
+    ]
+    return result
+
+
+async def match_by_hand(ctx: AppContext, refs: list[str], line_id: str, actor: Actor) -> Match:
+    """Record that a line brought payouts, as a person found out.
+
+    :raises NotFound: no such payout or line. :raises Conflict: one of them is matched already.
+    :raises Refused: the sums differ.
+    """
+    async with ctx.db.writing() as session:
+        rows = await store.payouts(session, refs=refs)
+        unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
+        line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
+        if unknown:
+            raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
+        if line is None:
+            raise NotFound(
+                f"No line {line_id} of the bank is without a payout", next_step="procomp-pay payouts match"
+            )
+        taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
+        if taken is not None:
+            raise Conflict(
+                f"Payout {taken.ref} arrived by another line",
+                next_step=f"procomp-pay payouts show {taken.ref}",
+            )
+        total = sum(row.payout.amount for row in rows)
+        if total != line.amount or any(row.payout.currency != line.currency for row in rows):
+            raise Refused(
+                f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
+                next_step="name all the payouts that the line brought",
+            )
+        found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
+        await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
+    return found
+
+
+async def _check_account(session: Any, file: BankFile, *, is_ours: bool) -> None:
+    known = await store.accounts(session)
+    if known and file.account not in known and not is_ours:
+        raise Refused(
+            f"The statement is of {file.account}; the ones before were of {', '.join(sorted(known))}. "
+            "Nothing was used",
+            next_step=f"if it is ours too, add: --account {file.account}",
+        )
+
+
+def _rows(ctx: AppContext, file: BankFile, payouts: list[Payout]) -> list[dict[str, Any]]:
+    """Return the rows of lines that may be about payouts; other lines of the account are not ours to keep."""
+    amounts = {(payout.amount, payout.currency) for payout in payouts}
+    seen: Counter[str] = Counter()
+    rows = []
+    for line in file.lines:
+        said = repr(
+            (
+                line.account,
+                line.booked_on,
+                f"{line.amount:.2f}",
+                line.currency,
+                line.number,
+                line.party,
+                line.purpose,
+            )
+        )
+        seen[said] += 1
+        if provider_of(line.text) is None and (line.amount, line.currency) not in amounts:
+            continue
+        digest = hashlib.sha256(f"{said}#{seen[said]}".encode()).hexdigest()
+        rows.append(_row(ctx, line, digest))
+    return rows
+
+
+def _row(ctx: AppContext, line: BankLine, digest: str) -> dict[str, Any]:
+    return {
+        "id": ctx.new_id(), "account": line.account, "booked_on": line.booked_on, "amount": line.amount,
+        "currency": line.currency, "purpose": line.text[:500], "fingerprint": digest,
+        "recorded_at": ctx.clock(),
+    }  # fmt: skip
+
+
+def _expected(views: list[PayoutView]) -> list[Expected]:
+    waiting = {PayoutState.ON_THE_WAY, PayoutState.MISSING}
+    return [_one(view.row.payout) for view in views if view.state in waiting]
+
+
+def _one(payout: Payout) -> Expected:
+    own = days_of(date.fromisoformat(payout.ref)) if payout.provider == "kaspi" else (payout.ref,)
+    words = (*own, *((payout.trace,) if payout.trace else ()))
+    return Expected(payout.id, payout.provider, payout.currency, payout.amount, payout.expected_on, words)
+
+
+def _credits(lines: list[BankStatementLine]) -> list[Credit]:
+    return [Credit(line.id, line.booked_on, line.currency, line.amount, line.purpose) for line in lines]

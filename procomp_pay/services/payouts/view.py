@@ -1,0 +1,197 @@
+"""Show payouts: where their money is, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.payouts import PayoutState, state_of
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.payouts import BalanceEntry
+from procomp_pay.storage.payouts import repository as store
+from procomp_pay.storage.payouts.repository import PayoutRow
+
+#: States in which nothing is left to do.
+SETTLED = frozenset({PayoutState.ARRIVED, PayoutState.NOTHING_DUE, PayoutState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutView:
+    """A payout and its state on a day."""
+
+    row: PayoutRow
+    state: PayoutState
+
+    @property
+    def adds_up(self) -> bool:
+        """Return whether all that is in it is known, to the tiyn."""
+        return self.row.net == self.row.payout.amount
+
+    @property
+    def arrived_on(self) -> date | None:
+        return None if self.row.line is None else self.row.line.booked_on
+
+    def full(self) -> dict[str, Any]:
+        payout, line = self.row.payout, self.row.line
+        return {
+            "payout_id": payout.id,
+            "provider": payout.provider,
+            "ref": payout.ref,
+            "state": self.state.value,
+            "provider_status": payout.status,
+            "failure": payout.failure,
+            "currency": payout.currency,
+            "gross": self.row.gross,
+            "fee": self.row.fee,
+            "net": payout.amount,
+            "entries": self.row.entries,
+            "payments": self.row.payments,
+            "adds_up": self.adds_up,
+            "expected_on": payout.expected_on.isoformat(),
+            "arrived_on": None if line is None else line.booked_on.isoformat(),
+            "bank_line": None
+            if line is None
+            else {"line_id": line.id, "account": line.account, "amount": line.amount, "text": line.purpose},
+            "matched_how": payout.matched_how,
+            "matched_by": payout.matched_by,
+            "matched_at": instant(payout.matched_at),
+        }
+
+
+def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> PayoutView:
+    """Return a payout's view; with ``as_of``, without a match that was made later."""
+    payout = row.payout
+    if as_of is not None and payout.matched_at is not None and payout.matched_at > as_of:
+        row = PayoutRow(payout, None, row.entries, row.payments, row.gross, row.fee, row.net, row.due)
+    arrived = None if row.line is None else row.line.amount
+    return PayoutView(
+        row,
+        state_of(payout.status, payout.amount, payout.expected_on, today, arrived=arrived, due=row.due),
+    )
+
+
+async def list_payouts(
+    ctx: AppContext, zone: ZoneInfo, since: date | None, until: date | None
+) -> list[PayoutView]:
+    """Return the payouts that are expected on these days, oldest first."""
+    async with ctx.db.reading() as session:
+        rows = await store.payouts(session, since=since, until=until)
+    return [view_of(row, today(ctx, zone)) for row in rows]
+
+
+def today(ctx: AppContext, zone: ZoneInfo) -> date:
+    """Return the day in a zone."""
+    return ctx.clock().astimezone(zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutContent:
+    """A payout with all that is in it."""
+
+    view: PayoutView
+    entries: list[tuple[BalanceEntry, str | None]]
+
+    def full(self) -> dict[str, Any]:
+        return self.view.full() | {
+            "content": [
+                {
+                    "kind": entry.kind.value,
+                    "category": entry.category,
+                    "ref": entry.ref,
+                    "payment_id": entry.payment_id,
+                    "participant_name": name,
+                    "description": entry.description,
+                    "at": instant(entry.at),
+                    "amount": entry.amount,
+                    "fee": entry.fee,
+                    "net": entry.net,
+                }
+                for entry, name in self.entries
+            ]
+        }
+
+
+async def show_payout(ctx: AppContext, wanted: str, zone: ZoneInfo) -> list[PayoutContent]:
+    """Return the payouts of a reference, of our id, or those that a payment is in, with their entries.
+
+    :raises NotFound: there is none.
+    """
+    async with ctx.db.reading() as session:
+        rows = await store.payouts(session, refs=[wanted])
+        if not rows and (ids := await store.payouts_of_payment(session, wanted)):
+            rows = await store.payouts(session, refs=ids)
+        found = [
+            PayoutContent(view_of(row, today(ctx, zone)), await store.entries(session, row.payout.id))
+            for row in rows
+        ]
+    if not found:
+        raise NotFound(
+            f"There is no payout {wanted}, and no payout has a payment of this id",
+            next_step="procomp-pay payouts list",
+        )
+    return found
+
+
+@dataclass(slots=True)
+class PayoutSums:
+    """Payouts of one currency by state: their number and sum."""
+
+    currency: str
+    by_state: dict[PayoutState, tuple[int, Decimal]] = field(default_factory=dict)
+
+    def add(self, state: PayoutState, amount: Decimal) -> None:
+        count, total = self.by_state.get(state, (0, Decimal("0.00")))
+        self.by_state[state] = (count + 1, total + amount)
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "currency": self.currency,
+            "states": {
+                state.value: {"count": count, "amount": amount}
+                for state, (count, amount) in sorted(self.by_state.items())
+            },
+        }
+
+
+def sums_of(views: Sequence[PayoutView]) -> list[PayoutSums]:
+    """Return the sums by currency, tenge first."""
+    found: dict[str, PayoutSums] = {}
+    for view in views:
+        payout = view.row.payout
+        found.setdefault(payout.currency, PayoutSums(payout.currency)).add(view.state, payout.amount)
+    return [found[key] for key in sorted(found, key=lambda key: (key != "KZT", key))]
+
+
+async def sums_in_period(
+    session: AsyncSession, since: date | None, until: date | None, on: date
+) -> list[PayoutSums]:
+    """Return the sums of the payouts that are expected in a period."""
+    rows = await store.payouts(session, since=since, until=until)
+    return sums_of([view_of(row, on) for row in rows])
+
+
+async def costs(session: AsyncSession, since: datetime | None, until: datetime | None) -> dict[str, Decimal]:
+    """Return by currency what the accounts at the providers cost beyond the fees of payments."""
+    return {currency: amount for currency, amount, _ in await store.costs(session, since, until)}
+
+
+async def sums_of_tournament(
+    session: AsyncSession, tournament_id: str, as_of: datetime, zone: ZoneInfo
+) -> list[PayoutSums]:
+    """Return by state the net of a tournament's movements that are in payouts which were known then."""
+    parts = await store.of_tournament(session, tournament_id)
+    rows = await store.payouts(session, refs=[part[0] for part in parts], recorded_by=as_of) if parts else []
+    on = as_of.astimezone(zone).date()
+    states = {row.payout.id: view_of(row, on, as_of).state for row in rows}
+    found: dict[str, PayoutSums] = {}
+    for payout_id, currency, net, _ in sorted(parts):
+        if payout_id in states:
+            found.setdefault(currency, PayoutSums(currency)).add(states[payout_id], net)
+    return [found[key] for key in sorted(found, key=lambda key: (key != "KZT", key))]

@@ -1,0 +1,1 @@
+"""Payouts, their entries, and the bank's lines."""

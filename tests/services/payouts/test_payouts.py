@@ -1,0 +1,211 @@
+"""Payouts through a real sandbox and real databases: fetched, matched to the tiyn, run twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from procomp_pay.domain.errors import Conflict, Refused
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.domain.payouts import BankLine, PayoutState
+from procomp_pay.domain.period import Period
+from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from procomp_pay.providers.bank.values import BankFile
+from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
+from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
+from procomp_pay.services.payouts.view import list_payouts, show_payout
+from procomp_pay.services.reports.closing import closing
+from procomp_pay.services.reports.period import report
+from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
+from procomp_pay.storage.payouts import repository as store
+from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.stripe_payments import back, paid
+
+ALMATY = ZoneInfo("Asia/Almaty")
+OURS = "KZ12722S000001234567"
+
+
+def bank(*lines: tuple[date, str, str, str], account: str = OURS) -> BankFile:
+    read = [BankLine(account, day, Decimal(amount), unit, "1", text) for day, amount, unit, text in lines]
+    return BankFile(account, "test", read)
+
+
+async def fetched(environment: ServiceEnvironment) -> Fetched:
+    now = environment.now()
+    return await fetch_stripe(environment.ctx, now - timedelta(days=30), now + timedelta(days=1))
+
+
+async def matched(environment: ServiceEnvironment, file: BankFile | None, **more: Any) -> Matched:
+    return await match_payouts(environment.ctx, file, CLERK, ALMATY, **more)
+
+
+async def control(environment: ServiceEnvironment, path: str, **body: Any) -> Any:
+    answer = await environment.http.post(f"/_sandbox/stripe/{path}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_stripe_payout_from_the_payment_to_the_bank(environment: ServiceEnvironment) -> None:
+    first, second = await paid(environment), await paid(environment)
+    await back(environment, first, "10.00")
+    await control(environment, "fees", amount=7, description="Radar")
+    payout = await control(environment, "payouts")
+    assert (await fetched(environment)).incomplete == []
+    again = await fetched(environment)
+    assert (again.new, again.entries) == (0, 0)
+    (content,) = await show_payout(environment.ctx, first.view.payment_id, ALMATY)
+    row = content.view.row
+    assert (row.gross, row.fee, row.net) == (Decimal("89.93"), Decimal("3.50"), Decimal("86.43"))
+    assert content.view.adds_up
+    assert row.payout.ref == payout["id"]
+    assert {entry.payment_id for entry, _ in content.entries} == {
+        first.view.payment_id, second.view.payment_id, None,
+    }  # fmt: skip
+    assert [name for entry, name in content.entries if entry.category == "fee"] == [None]
+    assert content.view.state is PayoutState.ON_THE_WAY
+    day = row.payout.expected_on + timedelta(days=1)
+    statement = bank((day, "86.43", "USD", "STRIPE"), (day, "1.00", "KZT", "Rent"))
+    result = await matched(environment, statement)
+    assert (result.read, result.kept, result.new, result.is_clean) == (2, 1, 1, True)
+    (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert (view.state, view.arrived_on) == (PayoutState.ARRIVED, day)
+    before = [await environment.rows(table) for table in (Payout, BankStatementLine, BalanceEntry)]
+    result = await matched(environment, statement)
+    assert (result.new, result.matches, result.is_clean) == (0, [], True)
+    assert [await environment.rows(t) for t in (Payout, BankStatementLine, BalanceEntry)] == before
+
+
+async def test_a_failed_payout_comes_back_and_is_in_the_next_one(environment: ServiceEnvironment) -> None:
+    await paid(environment)
+    payout = await control(environment, "payouts")
+    await fetched(environment)
+    (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
+    day = view.row.payout.expected_on
+    await matched(environment, bank((day, "48.25", "USD", "STRIPE")))
+    await control(environment, f"payouts/{payout['id']}/fail")
+    await control(environment, "payouts")
+    assert (await fetched(environment)).incomplete == []
+    views = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert sorted(view.state for view in views) == [PayoutState.ON_THE_WAY, PayoutState.RETURNED]
+    assert {view.row.payout.amount for view in views} == {Decimal("48.25")}
+
+
+async def test_payouts_and_all_fees_are_in_the_report_and_on_the_closing_sheet(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment)
+    await control(environment, "fees", amount=7, description="Radar")
+    await control(environment, "payouts")
+    await fetched(environment)
+    (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
+    tournament = opened.view.tournament_id
+
+    async def states() -> tuple[Any, Any]:
+        made = await report(environment.ctx, Period(ALMATY))
+        sheet = await closing(environment.ctx, tournament, ALMATY)
+        return made.full()["payouts"], sheet.full()["payouts"]
+
+    on_the_way = {"on_the_way": {"count": 1, "amount": Decimal("48.18")}}
+    of_tournament = {"on_the_way": {"count": 1, "amount": Decimal("48.25")}}
+    assert await states() == (
+        [{"currency": "USD", "states": on_the_way}], [{"currency": "USD", "states": of_tournament}],
+    )  # fmt: skip
+    before = environment.now()
+    environment.later(60)
+    await matched(environment, bank((view.row.payout.expected_on, "48.18", "USD", "STRIPE")))
+    whole, part = await states()
+    assert (list(whole[0]["states"]), list(part[0]["states"])) == (["arrived"], ["arrived"])
+    then = await closing(environment.ctx, tournament, ALMATY, before)
+    assert then.full()["payouts"] == [{"currency": "USD", "states": of_tournament}]
+    made = await report(environment.ctx, Period(ALMATY))
+    (flow,) = made.money
+    # the payout told the payment's fee: no reconciliation is needed for it
+    assert (flow.net, made.costs) == (Decimal("48.25"), {"USD": Decimal("0.07")})
+    assert made.full()["account_costs"] == [{"currency": "USD", "amount": Decimal("0.07")}]
+    assert (await report(environment.ctx, Period(ALMATY), tournament)).costs == {}
+
+
+async def test_costs_of_the_account_are_kept_without_a_payout(environment: ServiceEnvironment) -> None:
+    await control(environment, "fees", amount=550, description="Radar")
+    await fetched(environment)
+    await fetched(environment)
+    async with environment.ctx.db.reading() as session:
+        assert await store.costs(session, None, None) == [("USD", Decimal("5.50"), 1)]
+
+
+def sale(
+    number: int, day: int, amount: str, fee: str | None, kind: LineKind = LineKind.PAYMENT
+) -> StatementLine:
+    at, money = datetime(2026, 5, day, 12, tzinfo=UTC), Money(Decimal(amount), Currency.KZT)
+    return StatementLine(
+        number, kind, str(number), at, money,
+        fee=None if fee is None else Decimal(fee),
+    )  # fmt: skip
+
+
+SALES = [
+    sale(1, 1, "24000.00", "228.00"), sale(2, 1, "12000.00", "114.00"),
+    sale(3, 1, "12000.00", "-114.00", LineKind.REFUND), sale(4, 2, "24000.00", "228.00"),
+]  # fmt: skip
+
+
+async def test_the_days_of_kaspis_report_are_payouts_of_their_net(environment: ServiceEnvironment) -> None:
+    for _ in range(2):
+        result = await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    assert (result.payouts, result.new) == (2, 0)
+    first, second = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert [(v.row.payout.ref, v.row.payout.amount, v.row.fee) for v in (first, second)] == [
+        ("2026-05-01", Decimal("23772.00"), Decimal("228.00")),
+        ("2026-05-02", Decimal("23772.00"), Decimal("228.00")),
+    ]
+    # of one sum, and the bank does not say of which day: left open and named
+    one = await matched(environment, bank((date(2026, 5, 3), "23772.00", "KZT", "Kaspi Pay")))
+    assert (one.matches, len(one.questions), one.is_clean) == ([], 1, False)
+    (line,) = await environment.rows(BankStatementLine)
+    await match_by_hand(environment.ctx, ["2026-05-02"], line.id, CLERK)
+    with pytest.raises(Conflict):
+        await _taken(environment)
+    two = await matched(environment, bank((date(2026, 5, 4), "23772.00", "KZT", "Kaspi Pay")))
+    assert [[v.row.payout.ref for v in views] for _, views, _ in two.matches] == [["2026-05-01"]]
+    # a line of the day that comes later makes a difference that is shown
+    await keep_kaspi_report(environment.ctx, [sale(9, 1, "100.00", "1.00")], ALMATY)
+    first, second = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert (first.state, second.state) == (PayoutState.DIFFERS, PayoutState.ARRIVED)
+
+
+async def _taken(environment: ServiceEnvironment) -> None:
+    await matched(environment, bank((date(2026, 5, 9), "23772.00", "KZT", "Kaspi Pay")))
+    free = next(line for line in await environment.rows(BankStatementLine) if line.booked_on.day == 9)
+    await match_by_hand(environment.ctx, ["2026-05-02"], free.id, CLERK)
+
+
+async def test_one_line_of_the_bank_for_a_weekend(environment: ServiceEnvironment) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    result = await matched(environment, bank((date(2026, 5, 4), "47544.00", "KZT", "Kaspi Pay")))
+    assert [found.how for found, *_ in result.matches] == ["sum of several"]
+    views = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert {view.state for view in views} == {PayoutState.ARRIVED}
+
+
+async def test_what_did_not_arrive_is_missing_and_another_account_is_refused(
+    environment: ServiceEnvironment,
+) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    result = await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Kaspi Pay bonus")))
+    assert [view.row.payout.ref for view in result.missing] == ["2026-05-01", "2026-05-02"]
+    assert [line.amount for line in result.unexplained] == [Decimal("5.00")]
+    other = bank((date(2026, 5, 1), "23772.00", "KZT", "Kaspi Pay"), account="KZ99")
+    with pytest.raises(Refused, match="is of KZ99"):
+        await matched(environment, other)
+    assert len(await environment.rows(BankStatementLine)) == 1
+    await matched(environment, other, is_ours=True)
+
+
+async def test_a_report_without_fees_is_refused(environment: ServiceEnvironment) -> None:
+    with pytest.raises(Refused, match="has no fee"):
+        await keep_kaspi_report(environment.ctx, [sale(1, 1, "24000.00", None)], ALMATY)
+    assert await environment.rows(Payout) == []
