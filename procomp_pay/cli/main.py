@@ -26,6 +26,7 @@ COMMANDS = {
     "reports.report": ("report",),
     "reconciliation.reconcile": ("reconcile",),
     "reconciliation.discrepancies": ("discrepancies",),
+    "closing.command": ("close",),
     "operations.maintain": ("maintain",),
     "operations.outbox": ("outbox",),
     "operations.database": ("db",),
