@@ -176,8 +176,7 @@ def signed_by(
             next_step=f'procomp-pay close; or: procomp-pay close --skip {left[0]} --reason "…"',
         )
     if len(before) >= SIGNATURES:
-        names = ", ".join(signature.name for signature in before)
-        raise Conflict(N_("It was signed by %(names)s already", names=names))
+        raise already_signed(before)
     valid = tuple(signature for signature in before if signature.digest == digest)
     if any(signature.account == signer.account for signature in valid):
         raise Conflict(
@@ -185,3 +184,11 @@ def signed_by(
             next_step=N_("another operator types: procomp-pay close --sign"),
         )
     return (*valid, Signature(signer.account, signer.name, at.isoformat(), digest))
+
+
+def already_signed(signatures: Sequence[Signature]) -> Conflict:
+    """Return the error of a closed day."""
+    names = ", ".join(signature.name for signature in signatures)
+    return Conflict(
+        N_("It is closed already, signed by %(names)s", names=names), next_step="procomp-pay close"
+    )

@@ -15,7 +15,7 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
-    from procomp_pay.services.closing.figures import DayFigures
+    from procomp_pay.services.closing.figures import BothSides, DayFigures
 
 _METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
@@ -42,7 +42,8 @@ _STATES = {
 #: Heads that :func:`columns` takes apart, and words of the rows, for the catalogue.
 MARKED = (
     N_("Step"), N_("State"), N_("By"), N_("When"), N_("Why"), N_("Provider has"), N_("Difference"),
-    N_("Not seen there"), N_("Refunds made"), N_("Verified"), N_("Operation"), N_("Signed by"),
+    N_("Not seen there"), N_("In dispute"), N_("Refunds made"),
+    N_("Verified"), N_("Operation"), N_("Signed by"),
     N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
     N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
     N_("payment"), N_("refund"), N_("Id"),
@@ -112,26 +113,31 @@ def _sums(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             _method(line.method), line.currency, line.ours.paid, line.ours.paid_sum, line.ours.refund_sum,
-            line.ours.lost_sum, line.ours.kept, line.theirs.kept, line.difference, line.not_seen,
+            line.ours.lost_sum, line.in_dispute, line.ours.kept, *_their_side(line), line.not_seen,
             Missing.NOT_KNOWN if line.without_fee else line.fees,
         ]
         for line in figures.both
     ]  # fmt: skip
     headings = (
-        "Method|Currency|-Payments|-Taken|-Refunded|-Disputes lost|Kept|Provider has|Difference"
+        "Method|Currency|-Payments|-Taken|-Refunded|-Disputes lost|-In dispute|Kept|Provider has|Difference"
         "|-Not seen there|-Fees"
     )
     return Section(_("Sums of both sides"), columns(headings), rows, note=_sums_note(figures))
 
 
+def _their_side(line: BothSides) -> tuple[Cell, Cell]:
+    """Return what the provider has, and the difference; not known while nothing of it was read."""
+    if line.not_seen and not line.theirs.paid:
+        return Missing.NOT_KNOWN, Missing.NOT_KNOWN
+    return line.theirs.kept, line.difference
+
+
 def _sums_note(figures: DayFigures) -> str:
     notes = []
     if missing := sum(line.not_seen for line in figures.both):
-        notes.append(_("Of %(n)s payments no record of the provider was read yet.", n=missing))
+        notes.append(_("Payments of which no record of the provider was read yet: %(n)s.", n=missing))
     if other := sum(line.other_currency for line in figures.both):
-        notes.append(
-            _("%(n)s movements are on a balance of another currency, and are not compared.", n=other)
-        )
+        notes.append(_("Movements on a balance of another currency, which are not compared: %(n)s.", n=other))
     return " ".join(notes)
 
 

@@ -21,6 +21,7 @@ from procomp_pay.domain.closing import (
     StepRecord,
     StepState,
     after_run,
+    already_signed,
     may_begin,
     open_steps,
     signed_by,
@@ -522,7 +523,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         if row.closed_at is not None and len(before) < SIGNATURES and not alone:
             figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
         elif row.closed_at is not None:
-            signed_by(signer, (*before, *before), figures, now, steps.values())
+            raise already_signed(before)
         signatures = signed_by(signer, before, figures, now, steps.values())
         row.signatures = [signature.full() for signature in signatures]
         row.sums, row.updated_at = sums, now

@@ -15,6 +15,7 @@ from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import AnyMethod, PaymentMethod
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView, view_of
@@ -29,6 +30,8 @@ from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope, one_moment
 
 _NONE = Decimal("0.00")
+#: The clerk of refunds that nobody requested here.
+AT_PROVIDER = N_("(at the provider)")
 #: Kinds of discrepancies about money that came and may have to go back.
 _TO_GIVE_BACK = frozenset(
     {
@@ -68,6 +71,7 @@ class BothSides:
     """One method and currency on both sides.
 
     :param not_seen: paid payments of which no record of the provider was read.
+    :param in_dispute: what the provider holds back until open disputes end; on neither side.
     :param other_currency: movements on a balance of another currency, which cannot be compared by sums.
     """
 
@@ -78,6 +82,7 @@ class BothSides:
     fees: Decimal = _NONE
     without_fee: int = 0
     not_seen: int = 0
+    in_dispute: Decimal = _NONE
     other_currency: int = 0
 
     @property
@@ -100,6 +105,7 @@ class BothSides:
             "provider_fees": self.fees,
             "payments_without_fee": self.without_fee,
             "not_seen_at_provider": self.not_seen,
+            "held_by_disputes": self.in_dispute,
             "in_another_currency": self.other_currency,
         }
 
@@ -251,7 +257,7 @@ async def _count_both(
         line.ours.refunds += moved.count
         line.ours.refund_sum += moved.amount
     async for moved in money.disputes(session, scope, by):
-        if moved.state in (DisputeState.LOST, DisputeState.WITHDRAWN):
+        if moved.state is DisputeState.LOST:
             _line(figures, moved.group.method, str(moved.group.currency)).ours.lost_sum += moved.amount
     for group in await queries.at_provider(session, scope):
         _add_movements(_line(figures, group.method, group.charged), group)
@@ -283,8 +289,10 @@ def _add_movements(line: BothSides, group: queries.Moved) -> None:
         case LineKind.REFUND | LineKind.REFUND_FAILED:
             line.theirs.refunds += group.count if group.kind is LineKind.REFUND else -group.count
             line.theirs.refund_sum -= group.amount
-        case LineKind.DISPUTE | LineKind.DISPUTE_REVERSED:
+        case LineKind.DISPUTE | LineKind.DISPUTE_REVERSED if group.dispute is DisputeState.LOST:
             line.theirs.lost_sum -= group.amount
+        case LineKind.DISPUTE | LineKind.DISPUTE_REVERSED:
+            line.in_dispute -= group.amount
 
 
 async def _add_unknown(session: AsyncSession, figures: DayFigures, since: datetime, until: datetime) -> None:
@@ -313,10 +321,10 @@ async def _clerks(session: AsyncSession, scope: Scope) -> list[Clerk]:
         line = clerk(name, "KZT")
         line.verified += number
         line.verified_sum += amount
-    for name, currency, number, amount in await queries.refunds_made(session, scope):
-        line = clerk(name, currency)
-        line.refunds += number
-        line.refund_sum += amount
+    for refund, is_ours in await queries.refunds_made(session, scope):
+        line = clerk(refund.requested_by if is_ours else AT_PROVIDER, refund.currency.value)
+        line.refunds += 1
+        line.refund_sum += refund.amount
     return [clerks[key] for key in sorted(clerks, key=lambda key: (key[0].casefold(), key))]
 
 

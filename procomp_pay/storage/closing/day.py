@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyMethod
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -41,6 +41,7 @@ class Moved:
     """What a provider's records say about our payments of the scope: one group.
 
     :param charged: the payments' currency. :param currency: that of the provider's balance.
+    :param dispute: the payments' dispute, by our books.
     """
 
     method: AnyMethod | None
@@ -51,6 +52,7 @@ class Moved:
     amount: Decimal
     fee: Decimal
     with_fee: int
+    dispute: DisputeState | None
 
 
 async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
@@ -68,29 +70,37 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
         )
         .scalar_subquery()
     )
+    dispute_at = (
+        select(func.max(_audit.at))
+        .where(_audit.payment_id == _detail.payment_id, _audit.action.startswith("dispute", autoescape=True))
+        .scalar_subquery()
+    )
     booked = case(
         (_settlement.kind == LineKind.PAYMENT, _detail.completed_at),
         (_settlement.kind == LineKind.REFUND, refund_at),
+        (_detail.dispute_state == DisputeState.LOST, dispute_at),  # as the reports count a lost one
     )
     at = func.coalesce(booked, _settlement.at, type_=UtcDateTime())
     rows = (
         select(
             _payment.method, _detail.charged_currency, _settlement.currency, _settlement.kind,
-            _settlement.amount.label("amount"), _settlement.fee.label("fee"),
+            _settlement.amount.label("amount"), _settlement.fee.label("fee"), _detail.dispute_state,
         )
         .join(_detail, _detail.payment_id == _settlement.payment_id)
         .join(_payment, _payment.id == _settlement.payment_id)
         .where(*scope.of(at))
         .subquery()
     )  # fmt: skip
-    group = (rows.c.method, rows.c.charged_currency, rows.c.currency, rows.c.kind)
+    group = (rows.c.method, rows.c.charged_currency, rows.c.currency, rows.c.kind, rows.c.dispute_state)
     query: Any = select(
         *group, func.count(), func.sum(rows.c.amount), func.sum(rows.c.fee), func.count(rows.c.fee)
     ).group_by(*group)
     return [
         Moved(method, str(getattr(charged, "value", charged)), currency, kind, count, amount,
-              fee if fee is not None else Decimal("0.00"), with_fee)
-        for method, charged, currency, kind, count, amount, fee, with_fee in (await session.exec(query)).all()
+              fee if fee is not None else Decimal("0.00"), with_fee, dispute)
+        for method, charged, currency, kind, dispute, count, amount, fee, with_fee in (
+            await session.exec(query)
+        ).all()
     ]  # fmt: skip
 
 
@@ -155,15 +165,29 @@ async def verified(session: AsyncSession, scope: Scope) -> list[tuple[str, int, 
     return [tuple(row) for row in (await session.exec(query)).all()]
 
 
-async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[str, str, int, Decimal]]:
-    """Sum the refunds that succeeded, by who made them: name, currency, count, sum."""
+async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund, bool]]:
+    """Return the refunds that succeeded, each with whether a person requested or recorded it here: whoever
+    ran the reconciliation that found a refund did not make it."""
     query: Any = (
-        select(_refund.requested_by, _refund.currency, func.count(), func.sum(_refund.amount))
+        select(_refund)
         .join(_payment, _payment.id == _refund.payment_id)
         .where(_refund.state == RefundState.SUCCEEDED, *scope.of(_refund.updated_at))
-        .group_by(_refund.requested_by, _refund.currency)
+        .order_by(_refund.id)
     )
-    return [(row[0], str(row[1].value), row[2], row[3]) for row in (await session.exec(query)).all()]
+    refunds = [row[0] for row in (await session.exec(query)).all()]
+    known: set[str] = set()
+    payment_ids = sorted({refund.payment_id for refund in refunds})
+    for first in range(0, len(payment_ids), MOST):
+        by_people: Any = select(_audit.action, _audit.source_id, _audit.after).where(
+            _audit.payment_id.in_(payment_ids[first : first + MOST]),
+            _audit.action.startswith("refund"),
+            _audit.source.in_((Source.PERSON.value, Source.APP.value)),
+        )
+        for action, number, after in (await session.exec(by_people)).all():
+            known.add(
+                str((after or {}).get("refund_id")) if action == "refund_requested" else f"kaspi:{number}"
+            )
+    return [(refund, bool({refund.id, refund.provider_refund_id} & known)) for refund in refunds]
 
 
 @dataclass(frozen=True, slots=True)
