@@ -380,13 +380,14 @@ async def _read(
     items += [f"{report.skipped} lines could not be read"] if report.skipped else []
     if statement is not None and report.since > begins:
         facts["notes"].append("the file does not say that it covers the beginning of the day")
-    if report.provider == "kaspi" and statement is None:
+    if report.provider == "kaspi":
         async with ctx.db.reading() as session:
             rows = await queries.not_seen(session, Scope(_tournament_id(closing), begins, ends))
-        if any(
-            row.method in (None, PaymentMethod.KASPI_QR) and row.payment_id not in report.told for row in rows
-        ):
-            items.append(STATEMENT)  # the scheme reports neither amounts nor refunds
+        kaspi = [row.payment_id for row in rows if row.method in (None, PaymentMethod.KASPI_QR)]
+        missing = [payment_id for payment_id in kaspi if payment_id not in report.told]
+        if missing:  # without a file: the scheme reports neither amounts nor refunds
+            absent = f"{len(missing)} payments are not in {statement.name}" if statement else STATEMENT
+            items.append(absent)
     return items, facts
 
 
