@@ -109,5 +109,5 @@ async def _told(work: Awaitable[object]) -> bool:
     except PaymentError as error:
         console.show_error(error)
         return False
-    console.say(f"\N{CHECK MARK} {_('done')}", fg="green")
+    console.say(f"\N{CHECK MARK} {_('Recorded')}", fg="green")
     return True

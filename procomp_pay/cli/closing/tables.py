@@ -16,6 +16,7 @@ from procomp_pay.domain.text import N_
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
+    from procomp_pay.storage.closing.day import PaymentRow
 
 _METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
@@ -34,8 +35,8 @@ STEPS = {
 }
 _STATES = {
     StepState.WAITING: N_("to do"),
-    StepState.OPEN: N_("open"),
-    StepState.DONE: N_("done"),
+    StepState.OPEN: N_("still open"),
+    StepState.DONE: N_("finished"),
     StepState.SKIPPED: N_("skipped"),
 }
 
@@ -221,6 +222,12 @@ def _signatures(closing: Closing) -> Section:
     return Section(_("Signatures"), columns("Signed by|When|Account"), rows, note=note_of_second)
 
 
+def _number(row: PaymentRow, figures: DayFigures) -> str:
+    """Return the number that finds a payment at its provider."""
+    known = figures.numbers.get(row.payment.id)
+    return " ".join(known) if known else row.payment.stripe_payment_id or row.detail.provider_ref or ""
+
+
 def _payments(closing: Closing, figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
@@ -232,7 +239,7 @@ def _payments(closing: Closing, figures: DayFigures) -> Section:
             row.detail.started_by,
             wording.status(row.payment.status).lower(),
             row.detail.refunded_amount,
-            Id(" ".join(figures.numbers.get(row.payment.id, [row.detail.provider_ref or ""]))),
+            Id(_number(row, figures)),
             Id(row.payment.id),
         ]
         for row in figures.payments

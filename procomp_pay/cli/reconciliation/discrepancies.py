@@ -107,6 +107,7 @@ def page(view: DiscrepancyView) -> list[str]:
         *_others(view),
         *_override(view),
         ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
+        *([("participant", view.participant_name)] if view.participant_name else []),
         ("payment", view.payment_id or "not one of ours"),
         ("id", view.discrepancy_id),
     ]
