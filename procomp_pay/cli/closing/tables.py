@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
@@ -57,7 +56,7 @@ def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
     tables = [_steps(closing)]
     if figures is not None:
         tables += [
-            _sums(figures), _clerks(figures), _unfinished(closing), _open(figures), _unknown(figures),
+            _sums(figures), _clerks(figures), _unfinished(figures), _open(figures), _unknown(figures),
             _by_hand(figures), _since(closing),
         ]  # fmt: skip
     tables.append(_signatures(closing))
@@ -153,14 +152,13 @@ def _clerks(figures: DayFigures) -> Section:
     return Section(_("By clerk"), columns("Clerk|Currency|Paid|Taken|Verified|Refunds made|Refunded"), rows)
 
 
-def _unfinished(closing: Closing) -> Section:
-    record = closing.steps[Step.PENDING]
+def _unfinished(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
-            _(each["what"]), each["name"], Decimal(each["amount"]) if "amount" in each else "",
+            _(each["what"]), each["name"], each.get("amount", ""),
             each.get("currency", ""), each["status"].lower(), Id(each["id"]),
         ]
-        for each in record.facts.get("unfinished", ())
+        for each in figures.unfinished
     ]  # fmt: skip
     return Section(_("Unfinished"), columns("What|Participant|Amount|Currency|-Status|Id"), rows)
 

@@ -31,11 +31,10 @@ from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, R
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
-from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.services.audit.seals import seal
-from procomp_pay.services.closing.figures import DayFigures, count, digest
+from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.reconciliation.report import Report
@@ -307,31 +306,11 @@ async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[s
     async with maintenance_lock(ctx.db) as ours:
         if ours:
             failures = (await one_pass(ctx)).failures
-    ends = closing.period.ends or ctx.clock()
-    scope = Scope(_tournament_id(closing), None, ends)
+    _, ends = day_of(closing)
     async with ctx.db.reading() as session:
-        events = await queries.unhandled_events(session, ends)
-        payments = await queries.unfinished(session, scope)
-        refunds = await queries.refunds_in(session, scope, RefundState.PENDING)
-    listed: list[dict[str, Any]] = [
-        {"what": "event", "id": name, "status": state, "name": kind} for name, kind, state in events
-    ]
-    listed += [
-        {
-            "what": "payment", "id": row.payment.id, "status": row.payment.status.value,
-            "name": row.full_name or "", "amount": row.detail.charged_amount,
-            "currency": row.detail.charged_currency.value,
-        }
-        for row in payments
-    ]  # fmt: skip
-    listed += [
-        {
-            "what": "refund", "id": refund.id, "status": refund.state.value, "name": name or "",
-            "amount": refund.amount, "currency": refund.currency.value, "payment_id": refund.payment_id,
-        }
-        for refund, name in refunds
-    ]  # fmt: skip
-    return [str(each["id"]) for each in listed], {"unfinished": listed, "failures": failures}
+        listed = await unfinished(session, _tournament_id(closing), ends)
+    # names stay out of the record: it has to hold when a person is erased
+    return [each["id"] for each in listed], {"failures": failures}
 
 
 async def _reconcile(

@@ -158,16 +158,19 @@ class ByHand:
     def key(self) -> str:
         return self.discrepancy_id or f"{self.payment_id}:{self.amount}"
 
-    def full(self) -> dict[str, Any]:
+    def signed(self) -> dict[str, Any]:
+        """Return it without the name."""
         return {
             "payment_id": self.payment_id,
             "operation_number": self.number,
             "amount": self.amount,
             "currency": self.currency,
-            "participant_name": self.name,
             "why": self.why,
             "discrepancy_id": self.discrepancy_id,
         }
+
+    def full(self) -> dict[str, Any]:
+        return self.signed() | {"participant_name": self.name}
 
 
 @dataclass(slots=True)
@@ -180,24 +183,28 @@ class DayFigures:
     clerks: list[Clerk] = field(default_factory=list)
     open: list[DiscrepancyView] = field(default_factory=list)
     by_hand: list[ByHand] = field(default_factory=list)
+    unfinished: list[dict[str, Any]] = field(default_factory=list)
     payments: list[PaymentRow] = field(default_factory=list)
     numbers: dict[str, list[str]] = field(default_factory=dict)
 
     def sums(self) -> dict[str, Any]:
-        """Return what is signed: sums, clerks, and the ids of what is open."""
+        """Return what is signed: sums, clerks, and the ids of what is open. It is kept, so it names nobody
+        who paid."""
         return {
             "sums": [line.full() for line in self.both],
             "money_of_no_payment": [view.discrepancy_id for view in self.unknown],
             "clerks": [clerk.full() for clerk in self.clerks],
             "open_discrepancies": [view.discrepancy_id for view in self.open],
-            "refunds_by_hand": [refund.full() for refund in self.by_hand],
+            "refunds_by_hand": [refund.signed() for refund in self.by_hand],
         }
 
     def full(self) -> dict[str, Any]:
         """Return the document for ``--json``."""
         return self.sums() | {
             "as_of": instant(self.as_of),
+            "unfinished": self.unfinished,
             "open_discrepancies": [view.full() for view in self.open],
+            "refunds_by_hand": [refund.full() for refund in self.by_hand],
         }
 
 
@@ -225,11 +232,39 @@ async def count(
             await view_of(session, row) for row in await queries.open_discrepancies(session, tournament_id)
         ]
         figures.payments = await queries.of_the_day(session, scope)
+        if scope.until is not None:
+            figures.unfinished = await unfinished(session, tournament_id, scope.until)
         ids = [row.payment.id for row in figures.payments]
         figures.numbers = await kaspi_operations.of_payments(session, ids)
         figures.by_hand = await _by_hand(ctx, session, scope, figures.open)
     figures.both.sort(key=lambda line: (line.method, line.currency != "KZT", line.currency))
     return figures
+
+
+async def unfinished(
+    session: AsyncSession, tournament_id: str | None, before: datetime
+) -> list[dict[str, Any]]:
+    """Return the events that are not handled, and the payments and refunds of unknown outcome."""
+    scope = Scope(tournament_id, None, before)
+    listed: list[dict[str, Any]] = [
+        {"what": "event", "id": name, "status": state, "name": kind}
+        for name, kind, state in await queries.unhandled_events(session, before)
+    ]
+    listed += [
+        {
+            "what": "payment", "id": row.payment.id, "status": row.payment.status.value,
+            "name": row.full_name or "", "amount": row.detail.charged_amount,
+            "currency": row.detail.charged_currency.value,
+        }
+        for row in await queries.unfinished(session, scope)
+    ]  # fmt: skip
+    return listed + [
+        {
+            "what": "refund", "id": refund.id, "status": refund.state.value, "name": name or "",
+            "amount": refund.amount, "currency": refund.currency.value, "payment_id": refund.payment_id,
+        }
+        for refund, name in await queries.refunds_in(session, scope, RefundState.PENDING)
+    ]  # fmt: skip
 
 
 def _line(figures: DayFigures, method: AnyMethod | None, currency: str) -> BothSides:
