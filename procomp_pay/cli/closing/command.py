@@ -221,18 +221,19 @@ async def _ask(
 
 
 async def _sign(ctx: AppContext, closing: Closing) -> None:
-    """Sign as the account whose PIN was checked, else as the user of the operating system."""
     from procomp_pay.services.closing.evening import sign
 
-    signer, alone = _signer()
-    await sign(ctx, closing, signer, alone=alone)
+    signers, alone = await _signers()
+    for signer in signers:
+        await sign(ctx, closing, signer, alone=alone)
 
 
-def _signer() -> tuple[Signer, bool]:
+async def _signers() -> tuple[list[Signer], bool]:
+    """Return who signs now, and whether one signature closes the day."""
     from procomp_pay.domain.closing import Signer
 
     name = _system_user()
-    return Signer(f"user:{name}", name), True
+    return [Signer(f"user:{name}", name)], True
 
 
 def _system_user() -> str:

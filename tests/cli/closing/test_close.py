@@ -33,7 +33,10 @@ def pay(clerk: CommandLine, participant: str, method: str) -> Any:
 
 
 def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_signer", lambda *_: (signer, False))
+    async def signers(*_: Any) -> tuple[list[Signer], bool]:
+        return [signer], False
+
+    monkeypatch.setattr(command, "_signers", signers)
 
 
 def states(closing: Any) -> dict[str, str]:
