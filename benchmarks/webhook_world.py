@@ -132,8 +132,8 @@ async def template(desk_secret: str) -> str:
     return json.dumps(event, indent=2)
 
 
-async def seed(url: str, first: int, count: int) -> None:
-    """Insert open payments, each of a different participant."""
+async def seed(url: str, first: int, count: int, now: datetime | None = None) -> None:
+    """Insert open payments, each of a different participant, as started now."""
     from procomp_pay.domain.money import Currency
     from procomp_pay.domain.states import (
         Channel,
@@ -147,7 +147,7 @@ async def seed(url: str, first: int, count: int) -> None:
     from procomp_pay.storage.models.payments import PaymentDetail
     from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     fee, usd = Decimal("50.00"), Currency.USD
     when = {"createdAt": now, "updatedAt": now}
     names = [f"{n:08d}" for n in range(first, first + count)]

@@ -102,6 +102,8 @@ class Settings(BaseSettings):
 
     procomp_home: Path | None = None
     database_url: SecretStr | None = None
+    #: A replica, from which ``report`` and ``list`` read. It lags, so nothing is decided by it.
+    database_read_url: SecretStr | None = None
     log_level: str = "INFO"
     #: By default JSON, or console lines where stderr is a terminal.
     log_format: LogFormat | None = None

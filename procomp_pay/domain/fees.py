@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, Refused
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
 
@@ -28,6 +31,98 @@ class EntryFees:
     @property
     def currencies(self) -> list[AnyCurrency]:
         return [self.main.currency, *(c for c in self.others if c is not self.main.currency)]
+
+
+class FeeKind(StrEnum):
+    """The name of a fee that holds on some days only."""
+
+    EARLY = "early"
+    NORMAL = "normal"
+    LATE = "late"
+    ON_SITE = "on-site"
+
+
+#: The kinds in words.
+KIND_NAMES = {
+    FeeKind.EARLY: N_("early fee"),
+    FeeKind.NORMAL: N_("normal fee"),
+    FeeKind.LATE: N_("late fee"),
+    FeeKind.ON_SITE: N_("on-site fee"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FeePeriod:
+    """A fee that holds on whole days of a time zone."""
+
+    kind: FeeKind
+    fee: Money
+    days: Period
+
+    def holds(self, at: datetime) -> bool:
+        begins, ends = self.days.begins, self.days.ends
+        return (begins is None or begins <= at) and (ends is None or at < ends)
+
+    def overlaps(self, other: FeePeriod) -> bool:
+        """Return whether there is an instant at which both hold."""
+        return _is_before(self.days.begins, other.days.ends) and _is_before(other.days.begins, self.days.ends)
+
+
+def _is_before(begins: datetime | None, ends: datetime | None) -> bool:
+    return begins is None or ends is None or begins < ends
+
+
+@dataclass(frozen=True, slots=True)
+class FeeSchedule:
+    """The fees of a tournament, and those that replace them on some days."""
+
+    base: EntryFees
+    periods: Sequence[FeePeriod] = ()
+
+    def at(self, moment: datetime) -> EntryFees:
+        """Return the fees that hold at an instant. A period in a currency without a fee has no effect."""
+        base = self.base
+        now = {
+            period.fee.currency: period.fee
+            for period in self.periods
+            if period.holds(moment) and base.in_currency(period.fee.currency) is not None
+        }
+        main = now.get(base.main.currency, base.main)
+        return EntryFees(base.tournament_id, main, {c: now.get(c, fee) for c, fee in base.others.items()})
+
+
+def checked_period(period: FeePeriod, schedule: FeeSchedule) -> FeePeriod:
+    """Return a period if it can be added to a schedule; it replaces the one of its kind and currency.
+
+    :raises InvalidAmount: the fee is not more than zero, or in tenge with tiyn.
+    :raises Refused: the tournament has no fee in its currency, or it overlaps another period.
+    """
+    fee = checked_fee(Money.parse(period.fee.amount, period.fee.currency))
+    base = schedule.base
+    if base.in_currency(fee.currency) is None:
+        raise Refused(
+            N_(
+                "The tournament has no entry fee in %(currency)s, only in %(known)s",
+                currency=fee.currency,
+                known=", ".join(base.currencies),
+            ),
+            next_step=_add_fee(base, fee.currency),
+            code=ErrorCode.FEE_MISSING,
+        )
+    for other in schedule.periods:
+        if other.fee.currency == fee.currency and other.kind is not period.kind and other.overlaps(period):
+            raise Refused(
+                N_(
+                    "The %(kind)s and the %(other)s of %(fee)s would hold on the same days",
+                    kind=KIND_NAMES[period.kind],
+                    other=KIND_NAMES[other.kind],
+                    fee=other.fee,
+                ),
+                next_step=N_(
+                    "see its days: procomp-pay tournament fees %(tournament)s", tournament=base.tournament_id
+                ),
+            )
+    return period
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ def clean_person(text: str) -> str:
     return cleaned
 
 
+def payment_description(tournament_name: str, full_name: str) -> str:
+    """Return what a payment is for, as the provider shows it, in at most 200 characters."""
+    return f"{tournament_name}: {full_name}"[:200]
+
+
 def first_name_and_initial(full_name: str) -> str:
     """Return as much of a person's name as strangers may read: ``Қайрат Н.``
 

@@ -22,7 +22,7 @@ _NAMES = (
     r"api[-_ ]?key|api[-_ ]?secret|device[-_ ]?token|client[-_ ]?secret|secret(?:[-_ ]?key)?|password|passwd"
     r"|authorization|proxy-authorization|cookie|set-cookie|(?:access|refresh|id|bearer|qr)?[-_ ]?token"
     r"|(?:stripe|webhook)[-_ ]?signature|signature|private[-_ ]?key|encryption[-_ ]?keys?|credentials?"
-    r"|payment[-_ ]?url|payment[-_ ]?link|qr[-_ ]?payload|smtp[-_ ]?url|database[-_ ]?url"
+    r"|payment[-_ ]?url|payment[-_ ]?link|qr[-_ ]?payload|smtp[-_ ]?url|database[-_ ]?(?:read[-_ ]?)?url"
 )
 _SECRET_NAME = re.compile(rf"(?:^|[_\W])(?:{_NAMES})$", re.IGNORECASE)
 #: ``Api-Key: …``, ``"DeviceToken": "…"``, ``password=…``.

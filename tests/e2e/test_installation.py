@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 CONTAINERFILE = (ROOT / "deploy" / "Containerfile").read_text("utf-8")
 IS_WHOLE = os.environ.get("PROCOMP_INSTALL") == "1"
+#: Variables that say how the index is reached.
+_OF_INDEX = ("PIP_", "UV_", "SSL_CERT_")
 #: Seconds; a machine that is busy with other tests is slow.
 PATIENCE_S = 240
 
@@ -85,7 +87,7 @@ def run(lines: list[str], directory: Path, env: dict[str, str]) -> str:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name in ("PATH", "LANG", "TMPDIR") or name.startswith("PIP_") or name.lower().endswith("_proxy")
+        if name in ("PATH", "LANG", "TMPDIR") or name.startswith(_OF_INDEX) or name.lower().endswith("_proxy")
     }
     script = f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{text}\n"
     path = f"{directory}/opt/procomp-pay/bin:{inherited['PATH']}"
@@ -103,6 +105,9 @@ def test_the_wheel_has_everything_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
     for needed in ("_alembic/env.py", "_docs/configuration.md", "_deploy/systemd/procomp-pay.service"):
         assert f"procomp_pay/{needed}" in names
+    # only the templates of init: beside compose.yaml lie the files with keys and passwords
+    templates = {name.removeprefix("procomp_pay/_deploy/") for name in names if "/_deploy/" in name}
+    assert {name for name in templates if not name.startswith("systemd/")} == {"Caddyfile", "nginx.conf"}
     assert {name.partition("/")[0] for name in names} == {
         "procomp_pay", next(name for name in names if ".dist-info" in name).partition("/")[0]
     }  # fmt: skip
@@ -144,6 +149,40 @@ def test_first_payment_as_the_page_says(place: Path, empty_postgres_url: str) ->
     )
     assert "✓ intact" in moved
     assert "PAID" in moved or "COMPLETED" in moved
+
+
+@pytest.mark.parametrize("tool", ["pipx", "uv"])
+def test_one_command_installs_it_for_one_user(wheel: Path, tmp_path: Path, tool: str) -> None:
+    """The page's line for this tool, which comes from the index itself."""
+    if not IS_WHOLE:
+        pytest.skip("NOT TESTED: it needs the index: PROCOMP_INSTALL=1")
+    [line] = re.findall(rf"`({tool} [^`]*\.whl)`", PAGE.replace("\n", " "))
+    shutil.copy(wheel, tmp_path)
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", str(tmp_path / "tools")], capture_output=True, text=True, check=False
+    )
+    if made.returncode == 0:
+        command = [str(tmp_path / "tools" / "bin" / "pip"), "install", "-q", tool]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"NOT TESTED: {tool} cannot be installed here: {made.stderr[-300:]}")
+    shown = run(
+        [
+            f"export PATH={tmp_path}/tools/bin:$PATH",
+            line.replace("procomp_pay-….whl", "procomp_pay-*.whl"),
+            "$HOME/.local/bin/procomp-pay --version",
+            "PROCOMP_HOME=$HOME/data $HOME/.local/bin/procomp-pay tournament add Trial --fee 1000",
+            "head -1 $HOME/.local/bin/procomp-pay | sed 's/^#!//; s/python[0-9.]*$/python/' >interpreter",
+            "$(cat interpreter) -c 'from importlib.metadata import version; print(version(\"typer\"))'",
+        ],
+        tmp_path,
+        {},
+    )
+    assert "procomp-pay 0." in shown
+    pinned = re.search(r"^typer==(\S+)", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
+    assert pinned is not None
+    assert pinned[1] in shown.splitlines()
 
 
 def test_the_container_starts_as_its_file_says(place: Path) -> None:

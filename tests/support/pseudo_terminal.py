@@ -29,7 +29,7 @@ class PseudoTerminal:
         self.output = ""
         os.write(self._fd, text.encode())
 
-    def wait_for(self, text: str, seconds: float = 15) -> None:
+    def wait_for(self, text: str, seconds: float = 60) -> None:
         """Wait until the screen has shown ``text`` since the last typing."""
         until = time.monotonic() + seconds
         while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.output):
@@ -42,7 +42,7 @@ class PseudoTerminal:
         self._process.send_signal(signal.SIGINT)
 
     def ends(self) -> int:
-        until = time.monotonic() + 15
+        until = time.monotonic() + 60
         while self._process.poll() is None:
             assert time.monotonic() < until
             if select.select([self._fd], [], [], 0.05)[0]:

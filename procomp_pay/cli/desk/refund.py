@@ -17,7 +17,7 @@ from procomp_pay.cli.desk.wording import is_no_refund_by_api, money, refund_stat
 from procomp_pay.cli.display import qr
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.explain import explain
-from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.errors import OutcomeUnknown, PaymentError, ProviderUnavailable
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundState
@@ -25,6 +25,7 @@ from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
 from procomp_pay.services.refunds.create import Plan, RefundCommand, plan, refund
 from procomp_pay.services.refunds.customer_scan import customer_scan
+from procomp_pay.services.refunds.policy import Proposal, propose
 from procomp_pay.services.views import payment as views
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class RefundDialog(Dialog):
         self._payment = payment
         self._command: RefundCommand | None = None
         self._is_running = False
+        self._proposal: Proposal | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -57,6 +59,22 @@ class RefundDialog(Dialog):
             )
             yield Static(id="problem")
             yield Footer()
+
+    def on_mount(self) -> None:
+        self.desk.call(self._show_policy())
+
+    async def _show_policy(self) -> None:
+        try:
+            proposal = await propose(self.desk.ctx, self._payment.payment_id)
+        except PaymentError as error:
+            self._problem(self._explain(error))
+            return
+        if proposal is not None and self.is_drawn:
+            self.query_one("#sum", Input).placeholder = _(
+                "Amount; empty for %(money)s (%(rule)s)",
+                money=money(proposal.money),
+                rule=translated(proposal.rule),
+            )
 
     def _head(self) -> Text:
         payment = self._payment
@@ -85,7 +103,11 @@ class RefundDialog(Dialog):
         try:
             typed = "".join(amount.split()).replace(",", ".")
             asked = Money.parse(typed, self._payment.charged.currency) if typed else None
-            command = RefundCommand(self._payment.payment_id, reason, asked, at_desk=True)
+            self._proposal = await propose(self.desk.ctx, self._payment.payment_id)
+            proposed = self._proposal.money if self._proposal else None
+            command = RefundCommand(self._payment.payment_id, reason, asked, at_desk=True, proposed=proposed)
+            if self._proposal is not None:
+                self._proposal.check(command)
             planned = await plan(self.desk.ctx, command)
         except PaymentError as error:
             self._problem(self._explain(error))
@@ -113,6 +135,9 @@ class RefundDialog(Dialog):
             if self._payment.channel.is_kaspi
             else _("The money goes back to the card."),
         ]
+        if self._proposal is not None:
+            rule, by_policy = translated(self._proposal.rule), money(self._proposal.money)
+            rows.append(_("Refund policy: %(rule)s, %(money)s", rule=rule, money=by_policy))
         if planned.before.amount:
             rows.append(_("Refunded before: %(money)s", money=money(planned.before)))
         if not planned.rest.amount and not self._payment.is_duplicate:

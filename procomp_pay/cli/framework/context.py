@@ -31,8 +31,13 @@ def load_settings() -> Settings:
     return load_settings()
 
 
-def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Settings | None = None) -> T:
-    """Run a command's work in one ``asyncio.run``; create the embedded database if it is missing."""
+def run_with_context(
+    work: Callable[[AppContext], Awaitable[T]], *, settings: Settings | None = None, replica: bool = False
+) -> T:
+    """Run a command's work in one ``asyncio.run``; create the embedded database if it is missing.
+
+    :param replica: the work only reads, and decides nothing: from ``DATABASE_READ_URL``, where it is set.
+    """
     import asyncio
     import logging
 
@@ -40,6 +45,8 @@ def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Se
     from procomp_pay.storage.database.migrate import ensure_sqlite
 
     settings = settings or load_settings()
+    if replica and settings.database_read_url is not None:
+        settings = settings.model_copy(update={"database_url": settings.database_read_url})
     # Logs are for a server; here they would repeat an error, or write into a live screen.
     logging.getLogger("procomp_pay").addHandler(logging.NullHandler())
     ensure_sqlite(settings.url)

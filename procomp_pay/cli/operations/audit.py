@@ -155,6 +155,7 @@ def _report(report: AuditReport) -> dict[str, Any]:
         "sound": report.is_sound,
         "chains": report.chains,
         "checked_entries": report.entries,
+        "erased_entries": report.erased,
         "seals": report.seals,
         "newest_root": report.root,
         "archived_entries": report.archived,

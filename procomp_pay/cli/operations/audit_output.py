@@ -62,6 +62,8 @@ _ACTIONS = {
     "person_erased": "erased the person's names and addresses",
     "payment_moved": "moved this payment to another participant",
 }
+#: Long and for programs alone: --json has it.
+_UNSHOWN = ("proof",)
 _STATES = {
     "planned": "not sent yet",
     "sent": "sent, no response seen",
@@ -103,7 +105,7 @@ def _step_lines(step: Step, trail: Trail, day: str) -> list[str]:
     head = f"{_actor(entry)}: {action}{note}"
     prefix = f"  {formats.exact_time(entry.at)}  {step.link.seq:>2}  "
     lines.append(console.wrap(prefix + console.clean(head), indent=" " * len(prefix)))
-    rest = [_change(change) for change in step.changes]
+    rest = [_change(change) for change in step.changes if change.name not in _UNSHOWN]
     sources = {"event": entry.source_id, "request": entry.request_id}
     rest += [f"{name} {value}" for name, value in sources.items() if value]
     for line in rest:
@@ -118,6 +120,9 @@ def show_findings(report: AuditReport) -> None:
         seals = f", {formats.counted(report.seals, 'seal')} recomputed" if report.seals else ""
         covered = f"{formats.counted(report.entries, 'entry')} in {formats.counted(report.chains, 'chain')}"
         typer.echo(f"✓ intact: {covered}{seals}")
+        if report.erased:
+            lost = formats.counted(report.erased, "entry")
+            typer.echo(f"  {lost} lost names by person erase; what is left matches its signed record")
         if report.archives:
             typer.echo(f"  with {formats.counted(report.archives, 'archive')}")
         elif report.archived:

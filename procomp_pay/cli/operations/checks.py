@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,7 +63,7 @@ def examine() -> list[Check]:
     except ConfigurationError as error:
         return [*checks, _failed("settings", error)]
     checks += [_settings(settings), *_misspelt(), _data_directory(settings), *_database(settings)]
-    checks += [_encryption(settings), *asyncio.run(_providers(settings))]
+    checks += [*_replica(settings), _encryption(settings), *asyncio.run(_providers(settings))]
     checks += [_webhook_secret(settings), *_callbacks(settings), _tokens(settings), *_server(settings)]
     return [*checks, *_time_zone(), *_notifications(settings)]
 
@@ -121,7 +121,7 @@ def _server(settings: Settings) -> Iterator[Check]:
 
 def _time_zone() -> Iterator[Check]:
     """Report a time zone that ``report`` would refuse."""
-    from procomp_pay.cli.reports.report import time_zone
+    from procomp_pay.cli.framework.time_zone import time_zone
 
     try:
         time_zone()
@@ -173,6 +173,19 @@ def _database(settings: Settings) -> list[Check]:
     if database["platform_faults"]:
         return checks + [Check("platform", "fail", note, step, 7) for note, step in notes]
     return checks + [Check("platform", "warn", note, step) for note, step in notes]
+
+
+def _replica(settings: Settings) -> Iterator[Check]:
+    """Check the database that ``report`` and ``list`` read from, where it is another one."""
+    if settings.database_read_url is None:
+        return
+    url = settings.database_read_url.get_secret_value()
+    for check in _database(settings.model_copy(update={"database_url": settings.database_read_url})):
+        if check.name == "database":
+            step = check.next_step and check.next_step.replace("DATABASE_URL", "DATABASE_READ_URL")
+            yield replace(check, name="replica", next_step=step)
+    if url == settings.url:
+        yield Check("replica", "warn", "it is the database itself", "leave DATABASE_READ_URL out")
 
 
 def _encryption(settings: Settings) -> Check:

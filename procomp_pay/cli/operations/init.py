@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.options import JsonOption
-from procomp_pay.domain.errors import ConfigurationError, Refused
+from procomp_pay.domain.errors import ConfigurationError, PaymentError, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from procomp_pay.cli.operations.checks import Check
+    from procomp_pay.providers.stripe.service import StripePaymentService
     from procomp_pay.services.maintenance.installation import Place
 
+_T = TypeVar("_T")
 _EXAMPLES = """[bold]Examples[/]
 
   procomp-pay init /etc/procomp-pay
@@ -64,7 +69,6 @@ def init(
 
     Every setting is checked first, as by doctor.
     """
-    from procomp_pay.cli.operations.doctor import show_checks
     from procomp_pay.services.maintenance import installation
 
     if proxy not in installation.PROXIES:
@@ -80,28 +84,18 @@ def init(
     text = installation.env_text(settings)
     files = installation.files(place, settings.get("PUBLIC_BASE_URL"))
     installation.check_free(place, list(files))
+    installation.check_keys(given)
     os.environ.update(settings)  # what follows sees what serve will see
-    from procomp_pay.cli.operations.checks import examine
-
-    checks = examine()
-    if not as_json:
-        show_checks(checks)
-    wrong = [check for check in checks if check.exit_code == 7]
-    if wrong:
-        raise ConfigurationError(
-            f"{wrong[0].name}: {wrong[0].found}; nothing was written",
-            next_step=wrong[0].next_step or "procomp-pay doctor",
-        )
+    checks = _examined(quiet=as_json)
     webhook = _webhook_address(settings.get("PUBLIC_BASE_URL"))
+    if stripe_endpoint:
+        _check_endpoint(settings, webhook)
     if not dry_run:
         installation.write(place.env_file, text, 0o600)
         for name, content in files.items():
             installation.write(place.directory / name, content, 0o644)
         if stripe_endpoint:  # now: Stripe shows the secret once, and it must have a place
-            settings["STRIPE_WEBHOOK_SECRET"] = _make_endpoint(webhook)
-            line = installation.env_line("STRIPE_WEBHOOK_SECRET", settings["STRIPE_WEBHOOK_SECRET"])
-            with place.env_file.open("a", encoding="utf-8") as file:
-                file.write(line)
+            settings["STRIPE_WEBHOOK_SECRET"] = _make_endpoint(place, list(files), webhook)
     if as_json:
         names = [installation.ENV_FILE, *files]
         console.print_json(
@@ -116,6 +110,26 @@ def init(
         )
         return
     _show(place, files, settings, webhook, dry_run=dry_run, has_endpoint=stripe_endpoint)
+
+
+def _examined(*, quiet: bool) -> list[Check]:
+    """Return the checks of ``doctor``, after showing them.
+
+    :raises ConfigurationError: a setting is wrong.
+    """
+    from procomp_pay.cli.operations.checks import examine
+    from procomp_pay.cli.operations.doctor import show_checks
+
+    checks = examine()
+    if not quiet:
+        show_checks(checks)
+    wrong = [check for check in checks if check.exit_code == 7]
+    if wrong:
+        raise ConfigurationError(
+            f"{wrong[0].name}: {wrong[0].found}; nothing was written",
+            next_step=wrong[0].next_step or "procomp-pay doctor",
+        )
+    return checks
 
 
 def _program() -> Path:
@@ -149,29 +163,60 @@ def _events() -> list[str]:
     return list(READERS)
 
 
-def _make_endpoint(url: str) -> str:
-    """Make Stripe's webhook endpoint; return its secret."""
+def _check_endpoint(settings: dict[str, str], url: str) -> None:
+    """Check what ``--stripe-endpoint`` needs, before anything is written.
+
+    :raises Refused: a setting is missing, or would be there twice. :raises Conflict: Stripe has the endpoint.
+    """
+    if not (settings.get("STRIPE_SECRET_KEY") and settings.get("PUBLIC_BASE_URL")):
+        raise Refused(
+            "--stripe-endpoint needs STRIPE_SECRET_KEY and PUBLIC_BASE_URL; nothing was written",
+            next_step="set both, or leave --stripe-endpoint out",
+        )
+    if settings.get("STRIPE_WEBHOOK_SECRET"):
+        raise Refused(
+            "STRIPE_WEBHOOK_SECRET is set, so Stripe has an endpoint already; nothing was written",
+            next_step="leave --stripe-endpoint out, or unset STRIPE_WEBHOOK_SECRET",
+        )
+    _at_stripe(lambda service: service.check_no_webhook_endpoint(url))
+
+
+def _make_endpoint(place: Place, names: list[str], url: str) -> str:
+    """Make Stripe's webhook endpoint, and put its secret into the environment file; return the secret.
+
+    :param names: of the other files. If Stripe refuses, all are removed, so that ``init`` can be repeated.
+    """
+    from procomp_pay.services.maintenance import installation
+
+    try:
+        secret = _at_stripe(lambda service: service.create_webhook_endpoint(url, _events()))
+    except PaymentError:
+        for name in (installation.ENV_FILE, *names):
+            (place.directory / name).unlink()
+        raise
+    with place.env_file.open("a", encoding="utf-8") as file:
+        file.write(installation.env_line("STRIPE_WEBHOOK_SECRET", secret))
+    return secret
+
+
+def _at_stripe(work: Callable[[StripePaymentService], Awaitable[_T]]) -> _T:
+    """Do something at Stripe with the key of the environment."""
     import asyncio
 
     from procomp_pay.config import STRIPE_API, load_settings
     from procomp_pay.providers.stripe.service import StripePaymentService
 
     settings = load_settings()
-    if settings.stripe_secret_key is None or settings.public_base_url is None:
-        raise Refused(
-            "--stripe-endpoint needs STRIPE_SECRET_KEY and PUBLIC_BASE_URL",
-            next_step="set both, or leave --stripe-endpoint out",
-        )
 
-    async def make() -> str:
+    async def run() -> _T:
         key, base = settings.stripe_secret_key, settings.stripe_api_base or STRIPE_API
         service = StripePaymentService(key.get_secret_value() if key else "", api_base=base)
         try:
-            return await service.create_webhook_endpoint(url, _events())
+            return await work(service)
         finally:
             await service.aclose()
 
-    return asyncio.run(make())
+    return asyncio.run(run())
 
 
 def _show(

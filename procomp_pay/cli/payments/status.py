@@ -284,7 +284,7 @@ def list_payments(
         wanted = replace(selection, tournament_id=await tournament_id(ctx, tournament, as_json=as_json))
         return await views.many(ctx, wanted, limit=limit, cursor=cursor)
 
-    payments, next_cursor = run_with_context(work)
+    payments, next_cursor = run_with_context(work, replica=True)
     if as_json:
         print_page(payments, next_cursor)
         return

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.providers.kaspi.refunds import RefundQr
     from procomp_pay.services.refunds.create import Plan, Refunded
+    from procomp_pay.services.refunds.policy import Proposal
     from procomp_pay.services.views.payment import PaymentView
 
 
-def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
-    """Return what a refund will do, as lines to confirm."""
+def summary(view: PaymentView, plan: Plan, reason: str, proposal: Proposal | None) -> list[str]:
+    """Return what a refund will do, as lines to confirm.
+
+    :param proposal: what the refund policy says, if there is one.
+    """
     when = f", {formats.clock_time(view.completed_at)}" if view.completed_at else ""
     unpaid = "" if plan.rest.amount or view.is_duplicate else _("; the participant will count as unpaid")
     rows = [
@@ -38,6 +42,7 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
             else []
         ),
         (_("refund"), f"{console.bold(formats.money(plan.money))} {translated(plan.way)}"),
+        *([(_("policy"), _policy(plan, proposal))] if proposal else []),
         (_("remains"), f"{formats.money(plan.rest)}{unpaid}"),
         *(
             [(_("dispute"), _("%(state)s: the money may be returned twice", state=view.dispute.state))]
@@ -51,10 +56,19 @@ def summary(view: PaymentView, plan: Plan, reason: str) -> list[str]:
     return [head, *console.label_rows(rows)]
 
 
-def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, settings: Settings) -> None:
+def _policy(plan: Plan, proposal: Proposal) -> str:
+    rule = translated(proposal.rule)
+    if plan.money == proposal.money:
+        return rule
+    return _("%(rule)s: it would be %(money)s", rule=rule, money=formats.money(proposal.money))
+
+
+def show_dry_run(
+    view: PaymentView, plan: Plan, options: RefundOptions, settings: Settings, proposal: Proposal | None
+) -> None:
     """Print what a refund would do."""
     if not options.as_json:
-        console.print_lines(summary(view, plan, options.reason))
+        console.print_lines(summary(view, plan, options.reason, proposal))
         console.say(_("Dry run: nothing was refunded."), fg="yellow")
         return
     amounts = {"paid": plan.paid, "went_back": plan.before, "goes_back": plan.money, "stays": plan.rest}
@@ -64,6 +78,7 @@ def show_dry_run(view: PaymentView, plan: Plan, options: RefundOptions, settings
         | {
             "currency": plan.paid.currency.value,
             "way": plan.way,
+            "policy": {"rule": proposal.rule, "goes_back": proposal.money.amount} if proposal else None,
             "reason": options.reason,
             "mode": mode_of(settings, view),
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import (
     load_settings,
@@ -16,15 +16,22 @@ from procomp_pay.cli.framework.context import (
     run_with_context,
     show_mode_notice,
 )
-from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
 from procomp_pay.cli.refunds.options import RefundOptions, check
-from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
+from procomp_pay.domain.errors import (
+    Conflict,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    Refused,
+    Unavailable,
+)
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.refunds.create import Plan, RefundCommand, Refunded
+    from procomp_pay.services.refunds.policy import Proposal
     from procomp_pay.services.views.payment import PaymentView
 
 _EXAMPLES = """[bold]Examples[/]
@@ -54,7 +61,8 @@ def refund(
         typer.Option(metavar="TEXT", help="The reason, for the audit trail; a terminal asks for it."),
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(metavar="20", help="Refund only this amount. Default: all that is left.")
+        str | None,
+        typer.Option(metavar="20", help="Refund this amount. Default: by the refund policy, else all."),
     ] = None,
     currency: Annotated[
         str | None, typer.Option(metavar="USD", help="The currency of --amount. Default: the payment's.")
@@ -124,13 +132,13 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
     sent: list[str] = []
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
-        view, command, plan = await _plan(ctx, payment, options)
+        view, command, plan, proposal = await _plan(ctx, payment, options)
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=options.as_json)
         if plan is not None and options.dry_run:
-            output.show_dry_run(view, plan, options, settings)
+            output.show_dry_run(view, plan, options, settings, proposal)
             return None
         if plan is not None and not options.yes:
-            console.print_lines(output.summary(view, plan, options.reason), err=True)
+            console.print_lines(output.summary(view, plan, options.reason, proposal), err=True)
             console.confirm(_("Refund %(money)s?", money=plan.money))
         sent.append(view.payment_id)
         command = replace(command, before=plan.before if plan else None)
@@ -167,15 +175,21 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
 
 async def _plan(
     ctx: AppContext, payment: str, options: RefundOptions
-) -> tuple[PaymentView, RefundCommand, Plan | None]:
-    """Return the plan of a refund; no plan if its idempotency key may belong to an earlier refund."""
+) -> tuple[PaymentView, RefundCommand, Plan | None, Proposal | None]:
+    """Return the plan of a refund, by the refund policy if there is one; no plan if its idempotency key may
+    belong to an earlier refund.
+
+    :raises Conflict: by the policy nothing goes back.
+    """
     from procomp_pay.services.refunds import create as use
+    from procomp_pay.services.refunds.policy import propose
     from procomp_pay.services.views import payment as views
 
     named = await named_payment(
         ctx, payment, as_json=options.as_json, whole_name=options.yes and not options.dry_run
     )
     view = await views.one(ctx, named)
+    proposal = await propose(ctx, view.payment_id)
     command = use.RefundCommand(
         view.payment_id,
         options.reason,
@@ -183,13 +197,26 @@ async def _plan(
         options.idempotency_key,
         options.force,
         at_desk=True,
+        proposed=proposal.money if proposal else None,
     )
     try:
-        return view, command, await use.plan(ctx, command)
+        if proposal is not None:
+            proposal.check(command)
+        return view, command, await use.plan(ctx, command), proposal
+    except Refused:
+        if proposal is not None and not options.as_json:  # it is made by hand, by the same rule
+            console.say(
+                _(
+                    "Refund policy: %(rule)s, %(money)s",
+                    rule=translated(proposal.rule),
+                    money=formats.money(proposal.money),
+                )
+            )
+        raise
     except Conflict:
         if options.idempotency_key is None or options.dry_run:
             raise
-        return view, command, None  # the conflict may be the refund that this key made before
+        return view, command, None, proposal  # the conflict may be the refund that this key made before
 
 
 async def _send(

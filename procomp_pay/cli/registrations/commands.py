@@ -29,8 +29,10 @@ from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
+    from zoneinfo import ZoneInfo
 
+    from procomp_pay.domain.fees import FeeKind
     from procomp_pay.domain.money import Currency
     from procomp_pay.services.context import AppContext
 
@@ -242,6 +244,119 @@ def _change_fee(
         console.print_json(output.fee_document(change))
     else:
         output.show_fee_change(change)
+
+
+# a negative amount is refused as an amount, not as an unknown option
+@tournaments.command("fees", context_settings={"ignore_unknown_options": True})
+def tournament_fees(
+    tournament: TournamentArgument,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="early, normal, late or on-site.", show_default=False)
+    ] = None,
+    amount: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    currency: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="The first day, such as 2026-04-01. Default: from ever.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DAY", help="The last day, which is included. Default: for ever.")
+    ] = None,
+    remove: Annotated[str | None, typer.Option(metavar="KIND", help="Remove this fee.")] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the fees that hold on some days only, or set one: early, normal, late, on-site.
+
+    On other days the tournament's own fee holds (tournament fee). Days begin at midnight of REPORT_TIMEZONE.
+    A payment that is open keeps its price until it expires.
+
+    procomp-pay tournament fees TOURNAMENT
+
+    procomp-pay tournament fees TOURNAMENT early 20000 KZT --until 2026-04-01
+
+    procomp-pay tournament fees TOURNAMENT --remove early
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.domain.fees import FeePeriod
+    from procomp_pay.domain.money import Money
+    from procomp_pay.domain.period import Period
+    from procomp_pay.services.registrations import terms as service
+
+    _refuse_options(tournament, kind, amount, currency)
+    if remove is not None and (kind, since, until) != (None, None, None):
+        raise typer.BadParameter(N_("give either a fee to set or --remove"), param_hint="--remove")
+    if kind is None and (since or until):
+        raise typer.BadParameter(N_("give the fee too, such as early 20000 KZT"), param_hint="KIND")
+    if kind is not None and (amount is None or currency is None):
+        raise typer.BadParameter(N_("give the fee too, such as early 20000 KZT"), param_hint="AMOUNT")
+    named_kind = _read_kind(kind or remove) if kind or remove else None
+    actor = operator(acting) if named_kind else None
+    period = None
+    if named_kind is not None and amount is not None:
+        days = Period(_zone(), _read_day(since, "--since"), _read_day(until, "--until"))
+        period = FeePeriod(named_kind, Money.parse(amount, currency or ""), days)
+
+    async def work(ctx: AppContext) -> service.Terms:
+        named = await named_tournament(ctx, tournament, as_json=as_json)
+        if actor is None or named_kind is None:
+            return await service.read(ctx, named)
+        if period is None:
+            return await service.remove_fee_period(ctx, named, named_kind, actor)
+        return await service.set_fee_period(ctx, named, period, actor)
+
+    terms = run_with_context(work)
+    if as_json:
+        console.print_json(terms.full())
+    else:
+        output.show_fees(terms)
+
+
+@tournaments.command("refund-policy")
+def tournament_refund_policy(
+    tournament: TournamentArgument,
+    steps: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STEP]...",
+            help="Until when, percent, and a sum that is kept: 14d:100, 2026-05-01:50, 3d:50:2000.",
+            show_default=False,
+        ),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the policy.")] = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how much of the fee goes back until when, or set it; then refund proposes this sum.
+
+    14d is the 14th day before the day of the start, which is included. After the last step nothing goes back.
+    Steps replace the former policy. Days are of REPORT_TIMEZONE; a sum is kept of payments in the
+    tournament's main currency.
+
+    procomp-pay tournament refund-policy TOURNAMENT
+
+    procomp-pay tournament refund-policy TOURNAMENT 14d:100 3d:50:2000
+
+    procomp-pay tournament refund-policy TOURNAMENT --remove
+    """
+    from procomp_pay.cli.registrations import output
+    from procomp_pay.services.registrations import terms as service
+
+    if steps and remove:
+        raise typer.BadParameter(N_("give either steps or --remove"), param_hint="--remove")
+    actor = operator(acting) if steps or remove else None
+    zone = _zone()
+
+    async def work(ctx: AppContext) -> service.Terms:
+        named = await named_tournament(ctx, tournament, as_json=as_json)
+        if actor is None:
+            return await service.read(ctx, named)
+        return await service.set_refund_policy(ctx, named, steps or (), zone, actor)
+
+    terms = run_with_context(work)
+    if as_json:
+        console.print_json(terms.full())
+    else:
+        output.show_refund_policy(terms)
 
 
 @participants.command("add")
@@ -499,6 +614,39 @@ def _read_moment(text: str | None) -> datetime | None:
             param_hint="--starts",
         )
     return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
+
+
+def _zone() -> ZoneInfo:
+    from procomp_pay.cli.framework.time_zone import time_zone
+
+    return time_zone()
+
+
+def _read_kind(text: str | None) -> FeeKind:
+    from procomp_pay.domain.fees import FeeKind
+
+    try:
+        return FeeKind((text or "").lower().replace("_", "-"))
+    except ValueError:
+        known = ", ".join(FeeKind)
+        raise typer.BadParameter(
+            N_("%(kind)s is no kind of fee; use %(known)s", kind=repr((text or "")[:40]), known=known),
+            param_hint="KIND",
+        ) from None
+
+
+def _read_day(text: str | None, option: str) -> date | None:
+    from datetime import date
+
+    try:
+        day = None if text is None else date.fromisoformat(text.strip())
+    except ValueError:
+        day = date.min
+    if day is not None and not 2000 <= day.year <= 2100:
+        raise typer.BadParameter(
+            N_("%(text)s is not a day; write 2026-05-01", text=repr(str(text)[:40])), param_hint=option
+        )
+    return day
 
 
 def _read_currency(text: str) -> Currency:

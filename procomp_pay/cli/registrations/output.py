@@ -13,6 +13,7 @@ from rich.table import Table
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, translated
+from procomp_pay.domain.fees import KIND_NAMES
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.registrations.import_participants import Changed, ImportReport
     from procomp_pay.services.registrations.import_participants import Remark as ImportRemark
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
+    from procomp_pay.services.registrations.terms import Terms
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
 
 #: Problems and skipped lines that are shown; ``--json`` has all.
@@ -102,6 +104,42 @@ def show_fee_change(change: FeeChange) -> None:
             )
         )
         console.err().print(f"[yellow]![/] {kept}")
+
+
+def show_fees(terms: Terms) -> None:
+    """Print the fees of a tournament by day, with a mark at those that hold now."""
+    console.out().print(f"[bold]{console.safe(terms.name)}[/], {_when(terms.starts_at)}")
+    base = terms.schedule.base
+    fees = [fee for c in base.currencies if (fee := base.in_currency(c)) is not None]
+    rows = [(_("entry fee"), ", ".join(map(formats.money, fees)) + " " + _("(on other days)"))]
+    _print_rows(rows, 12)
+    if not terms.schedule.periods:
+        console.err().print(f"  [dim]{_('no fees of some days only')}[/]")
+        return
+    table = _table("", _("Fee"), ">" + _("Amount"), _("From"), _("Until"))
+    for one in terms.schedule.periods:
+        mark = "[green]●[/]" if one.holds(terms.at) else ""
+        days = [str(day) if day else "–" for day in (one.days.since, one.days.until)]
+        table.add_row(mark, translated(KIND_NAMES[one.kind]), formats.money(one.fee), *days)
+    _print(table)
+    zone = terms.schedule.periods[0].days.zone.key
+    console.out().print(f"[dim]{_('● holds now; whole days of %(zone)s', zone=zone)}[/]")
+
+
+def show_refund_policy(terms: Terms) -> None:
+    """Print the refund policy of a tournament."""
+    console.out().print(f"[bold]{console.safe(terms.name)}[/], {_when(terms.starts_at)}")
+    if terms.policy is None:
+        console.err().print(f"  [dim]{_('no refund policy: refund proposes all that is left')}[/]")
+        return
+    table = _table(_("Until"), ">" + _("Goes back"), ">" + _("Kept back"), _("Before the start"))
+    for step in terms.policy.steps:
+        before = _("%(n)s days", n=step.days_before) if step.days_before is not None else ""
+        kept = formats.money(step.kept) if step.kept else ""
+        table.add_row(str(terms.last_day(step) or "?"), f"{step.percent}%", kept, before)
+    _print(table)
+    zone = terms.policy.zone.key
+    console.out().print(f"[dim]{_('later nothing goes back; whole days of %(zone)s', zone=zone)}[/]")
 
 
 def line_of(view: ParticipantView) -> str:

@@ -88,6 +88,9 @@ def erase(
         return
     if not dry_run:
         typer.echo(f"✓ erased; {formats.counted(planned.entries, 'audit entry')} lost names")
+    if planned.archives:
+        files = ", ".join(planned.archives)
+        console.say(f"Archives of the audit trail may have the names, and are not changed: {files}")
     if not with_platform_rows:
         _show_platforms_part(planned)
 

@@ -11,12 +11,12 @@ import typer
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import (
-    load_settings,
     named_tournament,
     run_with_context,
     tournament_id,
 )
 from procomp_pay.cli.framework.options import JsonOption, SinceOption, TournamentFilter, UntilOption
+from procomp_pay.cli.framework.time_zone import time_zone
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.text import N_
 
@@ -113,7 +113,7 @@ def report(
     async def work(ctx: AppContext) -> Report:
         return await create_report(ctx, period, await tournament_id(ctx, tournament, as_json=as_json))
 
-    result = run_with_context(work)
+    result = run_with_context(work, replica=True)
     if as_json:
         console.print_json(result.full())
     _write(outputs, partial(output.fill_report, result), force=force)
@@ -190,26 +190,6 @@ def _write(outputs: dict[str, str], fill: Callable[[str, bool, IO[bytes]], None]
         files.write(target, partial(fill, kind, to_file), force=force)
         if to_file:
             console.say(f"\N{CHECK MARK} {console.clean(target)}", fg="green")
-
-
-def time_zone(name: str | None = None) -> ZoneInfo:
-    """Return a time zone; without a name the configured one.
-
-    :raises Refused: there is no such zone.
-    """
-    from zoneinfo import ZoneInfo
-
-    key = name if name is not None else load_settings().report_timezone
-    try:
-        return ZoneInfo(key)
-    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
-        pass
-    except KeyError:
-        pass
-    raise Refused(
-        N_("%(key)s is not a time zone", key=repr(console.clean(key)[:64])),
-        next_step=N_("write it as Asia/Almaty"),
-    )
 
 
 def _moment(text: str | None, zone: ZoneInfo) -> datetime | None:

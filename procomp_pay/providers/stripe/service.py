@@ -230,15 +230,22 @@ class StripePaymentService:
 
         :raises Refused: Stripe does not accept the address. :raises Conflict: the address has an endpoint.
         """
+        await self.check_no_webhook_endpoint(url)
+        params: Any = {"url": url, "enabled_events": types, "description": "procomp-pay"}
+        made = await self._ask(lambda: self._client.v1.webhook_endpoints.create_async(params))
+        return str(made["secret"])
+
+    async def check_no_webhook_endpoint(self, url: str) -> None:
+        """Check that events are not sent to an address yet.
+
+        :raises Conflict: they are.
+        """
         page = await self._page("webhook_endpoints", {"limit": 100})
         if any(endpoint["url"] == url for endpoint in page["data"]):
             raise Conflict(
                 f"Stripe sends events to {url} already",
                 next_step="copy its signing secret from Stripe's dashboard into STRIPE_WEBHOOK_SECRET",
             )
-        params: Any = {"url": url, "enabled_events": types, "description": "procomp-pay"}
-        made = await self._ask(lambda: self._client.v1.webhook_endpoints.create_async(params))
-        return str(made["secret"])
 
     async def check(self) -> str:
         """Read the account's balance: the cheapest call that proves the key.

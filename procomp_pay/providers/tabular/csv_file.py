@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import Broken
 from procomp_pay.providers.tabular.encoding import scan_encoding
 from procomp_pay.providers.tabular.rules import FileRules
@@ -95,9 +96,14 @@ class CsvFile:
 
 
 def _why(error: str, line: int, until: int) -> str:
-    lines = f" (up to line {until})" if until > line else ""
-    if "expected after" in error:
-        return f"a quotation mark is inside a quoted cell and not doubled{lines}"
     if "field limit" in error:
-        return f"a cell is longer than {csv.field_size_limit()} characters: a quotation mark may be missing"
-    return f"the line cannot be split into cells{lines}"
+        return N_(
+            "a cell is longer than %(most)s characters: a quotation mark may be missing",
+            most=csv.field_size_limit(),
+        )
+    what = (
+        N_("a quotation mark is inside a quoted cell and not doubled")
+        if "expected after" in error
+        else N_("the line cannot be split into cells")
+    )
+    return N_("%(what)s (up to line %(until)s)", what=what, until=until) if until > line else what

@@ -30,8 +30,8 @@ from procomp_pay.storage.models.queues import AuditSeal
 
 #: Entries that one transaction deletes, about.
 BATCH = 500
-#: Entries by which receipts and reports know something: the newest of each kind stays.
-_SHOWN = ("fiscal_receipt", "dispute")
+#: Entries by which receipts and reports know something, or that prove others: the newest of each kind stays.
+_SHOWN = ("fiscal_receipt", "dispute", audit.PERSON_ERASED)
 
 
 @dataclass(frozen=True, slots=True)

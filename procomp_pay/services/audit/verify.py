@@ -24,11 +24,9 @@ from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.archive import CHAIN, ArchivedEntries
 from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
+from procomp_pay.storage.audit.erasure import Erasures
 from procomp_pay.storage.audit.read import ChainEndRow, Link
-from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.queues import AuditSeal
-from procomp_pay.storage.registrations.person import ERASED
 
 #: Findings listed in a report; further ones are only counted.
 MOST_FINDINGS = 1000
@@ -36,6 +34,11 @@ MOST_FINDINGS = 1000
 _ROUNDS = 5
 _NOTHING = Decimal("0.00")
 _NOT_WHOLE = "its content does not match its hash"
+_CHANGED_AFTER = "it was erased, and what is left of it was changed since"
+_UNSIGNED = (
+    "no encryption key of ours signed this record of an erasure: it is forged, the key is missing from "
+    "ENCRYPTION_KEYS, or it is from before erasures were signed, and what it erased cannot be proven"
+)
 
 
 class Flaw(StrEnum):
@@ -71,6 +74,7 @@ class AuditReport:
     :param seals: number of seals recomputed.
     :param root: root of the newest seal.
     :param archived: number of entries in archives. :param archives: number of archives that were read.
+    :param erased: number of entries that lost a person's names, and match the record of that.
     :param more: number of findings that are not listed.
     """
 
@@ -80,6 +84,7 @@ class AuditReport:
     root: str | None = None
     archived: int = 0
     archives: int = 0
+    erased: int = 0
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
 
@@ -96,15 +101,12 @@ class AuditReport:
                 self.more += 1
 
 
-def _has_erased_words(entry: AuditEntry) -> bool:
-    return any(ERASED in exact_json.dumps(text) for text in (entry.before, entry.after, entry.note))
-
-
 @dataclass(slots=True)
 class _Chain:
     """A chain as far as it was read, with its last snapshot."""
 
     payment_id: str
+    erasures: Erasures
     seq: int = 0
     hash: str = audit.GENESIS
     row_id: int = 0
@@ -113,8 +115,6 @@ class _Chain:
     is_platforms: bool = False
     #: The newest id that may be missing here, because it is in an archive.
     archived_until: int = 0
-    #: Entries without their names of which no later entry says that a person was erased.
-    erased: set[int] = field(default_factory=set)
 
     @property
     def _is_of_no_payment(self) -> bool:
@@ -134,13 +134,10 @@ class _Chain:
             findings.append(
                 self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
             )
-        if entry is None or not audit.is_whole(entry):
-            if entry is not None and _has_erased_words(entry):
-                self.erased.add(link.seq)  # a later entry has to say so
-            else:
-                findings.append(self._flaw(Flaw.EDITED, link.seq, _NOT_WHOLE))
-        elif entry.action == audit.PERSON_ERASED and isinstance(entry.after, dict):
-            self.erased -= set(entry.after.get("erased", ()))
+        if entry is None:
+            findings.append(self._flaw(Flaw.EDITED, link.seq, _NOT_WHOLE))
+        else:
+            self.erasures.take(entry)
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None:
             self.is_platforms = entry.action == KEPT_BY_PLATFORM or self._is_of_no_payment
@@ -153,7 +150,11 @@ class _Chain:
 
     def end(self, row: ChainEndRow | None) -> list[Finding]:
         """Return the differences between the chain's end and the payment's row."""
-        findings = [self._flaw(Flaw.EDITED, seq, _NOT_WHOLE) for seq in sorted(self.erased)]
+        findings = [
+            self._flaw(Flaw.EDITED, seq, _CHANGED_AFTER if seq in self.erasures.proven else _NOT_WHOLE)
+            for seq in self.erasures.unproven()
+        ]
+        findings += [self._flaw(Flaw.EDITED, seq, _UNSIGNED) for seq in self.erasures.unsigned]
         if row is None:
             if self.is_platforms:
                 return findings  # no payment of ours, whatever became of it
@@ -275,7 +276,9 @@ async def _chains(
         if chain is None or chain.payment_id != link.payment_id:
             if chain is not None:
                 yield chain
-            chain = _Chain(link.payment_id, archived_until=cut_until if archived is None else 0)
+            chain = _Chain(
+                link.payment_id, Erasures(ctx.keyring), archived_until=cut_until if archived is None else 0
+            )
             copies = {}
             for copy in archived.chain(link.payment_id) if archived is not None else ():
                 copies[copy.seq] = copy.hash
@@ -305,6 +308,7 @@ async def _check_rows(ctx: AppContext, ended: list[_Chain], report: AuditReport)
                 grown.append(chain)
             else:
                 report.add(chain.end(row))
+                report.erased += len(chain.erasures.changed) - len(chain.erasures.unproven())
         waiting = grown
         for chain in waiting:
             async for link in audit_read.links(ctx.db, chain.payment_id, after_seq=chain.seq):

@@ -42,6 +42,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
             if step is not Step.REUSE:
                 await _check_participant(session, participant)
             return _planned(locked, step, ctx)
-        registration = await _registration(session, participant, request)
+        registration = await _registration(session, ctx, participant, request)
         plan = await _check_open_payments(session, ctx, request, registration, handled)
         if plan is None:
             locked = await insert(session, ctx, request, actor, registration)
@@ -233,16 +234,17 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
 
 
 async def _registration(
-    session: AsyncSession, participant: Participant, request: InitiateRequest
+    session: AsyncSession, ctx: AppContext, participant: Participant, request: InitiateRequest
 ) -> Registration:
     await _check_participant(session, participant)
     tournament = await participants.tournament(session, participant.tournament_id)
     await check_in_use(session, tournament.id, tournament.name)
-    fees = await participants.entry_fees(session, tournament)
+    schedule = await fee_schedule(session, tournament)
+    fees = schedule.at(ctx.clock())
     charge = charge_for(fees, request.method, request.requested)
     if not request.is_not_theirs:
         await _check_unknown_money(session, participant, fees)
-    return Registration(participant, tournament, charge)
+    return Registration(participant, tournament, charge, schedule)
 
 
 async def _check_unknown_money(session: AsyncSession, participant: Participant, fees: EntryFees) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from procomp_pay.domain.errors import Conflict, ErrorCode, OutcomeUnknown, Refused
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.initiation.request import InitiateRequest, Registration
@@ -127,10 +128,19 @@ def _is_the_same(locked: OrmLockedPayment, request: InitiateRequest, registratio
     payment, detail = locked.payment, locked.detail
     shown = (Channel.KASPI_QR, Channel.KASPI_LINK)
     same_form = detail.channel is request.channel or (detail.channel in shown and request.channel in shown)
-    same_fee = (
-        locked.charged == registration.charge.charged and payment.tournament_id == registration.tournament.id
+    same_fee = locked.charged == registration.charge.charged or (
+        request.requested is None and locked.charged == _fee_when_started(locked, registration)
     )
-    return payment.method is request.method and same_form and same_fee
+    same_tournament = payment.tournament_id == registration.tournament.id
+    return payment.method is request.method and same_form and same_fee and same_tournament
+
+
+def _fee_when_started(locked: OrmLockedPayment, registration: Registration) -> Money | None:
+    """Return the fee that held when a payment was started: it keeps this price until it expires."""
+    if registration.schedule is None:
+        return None
+    fees = registration.schedule.at(locked.payment.created_at)
+    return fees.in_currency(registration.charge.charged.currency)
 
 
 def _is_over(locked: OrmLockedPayment, now: datetime) -> bool:

@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.fees import Charge, FeeSchedule
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.names import payment_description
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.page_link import page_address
@@ -72,11 +73,15 @@ class InitiateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The registration that is paid for, and the charge."""
+    """The registration that is paid for, and the charge.
+
+    :param schedule: the fees by day; ``None`` if the charge does not depend on them.
+    """
 
     participant: Participant
     tournament: Tournament
     charge: Charge
+    schedule: FeeSchedule | None = None
 
 
 async def insert(
@@ -126,7 +131,9 @@ def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Regi
         # the description is stored, since a retry must repeat it exactly, even if a name changes meanwhile
         meta={
             "participantId": registration.participant.id,
-            "description": f"{registration.tournament.name}: {registration.participant.full_name}"[:200],
+            "description": payment_description(
+                registration.tournament.name, registration.participant.full_name
+            ),
         }
         | ({"language": request.language.value} if request.language else {}),
         user_id=registration.participant.user_id,

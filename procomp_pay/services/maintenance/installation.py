@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from procomp_pay.domain.errors import ConfigurationError, Refused
+from procomp_pay.domain.errors import ConfigurationError, PaymentError, Refused
+from procomp_pay.storage.database import migrate
 from procomp_pay.storage.encryption.keyring import new_key
 
 #: Settings that are taken from the environment of ``init`` where they are set, in the order of the file.
 TAKEN = (
-    "DATABASE_URL", "PUBLIC_BASE_URL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE",
+    "DATABASE_URL", "DATABASE_READ_URL", "PUBLIC_BASE_URL",
+    "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE",
     "KASPI_API_URL", "KASPI_SCHEME", "KASPI_API_KEY", "KASPI_API_SECRET", "KASPI_DEVICE_TOKEN",
     "KASPI_TRADE_POINT_ID", "KASPI_ORGANIZATION_BIN", "KASPI_CLIENT_CERT", "KASPI_CLIENT_KEY",
     "KASPI_CLIENT_KEY_PASSWORD", "KASPI_CA_CERT", "KASPI_CALLBACK_ALLOW", "JWT_SECRET", "JWT_ALGORITHM",
@@ -63,6 +65,25 @@ def settings_of(given: Mapping[str, str], place: Place) -> dict[str, str]:
     settings.setdefault("METRICS_TOKEN", secrets.token_urlsafe(24))
     settings.setdefault("TRUSTED_PROXIES", "127.0.0.1")
     return settings
+
+
+def check_keys(given: Mapping[str, str]) -> None:
+    """Check that new encryption keys do not shut out a database that has payments.
+
+    :raises ConfigurationError: they would.
+    """
+    if not given.get("DATABASE_URL") or given.get("ENCRYPTION_KEYS"):
+        return
+    try:
+        has_encrypted = migrate.has_encrypted(given["DATABASE_URL"])
+    except PaymentError:
+        return  # it does not answer, as the checks say
+    if has_encrypted:
+        raise ConfigurationError(
+            "The database has payments already, and new keys could not read what is encrypted in it; nothing "
+            "was written",
+            next_step="set ENCRYPTION_KEYS to those in its environment file (SQLite: in procomp-pay.key)",
+        )
 
 
 def env_text(settings: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""Re-encrypt every encrypted column with the newest key, while the system is in use.
+"""Re-encrypt every encrypted column with the newest key, and sign the records of erasures again, while the
+system is in use.
 
 No progress is stored: a row that the newest key decrypts is done. So the run may be killed at any point and
 started again. A row that is written meanwhile is left unchanged, and appears in the count.
@@ -8,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.services.context import AppContext
+from procomp_pay.domain.errors import ConfigurationError, NotFound
+from procomp_pay.services.context import SYSTEM, AppContext
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit import erasure
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
 from procomp_pay.storage.encryption.rotation import EncryptedColumn
+from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.payments.repository import lock_payment
 
 #: Rows listed in a report; further ones are only counted.
 MOST_NAMED = 20
@@ -24,10 +30,10 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class Count:
-    """The number of ciphertexts by the key that decrypts them.
+    """The number of ciphertexts, and of signed records of erasures, by the key that they need.
 
     :param old: those that need an older key.
-    :param unreadable: those that none of the keys decrypts.
+    :param unreadable: those that none of the keys decrypts, or that none signed.
     :param named: the places of the unreadable ones, at most :data:`MOST_NAMED`.
     """
 
@@ -41,7 +47,7 @@ class Count:
 class Rotation:
     """The result of a rotation.
 
-    :param rotated: number of ciphertexts that were re-encrypted.
+    :param rotated: number of ciphertexts that were re-encrypted, and of records that were signed again.
     :param left: the count afterwards.
     """
 
@@ -50,8 +56,8 @@ class Rotation:
 
 
 async def size(ctx: AppContext) -> int:
-    """Return the number of ciphertexts."""
-    total = 0
+    """Return the number of ciphertexts and signed records."""
+    total = len(await _records(ctx))
     async with ctx.db.reading() as session:
         for column in rotation.COLUMNS:
             total += await rotation.count(session, column)
@@ -72,7 +78,19 @@ async def count(ctx: AppContext, *, on_progress: Progress | None = None, enough:
                 on_progress(result.rows)
             if enough is not None and result.old >= enough:
                 return result
+    for record in await _records(ctx):
+        result.rows += 1
+        match erasure.signed_by(ctx.keyring, record):
+            case None:
+                _cannot_read(result, f"the erasure in the audit trail of payment {record.payment_id}")
+            case number:
+                result.old += number > 0
     return result
+
+
+async def _records(ctx: AppContext) -> list[AuditEntry]:
+    async with ctx.db.reading() as session:
+        return await erasure.newest_records(session)
 
 
 async def _pages(ctx: AppContext, column: EncryptedColumn) -> AsyncIterator[list[tuple[str, str]]]:
@@ -93,11 +111,15 @@ def _classify(ctx: AppContext, column: EncryptedColumn, key: str, token: str, re
     try:
         ctx.keyring.unseal(token)
     except ConfigurationError:
-        result.unreadable += 1
-        if len(result.named) < MOST_NAMED:
-            result.named.append(f"{column.name} of {key}")
+        _cannot_read(result, f"{column.name} of {key}")
     else:
         result.old += 1
+
+
+def _cannot_read(result: Count, name: str) -> None:
+    result.unreadable += 1
+    if len(result.named) < MOST_NAMED:
+        result.named.append(name)
 
 
 async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rotation:
@@ -112,7 +134,26 @@ async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rot
             checked += len(rows)
             if on_progress is not None:
                 on_progress(checked)
+    for record in await _records(ctx):
+        if erasure.signed_by(ctx.keyring, record):  # neither None nor 0: by an older key
+            done += await retrying(partial(_sign_again, ctx, record.payment_id))
     return Rotation(done, await count(ctx))
+
+
+async def _sign_again(ctx: AppContext, payment_id: str) -> int:
+    """Append a record with the digests of the newest one, signed with the newest key; return how many."""
+    async with ctx.db.writing() as session:
+        try:
+            await lock_payment(session, payment_id)
+        except NotFound:
+            return 0  # deleted, as `audit verify` finds; its record is counted afterwards
+        trail = await audit.entries(session, payment_id)
+        erasures = erasure.of(ctx.keyring, trail)
+        if erasures.unproven() or erasures.unsigned:
+            return 0  # changed, as `audit verify` finds
+        by = (SYSTEM.name, SYSTEM.source)
+        await erasure.record(session, ctx.keyring, trail, by=by, erased=[], at=ctx.clock())
+    return 1
 
 
 async def _replace(ctx: AppContext, column: EncryptedColumn, rows: list[tuple[str, str]]) -> int:

@@ -72,6 +72,8 @@ async def _write_to_participant(
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the payment was deleted")
     if message.topic in _FAILURES and _is_paid_after_all(context):
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: the fee has been paid since")
+    if message.payload.get("participant_id", context.view.participant_id) != context.view.participant_id:
+        return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: the payment was moved since")
     if context.email is None:
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant's user was deleted")
     # templates and their engine are imported only when an e-mail is written

@@ -18,6 +18,7 @@ from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 
@@ -27,7 +28,7 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     participant_id = str(claim.message.payload["participant_id"])
     async with ctx.db.reading() as session:
         row = (await participants.registrations(session, [participant_id])).get(participant_id)
-        fees = await participants.entry_fees(session, row[2]) if row else None
+        fees = (await fee_schedule(session, row[2])).at(ctx.clock()) if row else None
         fee = fees.in_currency(Currency.KZT) if fees else None
         has_unknown_money = await unknown_money_after_restore(session, fee) is not None
         is_over = bool(row and await participants.archived_ids(session, [row[2].id]))

@@ -37,10 +37,11 @@ _PAUSE_S = 0.1
 class RefundCommand:
     """A refund to make.
 
-    :param money: ``None`` for the whole remaining amount.
+    :param money: ``None`` for what is ``proposed``, else for the whole remaining amount.
     :param force: also while a dispute is open; the money may then be returned twice.
     :param at_desk: the customer is present and can scan a QR.
     :param customer_scan: Kaspi's id of the refund QR that the customer scanned, where Kaspi requires it.
+    :param proposed: what the refund policy gives back; a refund of another sum is recorded beside it.
     :param before: refunded or pending total shown to the operator at confirmation; ``None`` if not confirmed.
     """
 
@@ -52,6 +53,7 @@ class RefundCommand:
     at_desk: bool = False
     customer_scan: int | None = None
     before: Money | None = None
+    proposed: Money | None = None
 
     def fingerprint(self) -> str:
         """Return a hash that is equal for equal requests, to detect a reused idempotency key."""
@@ -238,7 +240,7 @@ async def _plan(
     return Plan(
         payment_id=locked.payment.id,
         participant_id=locked.detail.participant_id,
-        money=amount_to_refund(locked.charged, before.amount, command.money),
+        money=amount_to_refund(locked.charged, before.amount, command.money or command.proposed),
         paid=locked.charged,
         before=before,
         way=N_("back to the Kaspi account")
@@ -271,7 +273,7 @@ async def _write_ahead(
         "amount": row.amount,
         "currency": row.currency.value,
         "force": command.force,
-    }
+    } | ({"proposed": command.proposed.amount} if command.proposed is not None else {})
     record = audit.AuditRecord(
         actor=actor.name,
         source=actor.source,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.labels import UnknownLabel
@@ -30,8 +30,9 @@ from procomp_pay.services.registrations.tournaments import TournamentView, refus
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, User
-from procomp_pay.storage.payments.repository import lock_payment
+from procomp_pay.storage.payments.repository import lock_payment, lock_rows
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations.person import PERSONAL
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +69,9 @@ async def edit_participant(
         await session.flush()
         await repository.set_detail(session, participant_id, ctx.clock(), **details.columns(ctx))
         [view] = await views_of(session, ctx, [participant_id])
-        if (name, category, email) != (None, None, None):
-            await add_edits(session, ctx, payment_ids, actor, before, view)
+        changes = _changes(before, view)
+        if changes or (name, category, email) != (None, None, None):
+            await add_edits(session, ctx, payment_ids, actor, before, view, changes)
     _log.info("participant %s edited by %s", participant_id, actor.name)
     return view
 
@@ -81,10 +83,38 @@ async def add_edits(
     actor: Actor,
     before: HasName,
     after: HasName,
+    changes: Mapping[str, tuple[Any, Any]],
 ) -> None:
-    """Record the change of a name or a category in the audit trail of each payment, which is locked."""
+    """Record the change of a registration in the audit trail of each payment, which is locked.
+
+    :param changes: the old and the new value of each other field that changed, by its name.
+    """
     for payment_id in payment_ids:
-        await audit.append(session, payment_id, _edited(actor, before, after), ctx.clock())
+        await audit.append(session, payment_id, _edited(actor, before, after, changes), ctx.clock())
+
+
+#: The fields of a registration beside name and category. Erasing a person takes them out of the trail.
+_FIELDS = (*PERSONAL, "reminders")
+
+
+def _changes(before: ParticipantView, after: ParticipantView) -> dict[str, tuple[Any, Any]]:
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in _FIELDS}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+
+
+def _masked(name: str, old: Any, new: Any) -> tuple[Any, Any]:
+    """Return both values as the trail keeps them: of a phone its end, of an address its beginning."""
+    if name not in ("phone", "email"):
+        return old, new
+    shown = [
+        None
+        if not value
+        else f"…{value[-2:]}"
+        if name == "phone"
+        else f"{value[0]}…@{value.rpartition('@')[2]}"
+        for value in (old, new)
+    ]
+    return shown[0], shown[1] if shown[0] != shown[1] else f"{shown[1]} (another)"
 
 
 class HasName(Protocol):
@@ -97,10 +127,15 @@ class HasName(Protocol):
     def category(self) -> str | None: ...
 
 
-def _edited(actor: Actor, before: HasName, after: HasName) -> audit.AuditRecord:
+def _edited(
+    actor: Actor, before: HasName, after: HasName, changes: Mapping[str, tuple[Any, Any]]
+) -> audit.AuditRecord:
     """Return the audit record of a registration's change: a name may be changed to another person's."""
+    masked = {name: _masked(name, *values) for name, values in changes.items()}
     old = {"full_name": before.full_name, "category": before.category}
+    old |= {name: values[0] for name, values in masked.items()}
     new = {"full_name": after.full_name, "category": after.category}
+    new |= {name: values[1] for name, values in masked.items()}
     return audit.AuditRecord(
         actor=actor.name,
         source=actor.source,
@@ -161,7 +196,10 @@ async def merge_participants(
     if kept_id == double_id:
         raise Refused(N_("A participant cannot be merged with itself"))
     async with ctx.db.writing() as session:
-        # in the order of their ids, so that two merges wait for each other and do not deadlock
+        # payments before participants, and these in the order of their ids: two transactions wait for each
+        # other and do not deadlock
+        payment_ids = await repository.payment_ids(session, kept_id)
+        await lock_rows(session, payment_ids)
         locked = {
             key: await repository.participant(session, key, lock=True) for key in sorted((kept_id, double_id))
         }
@@ -197,6 +235,9 @@ async def merge_participants(
         )
         await repository.set_detail(session, kept_id, ctx.clock(), **added.columns(ctx))
         [view] = await views_of(session, ctx, [kept_id])
+        changes = _changes(stays, view)
+        if changes or view.category != stays.category:
+            await add_edits(session, ctx, payment_ids, actor, stays, view, changes)
     _log.info("participant %s merged into %s by %s", double_id, kept_id, actor.name)
     return view, gone
 

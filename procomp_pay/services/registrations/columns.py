@@ -328,9 +328,9 @@ def describe_other_line(text: str) -> str | None:
     """Return what a line below the table is, by how it begins; ``None`` for a participant."""
     key = _key(text)
     if any(key == word or key.startswith(f"{word} ") for word in _TOTALS):
-        return "a total, not a participant"
+        return N_("a total, not a participant")
     if any(key == word or key.startswith(f"{word} ") for word in _SIGNATURES) or _ALSO_NAMES.match(
         text.strip()
     ):
-        return "a signature or note, not a participant"
+        return N_("a signature or note, not a participant")
     return None

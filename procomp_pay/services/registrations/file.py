@@ -161,11 +161,11 @@ def _csv_lines(text: CsvFile, delimiter: str) -> Generator[Line, None, None]:
             yield from broken
             broken.clear()
             if len(cells) > MOST_COLUMNS and any(cell.strip() for cell in cells[MOST_COLUMNS:]):
-                yield Line(number, [], f"the line has more than {MOST_COLUMNS} cells")
+                yield Line(number, [], N_("the line has more than %(most)s cells", most=MOST_COLUMNS))
             else:
                 yield Line(number, list(cells[:MOST_COLUMNS]))
     except UnclosedQuote as error:
-        why = "a quote is opened here and never closed: everything below it would be one cell"
+        why = N_("a quote is opened here and never closed: everything below it would be one cell")
         broken.append(Line(error.line or 0, [], why))
     yield from broken
 
@@ -247,12 +247,15 @@ def _roster_row(line: Line, table: Table, *, is_csv: bool) -> RosterRow:
     for column, index in columns.items():
         cell = line.cells[index] if index < len(line.cells) else ""
         if isinstance(cell, Unusable) and column not in DETAILS:
-            return RosterRow(line.number, problem=f"the {column.value} is {cell.why}")
+            what = N_("the %(column)s is %(why)s", column=N_(column.value), why=cell.why)
+            return RosterRow(line.number, problem=what)
         if column is Column.CATEGORY and not isinstance(cell, str | Decimal | bool):
             return RosterRow(
                 line.number,
-                problem=f"the category became a date ({as_text(cell)}), as 10-12 does: "
-                "make the column Text and type it",
+                problem=N_(
+                    "the category became a date (%(date)s), as 10-12 does: make the column Text and type it",
+                    date=as_text(cell),
+                ),
             )
 
     def text(column: Column) -> str:
@@ -269,7 +272,7 @@ def _other_line(texts: list[str], table: Table) -> str | None:
     """Return what a line is that is not a participant: a total, a signature, the headers again."""
     cells = [" ".join(text.split()) for text in texts]
     if cells[: len(table.headers)] == table.headers[: len(cells)] and any(cells):
-        return "the headers again"
+        return N_("the headers again")
     first = next((cell for cell in cells if cell), "")
     until_name = cells[: max(index for column, index in table.columns.items() if column in _NAMES) + 1]
     return next(filter(None, map(describe_other_line, [first, *until_name])), None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from procomp_pay.domain.errors import Refused
@@ -276,17 +276,18 @@ async def _comparison(
     session: AsyncSession, ctx: AppContext, tournament_id: str, entrants: list[Entrant]
 ) -> _Comparison:
     registered = await repository.registered(session, tournament_id)
-    paying = await repository.all_payment_ids(session, [row.participant_id for row in registered])
+    paying = {row.participant_id for row in registered if row.payment_id is not None}
+    paying |= (await repository.all_payment_ids(session, [row.participant_id for row in registered])).keys()
     users = await repository.users_by_email(session, {one.email for one in entrants if one.email})
     found = _Comparison()
     pairs = _compare(entrants, registered, paying, found)
     taken = set(users)
     for entrant, row in sorted(pairs, key=lambda pair: pair[1].participant_id):  # as they are written
         changes = _changes(ctx, entrant, row)
-        is_anothers = not is_placeholder(row.email or "") or entrant.email in taken
+        is_anothers = _address(row) is not None or entrant.email in taken
         if "email" in changes and row.participant_id in paying and is_anothers:
             del changes["email"]
-            what = "the e-mail is not changed: there are payments, which another user would see"
+            what = N_("the e-mail is not changed: there are payments, which another user would see")
             found.left_out.append(Remark(entrant.line, entrant.full_name, what))
         if "email" in changes:
             taken.add(changes["email"][1])  # the first of two children with one address has it
@@ -294,22 +295,21 @@ async def _comparison(
             name = changes["name"][1] if "name" in changes else row.full_name
             found.changed.append(Changed(entrant.line, row.participant_id, name, row.full_name, changes))
         else:
-            what = f"{_where(row)}: same name and category"
+            what = (
+                N_("already registered (%(id)s, cancelled): same name and category", id=row.participant_id)
+                if row.status is ParticipantStatus.CANCELLED
+                else N_("already registered (%(id)s): same name and category", id=row.participant_id)
+            )
             found.unchanged.append(Remark(entrant.line, entrant.full_name, what))
     for listed in (found.changed, found.unchanged):
         listed.sort(key=lambda one: one.line)
     return found
 
 
-def _where(row: repository.Registration) -> str:
-    state = ", cancelled" if row.status is ParticipantStatus.CANCELLED else ""
-    return f"already registered ({row.participant_id}{state})"
-
-
 def _compare(
     entrants: list[Entrant],
     registered: list[repository.Registration],
-    paying: Container[str],
+    paying: Collection[str],
     found: _Comparison,
 ) -> list[tuple[Entrant, repository.Registration]]:
     """Tell who is new, already registered, or no longer in the file; return each participant of the file with
@@ -317,7 +317,8 @@ def _compare(
 
     These are the same, in this order:
 
-    - the same name, category and club, where a club that one side does not have is no difference;
+    - the same name, category and club, where a club that one side does not have is no difference, nor is
+      another spelling that sounds the same;
     - the same name and club, where the file or the registration has no category;
     - the same name and club and another category, in a file where at least half of the names that are
       registered stand in their category: it is sent again, and is no list of further entries. Only one such
@@ -327,23 +328,22 @@ def _compare(
       may be two people. Whoever has a payment or a place keeps the name: a place is never handed to somebody
       whose name only sounds the same.
 
+    A line that may be one of these and is not certain to be is left out and told: nobody is charged twice,
+    and no registration with payments or a place is guessed to be one of several people's.
+
     :param paying: the ids of those who have payments.
     """
-    match = _Match(_without_repetitions(entrants, found), registered)
+    match = _Match(_without_repetitions(entrants, found), registered, paying)
     for fits in (_same_club, _clubs_agree):
-        match.each(fits)
+        _match_category(match, fits, found)
     is_sent_again = 0 < len(match.pairs) * 2 >= match.count_known_names()
     _match_without_category(match, found)
     if is_sent_again:
         _match_other_category(match, found)
-    free = [
-        row
-        for row in match.rows()
-        if row.participant_id not in paying and row.status is ParticipantStatus.REGISTERED
-    ]
-    for entrant, row in _sounding_alike(match.free(), free):
+    for entrant, row in _sounding_alike(match):
         match.take(entrant, row)
-    _leave_in_another_club(match, found)
+    _leave_doubtful(match, found)
+    _leave_alike_lines(match, found)
     found.added = match.free()
     listed = {one.key for one in match.entrants}
     found.gone = [
@@ -361,7 +361,7 @@ def _without_repetitions(entrants: list[Entrant], found: _Comparison) -> list[En
     once: list[Entrant] = []
     for entrant in entrants:
         others = known.setdefault(entrant.key, [])
-        same = next((one for one in others if _agree(one.details.club, entrant.details.club)), None)
+        same = next((one for one in others if _one_club(one.details.club, entrant.details.club)), None)
         if same is None:
             others.append(entrant)
             once.append(entrant)
@@ -375,10 +375,19 @@ class _Match:
     """Participants of the file and registrations, of whom each is matched once at most.
 
     :param entrants: all of the file.
+    :param paying: the ids of those who have payments.
     """
 
-    def __init__(self, entrants: list[Entrant], registered: list[repository.Registration]) -> None:
+    def __init__(
+        self, entrants: list[Entrant], registered: list[repository.Registration], paying: Collection[str]
+    ) -> None:
         self.entrants = entrants
+        self._paying = paying
+        names = list({one.full_name for one in entrants} | {row.full_name for row in registered})
+        self._sounds = dict(zip(names, name_keys(names), strict=True))
+        self._by_sound: dict[str, list[repository.Registration]] = {}
+        for row in registered:
+            self._by_sound.setdefault(self._sounds[row.full_name], []).append(row)
         self.pairs: list[tuple[Entrant, repository.Registration]] = []
         self._done: set[int] = set()
         self._taken: set[str] = set()
@@ -399,51 +408,111 @@ class _Match:
     def count_known_names(self) -> int:
         return sum(1 for one in self.entrants if same_key(one.full_name) in self._by_name)
 
+    def is_free(self, row: repository.Registration) -> bool:
+        return row.participant_id not in self._taken
+
     def free(self) -> list[Entrant]:
         return [one for one in self.entrants if one.line not in self._done]
 
     def rows(self) -> list[repository.Registration]:
-        return [row for row in self._registered if row.participant_id not in self._taken]
+        return [row for row in self._registered if self.is_free(row)]
 
-    def namesakes(self, entrant: Entrant, *, any_club: bool = False) -> list[repository.Registration]:
+    def namesakes(self, entrant: Entrant) -> list[repository.Registration]:
         """Return the registrations of this name that are free, in the same club as far as it is known."""
         return [
             row
             for row in self._by_name.get(same_key(entrant.full_name), ())
-            if row.participant_id not in self._taken and (any_club or _clubs_agree(entrant, row))
+            if self.is_free(row) and _clubs_agree(entrant, row)
         ]
 
-    def each(self, fits: Callable[[Entrant, repository.Registration], bool]) -> None:
-        """Match each participant of the file with the first free namesake of the category who fits."""
-        for entrant in self.free():
-            for row in self.namesakes(entrant):
-                if same_key(entrant.category) == same_key(row.category) and fits(entrant, row):
-                    self.take(entrant, row)
-                    break
+    def sound(self, entrant: Entrant) -> str:
+        return self._sounds[entrant.full_name]
+
+    def sounding(self, entrant: Entrant) -> list[repository.Registration]:
+        """Return the registrations whose name sounds like this one and that are free, in any club."""
+        return [row for row in self._by_sound.get(self.sound(entrant), ()) if self.is_free(row)]
+
+    def is_bound(self, row: repository.Registration) -> bool:
+        """Return whether a registration has payments or a place, which are one person's."""
+        unpaid = (ParticipantStatus.REGISTERED, ParticipantStatus.CANCELLED)
+        return row.participant_id in self._paying or row.status not in unpaid
 
 
 def _agree(one: str | None, other: str | None) -> bool:
     return not one or not other or same_key(one) == same_key(other)
 
 
+@lru_cache(maxsize=4096)
+def _club_key(club: str | None) -> str:
+    return name_keys([club or ""])[0].strip()
+
+
+def _one_club(one: str | None, other: str | None) -> bool:
+    return not one or not other or _club_key(one) == _club_key(other)
+
+
 def _clubs_agree(entrant: Entrant, row: repository.Registration) -> bool:
-    return _agree(entrant.details.club, row.club)
+    return _one_club(entrant.details.club, row.club)
 
 
 def _same_club(entrant: Entrant, row: repository.Registration) -> bool:
-    return same_key(entrant.details.club) == same_key(row.club)
+    return _club_key(entrant.details.club) == _club_key(row.club)
+
+
+def _match_category(
+    match: _Match, fits: Callable[[Entrant, repository.Registration], bool], found: _Comparison
+) -> None:
+    """Match each participant of the file with the first free namesake of the category who fits."""
+    possible = [
+        (entrant, [row for row in rows if same_key(entrant.category) == same_key(row.category)])
+        for entrant in match.free()
+        if (rows := [row for row in match.namesakes(entrant) if fits(entrant, row)])
+    ]
+    for entrant, rows in _certain(match, possible, found):
+        if (row := next((row for row in rows if match.is_free(row)), None)) is not None:
+            match.take(entrant, row)
+
+
+def _certain(
+    match: _Match, possible: list[tuple[Entrant, list[repository.Registration]]], found: _Comparison
+) -> list[tuple[Entrant, list[repository.Registration]]]:
+    """Return those who may be matched, with the registrations that they may be. Where one with payments or a
+    place may be of several lines, or a line of several such, none is guessed."""
+    lines = Counter(row.participant_id for _, rows in possible for row in rows)
+    certain = []
+    for entrant, rows in possible:
+        bound = [
+            row for row in rows if match.is_bound(row) and (len(rows) > 1 or lines[row.participant_id] > 1)
+        ]
+        if not bound:
+            certain.append((entrant, rows))
+            continue
+        what = N_(
+            "not clear whose registration with payments this is (%(where)s): set its club with participant "
+            "edit, or add another person with participant add --namesake",
+            where=", ".join(row.participant_id for row in bound[:5]),
+        )
+        found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+        match.leave(entrant, rows)
+    return certain
 
 
 def _match_without_category(match: _Match, found: _Comparison) -> None:
-    for entrant in match.free():
-        rows = match.namesakes(entrant)
-        if entrant.category is not None:
-            rows = [row for row in rows if row.category is None]
+    possible = [
+        (entrant, [row for row in rows if entrant.category is None or row.category is None])
+        for entrant in match.free()
+        if (rows := match.namesakes(entrant))
+    ]
+    for entrant, known in _certain(match, possible, found):
+        rows = [row for row in known if match.is_free(row)]
         if len(rows) == 1:
             match.take(entrant, rows[0])
         elif rows:
-            where = ", ".join(row.participant_id for row in rows[:5])
-            what = f"already registered {len(rows)} times ({where})"
+            what = N_(
+                "already registered %(count)s times (%(where)s)",
+                count=len(rows),
+                where=", ".join(row.participant_id for row in rows[:5]),
+            )
             found.skipped.append(Remark(entrant.line, entrant.full_name, what))
             match.leave(entrant, rows)
 
@@ -455,48 +524,80 @@ def _match_other_category(match: _Match, found: _Comparison) -> None:
         if len(rows) == 1 and names[same_key(entrant.full_name)] == 1:
             match.take(entrant, rows[0])
         elif rows:
-            where = ", ".join(f"{row.participant_id}: {row.category}" for row in rows[:5])
-            what = f"not clear whose category changed ({where}): correct it with participant edit"
+            what = N_(
+                "not clear whose category changed (%(where)s): correct it with participant edit",
+                where=", ".join(f"{row.participant_id}: {row.category}" for row in rows[:5]),
+            )
             found.skipped.append(Remark(entrant.line, entrant.full_name, what))
             match.leave(entrant, [])
 
 
-def _leave_in_another_club(match: _Match, found: _Comparison) -> None:
-    """Register nobody whose name and category are registered in another club: a club is spelled in many ways,
-    and a person registered twice would be charged twice. A category that one side does not have is no
-    difference; the order of the lines makes none."""
+def _leave_doubtful(match: _Match, found: _Comparison) -> None:
+    """Register nobody who may be registered already, in another club or under a name that sounds the same:
+    both are spelled in many ways, and a person registered twice would be charged twice. A category that one
+    side does not have is no difference; the order of the lines makes none."""
     doubtful = [
         (entrant, [row for row in rows if _agree(entrant.category, row.category)])
         for entrant in match.free()
-        if (rows := match.namesakes(entrant, any_club=True))
+        if (rows := match.sounding(entrant))
     ]
     for entrant, rows in doubtful:
-        if rows:
+        if not rows:
+            continue
+        if all(same_key(row.full_name) == same_key(entrant.full_name) for row in rows):
             where = ", ".join(f"{row.participant_id}: {row.club or ''}" for row in rows[:5])
-            what = (
-                f"registered in another club ({where}): if it is another person, participant add --namesake"
+            what = N_(
+                "registered in another club (%(where)s): if it is another person, participant add --namesake",
+                where=where,
             )
-            found.skipped.append(Remark(entrant.line, entrant.full_name, what))
-            match.leave(entrant, rows)
+        else:
+            what = N_(
+                "a name that sounds the same is registered (%(where)s): if it is the same person, correct it "
+                "with participant edit; if it is another, participant add --namesake",
+                where="; ".join(
+                    ", ".join(part for part in (row.participant_id, row.full_name, row.club) if part)
+                    for row in rows[:5]
+                ),
+            )
+        found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+        match.leave(entrant, rows)
 
 
-def _sounding_alike(
-    fresh: list[Entrant], free: list[repository.Registration]
-) -> list[tuple[Entrant, repository.Registration]]:
+def _leave_alike_lines(match: _Match, found: _Comparison) -> None:
+    """Register one of several lines of a category and a club whose names sound the same: the first of them,
+    or the one that is registered already."""
+    free = {entrant.line for entrant in match.free()}
+    known: dict[tuple[str, str], list[Entrant]] = {}
+    for entrant in sorted(match.entrants, key=lambda one: one.line in free):
+        others = known.setdefault((match.sound(entrant), same_key(entrant.category)), [])
+        same = next((one for one in others if _one_club(one.details.club, entrant.details.club)), None)
+        if same is None or entrant.line not in free:
+            others.append(entrant)
+            continue
+        what = N_(
+            "sounds like %(name)s in line %(line)s: if it is another person, participant add --namesake",
+            name=same.full_name,
+            line=same.line,
+        )
+        found.skipped.append(Remark(entrant.line, entrant.full_name, what))
+        match.leave(entrant, [])
+
+
+def _sounding_alike(match: _Match) -> list[tuple[Entrant, repository.Registration]]:
     new_by_sound: dict[tuple[str, str], list[Entrant]] = {}
-    for entrant, sound in zip(fresh, name_keys(one.full_name for one in fresh), strict=True):
-        new_by_sound.setdefault((sound, same_key(entrant.category)), []).append(entrant)
-    old_by_sound: dict[tuple[str, str], list[repository.Registration]] = {}
-    for row, sound in zip(free, name_keys(one.full_name for one in free), strict=True):
-        old_by_sound.setdefault((sound, same_key(row.category)), []).append(row)
-    return [
-        (new[0], old[0])
-        for key, new in new_by_sound.items()
-        if len(new) == 1
-        and len(old := old_by_sound.get(key, [])) == 1
-        and _clubs_agree(new[0], old[0])
-        and (new[0].email is None or _address(old[0]) in (None, new[0].email))
-    ]
+    for entrant in match.free():
+        new_by_sound.setdefault((match.sound(entrant), same_key(entrant.category)), []).append(entrant)
+    pairs = []
+    for new in new_by_sound.values():
+        rows = [row for row in match.sounding(new[0]) if same_key(row.category) == same_key(new[0].category)]
+        old = [row for row in rows if row.status is ParticipantStatus.REGISTERED and not match.is_bound(row)]
+        if (
+            len(new) == len(old) == 1
+            and _clubs_agree(new[0], old[0])
+            and (new[0].email is None or _address(old[0]) in (None, new[0].email))
+        ):
+            pairs.append((new[0], old[0]))
+    return pairs
 
 
 def _address(row: repository.Registration) -> str | None:
@@ -553,9 +654,9 @@ async def _change(
         }
         await session.flush()
         await repository.set_detail(session, row.id, ctx.clock(), **details)
-        if {"name", "category"} & one.changes.keys():
-            after = _Named(row.full_name, row.category)
-            await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after)
+        after = _Named(row.full_name, row.category)
+        others = {name: pair for name, pair in one.changes.items() if name not in ("name", "category")}
+        await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after, others)
     await session.flush()
 
 

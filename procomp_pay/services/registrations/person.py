@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.errors import Conflict, NotFound
+from procomp_pay.domain.errors import ConfigurationError, Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.redact import redact
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
@@ -32,6 +33,7 @@ class Erasure:
     """What an erasure concerns.
 
     :param user_id: ``None`` if the user has other registrations.
+    :param archives: the archives of the audit trail that may hold names: files, which are not changed.
     :param entries: the number of audit entries that lost names.
     """
 
@@ -40,6 +42,7 @@ class Erasure:
     payment_ids: list[str]
     events: int
     messages: int
+    archives: list[str]
     entries: int = 0
 
     def full(self) -> dict[str, Any]:
@@ -79,22 +82,31 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
 
     :param with_platform_rows: the platform's rows too, of an install that stands alone.
     :raises NotFound: nobody has this id. :raises Conflict: something is still open.
+    :raises ManualReviewRequired: an audit trail is not intact, which an erasure would hide.
+    :raises ConfigurationError: our role may not change the platform's rows.
     """
     async with ctx.db.writing() as session:
+        if with_platform_rows and (grant := await store.missing_grant(session)) is not None:
+            raise ConfigurationError(
+                'The user of DATABASE_URL may not change names and e-mails in "User": nothing was erased',
+                next_step=f"as the owner of the table, in psql: {grant}",
+            )
         found = await _find(session, person_id)
         for payment_id in found.payment_ids:
             await lock_payment(session, payment_id)
         person = await _find(session, person_id)  # as it is under the locks
-        erasure = await _plan(session, person)
+        planned = await _plan(session, person)
+        trails = [await _trail(ctx, session, payment_id) for payment_id in person.payment_ids]
         mask = await _mask(ctx, session, person)
         await store.erase(session, person, mask, with_platform_rows=with_platform_rows)
         entries = 0
-        for payment_id in person.payment_ids:
-            erased = await store.mask_audit(session, payment_id, mask)
+        for trail in trails:
+            erased = await store.mask_audit(session, trail, mask)
             entries += len(erased)
-            await audit.append(session, payment_id, _record(actor, erased), ctx.clock())
+            by = (actor.name, actor.source)
+            await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
     log.warning("person %s was erased by %s", person_id, actor.name)
-    return Erasure(**(erasure.full() | {"entries": entries}))
+    return replace(planned, entries=entries)
 
 
 async def plan(ctx: AppContext, person_id: str) -> Erasure:
@@ -116,7 +128,9 @@ async def _plan(session: AsyncSession, person: Person) -> Erasure:
     events = await store.rows_of(session, WebhookEvent, WebhookEvent.payment_id, person.payment_ids)
     messages = await store.messages(session, person)
     user_id = person.user.id if person.user else None
-    return Erasure(user_id, person.participant_ids, person.payment_ids, len(events), len(messages))
+    archives = await archive.files_of(session, person.payment_ids)
+    ids = user_id, person.participant_ids, person.payment_ids
+    return Erasure(*ids, len(events), len(messages), archives)
 
 
 async def _find(session: AsyncSession, person_id: str) -> Person:
@@ -141,10 +155,19 @@ async def _mask(ctx: AppContext, session: AsyncSession, person: Person) -> Mask:
     return Mask(store.known_words(person, entries, [ctx.keyring.unseal(phone).decode() for phone in sealed]))
 
 
-def _record(actor: Actor, erased: list[int]) -> audit.AuditRecord:
-    return audit.AuditRecord(
-        actor=actor.name, source=actor.source, action=audit.PERSON_ERASED, after={"erased": erased}
-    )
+async def _trail(ctx: AppContext, session: AsyncSession, payment_id: str) -> list[AuditEntry]:
+    """Return a payment's audit trail.
+
+    :raises ManualReviewRequired: an entry was changed, or there is none.
+    """
+    entries = await audit.entries(session, payment_id)
+    known = erasure.of(ctx.keyring, entries)
+    if not entries or known.unproven() or known.unsigned:
+        raise ManualReviewRequired(
+            f"The audit trail of payment {payment_id} is not intact: nothing was erased",
+            next_step=f"procomp-pay audit verify {payment_id}",
+        )
+    return entries
 
 
 def _document(ctx: AppContext, row: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 _ALMATY = ZoneInfo("Asia/Almaty")
 #: The most participants of a tournament that are read.
@@ -54,7 +55,7 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         tournament = await repository.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
-        fees = await repository.entry_fees(session, tournament)
+        fees = (await fee_schedule(session, tournament)).at(now)
         number = await unknown_money_after_restore(session, fees.in_currency(Currency.KZT))
     result = Reminders([], [], [], [], page.items if number else [], number)
     for view in page.items if number is None else []:

@@ -19,6 +19,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import terms
 
 #: The largest number of participants or tournaments in one list.
 MOST = 10_000
@@ -178,6 +179,7 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
             )
         before = Money(other.amount, currency)
         await session.delete(other)
+        await terms.remove_fee_periods(session, row.id, currency=currency)
         await session.flush()
         change = await _change(session, row, before, None)
     _log.info("fee of tournament %s removed by %s: %s", row.id, actor.name, before)

@@ -7,6 +7,7 @@ import logging
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.names import payment_description
 from procomp_pay.domain.refunds import RefundState, total_refunded
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
@@ -23,6 +24,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
@@ -209,7 +211,9 @@ async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target:
             next_step=f"procomp-pay status --payment {undecided}",
         )
     tournament = await participants.tournament(session, target.tournament_id)
-    fee = (await participants.entry_fees(session, tournament)).in_currency(locked.charged.currency)
+    # the price that held when the payment was started: it was paid in time
+    fees = (await fee_schedule(session, tournament)).at(payment.created_at)
+    fee = fees.in_currency(locked.charged.currency)
     if fee != locked.charged:
         raise Refused(
             N_(
@@ -248,7 +252,12 @@ async def _move(
     side_effects.release_participant(locked, now)
     await session.flush()  # a payment settles one registration: the former one must let go first
     detail.participant_id = target.id
-    payment.meta = (payment.meta if isinstance(payment.meta, dict) else {}) | {"participantId": target.id}
+    meta = payment.meta if isinstance(payment.meta, dict) else {}
+    changes = {"participantId": target.id}
+    if "description" in meta:  # nothing is created with it any more: the payment is completed
+        tournament = await participants.tournament(session, target.tournament_id)
+        changes["description"] = payment_description(tournament.name, target.full_name)
+    payment.meta = meta | changes
     payment.user_id = target.user_id
     payment.updated_at = detail.updated_at = now
     moved = OrmLockedPayment(payment, detail, target)

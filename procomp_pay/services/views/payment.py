@@ -45,6 +45,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
@@ -316,14 +317,14 @@ async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentVie
 
 
 async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
-    """Return the entry fees of a participant's tournament.
+    """Return the entry fees of a participant's tournament that hold now.
 
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
         participant = await participants.participant(session, participant_id)
         tournament = await participants.tournament(session, participant.tournament_id)
-        return await participants.entry_fees(session, tournament)
+        return (await fee_schedule(session, tournament)).at(ctx.clock())
 
 
 async def many(

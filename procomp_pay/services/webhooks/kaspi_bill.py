@@ -97,7 +97,7 @@ def read_sum(text: str) -> Money | None:
 async def check(ctx: AppContext, ask: BillAsk) -> BillAnswer:
     """Return whether the account can be paid now, and the amount due. Kaspi's own sum is a placeholder."""
     async with ctx.db.reading() as session:
-        account = await find(session, ask.account)
+        account = await find(session, ask.account, ctx.clock())
         status = await account_status(session, account)
     return BillAnswer(ask.txn_id, status.result, status.comment, money=status.due)
 
@@ -139,7 +139,7 @@ def _when(ctx: AppContext, ask: BillAsk) -> datetime:
 
 async def _record(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: WebhookEvent) -> BillAnswer:
     prv_txn = _our_number(row.id)
-    account = await find(session, ask.account)
+    account = await find(session, ask.account, _when(ctx, ask))
     if account is None or account.fee is None or ask.money is None:
         row.state = EventState.FOREIGN
         result, comment = _obstacle(account, ask)
@@ -185,7 +185,7 @@ async def apply_again(
         return row.payment_id, EventState.DONE if row.payment_id else EventState.FOREIGN
     at = datetime.fromisoformat(request["at"]) if request["at"] else None
     ask = BillAsk(request["txn_id"], request["account"], request["sum"], read_sum(request["sum"]), at)
-    account = await find(session, ask.account)
+    account = await find(session, ask.account, _when(ctx, ask))
     if account is None or account.fee is None or ask.money is None:
         return None, EventState.FOREIGN
     return await _apply(session, ctx, account, account.fee, ask), EventState.DONE

@@ -38,6 +38,7 @@ from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations.terms import fee_schedule
 
 
 class Result(IntEnum):
@@ -75,8 +76,11 @@ class AccountStatus:
     due: Money | None = None
 
 
-async def find(session: AsyncSession, account: str) -> Account | None:
-    """Find an account by a participant's id or the short code of one of their payments."""
+async def find(session: AsyncSession, account: str, at: datetime) -> Account | None:
+    """Find an account by a participant's id or the short code of one of their payments.
+
+    :param at: when the fee is paid, or asked for.
+    """
     try:
         participant = await participants.participant(session, account)
     except NotFound:
@@ -88,7 +92,7 @@ async def find(session: AsyncSession, account: str) -> Account | None:
         except NotFound:
             return None
     tournament = await participants.tournament(session, participant.tournament_id)
-    fees = await participants.entry_fees(session, tournament)
+    fees = (await fee_schedule(session, tournament)).at(at)
     return Account(participant, tournament, fees.in_currency(Currency.KZT))
 
 

@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired, Refused
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.queues import AuditSeal
 from procomp_pay.storage.models.types import utc_text
 
 #: The chain of the records of archives, in the place of a payment's id.
@@ -35,6 +37,11 @@ _KIND = "procomp-pay audit archive"
 _FIELDS = (
     "id", "payment_id", "seq", "at", "actor", "source", "source_id", "request_id", "action", "before",
     "after", "note", "prev_hash", "hash",
+)  # fmt: skip
+#: What a line raises that is no entry of ours.
+_NO_ENTRY = (
+    ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError,
+    sqlite3.ProgrammingError, sqlite3.InterfaceError,
 )  # fmt: skip
 
 
@@ -60,13 +67,42 @@ class Archive:
 
 
 async def recorded(session: AsyncSession) -> list[Archive]:
-    """Return the records of all archives, oldest first."""
+    """Return the records of all archives, oldest first.
+
+    :raises ManualReviewRequired: one is not as we write them.
+    """
     rows = await session.exec(
         select(AuditEntry)
         .where(AuditEntry.payment_id == CHAIN, AuditEntry.action == ARCHIVED)
         .order_by(col(AuditEntry.seq))
     )
-    return [Archive(**{name: row.after[name] for name in Archive.__slots__}) for row in rows.all()]
+    return [_archive(row) for row in rows.all()]
+
+
+def _archive(row: AuditEntry) -> Archive:
+    match row.after:
+        case {
+            "file": str(), "seal": int(), "root": str(), "after_id": int(), "last_entry_id": int(),
+            "entries": int(), "sha256": str(),
+        }:  # fmt: skip
+            return Archive(**{name: row.after[name] for name in Archive.__slots__})
+    raise ManualReviewRequired(
+        f"The record of an archive, entry {row.seq} of the chain {CHAIN!r} in pay_audit_entry, was changed",
+        next_step="compare this row with a backup, and bring it back",
+    )
+
+
+async def files_of(session: AsyncSession, payment_ids: Sequence[str]) -> list[str]:
+    """Return the files that may hold entries of these payments: made since the oldest payment was, and from
+    before the newest entry."""
+    records = await recorded(session)
+    if not records or not payment_ids:
+        return []
+    of_payments = col(AuditEntry.payment_id).in_(payment_ids)
+    newest = (await session.exec(select(func.max(AuditEntry.id)).where(of_payments))).one() or 0
+    created = select(func.min(Payment.created_at)).where(col(Payment.id).in_(payment_ids)).scalar_subquery()
+    seals = (await session.exec(select(AuditSeal.number).where(AuditSeal.sealed_at >= created))).all()
+    return [record.file for record in records if record.seal in seals and record.after_id < newest]
 
 
 async def cut(session: AsyncSession, ids: Sequence[int]) -> None:
@@ -136,7 +172,8 @@ class ArchivedEntries:
         self._folder = tempfile.TemporaryDirectory(prefix="procomp-pay-audit-")
         self._index = sqlite3.connect(Path(self._folder.name) / "index")
         self._index.execute(
-            "CREATE TABLE line (payment TEXT, seq INTEGER, content TEXT, PRIMARY KEY (payment, seq))"
+            "CREATE TABLE line (payment TEXT, seq INTEGER, content TEXT, path TEXT, "
+            "PRIMARY KEY (payment, seq))"
         )
         self._index.execute("CREATE TABLE seen (payment TEXT PRIMARY KEY)")
 
@@ -154,17 +191,26 @@ class ArchivedEntries:
         """
         path = directory / archive.file
         with self._index:
-            for content in lines(path, archive):
-                entry = json.loads(content)
-                row = (entry["payment_id"], entry["seq"], content)
-                self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?)", row)
+            for number, content in enumerate(lines(path, archive), start=2):
+                try:
+                    entry = json.loads(content)
+                    row = (entry["payment_id"], entry["seq"], content, str(path))
+                    self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?)", row)
+                except _NO_ENTRY:
+                    raise _unreadable(path, f"line {number} is no entry") from None
 
     def chain(self, payment_id: str) -> Iterator[Link]:
-        """Yield the archived entries of a payment, oldest first."""
+        """Yield the archived entries of a payment, oldest first.
+
+        :raises ManualReviewRequired: one cannot be read.
+        """
         self._index.execute("INSERT OR IGNORE INTO seen VALUES (?)", (payment_id,))
-        query = "SELECT content FROM line WHERE payment = ? ORDER BY seq"
-        for (content,) in self._index.execute(query, (payment_id,)):
-            yield _link(content)
+        query = "SELECT content, path FROM line WHERE payment = ? ORDER BY seq"
+        for content, path in self._index.execute(query, (payment_id,)):
+            try:
+                yield _link(content)
+            except _NO_ENTRY:
+                raise _unreadable(Path(path), f"an entry of payment {payment_id} is none of ours") from None
 
     def unseen(self) -> Iterator[str]:
         """Yield the payments of which :meth:`chain` was not asked."""
@@ -189,16 +235,20 @@ def lines(path: Path, archive: Archive) -> Iterator[str]:
                 last, count = line, count + 1
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ManualReviewRequired(
-            f"The audit archive {path} cannot be read: {reason}",
-            next_step=f"bring {archive.file} back from where archives are kept",
-        ) from None
+        raise _unreadable(path, str(reason)) from None
     if digest.hexdigest() != archive.sha256 or count - 1 != archive.entries:
         raise ManualReviewRequired(
             f"The audit archive {path} was changed: it is not the file of seal {archive.seal}, with "
             f"{archive.entries} entries",
             next_step=f"bring {archive.file} back from where archives are kept",
         )
+
+
+def _unreadable(path: Path, reason: str) -> ManualReviewRequired:
+    return ManualReviewRequired(
+        f"The audit archive {path} cannot be read: {reason}",
+        next_step=f"bring {path.name} back from where archives are kept",
+    )
 
 
 def _check_name_is_free(path: Path, made: Archive) -> None:

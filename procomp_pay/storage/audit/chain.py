@@ -23,7 +23,7 @@ from procomp_pay.storage.models.types import utc_text
 GENESIS = "0" * 64
 #: The action of the entry of a payment that is accepted as the platform's own, and never becomes ours.
 KEPT_BY_PLATFORM = "kept_by_platform"
-#: The action of the entry that names, in ``after["erased"]``, the entries whose texts lost a person's names.
+#: The action of the record of an erasure: ``after["erased"]`` are the entries that lost a person's names.
 PERSON_ERASED = "person_erased"
 #: The beginning of the names of the chains of closings, which belong to no payment.
 CLOSING_CHAIN = "closing:"

@@ -24,7 +24,7 @@ VERSION_TABLE = "pay_alembic_version"
 
 #: The newest revision, so that the common path needs no Alembic. A test compares it with
 #: ``alembic/versions``.
-HEAD = "0012"
+HEAD = "0013"
 
 #: Seconds that an upgrade waits for one lock on a table, its tries, and the seconds between two tries.
 LOCK_TIMEOUT_S = 5
@@ -143,6 +143,24 @@ def has_platform(url: str) -> bool:
         return False
     with _connected(parsed, writes=False) as connection:
         return not PLATFORM_TABLES.isdisjoint(inspect(connection).get_table_names())
+
+
+def has_encrypted(url: str) -> bool:
+    """Return whether our tables have rows of an earlier installation, which need its encryption keys: their
+    columns, and the links to pages.
+
+    :raises DatabaseUnavailable: no connection.
+    """
+    from sqlalchemy import inspect, literal, select, table
+
+    parsed = urls.parse(url)
+    if urls.is_sqlite(parsed) and not urls.sqlite_path(parsed).exists():
+        return False
+    with _connected(parsed, writes=False) as connection:
+        present = inspect(connection).get_table_names()
+        names = {"pay_payment_detail", "pay_participant_detail", "pay_webhook_event"}.intersection(present)
+        one_of_each = (select(literal(1)).select_from(table(name)).limit(1) for name in names)
+        return any(connection.execute(query).first() is not None for query in one_of_each)
 
 
 def own_tables(url: str) -> list[str]:

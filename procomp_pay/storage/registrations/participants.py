@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func
+from sqlalchemy import Text, case, func, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -113,7 +113,8 @@ class Headcount:
 class Registration:
     """The fields that tell the registrations of a tournament apart.
 
-    :param email: ``None`` if the platform deleted the user.
+    :param email: ``None`` if the platform deleted the user, empty if the user has none.
+    :param payment_id: the payment that the participant is linked to, which need not be ours, or paid.
     """
 
     participant_id: str
@@ -121,6 +122,7 @@ class Registration:
     category: str | None
     email: str | None
     status: AnyParticipantStatus
+    payment_id: str | None = None
     club: str | None = None
     coach: str | None = None
     phone_enc: str | None = None
@@ -317,9 +319,12 @@ async def registrations(session: AsyncSession, participant_ids: list[str]) -> di
 async def registered(session: AsyncSession, tournament_id: str) -> list[Registration]:
     """Return all registrations for a tournament, including cancelled ones."""
     query: Any = (
-        select(Participant.id, Participant.full_name, Participant.category, User.email)
+        select(Participant.id, Participant.full_name, Participant.category)
         .add_columns(
+            # as the column's own type, the outer join's NULL would be read as an empty address
+            type_coerce(case((col(User.id).is_not(None), func.coalesce(col(User.email), ""))), Text()),
             col(Participant.status),
+            col(Participant.payment_id),
             col(ParticipantDetail.club),
             col(ParticipantDetail.coach),
             col(ParticipantDetail.phone_enc),

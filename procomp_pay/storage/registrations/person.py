@@ -7,12 +7,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import text
 from sqlmodel import col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.names import is_placeholder, placeholder_email
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import Topic
+from procomp_pay.storage.audit.chain import PERSON_ERASED
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
@@ -21,6 +23,8 @@ from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, E
 
 #: In the place of a name, an address or a number that was erased.
 ERASED = "[erased]"
+#: Fields of a registration that an audit entry of its change may have, beside the name.
+PERSONAL = ("email", "club", "coach", "phone", "birth_year")
 #: In the place of an erased payload, as after its time.
 _DROPPED = ""
 
@@ -173,16 +177,43 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
     await session.flush()
 
 
-async def mask_audit(session: AsyncSession, payment_id: str, mask: Mask) -> list[int]:
-    """Take the person's names out of a payment's audit entries, whose hashes stay; return their numbers."""
+async def missing_grant(session: AsyncSession) -> str | None:
+    """Return the GRANT that lets our role change what ``--with-platform-rows`` erases; ``None`` if it may."""
+    connection = await session.connection()
+    if connection.dialect.name != "postgresql":
+        return None
+    query = """
+        SELECT quote_ident(current_user)
+        WHERE NOT (has_column_privilege('"User"', 'name', 'UPDATE')
+            AND has_column_privilege('"User"', 'email', 'UPDATE'))
+    """
+    role = (await connection.execute(text(query))).scalar()
+    return None if role is None else f'GRANT UPDATE (name, email) ON "User" TO {role};'
+
+
+async def mask_audit(session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask) -> list[int]:
+    """Take the person's names out of audit entries, whose hashes stay; return their numbers.
+
+    Records of erasures have no names.
+    """
     changed: list[int] = []
-    query = select(AuditEntry).where(AuditEntry.payment_id == payment_id).order_by(col(AuditEntry.seq))
-    for entry in (await session.exec(query)).all():
+    for entry in entries:
+        if entry.action == PERSON_ERASED:
+            continue
         values = {name: mask(getattr(entry, name)) for name in ("before", "after", "note")}
+        if entry.action == "participant_edited":
+            values |= {name: _without_details(values[name]) for name in ("before", "after")}
         if any(values[name] != getattr(entry, name) for name in values):
             await session.exec(update(AuditEntry).where(col(AuditEntry.id) == entry.id).values(**values))
+            await session.refresh(entry)
             changed.append(entry.seq)
     return changed
+
+
+def _without_details(side: Any) -> Any:
+    if not isinstance(side, dict):
+        return side
+    return side | {name: ERASED for name in PERSONAL if side.get(name) is not None}
 
 
 def known_words(person: Person, entries: Sequence[AuditEntry], phones: Collection[str]) -> set[str]:

@@ -32,6 +32,15 @@ def pay(clerk: CommandLine, participant: str, method: str) -> Any:
     return payment
 
 
+def ready(clerk: CommandLine) -> Any:
+    """Close until only the signatures are open: Stripe's list has what moved in this second only in the next."""
+    for _ in range(30):
+        closing = clerk.ask("close", code=6)
+        if closing["open"] == ["signatures"]:
+            break
+    return closing
+
+
 def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def signers(*_: Any) -> tuple[list[Signer], bool]:
         return [signer], False
@@ -45,7 +54,7 @@ def states(closing: Any) -> dict[str, str]:
 
 def test_two_people_close_a_day(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     pay(clerk, "p1", "apple_pay")
-    closing = clerk.ask("close", code=6)
+    closing = ready(clerk)
     assert closing["open"] == ["signatures"]
     [line] = closing["figures"]["sums"]
     assert (line["ours"]["paid"], line["provider"]["paid"], line["difference"]) == (50, 50, 0)
@@ -66,12 +75,11 @@ def test_a_signature_does_not_count_when_the_figures_change(
     clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = pay(clerk, "p1", "apple_pay")
+    ready(clerk)
     sign_as(TWO[0], monkeypatch)
     clerk.ask("close", "--sign", code=6)
     clerk.type("refund", payment["payment_id"], "--amount", "10", "--reason", "part", "--yes")
-    for _ in range(20):  # until Stripe's list has the refund
-        if clerk.ask("close", code=6)["open"] == ["signatures"]:
-            break
+    ready(clerk)
     sign_as(TWO[1], monkeypatch)
     assert [each["name"] for each in clerk.ask("close", "--sign", code=6)["signatures"]] == ["Dias"]
     sign_as(TWO[0], monkeypatch)
@@ -108,8 +116,11 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
 def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) -> None:
     signed = sqlite_clerk.ask("close", "--sign")["signed"]
     pay(sqlite_clerk, "p1", "apple_pay")
-    sqlite_clerk.type("reconcile", "--provider", "stripe")
-    later = sqlite_clerk.ask("close")
+    for _ in range(30):
+        sqlite_clerk.type("reconcile", "--provider", "stripe")
+        later = sqlite_clerk.ask("close")
+        if len(later["since_closing"]) == 3:
+            break
     assert later["signed"] == signed
     assert [(each["what"], each["difference"]) for each in later["since_closing"]] == [
         ("paid", 50), ("paid at the provider", 50), ("provider fees", later["since_closing"][2]["now"]),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from textual.app import ComposeResult
@@ -17,11 +18,13 @@ from procomp_pay.cli.desk import refund as refund_dialog
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.display import qr
+from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import RefundQr
-from procomp_pay.services.context import AppContext
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
 from procomp_pay.services.refunds.create import Plan, RefundCommand
+from procomp_pay.services.registrations.terms import set_refund_policy
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
 from tests.cli.desk.conftest import Desk, OpenDesk
@@ -421,6 +424,26 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         await desk.sees("PAID", "4,000 KZT refunded.")
         [refund] = (await desk.payments("p2"))[0].refunds
         assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
+
+
+async def test_a_refund_by_the_policy_of_the_tournament(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        payment = await start(desk, "timur", "p2", "a")
+        await desk.pay(payment, "apple_pay")
+        await desk.sees("✓ PAID")
+        actor = Actor("aigerim", Source.PERSON)
+        await set_refund_policy(
+            desk.app.ctx, payment.tournament_id, ["2100-01-01:50:2000"], ZoneInfo("Asia/Almaty"), actor
+        )
+        await desk.press("r")
+        await desk.sees("Amount; empty for 10,000 KZT (50% until 2100-01-01")
+        await desk.type("injured")
+        await desk.press("enter")
+        await desk.sees("Refund 10,000 KZT? What remains: 14,000 KZT", "Refund policy: 50% until 2100-01-01")
+        await desk.press("y")
+        await desk.sees("10,000 KZT refunded.")
+        [refund] = (await desk.payments("p2"))[0].refunds
+        assert refund.money.amount == 10000
 
 
 @pytest.mark.parametrize("opened_by", ["code", "name", "settling code"])

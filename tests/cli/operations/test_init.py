@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dotenv import dotenv_values
 from procomp_pay.config import Settings
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.maintenance.installation import TAKEN
+from procomp_pay.storage.encryption.keyring import new_key
 from tests.support.secret_watch import register_secret
 from tests.support.terminal import CommandLine
 
@@ -106,6 +108,66 @@ def test_stripes_endpoint_is_made_once(sqlite_clerk: CommandLine, folder: Path) 
     other.mkdir()
     again = sqlite_clerk.type("init", str(other), "--no-input", "--stripe-endpoint", code=3)
     assert "already" in again.err
+
+
+@pytest.mark.parametrize("missing", ["PUBLIC_BASE_URL", "STRIPE_SECRET_KEY"])
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_what_stripes_endpoint_needs_is_checked_before_anything_is_written(
+    sqlite_clerk: CommandLine, folder: Path, missing: str, how: tuple[str, ...]
+) -> None:
+    os.environ |= {
+        "PUBLIC_BASE_URL": "https://pay.procomp.test",
+        "STRIPE_SECRET_KEY": sqlite_clerk.providers.sandbox.info()["stripe_secret_key"],
+        "STRIPE_API_BASE": sqlite_clerk.providers.url,
+    }
+    del os.environ[missing]
+    refused = sqlite_clerk.type("init", str(folder), "--no-input", "--stripe-endpoint", *how, code=3)
+    assert "needs STRIPE_SECRET_KEY and PUBLIC_BASE_URL" in refused.err
+    assert list(folder.iterdir()) == []
+
+
+def test_without_stripes_endpoint_nothing_stays_and_init_can_be_repeated(
+    sqlite_clerk: CommandLine, folder: Path
+) -> None:
+    os.environ |= {
+        "PUBLIC_BASE_URL": "https://later.procomp.test",
+        "STRIPE_SECRET_KEY": sqlite_clerk.providers.sandbox.info()["stripe_secret_key"],
+        "STRIPE_API_BASE": sqlite_clerk.providers.url,
+    }
+    sqlite_clerk.providers.fault(path="/v1/webhook_endpoints", method="POST", kind="status", status=400)
+    sqlite_clerk.type("init", str(folder), "--no-input", "--stripe-endpoint", code=3)
+    assert list(folder.iterdir()) == []
+    sqlite_clerk.providers.calm()
+    sqlite_clerk.type("init", str(folder), "--no-input", "--stripe-endpoint")
+    register_secret(values(folder)["STRIPE_WEBHOOK_SECRET"], "webhook secret")
+
+
+def test_no_new_keys_for_a_database_that_has_payments(clerk: CommandLine, folder: Path) -> None:
+    os.environ["DATABASE_URL"] = clerk.url
+    os.environ["ENCRYPTION_KEYS"] = keys = new_key()
+    register_secret(keys, "encryption key")
+    clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    del os.environ["ENCRYPTION_KEYS"]
+    refused = clerk.type("init", str(folder), "--no-input", code=7)
+    assert "has payments already" in refused.err
+    assert "set ENCRYPTION_KEYS" in refused.err
+    assert list(folder.iterdir()) == []
+    os.environ["ENCRYPTION_KEYS"] = keys
+    clerk.type("init", str(folder), "--no-input")
+    assert values(folder)["ENCRYPTION_KEYS"] == keys
+
+
+def test_systemd_accepts_the_units(postgres_clerk: CommandLine, folder: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("NOT TESTED: systemd-analyze is not installed")
+    postgres_clerk.type("init", str(folder), "--no-input")
+    units = sorted(str(path) for path in folder.glob("*.[st][ei][rm]*"))
+    assert len(units) == 5
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in (checked.stdout + checked.stderr).splitlines() if "procomp-pay" in line]
+    assert (checked.returncode, ours) == (0, [])
 
 
 def test_settings_of_init_exist_and_the_docs_name_all_events() -> None:

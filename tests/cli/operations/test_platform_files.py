@@ -72,7 +72,7 @@ def test_a_role_with_the_least_rights(
     )
     postgres_clerk.type("tournament", "fee", "t1", "25000", "KZT")
     postgres_clerk.type("tournament", "fee", "t1", "--remove", "USD")
-    postgres_clerk.type("participant", "add", "t1", "Dana")
+    dana = postgres_clerk.ask("participant", "add", "t1", "Dana")["participant_id"]
     for command in (
         "maintain", "reconcile --provider stripe", "reconcile --provider kaspi", "report", "audit seal",
         "audit verify", "db adopt", "db status", "doctor", "report closing --tournament t1",
@@ -83,6 +83,15 @@ def test_a_role_with_the_least_rights(
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute('DELETE FROM "Participant"')
+    erase = ("person", "erase", dana, "--confirm", dana, "--with-platform-rows")
+    refused = postgres_clerk.type(*erase, code=7).err
+    grant = """GRANT UPDATE (name, email) ON "User" TO "least";"""
+    assert "nothing was erased" in refused
+    assert grant in refused
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute(grant.encode())
+    postgres_clerk.type(*erase)
+    postgres_clerk.type("person", "erase", "p3", "--confirm", "p3")
 
 
 def _drop_role(url: str) -> None:

@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: CommandLine) -> None:
         if "PENDING" in line:
             break
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert process.returncode == 130, before + err
     assert "Traceback" not in err
     assert "The payment stays open" in err

@@ -289,3 +289,23 @@ def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: CommandLi
         screen.interrupt()
         assert screen.ends() == 130
     assert refunded_cents(sqlite_clerk, view) == 0
+
+
+def test_the_refund_policy_is_proposed_and_another_sum_is_told_beside_it(clerk: CommandLine) -> None:
+    by_hand = paid_by_kaspi(clerk, "p2")
+    clerk.type("tournament", "refund-policy", by_hand["tournament_id"], "2100-01-01:50")
+    told = clerk.type("refund", by_hand["payment_id"], *WHY, "--yes", code=3)
+    assert "Refund policy: 50% until 2100-01-01" in told.err
+    view = paid(clerk)
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "2100-01-01:50")
+    proposed = clerk.type("refund", view["payment_id"], *WHY, "--dry-run")
+    assert "50% until 2100-01-01" in proposed.out
+    document = clerk.ask("refund", view["payment_id"], *WHY, "--dry-run")
+    half = Decimal(str(view["amount"])) / 2
+    assert (document["goes_back"], document["policy"]["goes_back"]) == (half, half)
+    other = clerk.type("refund", view["payment_id"], *WHY, "--amount", "10", "--dry-run")
+    assert "50% until 2100-01-01: it would be" in other.out
+    assert clerk.ask("refund", view["payment_id"], *WHY, "--yes")["amount"] == half
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "2020-01-01:50")
+    refused = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
+    assert "nothing goes back" in refused.err

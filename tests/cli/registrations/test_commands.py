@@ -302,3 +302,56 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
         for name in done.stdout.split()
         if name.startswith(("procomp_pay.services", "procomp_pay.storage"))
     ]
+
+
+def test_fees_of_some_days_are_set_and_shown(terminal: Terminal) -> None:
+    tournament = cup(terminal)
+    words = ("tournament", "fees", tournament)
+    assert "no fees of some days only" in terminal(*words).output
+    document = terminal.json(*words, "early", "20000", "KZT", "--until", "2026-03-31")
+    [period] = document["periods"]
+    assert (period["kind"], period["amount"], period["until"], period["timezone"], period["holds"]) == (
+        "early", 20000, "2026-03-31", "Asia/Almaty", period["holds"],
+    )  # fmt: skip
+    shown = terminal(*words, "late", "30000", "KZT", "--since", "2026-04-20")
+    assert "2026-04-20" in shown.output
+    assert "30 000" in shown.output.replace("\xa0", " ")
+    for wrong, why, code in (
+        (("normal", "24000", "KZT", "--since", "2026-03-31"), "would hold on the same days", 3),
+        (("normal", "24000", "KZT", "--since", "2026-04-10", "--until", "2026-04-09"), "is before", 3),
+        (("normal", "0", "KZT"), "more than zero", 3),
+        (("normal", "-5", "KZT"), "more than zero", 3),
+        (("normal", "60", "EUR"), "no entry fee in EUR", 3),
+        (("normal", "60", "GBP"), "GBP", 3),
+        (("cheap", "60", "KZT"), "no kind of fee", 2),
+        (("normal", "60"), "give the fee too", 2),
+        (("--until", "2026-03-31"), "give the fee too", 2),
+        (("normal", "60", "KZT", "--until", "soon"), "not a day", 2),
+        (("--remove", "on-site"), "no on-site fee", 4),
+    ):
+        result = terminal(*words, *wrong, exit_code=code)
+        assert why in " ".join(result.output.replace("│", " ").split()), result.output
+    terminal("tournament", "fees", "nope", "normal", "60", "KZT", exit_code=4)
+    assert [one["kind"] for one in terminal.json(*words, "--remove", "early")["periods"]] == ["late"]
+
+
+def test_a_refund_policy_is_set_and_shown(embedded: Terminal) -> None:
+    tournament = cup(embedded)
+    words = ("tournament", "refund-policy", tournament)
+    assert "no refund policy" in embedded(*words).output
+    document = embedded.json(*words, "14d:100", "3d:50:2000")
+    assert document["refund_policy"] == [
+        {"percent": 100, "kept": None, "until": "2026-04-17", "days_before": 14},
+        {
+            "percent": 50,
+            "kept": {"amount": 2000, "currency": "KZT"},
+            "until": "2026-04-28",
+            "days_before": 3,
+        },
+    ]
+    assert all(text in embedded(*words).output for text in ("2026-04-17", "100%", "14 days", "Asia/Almaty"))
+    for wrong in ("soon:50", "3d:101", "3d"):
+        assert "not a step" in embedded(*words, wrong, exit_code=3).output
+    assert "end on one day" in embedded(*words, "3d:50", "2026-04-28:20", exit_code=3).output
+    embedded(*words, "3d:50", "--remove", exit_code=2)
+    assert embedded.json(*words, "--remove")["refund_policy"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -268,3 +269,51 @@ async def test_without_a_seal_there_is_nothing_to_archive(
     await environment.start(await environment.participant())
     with pytest.raises(Refused, match="no seal"):
         await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
+
+
+@pytest.mark.parametrize("after", ["'null'", "'{}'", "'[1]'", """'{"file": "audit-000001.jsonl"}'"""])
+async def test_a_record_that_is_malformed_is_named(environment: ServiceEnvironment, after: str) -> None:
+    await old(environment)
+    record = chain.AuditRecord(actor="x", source=CLERK.source, action=files.ARCHIVED)
+    async with environment.ctx.db.writing() as session:
+        await chain.append(session, files.CHAIN, record, environment.now())
+    await sql(environment, f"UPDATE pay_audit_entry SET after = {after} WHERE payment_id = '{files.CHAIN}'")
+    with pytest.raises(ManualReviewRequired, match="record of an archive, entry 1"):
+        await verify(environment.ctx)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"{}\n", b"[]\n", b"\xff\n", b'{"payment_id": {}, "seq": 1}\n', b'{"payment_id"\n']
+)
+async def test_a_damaged_line_is_named(environment: ServiceEnvironment, tmp_path: Path, line: bytes) -> None:
+    """It is read before the check of the whole file."""
+    await old(environment)
+    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
+    assert made is not None
+    path = tmp_path / made.file
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = line
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(ManualReviewRequired, match=str(path)):
+        await verify(environment.ctx, archives=tmp_path)
+
+
+async def test_a_forged_file_of_the_right_sum_but_no_entry_is_named(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    """Record and file agree, and no entry can be read from the file's lines."""
+    await old(environment)
+    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
+    assert made is not None
+    path = tmp_path / made.file
+    head, first, *rest = path.read_bytes().splitlines(keepends=True)
+    fields = json.loads(first)
+    del fields["at"]
+    fields["more"] = 1
+    whole = [head, json.dumps(fields).encode() + b"\n", *rest[:-1]]
+    path.write_bytes(b"".join([*whole, rest[-1]]))
+    after = made.full() | {"sha256": hashlib.sha256(b"".join(whole)).hexdigest()}
+    await sql(environment, "UPDATE pay_audit_entry SET after = :after WHERE payment_id = :own",
+              after=json.dumps(after), own=files.CHAIN)  # fmt: skip
+    with pytest.raises(ManualReviewRequired, match="cannot be read"):
+        await verify(environment.ctx, archives=tmp_path)

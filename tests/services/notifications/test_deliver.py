@@ -27,9 +27,10 @@ from procomp_pay.services.notifications.routing import route
 from procomp_pay.services.registrations.changes import edit_participant
 from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.registrations.reminders import remind
+from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import TournamentFee
+from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
 from procomp_pay.storage.models.platform import User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
@@ -414,6 +415,20 @@ async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironmen
     notified.later(FAILED_MAIL_AFTER_S + 1)
     await notified.maintain()
     assert [str(email["Subject"]) for email in box.emails] == ["Payment did not go through: Almaty Open"]
+
+
+async def test_only_the_last_of_two_moves_is_told_by_mail(
+    notified: ServiceEnvironment, box: MailBox, platform: Receiver
+) -> None:
+    payment = await paid(notified)
+    [first] = [row.participant_id for row in await notified.rows(PaymentDetail)]
+    others = [await notified.participant(tournament_id=f"t-{first}") for _ in range(2)]
+    for former, to in pairwise([first, *others]):
+        await move_payment(notified.ctx, payment, to, CLERK, reason="the brother", former_id=former)
+    await notified.maintain()
+    assert box.to == ["p1@example.com", "p3@example.com"]
+    events = [json.loads(body)["data"]["participant_id"] for _, body in platform.got]
+    assert sorted(events) == sorted([first, *others]), "the platform is told each"
 
 
 async def test_two_workers_deliver_each_once(

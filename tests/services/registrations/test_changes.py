@@ -170,6 +170,34 @@ async def test_a_new_name_is_in_the_audit_trail_of_the_payments(environment: Ser
     assert (await audit_verify.verify(environment.ctx)).findings == []
 
 
+async def test_details_that_change_are_in_the_audit_trail_without_phone_and_address(
+    environment: ServiceEnvironment,
+) -> None:
+    ctx = environment.ctx
+    kairat = await environment.participant(full_name="Кайрат Асанов")
+    payment_id = (await environment.start(kairat)).view.payment_id
+    details = Details.read("Барыс", None, "+7 707 123 45 67", "2014")
+    await edit_participant(ctx, kairat, CLERK, details=details)
+    await edit_participant(ctx, kairat, CLERK, details=details)  # nothing changes
+    await edit_participant(ctx, kairat, CLERK, details=Details.read("-", None, "+7 707 999 99 67", None))
+    asan = await roster.add_participant(
+        ctx, f"t-{kairat}", "Асан", CLERK, details=Details.read("Арлан", "Ким", None, None)
+    )
+    await merge_participants(ctx, kairat, asan.participant_id, CLERK)
+    edits = [row for row in await environment.rows(AuditEntry) if row.action == "participant_edited"]
+    assert {row.payment_id for row in edits} == {payment_id}
+    who = {"full_name": "Кайрат Асанов", "category": None}
+    assert [(row.before, row.after) for row in edits] == [
+        (
+            who | {"club": None, "phone": None, "birth_year": None},
+            who | {"club": "Барыс", "phone": "…67", "birth_year": 2014},
+        ),
+        (who | {"club": "Барыс", "phone": "…67"}, who | {"club": None, "phone": "…67 (another)"}),
+        (who | {"club": None, "coach": None}, who | {"club": "Арлан", "coach": "Ким"}),
+    ]
+    assert (await audit_verify.verify(ctx)).findings == []
+
+
 async def test_details_are_kept_changed_and_merged(environment: ServiceEnvironment) -> None:
     ctx = environment.ctx
     tournament = await cup(environment)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import Conflict, NotFound
+from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw
+from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
 from procomp_pay.services.registrations.changes import edit_participant
+from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_bill import pay
+from procomp_pay.storage.audit import chain
+from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import OutboxMessage
@@ -27,6 +35,7 @@ from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
 
 FIRST, NAME, MAIL = "Тимур Секретов", "Темирлан Секретов", "secretov@procomp.test"
+CLUB = "Клуб Секретова"
 
 
 async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
@@ -55,7 +64,13 @@ async def paid(environment: ServiceEnvironment) -> Opening:
     opened = await environment.start(participant, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await environment.deliver()
-    await edit_participant(environment.ctx, participant, CLERK, name=NAME)
+    await edit_participant(
+        environment.ctx,
+        participant,
+        CLERK,
+        name=NAME,
+        details=Details.read(CLUB, None, "87011234567", "2014"),
+    )
     reason = f"{NAME.upper()} is injured, {MAIL}"
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, reason, usd("20")), CLERK)
     await environment.deliver()
@@ -66,7 +81,7 @@ async def paid(environment: ServiceEnvironment) -> Opening:
 async def test_an_erased_person_is_nowhere_and_the_trail_verifies(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     before = await everything(environment)
-    assert all(word in before for word in (FIRST, NAME, MAIL))
+    assert all(word in before for word in (FIRST, NAME, MAIL, CLUB))
     hashes = {(row.seq, row.hash) for row in await environment.rows(AuditEntry)}
     planned = await person.plan(environment.ctx, opened.view.participant_id)
     assert planned.messages == len(await environment.rows(OutboxMessage)) > 0
@@ -75,7 +90,8 @@ async def test_an_erased_person_is_nowhere_and_the_trail_verifies(environment: S
     )  # fmt: skip
     assert done.entries > 0
     after = (await everything(environment)).lower()
-    assert [word for word in (FIRST, NAME, MAIL) if word.lower() in after] == []
+    assert [word for word in (FIRST, NAME, MAIL, CLUB, "…67") if word.lower() in after] == []
+    assert 2014 not in [(row.after or {}).get("birth_year") for row in await environment.rows(AuditEntry)]
     assert hashes < {(row.seq, row.hash) for row in await environment.rows(AuditEntry)}
     report = await audit_verify.verify(environment.ctx, all_seals=True)
     assert (report.findings, report.seals) == ([], 1)
@@ -99,6 +115,105 @@ async def test_names_taken_out_by_others_are_noticed(environment: ServiceEnviron
     await sql(environment, "UPDATE pay_audit_entry SET note = '[erased]' WHERE action = 'participant_edited'")
     report = await audit_verify.verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.EDITED]
+
+
+async def erased(environment: ServiceEnvironment) -> Opening:
+    opened = await paid(environment)
+    done = await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
+    report = await audit_verify.verify(environment.ctx)
+    assert (report.findings, report.erased) == ([], done.entries)
+    assert done.entries > 0
+    return opened
+
+
+EDITED = "UPDATE pay_audit_entry SET note = :note WHERE action = 'participant_edited'"
+
+
+async def test_what_was_erased_cannot_be_changed_afterwards(environment: ServiceEnvironment) -> None:
+    opened = await erased(environment)
+    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    report = await audit_verify.verify(environment.ctx)
+    assert [(finding.flaw, finding.detail) for finding in report.findings] == [
+        (Flaw.EDITED, "it was erased, and what is left of it was changed since")
+    ]
+    with pytest.raises(ManualReviewRequired, match="nothing was erased"):
+        await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
+
+
+@pytest.mark.parametrize("how", ["bare", "digests", "copied"])
+async def test_a_forged_erasure_hides_nothing(environment: ServiceEnvironment, how: str) -> None:
+    """Whoever can write to the database alone knows no key: an entry of the right hashes is not enough."""
+    opened = await (paid if how == "bare" else erased)(environment)
+    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    changed = next(row for row in await environment.rows(AuditEntry) if row.action == "participant_edited")
+    after: dict[str, Any] = {"erased": [changed.seq]}
+    if how != "bare":
+        true = next(row for row in await environment.rows(AuditEntry) if row.action == chain.PERSON_ERASED)
+        digests = {str(changed.seq): chain.entry_hash(changed)} if how == "digests" else {}
+        proof = true.after["proof"]
+        after["proof"] = proof | {"sha256": proof["sha256"] | digests}
+    forged = chain.AuditRecord(actor="x", source=CLERK.source, action=chain.PERSON_ERASED, after=after)
+    async with environment.ctx.db.writing() as session:
+        made = await chain.append(session, opened.view.payment_id, forged, environment.now())
+    report = await audit_verify.verify(environment.ctx)
+    assert {finding.seq for finding in report.findings} == {changed.seq, made.seq}
+    with pytest.raises(ManualReviewRequired, match="nothing was erased"):
+        await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
+
+
+async def test_a_second_erasure_keeps_what_the_first_one_proved(environment: ServiceEnvironment) -> None:
+    opened = await erased(environment)
+    before = (await audit_verify.verify(environment.ctx)).erased
+    await sql(environment, """UPDATE "Participant" SET "fullName" = 'injured'""")
+    await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
+    report = await audit_verify.verify(environment.ctx)
+    assert (report.findings, report.erased) == ([], before)
+    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    assert not (await audit_verify.verify(environment.ctx)).is_sound
+
+
+async def test_erasures_are_signed_again_when_the_key_is_changed(environment: ServiceEnvironment) -> None:
+    old, new = new_key(), new_key()
+    environment.ctx = replace(environment.ctx, keyring=Keyring([old]))
+    await erased(environment)
+    both = replace(environment.ctx, keyring=Keyring([new, old]))
+    alone = replace(environment.ctx, keyring=Keyring([new]))
+    assert not (await audit_verify.verify(alone)).is_sound
+    assert (await key_rotation.count(both)).old > 0
+    done = await key_rotation.rotate(both)
+    assert (done.left.old, done.left.unreadable) == (0, 0)
+    assert (await key_rotation.rotate(both)).rotated == 0
+    report = await audit_verify.verify(alone)
+    assert report.findings == []
+    assert report.erased > 0
+    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    assert not (await audit_verify.verify(alone)).is_sound
+
+
+async def test_erased_entries_in_an_archive_stay_proven(
+    environment: ServiceEnvironment, tmp_path: Path
+) -> None:
+    old, new = new_key(), new_key()
+    environment.ctx = replace(environment.ctx, keyring=Keyring([old]))
+    opened = await erased(environment)
+    await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured", usd("20")), CLERK)
+    await environment.deliver()
+    await seal(environment.ctx, "aigerim")
+    environment.later(100 * 86_400.0)
+    archived = await archive(environment.ctx, tmp_path, CLERK, keep=timedelta(days=90))
+    assert archived.cut > 0
+    environment.ctx = replace(environment.ctx, keyring=Keyring([new, old]))
+    assert (await key_rotation.rotate(environment.ctx)).left.old == 0
+    environment.ctx = replace(environment.ctx, keyring=Keyring([new]))
+    report = await audit_verify.verify(environment.ctx, archives=tmp_path)
+    assert (report.findings, report.archives) == ([], 1)
+    assert report.erased > (await audit_verify.verify(environment.ctx)).erased
+    planned = await person.plan(environment.ctx, opened.view.participant_id)
+    assert archived.made is not None
+    assert planned.archives == [archived.made.file]
+    later = await environment.start(await environment.participant(full_name="Айша"))
+    await sql(environment, "UPDATE pay_payment_detail SET provider_open = false")
+    assert (await person.plan(environment.ctx, later.view.participant_id)).archives == []
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
+from procomp_pay.domain.text import Text
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.file import read_roster
 from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
 from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.platform import Participant, User
+from procomp_pay.storage.models.platform import Participant, Payment, User
 from tests.support.environment import CLERK, ServiceEnvironment
 
 HEAD = "ФИО;Категория;Почта;Клуб;Тренер;Телефон;Дата рождения\n"
@@ -36,7 +38,10 @@ def send(environment: ServiceEnvironment, cup: str, tmp_path: Path) -> Any:
     async def send(text: str, **more: Any) -> ImportReport:
         path = tmp_path / "roster.csv"
         path.write_text(text, "utf-8")
-        return await import_participants(environment.ctx, cup, read_roster(path).rows, CLERK, **more)
+        report = await import_participants(environment.ctx, cup, read_roster(path).rows, CLERK, **more)
+        # each remark is told in the clerk's language
+        assert all(isinstance(one.what, Text) for one in (*report.skipped, *report.left_out))
+        return report
 
     return send
 
@@ -205,8 +210,9 @@ async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnviro
     )
     report = await send(text)
     assert "there are payments" in report.left_out[0].what
-    [added] = report.added  # a name that only sounds the same gets nobody's place
-    assert added.full_name == "Қайрат Асанов"
+    # a name that only sounds the same gets nobody's place, and is not charged once more
+    assert report.added == []
+    assert "a name that sounds the same is registered" in report.skipped[-1].what
     after = await roster.participant_view(ctx, aida.participant_id)
     assert (after.category, after.email, after.is_paid) == ("-52", "aida@example.kz", True)
     edits = [row for row in await environment.rows(AuditEntry) if row.action == "participant_edited"]
@@ -215,8 +221,12 @@ async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnviro
     ]
     assert (await verify(ctx)).is_sound
     # who had no address gets one, also with payments: it is nobody else's
-    report = await send(HEAD + "Кайрат Асанов;-60;new@example.kz;;;;\n")
-    assert report.changed[0].changes == {"email": (None, "new@example.kz")}
+    report = await send(HEAD + "Кайрат Асанов;-60;new@example.kz;;Ли;;\n")
+    assert report.changed[0].changes == {"email": (None, "new@example.kz"), "coach": (None, "Ли")}
+    edit = [row for row in await environment.rows(AuditEntry) if row.action == "participant_edited"][-1]
+    who = {"full_name": "Кайрат Асанов", "category": "-60"}
+    assert edit.before == who | {"email": None, "coach": None}
+    assert edit.after == who | {"email": "n…@example.kz", "coach": "Ли"}
     assert [row.participant_id for row in report.gone].count(kairat.participant_id) == 0
     assert (await roster.participant_view(ctx, kairat.participant_id)).user_id == kairat.user_id
     # but not another user's
@@ -257,3 +267,127 @@ async def test_files_at_the_same_moment_and_payments_change_everything_once(
     assert sorted(counts(report)[:2] for report in reports[:2]) == [(0, 0), (1, 1)]
     assert [name for name, *_ in await everybody(environment)] == ["Аида Серік", "Бота Омар", "Жаңа Адам"]
     assert (await verify(environment.ctx)).is_sound
+
+
+async def pay(environment: ServiceEnvironment, participant_id: str) -> None:
+    opened = await environment.start(participant_id)
+    await environment.phone(opened)
+    environment.later(10)
+    await environment.maintain()
+
+
+async def test_a_name_and_a_club_in_another_spelling_are_the_same(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + "Қайрат Нұрланов;-60;;Барыс;;;\n")
+    other = HEAD + "Kairat Nurlanov;-60;;Barys;;;\n"
+    dry = await send(other, dry_run=True)
+    assert (counts(dry), dry.changed[0].before) == ((0, 1, 0, 0), "Қайрат Нұрланов")
+    assert dry.changed[0].changes == {
+        "name": ("Қайрат Нұрланов", "Kairat Nurlanov"),
+        "club": ("Барыс", "Barys"),
+    }
+    assert counts(await send(other)) == (0, 1, 0, 0)
+    assert await everybody(environment) == [("Kairat Nurlanov", "-60", None, "Barys")]
+    # one file with both is of one person
+    report = await send(HEAD + "Әсел Ким;-50;;Барыс;;;\nAsel Kim;-50;;Barys;;;\nАсель Ким;-50;;Арлан;;;\n")
+    assert [one.line for one in report.added] == [2, 4]
+    assert report.skipped[0].what.startswith("sounds like Әсел Ким in line 2")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Kairat Nurlanov;-60;;Barys;;;\n",  # has paid: the place is not handed on
+        "Kairat Nurlanov;-60;;СК Барыс;;;\n",
+        "Kairat Nurlanov;;;;;;\n",
+    ],
+)
+async def test_nobody_is_registered_twice_who_sounds_like_one_who_has_paid(
+    environment: ServiceEnvironment, send: Any, line: str
+) -> None:
+    await send(HEAD + "Қайрат Нұрланов;-60;;Барыс;;;\n")
+    [kairat] = (await roster.list_participants(environment.ctx)).items
+    await pay(environment, kairat.participant_id)
+    report = await send(HEAD + line)
+    assert counts(report) == (0, 0, 0, 0)
+    assert report.skipped[0].what.startswith("a name that sounds the same is registered")
+    assert kairat.participant_id in report.skipped[0].what
+    assert len(await everybody(environment)) == 1
+
+
+async def test_a_club_in_another_script_is_no_other_club(environment: ServiceEnvironment, send: Any) -> None:
+    await send(HEAD + "Қайрат Нұрланов;-60;;Барыс;;;\n")
+    report = await send(HEAD + "Қайрат Нұрланов;-60;;Barys;;;\n")
+    assert (counts(report), report.changed[0].changes) == ((0, 1, 0, 0), {"club": ("Барыс", "Barys")})
+
+
+@pytest.mark.parametrize("category", ["-40", ""])
+async def test_who_has_paid_is_not_guessed_among_namesakes(
+    environment: ServiceEnvironment, send: Any, category: str
+) -> None:
+    """A child without a club has paid; the roster has two of the name."""
+    await send(HEAD + SAME + "Иван Ли;-40;;;;;\n")
+    ivan = (await roster.list_participants(environment.ctx, search="Иван")).items[0]
+    await pay(environment, ivan.participant_id)
+    lines = [f"Иван Ли;{category};;Барыс;;;\n", f"Иван Ли;{category};;Арлан;;;\n"]
+    for ordered in (lines, lines[::-1]):
+        report = await send(HEAD + SAME + "".join(ordered))
+        assert counts(report) == (0, 0, 2, 0)
+        remarks = [remark.what for remark in report.skipped if remark.name == "Иван Ли"]
+        assert len(remarks) == 2
+        assert all(what.startswith("not clear whose") and ivan.participant_id in what for what in remarks)
+    assert len(await everybody(environment)) == 3
+
+
+async def test_one_line_does_not_guess_among_two_who_have_paid(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + "Иван Ли;-40;;Барыс;;;\nИван Ли;-40;;Арлан;;;\n")
+    for view in (await roster.list_participants(environment.ctx)).items:
+        await pay(environment, view.participant_id)
+    report = await send(HEAD + "Иван Ли;-40;i@example.kz;;;;\n")
+    assert counts(report)[:3] == (0, 0, 0)
+    assert report.skipped[0].what.startswith("not clear whose")
+
+
+async def test_a_user_whom_the_platform_deleted_is_not_made_again(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    if environment.ctx.db.is_sqlite():
+        return  # there the tables are our own, and a participant has a user
+    await send(HEAD + SAME)
+    [_, bota] = (await roster.list_participants(environment.ctx)).items
+    async with environment.ctx.db.writing() as session:
+        connection = await session.connection()
+        await connection.execute(sql('ALTER TABLE "Participant" ALTER "userId" DROP NOT NULL'))
+        row = await session.get(Participant, bota.participant_id)
+        assert row is not None
+        user = await session.get(User, row.user_id)
+        row.user_id = None
+        await session.flush()
+        await session.delete(user)
+    report = await send(HEAD + SAME.replace("-45;;", "-45;bota@example.kz;"))
+    assert counts(report)[:3] == (0, 0, 2)
+    assert (await roster.participant_view(environment.ctx, bota.participant_id)).user_id is None
+    assert "bota@example.kz" not in {row.email for row in await environment.rows(User)}
+
+
+async def test_a_payment_of_the_platforms_counts_as_one(environment: ServiceEnvironment, send: Any) -> None:
+    """It is not adopted, so that no details are known; its user and its place stay all the same."""
+    await send(HEAD + SAME.replace("aida@example.kz", "") + "Үсен Ли;-44;ata@example.kz;;;;\n")
+    aida = (await roster.list_participants(environment.ctx, search="Аида")).items[0]
+    now = environment.now()
+    async with environment.ctx.db.writing() as session:
+        row = await session.get(Participant, aida.participant_id)
+        assert row is not None
+        payment = Payment(
+            id="platforms", amount=24000, currency="KZT", user_id=row.user_id, meta=None,
+            tournament_id=row.tournament_id, created_at=now, updated_at=now,
+        )  # fmt: skip
+        session.add(payment)
+        await session.flush()
+        row.payment_id = "platforms"
+    report = await send(HEAD + SAME.replace("aida@example.kz", "ata@example.kz"))
+    assert (counts(report)[1], "there are payments" in report.left_out[0].what) == (0, True)
+    assert (await roster.participant_view(environment.ctx, aida.participant_id)).user_id == aida.user_id

@@ -95,6 +95,8 @@ async def test_a_payment_is_moved_with_both_participants(environment: ServiceEnv
     assert (view.participant_id, view.status) == (right, PaymentStatus.COMPLETED)
     [payment] = await environment.rows(Payment)
     assert (payment.user_id, payment.meta["participantId"]) == (f"u-{right}", right)
+    name = (await environment.read_participant(right)).full_name
+    assert payment.meta["description"] == f"{opened.view.tournament_name}: {name}"
     entry = (await environment.rows(AuditEntry))[-1]
     assert (entry.action, entry.actor, entry.note) == ("payment_moved", "aigerim", "the brother")
     assert (entry.before["participant_id"], entry.after["participant_id"]) == (wrong, right)

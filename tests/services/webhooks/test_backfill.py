@@ -98,16 +98,14 @@ async def test_pages_are_read_to_the_end(
     for _ in range(3):
         await paid(environment)
     provider = environment.ctx.providers.of(Channel.STRIPE_INTENT)
-    real, asked = provider._ask, []  # type: ignore[attr-defined]
-    listed = provider._client.v1.events.list_async  # type: ignore[attr-defined]
+    whole_page, asked = provider._page, []  # type: ignore[attr-defined]
 
-    async def small(params: dict[str, object]) -> object:
-        asked.append(params)
-        return await listed({**params, "limit": 2})
+    async def small(kind: str, query: dict[str, object]) -> object:
+        asked.append(query)
+        return await whole_page(kind, {**query, "limit": 2})
 
-    monkeypatch.setattr(provider._client.v1.events, "list_async", small)  # type: ignore[attr-defined]
+    monkeypatch.setattr(provider, "_page", small)
     assert await fetch_missed(environment.ctx) == 3
-    assert real is not None
     assert len(asked) == 2
 
 
