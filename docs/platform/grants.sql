@@ -7,7 +7,7 @@ GRANT SELECT, INSERT ON "User" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON "Tournament", "Participant", "Payment" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON
     pay_payment_detail, pay_refund, pay_kaspi_operation, pay_feed, pay_reconciliation_run, pay_discrepancy,
-    pay_settlement, pay_audit_seal, pay_payout, pay_balance_entry, pay_bank_line
+    pay_settlement, pay_audit_seal, pay_closing, pay_payout, pay_balance_entry, pay_bank_line
 TO :"role";
 -- what is deleted: fees and details that are taken back, and finished rows after their time
 GRANT SELECT, INSERT, UPDATE, DELETE ON

@@ -28,6 +28,7 @@ COMMANDS = {
     "payouts.commands": ("payouts",),
     "reconciliation.reconcile": ("reconcile",),
     "reconciliation.discrepancies": ("discrepancies",),
+    "closing.command": ("close",),
     "operations.maintain": ("maintain",),
     "operations.outbox": ("outbox",),
     "operations.database": ("db",),

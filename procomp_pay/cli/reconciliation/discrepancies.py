@@ -59,14 +59,17 @@ _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT
 
 
 def table(views: Sequence[DiscrepancyView]) -> list[str]:
-    """Return a list of discrepancies: a line for each where there is room or no terminal, else two."""
+    """Return a list of discrepancies: a line for each where there is room or no terminal, else three."""
     if console.is_wide(_WIDE):
-        head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "WHAT")
-        return console.grid(head, [_row(view) for view in views])
+        head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "AMOUNT", "PARTICIPANT", "WHAT")
+        return console.grid(head, [_row(view) for view in views], right=(5,))
     lines = []
     for view in views:
         state = "" if view.is_open else f"  {view.resolution}"
-        lines.append(f"{console.bold(view.kind)}  {console.clean(_detail(view))}{state}")
+        about = "  ".join(part for part in (amount(view), console.clean(view.participant_name or "")) if part)
+        space = max(20, console.columns() - console.width_of(view.kind) - console.width_of(state) - 2)
+        lines.append(f"{console.bold(view.kind)}  {console.shortened(about, space)}{state}")
+        lines.append(f"  {console.shortened(console.clean(_detail(view)), console.columns() - 2)}")
         lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
     return lines
 
@@ -78,8 +81,15 @@ def _row(view: DiscrepancyView) -> list[str]:
         formats.clock_time(view.opened_at),
         view.discrepancy_id,
         view.payment_id or console.clean(view.ref),
+        amount(view),
+        console.clean(view.participant_name or "-"),
         console.clean(_detail(view)),
     ]
+
+
+def amount(view: DiscrepancyView) -> str:
+    """Return the amount that a discrepancy is about; nothing if no side reports one."""
+    return f"{formats.amount(view.money[0])}\N{NO-BREAK SPACE}{view.money[1]}" if view.money else ""
 
 
 def _detail(view: DiscrepancyView) -> str:
@@ -97,6 +107,7 @@ def page(view: DiscrepancyView) -> list[str]:
         *_others(view),
         *_override(view),
         ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
+        *([("participant", view.participant_name)] if view.participant_name else []),
         ("payment", view.payment_id or "not one of ours"),
         ("id", view.discrepancy_id),
     ]
@@ -165,11 +176,14 @@ def next_steps(view: DiscrepancyView) -> list[str]:
         return []
     steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []
     base = f"procomp-pay discrepancies resolve {view.discrepancy_id}"
-    if view.kind in _FIXABLE:
-        steps.append(f'{base} --how fix --note "…"')
-    if view.kind in _REFUNDABLE and view.payment_id:
-        steps.append(f'{base} --how refund --note "…"')
-    return [*steps, f'{base} --how accept --note "…"']
+    return steps + [f'{base} --how {how} --note "…"' for how in ways(view)]
+
+
+def ways(view: DiscrepancyView) -> list[str]:
+    """Return the ways in which a discrepancy of its kind is resolved, the best one first."""
+    fix = ["fix"] if view.kind in _FIXABLE else []
+    refund = ["refund"] if view.kind in _REFUNDABLE and view.payment_id else []
+    return [*fix, *refund, "accept"]
 
 
 _EXAMPLES = """[bold]Examples[/]

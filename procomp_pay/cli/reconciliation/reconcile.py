@@ -165,7 +165,7 @@ def _orders(
     name = None if provider is Which.ALL else provider.value
     opened = stack.enter_context(open_statement(statement, provider=name, mapping=mapping, looks=False))
     if not is_ours:
-        _check_owner(opened, settings)
+        check_owner(opened, settings)
     return [
         ReconcileRequest(
             opened.provider, since, until, opened, console.clean(statement.name), dry_run, is_ours, recover
@@ -173,7 +173,7 @@ def _orders(
     ]
 
 
-def _check_owner(statement: Statement, settings: Settings) -> None:
+def check_owner(statement: Statement, settings: Settings) -> None:
     """Check that a statement is ours.
 
     :raises Refused: it names another merchant than the settings do.

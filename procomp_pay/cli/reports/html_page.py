@@ -152,6 +152,8 @@ def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
                 "back_height": f"{bar.refunds * scale:.1f}",
                 "middle": f"{left + wide / 2:.1f}",
                 "label": bar.label if number % every == 0 else "",
+                "amount": as_text(bar.revenue) if bar.revenue and every == 1 else "",
+                "amount_y": f"{_BASE - height - 3:.1f}",
                 "title": _(
                     "%(day)s: %(paid)s paid, %(back)s refunded or lost",
                     day=bar.label,
@@ -164,7 +166,7 @@ def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
     return {
         "key": key,
         "caption": _("Revenue in %(currency)s", currency=currency) + hatching,
-        "top": as_text(max(bar.revenue for bar in bars)),
+        "top": as_text(max(bar.revenue for bar in bars)) if every > 1 else "",  # else on the bars
         "width": _CHART_WIDTH,
         "height": _CHART_HEIGHT,
         "base": int(_BASE),

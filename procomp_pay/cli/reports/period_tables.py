@@ -73,6 +73,7 @@ def sections(report: Report, *, days_as_months: bool = False, for_paper: bool = 
     :param for_paper: show a tournament's name once; otherwise in every row, to sort and filter by.
     """
     return [
+        _glance(report),
         _money(report),
         *payout_table.sections(report.payouts),
         _methods(report),
@@ -148,6 +149,27 @@ def _attempts(name: str, attempts: Attempts) -> list[Cell]:
     ]
 
 
+def _glance(report: Report) -> Section:
+    """Return what is looked for first: money in and back, fees and net, against the days before."""
+    one_day = report.period.since == report.period.until
+    before = _("the day before") if one_day else _("as many days before")
+    rows = [[_("this period"), *_short(flow)] for flow in report.money]
+    rows += [[before, *_short(flow)] for flow in report.before or ()]
+    note = _(
+        "Open payments: %(open)s. Participants who have not paid: %(n)s.",
+        open=report.attempts.waiting,
+        n=report.headcount.registered - report.headcount.paid,
+    )
+    return Section(
+        _("At a glance"), columns("|Currency|Money in|Money back|-Fees|Net"), rows, note=note if rows else ""
+    )
+
+
+def _short(flow: Flow) -> list[Cell]:
+    back = flow.refunds.amount + flow.lost.amount
+    return [flow.currency, flow.paid.amount, back, known(flow.fees), known(flow.net)]
+
+
 _MOVED = "Currency|Payments|=Revenue|Refunds|-Disputes lost|-Before fees|-Fees|-Net"
 
 
@@ -179,21 +201,11 @@ def _days(report: Report, *, as_months: bool) -> Section:
     months: dict[tuple[date, str], Flow] = {}
     for day, flow in flows:
         month = months.setdefault((day.replace(day=1), flow.currency), Flow(flow.currency))
-        _add(month, flow)
+        month.add(flow)
     rows = [[f"{day:%Y-%m}", *_moved(flow)] for (day, _currency), flow in months.items()]
     return Section(
         _("Money by month"), columns(f"Month|{_MOVED}"), [*rows, *_sums(report)], len(report.money)
     )
-
-
-def _add(month: Flow, day: Flow) -> None:
-    month.paid.add(day.paid.count, day.paid.amount)
-    month.refunds.add(day.refunds.count, day.refunds.amount)
-    for state, total in day.disputes.items():
-        month.disputes.setdefault(state, type(total)()).add(total.count, total.amount)
-    month.with_fee += day.with_fee
-    if day.fees is not None:
-        month.fees = day.fees if month.fees is None else month.fees + day.fees
 
 
 def _sums(report: Report) -> list[list[Cell]]:

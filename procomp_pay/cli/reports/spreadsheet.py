@@ -62,6 +62,10 @@ def _sheet(book: Any, section: Section, bold: Any) -> None:
     sheet = book.create_sheet(re.sub(r"[\\/*?:\[\]]", " ", section.title)[:31])
     sheet.freeze_panes = "A2"
     sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
+    sheet.page_setup.paperSize = 9  # A4
+    if not section.is_empty:  # the sums below the rows are not filtered
+        last = get_column_letter(len(section.columns))
+        sheet.auto_filter.ref = f"A1:{last}{max(2, len(section.rows) - section.totals + 1)}"
     sheet.sheet_properties.pageSetUpPr.fitToPage = True
     sheet.print_title_rows = "1:1"
     for number in range(len(section.columns)):

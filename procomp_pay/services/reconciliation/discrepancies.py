@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
@@ -60,6 +62,18 @@ class DiscrepancyView:
     note: str | None
     resolved_by: str | None
     resolved_at: datetime | None
+    participant_name: str | None = None
+    #: What the payment was charged, if it is ours.
+    charged: Money | None = None
+
+    @property
+    def money(self) -> tuple[Decimal, str] | None:
+        """Return the amount and currency that it is about: what came or went, else what was charged."""
+        for name in ("paid", "went_back", "theirs", "ours", "charged"):
+            side = self.detail.get(name)
+            if isinstance(side, dict) and side.get("amount") is not None and side.get("currency"):
+                return Decimal(str(side["amount"])), str(side["currency"])
+        return (self.charged.amount, self.charged.currency.value) if self.charged else None
 
     @property
     def is_open(self) -> bool:
@@ -73,6 +87,9 @@ class DiscrepancyView:
             "state": self.state,
             "provider": self.provider,
             "payment_id": self.payment_id,
+            "participant_name": self.participant_name,
+            "amount": self.money[0] if self.money else None,
+            "currency": self.money[1] if self.money else None,
             "ref": self.ref,
             "detail": self.detail,
             "run_id": self.run_id,
@@ -94,7 +111,7 @@ async def many(
     """
     async with ctx.db.reading() as session:
         rows, following = await store.page(session, wanted, limit=limit, cursor=cursor)
-        return [await _view(session, row) for row in rows], following
+        return [await view_of(session, row) for row in rows], following
 
 
 async def one(ctx: AppContext, discrepancy_id: str) -> DiscrepancyView:
@@ -103,15 +120,17 @@ async def one(ctx: AppContext, discrepancy_id: str) -> DiscrepancyView:
     :raises NotFound: no such discrepancy.
     """
     async with ctx.db.reading() as session:
-        return await _view(session, await store.one(session, discrepancy_id))
+        return await view_of(session, await store.one(session, discrepancy_id))
 
 
-async def _view(session: AsyncSession, row: Discrepancy) -> DiscrepancyView:
+async def view_of(session: AsyncSession, row: Discrepancy) -> DiscrepancyView:
+    """Return a discrepancy for display."""
+    payment = await store.payment_of(session, row.payment_id) if row.payment_id else None
     return DiscrepancyView(
         discrepancy_id=row.id,
         kind=row.kind,
         state=row.state.value,
-        provider=row.provider or await _provider_of(session, row.payment_id),
+        provider=row.provider or (None if payment is None else payment.provider),
         payment_id=row.payment_id,
         ref=row.fingerprint.split(":", 2)[2],
         detail=row.detail,
@@ -122,14 +141,9 @@ async def _view(session: AsyncSession, row: Discrepancy) -> DiscrepancyView:
         note=row.note,
         resolved_by=row.resolved_by,
         resolved_at=row.resolved_at,
+        participant_name=payment.full_name if payment else None,
+        charged=payment.charged if payment else None,
     )
-
-
-async def _provider_of(session: AsyncSession, payment_id: str | None) -> str | None:
-    if payment_id is None or not await exists(session, payment_id):
-        return None
-    locked = await load_payment(session, payment_id)
-    return "kaspi" if locked.detail.channel.is_kaspi else "stripe"
 
 
 async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, actor: Actor) -> DiscrepancyView:
@@ -165,7 +179,7 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
     async with ctx.db.writing() as session:
         row = await store.one(session, discrepancy_id, lock=True)
         if row.state is not DiscrepancyState.OPEN:
-            _check_open(await _view(session, row))
+            _check_open(await view_of(session, row))
         if how is not How.REFUND and row.payment_id is not None:
             await _check_no_refund_under_way(session, row, row.payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 from procomp_pay.domain.errors import NotFound, Refused, Unavailable
-from procomp_pay.domain.reconciliation.records import ProviderRecord
+from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
@@ -20,6 +22,8 @@ from procomp_pay.storage.reconciliation.staging_rows import Candidate
 AT_ONCE = 4
 PAGE = 100
 WORD = "payments asked for"
+
+_NONE = Decimal("0.00")
 
 Progress = Callable[[str, int], None]
 
@@ -100,6 +104,9 @@ async def _compare_payments(context: ReconciliationContext, ids: list[str], on_p
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     theirs = [record for task in tasks.values() for record in task.result() or []]
+    for name, task in tasks.items():
+        if (sums := _sums(task.result() or [])) is not None:
+            context.report.told[name] = sums
     context.report.read[WORD] += len(tasks)
     context.report.compared += len(ids)
     on_progress(WORD, context.report.read[WORD])
@@ -113,6 +120,15 @@ async def _compare_payments(context: ReconciliationContext, ids: list[str], on_p
     await record_page(
         context, await compare_page(alone, [Candidate(name, name) for name in ids if name in untold], [])
     )
+
+
+def _sums(records: list[ProviderRecord]) -> tuple[Decimal, Decimal] | None:
+    """Return what was paid and what was refunded of one payment; ``None`` if Kaspi does not report both."""
+    paid = [record for record in records if record.kind is LineKind.PAYMENT and record.amount is not None]
+    if not paid or paid[0].hides_refunds or paid[0].stand is not ProviderState.PAID:
+        return None
+    back = [record for record in records if record.kind is LineKind.REFUND and record.amount is not None]
+    return paid[0].amount or _NONE, max((record.amount or _NONE for record in back), default=_NONE)
 
 
 def _is_at_provider(payment: OrmLockedPayment | None) -> bool:

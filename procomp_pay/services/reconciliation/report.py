@@ -111,6 +111,8 @@ class Report:
     not_compared: list[str] = field(default_factory=list)
     #: No line of the statement belongs to one of our payments.
     is_foreign: bool = False
+    #: What Kaspi's API said of each paid payment, where it reports amounts: paid, and refunded in all.
+    told: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
 
     def add(self, finding: Mismatch, became: str) -> None:
         """Count a difference, and keep up to :data:`MOST` for display."""

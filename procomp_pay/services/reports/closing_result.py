@@ -235,8 +235,9 @@ class Closing:
 
     @property
     def odd(self) -> list[ClosingLine]:
-        """Return the payments for manual review: late, duplicate, disputed, or with a discrepancy."""
-        return [line for line in self.lines if line.flags]
+        """Return the payments for manual review: with an open discrepancy, as late and duplicate ones have
+        until somebody decides about them, or disputed."""
+        return [line for line in self.lines if line.disagreements or line.dispute]
 
     @property
     def agrees(self) -> bool:

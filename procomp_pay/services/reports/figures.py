@@ -96,6 +96,16 @@ class Flow:
     with_fee: int = 0
     fees: Decimal | None = None
 
+    def add(self, other: Flow) -> None:
+        """Add the movements of another day or tournament in the same currency."""
+        self.paid.add(other.paid.count, other.paid.amount)
+        self.refunds.add(other.refunds.count, other.refunds.amount)
+        for state, total in other.disputes.items():
+            self.disputes.setdefault(state, Total()).add(total.count, total.amount)
+        self.with_fee += other.with_fee
+        if other.fees is not None:
+            self.fees = other.fees + (self.fees or _NONE)
+
     def dispute(self, *states: DisputeState) -> Total:
         """Return the disputes in any of these states."""
         total = Total()

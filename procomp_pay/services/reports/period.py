@@ -101,6 +101,8 @@ class Report:
     payouts: list[PayoutSums] = field(default_factory=list)
     #: The provider accounts' own costs, of no payment, by currency; of no tournament.
     costs: dict[str, Decimal] = field(default_factory=dict)
+    #: The money of as many days right before, by currency; ``None`` where the period has an open end.
+    before: list[Flow] | None = None
 
     @property
     def money(self) -> list[Flow]:
@@ -155,6 +157,7 @@ class Report:
                 {"currency": currency, "amount": amount} for currency, amount in self.costs.items()
             ],
             "payouts": [sums.full() for sums in self.payouts],
+            "money_before": None if self.before is None else [flow.short() for flow in self.before],
             "days": [{"day": day.isoformat(), **flow.short()} for day, flow in self.days.sorted()],
             "tournaments": [line.full() for line in self.tournaments],
             "participants": {
@@ -201,6 +204,7 @@ async def report(ctx: AppContext, period: Period, tournament_id: str | None = No
         for by in (money.By(zone), money.By()):
             await _count_money(session, scope, result, by)
             await _count_fees(session, scope, result, by)
+        result.before = await _before(session, result, scope.tournament_id)
         for currency, count, amount in await money.on_their_way(session, scope):
             result.total.of("", currency).on_their_way.add(count, amount)
         await _count_payouts(session, scope, result)
@@ -210,6 +214,23 @@ async def report(ctx: AppContext, period: Period, tournament_id: str | None = No
             ids.add(chosen.tournament_id)
         result.tournaments = await _tournaments(session, ids, per_tournament, result)
     return result
+
+
+async def _before(session: AsyncSession, result: Report, tournament_id: str | None) -> list[Flow] | None:
+    """Return the money of as many days right before a report's period."""
+    period = result.period
+    if period.since is None or period.until is None:
+        return None
+    days = period.until - period.since + timedelta(days=1)
+    earlier = Period(period.zone, period.since - days, period.since - timedelta(days=1))
+    scope = Scope(tournament_id, earlier.begins, earlier.ends)
+    counted = Report(earlier, result.made_at)
+    await _count_money(session, scope, counted, money.By())
+    await _count_fees(session, scope, counted, money.By())
+    total: Flows[str] = Flows()
+    for _, flow in counted.by_tournament.sorted():
+        total.of("", flow.currency).add(flow)
+    return total.by_currency("")
 
 
 async def _count_attempts(session: AsyncSession, scope: Scope, result: Report) -> dict[str, Attempts]:

@@ -20,7 +20,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.storage.database.insert_once import insert_once, insert_returning
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
@@ -153,6 +153,30 @@ async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Disc
     if row is None:
         raise NotFound(f"There is no discrepancy {row_id[:64]!r}", next_step="procomp-pay discrepancies list")
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOf:
+    """The payment that a discrepancy is about; no name if its participant was removed."""
+
+    provider: str
+    charged: Money
+    full_name: str | None
+
+
+async def payment_of(session: AsyncSession, payment_id: str) -> PaymentOf | None:
+    """Return the payment of a discrepancy; ``None`` if it is not ours."""
+    query: Any = (
+        select(PaymentDetail, Participant.full_name)
+        .join(Participant, col(Participant.id) == col(PaymentDetail.participant_id), isouter=True)
+        .where(PaymentDetail.payment_id == payment_id)
+    )
+    row = (await session.exec(query)).first()
+    if row is None:
+        return None
+    detail, name = row
+    provider = "kaspi" if detail.channel.is_kaspi else "stripe"
+    return PaymentOf(provider, Money(detail.charged_amount, detail.charged_currency), name)
 
 
 async def open_ones(

@@ -35,6 +35,19 @@ def a_seal(number: int, at: Any) -> AuditSeal:
     return AuditSeal(**{name: value for name, value in values.items() if name in AuditSeal.model_fields})
 
 
+async def test_late_and_duplicate_payments_need_review_until_they_are_settled(
+    db: PaymentDatabaseService,
+) -> None:
+    books = random_books(5, 80)
+    await books.write(db)
+    for tournament in ("t1", "t2", "t3"):
+        sheet = await closing(desk_on(db), tournament, ALMATY)
+        open_ones = {row.payment_id for row in books.discrepancies if row.state == "open"}
+        of_it = {line.payment_id for line in sheet.lines}
+        disputed = {line.payment_id for line in sheet.lines if line.dispute}
+        assert {line.payment_id for line in sheet.odd} == (open_ones | disputed) & of_it
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_sums_equal_an_independent_count(db: PaymentDatabaseService, seed: int) -> None:
     books = random_books(seed, 80)

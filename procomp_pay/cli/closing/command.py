@@ -1,0 +1,263 @@
+"""``close``: the guided closing of a day, in a terminal or from cron."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    operator,
+    run_with_context,
+    show_mode_notice,
+    tournament_id,
+)
+from procomp_pay.cli.framework.options import AsOption, JsonOption, TournamentFilter
+from procomp_pay.cli.framework.progress import counters
+from procomp_pay.domain.text import N_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procomp_pay.config import Settings
+    from procomp_pay.domain.closing import Signer, Step
+    from procomp_pay.domain.period import Period
+    from procomp_pay.services.closing.evening import Closing, Order, Statement
+    from procomp_pay.services.context import Actor, AppContext
+
+_EXAMPLES = """[bold]Examples[/]
+
+  procomp-pay close
+  procomp-pay close --kaspi-statement kaspi.xlsx
+  procomp-pay close --skip kaspi --reason "no statement before tomorrow"
+  procomp-pay close --date yesterday --sign
+  30 23 * * *  procomp-pay close --json > /var/log/procomp-closing.json
+
+Steps: pending, stripe, kaspi, discrepancies, refunds, sums, clerks, sheet, seal,
+signatures. What is done is not done again; a step that is left open is tried anew.
+Once two people have signed, the day stays as it was signed: what changes later is
+shown as "since the closing". The sheet is written to the folder closings.
+
+Exit codes: 0 closed, 6 something is open or a signature is missing."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=_EXAMPLES)(close)
+
+
+def close(
+    tournament: TournamentFilter = None,
+    date: Annotated[
+        str | None, typer.Option("--date", metavar="DAY", help="The day. Default: today.")
+    ] = None,
+    kaspi_statement: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Kaspi Pay's statement; needed where its API has no amounts."),
+    ] = None,
+    stripe_report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Stripe's balance report, in place of its API.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Skip an open step; needs --reason.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why it is skipped, which is recorded.")
+    ] = None,
+    again: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Repeat a step that is done.")
+    ] = None,
+    sign: Annotated[bool, typer.Option("--sign", help="Sign the figures; two people have to.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the sheet is written.", show_default=False)
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Use a statement although it seems to be another merchant's.")
+    ] = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a day: what is unfinished, both sides, refunds by hand, sheet, seal, signatures.
+
+    In a terminal it asks about what is open. Stopped at any step, it goes on there.
+    """
+    from procomp_pay.cli.closing import sheet
+    from procomp_pay.domain.closing import Step
+
+    steps, repeated = _steps(skip, "--skip"), _steps(again, "--again")
+    if bool(steps) != (reason is not None):
+        raise typer.BadParameter(N_("--skip and --reason belong together"))
+    settings, actor = load_settings(), operator(acting)
+    show_mode_notice(settings, as_json=as_json)
+    period = _day(date, settings)
+    target = folder or settings.home / "closings"
+    with ExitStack() as stack:
+        opened = partial(_opened, stack, settings, is_ours=yes)
+        given = {"kaspi": kaspi_statement, "stripe": stripe_report}
+        statements = {name: opened(name, path) for name, path in given.items() if path is not None}
+        progress = stack.enter_context(counters(quiet=as_json or console.is_interactive()))
+
+        async def work(ctx: AppContext) -> Closing:
+            from procomp_pay.services.closing.evening import Order, begin
+
+            order = Order(
+                period,
+                await tournament_id(ctx, tournament, as_json=as_json),
+                statements,
+                frozenset(repeated),
+                lambda closing: sheet.write(closing, target),
+            )
+            closing = await begin(ctx, order, actor)
+            await _advance(ctx, closing, order, actor, steps, reason or "", progress)
+            if console.is_interactive() and not as_json and not steps:
+                await _ask(ctx, closing, order, actor, opened)
+            if sign:
+                await _sign(ctx, closing)
+                sheet.write(closing, target)
+            return closing
+
+        closing = run_with_context(work, settings=settings)
+    if as_json:
+        console.print_json(closing.full())
+    else:
+        sheet.show(closing)
+        for name in closing.steps[Step.SHEET].facts.get("files", ()):
+            console.say(f"\N{CHECK MARK} {console.clean(name)}", fg="green")
+        _hint(closing)
+    if not closing.is_closed:
+        raise typer.Exit(6)
+
+
+def _steps(names: list[str] | None, option: str) -> list[Step]:
+    from procomp_pay.domain.closing import Step
+
+    known = [step.value for step in Step]
+    for name in names or []:
+        if name not in known:
+            raise typer.BadParameter(f"{option} must be one of {', '.join(known)}")
+    return [Step(name) for name in names or []]
+
+
+def _day(text: str | None, settings: Settings) -> Period:
+    from zoneinfo import ZoneInfo
+
+    from procomp_pay.domain.period import Period
+
+    zone = ZoneInfo(settings.report_timezone)
+    day = formats.day(text or "today", "--date", zone)
+    return Period(zone, day, day)
+
+
+def _opened(stack: ExitStack, settings: Settings, provider: str, path: Path, *, is_ours: bool) -> Statement:
+    """Open a provider's file, as `reconcile --statement` does."""
+    from procomp_pay.cli.reconciliation.reconcile import check_owner
+    from procomp_pay.providers.statements.reader import open_statement
+    from procomp_pay.services.closing.evening import Statement
+
+    opened = stack.enter_context(open_statement(path, provider=provider, looks=False))
+    if not is_ours:
+        check_owner(opened, settings)
+    return Statement(console.clean(path.name), opened, opened.sha256, is_ours)
+
+
+async def _advance(
+    ctx: AppContext,
+    closing: Closing,
+    order: Order,
+    actor: Actor,
+    steps: list[Step],
+    reason: str,
+    progress: Callable[[str, int], None],
+) -> None:
+    """Run the steps; skip those that are to be skipped as soon as it is known what is open in them."""
+    from procomp_pay.domain.closing import Step
+    from procomp_pay.services.closing.evening import advance, skip
+
+    providers = {Step.STRIPE, Step.KASPI}
+    for each in steps:
+        if each in providers:
+            await skip(ctx, closing, each, reason, actor)
+    await advance(ctx, closing, order, actor, on_progress=progress)
+    rest = [each for each in steps if each not in providers]
+    for each in rest:
+        await skip(ctx, closing, each, reason, actor)
+    if rest:
+        await advance(ctx, closing, order, actor, on_progress=progress)
+
+
+async def _ask(
+    ctx: AppContext,
+    closing: Closing,
+    order: Order,
+    actor: Actor,
+    opened: Callable[[str, Path], Statement],
+) -> None:
+    from dataclasses import replace
+
+    from procomp_pay.cli.closing.questions import ask
+    from procomp_pay.domain.errors import PaymentError
+    from procomp_pay.services.closing.evening import advance
+
+    asked: set[Step] = set()
+    given: dict[str, Statement] = {}
+
+    def use_statement(provider: str, name: str) -> None:
+        given[provider] = opened(provider, Path(name).expanduser())
+
+    going_on = True
+    while going_on:
+        given.clear()
+        try:
+            going_on = await ask(ctx, closing, actor, use_statement, asked)
+            await advance(ctx, closing, replace(order, statements=given, again=frozenset()), actor)
+        except PaymentError as error:
+            console.show_error(error)
+
+
+async def _sign(ctx: AppContext, closing: Closing) -> None:
+    from procomp_pay.services.closing.evening import sign
+
+    signers, alone = await _signers()
+    for signer in signers:
+        await sign(ctx, closing, signer, alone=alone)
+
+
+async def _signers() -> tuple[list[Signer], bool]:
+    """Return who signs now, and whether one signature closes the day."""
+    from procomp_pay.domain.closing import Signer
+
+    name = _system_user()
+    return [Signer(f"user:{name}", name)], True
+
+
+def _system_user() -> str:
+    """Return the user whom the operating system vouches for: not the environment, which anybody sets."""
+    import getpass
+    import os
+
+    try:
+        from pwd import getpwuid
+
+        return getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):  # Windows, or a container without names
+        uid = os.getuid() if hasattr(os, "getuid") else None
+        return getpass.getuser() if uid is None else f"uid {uid}"
+
+
+def _hint(closing: Closing) -> None:
+    from procomp_pay.domain.closing import Step
+
+    day = f" --date {closing.day.isoformat()}"
+    day += f" --tournament {closing.tournament[0]}" if closing.tournament else ""
+    if closing.is_closed:
+        return
+    if closing.open == [Step.SIGNATURES]:
+        console.hint(f"procomp-pay close{day} --sign")
+    elif not sys.stdin.isatty():
+        console.hint(f'procomp-pay close{day} --skip {closing.open[0]} --reason "…"')

@@ -1,0 +1,115 @@
+"""Show a closing in the terminal, and write its sheet as HTML and XLSX."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from procomp_pay.cli.closing import tables
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _, language
+from procomp_pay.cli.reports import files, html_page, spreadsheet
+from procomp_pay.cli.reports.html_page import Page
+from procomp_pay.domain.closing import Step
+from procomp_pay.domain.language import Language
+
+if TYPE_CHECKING:
+    from procomp_pay.services.closing.evening import Closing
+
+
+def title(closing: Closing) -> str:
+    """Return whose closing it is."""
+    return closing.tournament[1] if closing.tournament else _("All tournaments")
+
+
+def conclusion(closing: Closing) -> str:
+    """Return in a line whether it is closed, and what is open."""
+    if closing.is_closed:
+        names = ", ".join(signature.name for signature in closing.signatures)
+        text = _("Closed, signed by %(names)s", names=console.clean(names))
+        return text if not closing.second_is_missing else text + "; " + _("the second signature is missing")
+    if closing.open == [Step.SIGNATURES]:
+        return _("Nothing is open: to be signed")
+    left = [_(tables.STEPS[step]) for step in closing.open if step is not Step.SIGNATURES]
+    return _("Still open:") + " " + ", ".join(left)
+
+
+def show(closing: Closing) -> None:
+    """Show it in the terminal."""
+    from procomp_pay.cli.reports import terminal
+
+    terminal.show(title(closing), day(closing), tables.sections(closing))
+    console.say("\n" + conclusion(closing), fg="green" if closing.is_closed else "yellow", bold=True)
+
+
+def day(closing: Closing) -> str:
+    """Return the day in the reader's form."""
+    form = "%Y-%m-%d" if language() is Language.ENGLISH else "%d.%m.%Y"
+    return f"{closing.day:{form}}"
+
+
+def write(closing: Closing, folder: Path) -> list[str]:
+    """Write the sheet as HTML and XLSX; return the names of the files. An older one is replaced as a whole.
+
+    :raises Refused: a file cannot be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = f"closing-{closing.day.isoformat()}"
+    name += f"-{closing.tournament[0]}" if closing.tournament else ""
+    written = []
+    for kind in ("html", "xlsx"):
+        path = folder / f"{name}.{kind}"
+        files.write(str(path), partial(_fill, closing, kind), force=True)
+        written.append(str(path))
+    return written
+
+
+def _fill(closing: Closing, kind: str, stream: IO[bytes]) -> None:
+    at = closing.figures.as_of if closing.figures is not None else closing.begun_at
+    sections = tables.sections(closing, for_paper=True)
+    as_of = _clock(closing, at)
+    if kind == "xlsx":
+        properties = [
+            (_("Closing sheet"), title(closing)),
+            (_("Day"), day(closing)),
+            (_("As of"), as_of),
+            ("", conclusion(closing)),
+            (_("Audit seal"), _seal(closing)),
+            ("", ""),
+            (_("Closed by"), _signer(closing, 0)),
+            ("", ""),
+            (_("Checked by"), _signer(closing, 1)),
+        ]
+        spreadsheet.write_workbook(stream, properties, sections, at)
+        return
+    name = _("Closing sheet: %(name)s", name=title(closing))
+    html_page.write(
+        stream,
+        Page(
+            title=name,
+            subtitle=day(closing),
+            lines=[_("As of %(time)s", time=as_of)],
+            sections=sections,
+            footer=f"{name}, {day(closing)}",
+            sheet=True,
+            conclusion=conclusion(closing),
+            seal=_seal(closing),
+        ),
+    )
+
+
+def _clock(closing: Closing, at: datetime) -> str:
+    local = at.astimezone(closing.period.zone)
+    form = "%Y-%m-%d %H:%M:%S" if language() is Language.ENGLISH else "%d.%m.%Y %H:%M:%S"
+    return f"{local:{form}} {closing.period.zone.key}"
+
+
+def _seal(closing: Closing) -> str:
+    root = closing.steps[Step.SEAL].facts.get("root")
+    return str(root) if root else _("not sealed (procomp-pay audit seal)")
+
+
+def _signer(closing: Closing, number: int) -> str:
+    return closing.signatures[number].name if number < len(closing.signatures) else "." * 60

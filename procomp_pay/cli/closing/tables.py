@@ -1,0 +1,246 @@
+"""A closing as tables, for the terminal and for its sheet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from procomp_pay.cli.display import wording
+from procomp_pay.cli.framework.language import _, translated
+from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns
+from procomp_pay.domain.closing import Step, StepRecord, StepState
+from procomp_pay.domain.states import METHOD_NAMES, method_name
+from procomp_pay.domain.text import N_
+
+if TYPE_CHECKING:
+    from procomp_pay.services.closing.evening import Closing
+    from procomp_pay.services.closing.figures import BothSides, DayFigures
+    from procomp_pay.storage.closing.day import PaymentRow
+
+_METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
+
+#: The steps, in the reader's words.
+STEPS = {
+    Step.PENDING: N_("unfinished payments, refunds and events"),
+    Step.STRIPE: N_("reconcile Stripe"),
+    Step.KASPI: N_("reconcile Kaspi"),
+    Step.DISCREPANCIES: N_("discrepancies"),
+    Step.REFUNDS: N_("refunds by hand in Kaspi Pay"),
+    Step.SUMS: N_("sums of both sides"),
+    Step.CLERKS: N_("clerks"),
+    Step.SHEET: N_("closing sheet"),
+    Step.SEAL: N_("audit seal"),
+    Step.SIGNATURES: N_("signatures"),
+}
+_STATES = {
+    StepState.WAITING: N_("to do"),
+    StepState.OPEN: N_("still open"),
+    StepState.DONE: N_("finished"),
+    StepState.SKIPPED: N_("skipped"),
+}
+
+#: Heads that :func:`columns` takes apart, and words of the rows, for the catalogue.
+MARKED = (
+    N_("Step"), N_("State"), N_("By"), N_("When"), N_("Why"), N_("Provider has"), N_("Difference"),
+    N_("Not seen there"), N_("In dispute"), N_("Refunds made"),
+    N_("Verified"), N_("Operation"), N_("Signed by"),
+    N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
+    N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
+    N_("payment"), N_("refund"), N_("Id"),
+)  # fmt: skip
+
+
+def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
+    """Return all tables; with the day's payments for paper and files."""
+    figures = closing.figures
+    tables = [_steps(closing)]
+    if figures is not None:
+        tables += [
+            _sums(figures), _clerks(figures), _unfinished(figures), _open(figures), _unknown(figures),
+            _by_hand(figures), _since(closing),
+        ]  # fmt: skip
+    tables.append(_signatures(closing))
+    if for_paper and figures is not None:
+        tables.append(_payments(closing, figures))
+    return tables
+
+
+def _local(closing: Closing, at: str | datetime | None) -> Cell:
+    if at is None:
+        return Missing.NONE
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return moment.astimezone(closing.period.zone).replace(tzinfo=None)
+
+
+def _steps(closing: Closing) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            step.value,
+            _(STEPS[step]),
+            _(_STATES[closing.steps[step].state]),
+            note(closing.steps[step]),
+            closing.steps[step].by or "",
+            _local(closing, closing.steps[step].at),
+        ]
+        for step in Step
+    ]
+    return Section(_("Steps"), columns("Step||State|Why|-By|-When"), rows)
+
+
+def note(record: StepRecord) -> str:
+    """Return a step's reason, or what is open in it, in a few words."""
+    if record.state is StepState.SKIPPED:
+        return record.reason or ""
+    facts = record.facts
+    if record.state is StepState.OPEN and record.step in (Step.STRIPE, Step.KASPI):
+        return ", ".join(
+            _("a statement file is needed") if item == "statement" else item for item in record.items
+        )
+    if record.state is StepState.OPEN and record.items:
+        return _("%(n)s open", n=len(record.items))
+    if "not_configured" in facts:
+        return _("not configured")
+    if isinstance(facts.get("statement"), dict):
+        return str(facts["statement"].get("file"))
+    return ""
+
+
+def _method(name: str) -> str:
+    return _METHODS.get(name) or _(name)
+
+
+def _sums(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            _method(line.method), line.currency, line.ours.paid, line.ours.paid_sum, line.ours.refund_sum,
+            line.ours.lost_sum, line.in_dispute, line.ours.kept, *_their_side(line), line.not_seen,
+            Missing.NOT_KNOWN if line.without_fee else line.fees,
+        ]
+        for line in figures.both
+    ]  # fmt: skip
+    headings = (
+        "Method|Currency|-Payments|-Taken|-Refunded|-Disputes lost|-In dispute|Kept|Provider has|Difference"
+        "|-Not seen there|-Fees"
+    )
+    return Section(_("Sums of both sides"), columns(headings), rows, note=_sums_note(figures))
+
+
+def _their_side(line: BothSides) -> tuple[Cell, Cell]:
+    """Return what the provider has, and the difference; not known while nothing of it was read."""
+    if line.not_seen and not line.theirs.paid:
+        return Missing.NOT_KNOWN, Missing.NOT_KNOWN
+    return line.theirs.kept, line.difference
+
+
+def _sums_note(figures: DayFigures) -> str:
+    notes = []
+    if missing := sum(line.not_seen for line in figures.both):
+        notes.append(_("Payments of which no record of the provider was read yet: %(n)s.", n=missing))
+    if other := sum(line.other_currency for line in figures.both):
+        notes.append(_("Movements on a balance of another currency, which are not compared: %(n)s.", n=other))
+    return " ".join(notes)
+
+
+def _clerks(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            _(clerk.name), clerk.currency, clerk.taken, clerk.taken_sum, clerk.verified, clerk.refunds,
+            clerk.refund_sum,
+        ]
+        for clerk in figures.clerks
+    ]  # fmt: skip
+    return Section(_("By clerk"), columns("Clerk|Currency|Paid|Taken|Verified|Refunds made|Refunded"), rows)
+
+
+def _unfinished(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            _(each["what"]), each["name"], each.get("amount", ""),
+            each.get("currency", ""), each["status"].lower(), Id(each["id"]),
+        ]
+        for each in figures.unfinished
+    ]  # fmt: skip
+    return Section(_("Unfinished"), columns("What|Participant|Amount|Currency|-Status|Id"), rows)
+
+
+def _kind(kind: str) -> str:
+    return _(kind.lower().replace("_", " "))
+
+
+def _open(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            _kind(view.kind), view.participant_name or "", view.money[0] if view.money else "",
+            view.money[1] if view.money else "", Id(view.discrepancy_id),
+        ]
+        for view in figures.open
+    ]  # fmt: skip
+    return Section(_("Open discrepancies"), columns("What|Participant|Amount|Currency|Id"), rows)
+
+
+def _unknown(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            view.provider or "", Id(view.ref), view.money[0] if view.money else "",
+            view.money[1] if view.money else "", view.resolution or _("open"),
+        ]
+        for view in figures.unknown
+    ]  # fmt: skip
+    title = _("Money of no payment of ours")
+    return Section(title, columns("Provider|Operation|Amount|Currency|State"), rows)
+
+
+def _by_hand(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [Id(refund.number), refund.amount, refund.currency, refund.name, translated(_(refund.why))]
+        for refund in figures.by_hand
+    ]
+    title = _("Refund by hand in the Kaspi Pay app")
+    return Section(title, columns("Operation|Amount|Currency|Participant|Why"), rows)
+
+
+def _since(closing: Closing) -> Section:
+    from procomp_pay.services.closing.evening import since_closing
+
+    rows: list[list[Cell]] = [
+        [_(change.what), _method(change.method), change.currency, change.signed, change.now,
+         change.now - change.signed]
+        for change in since_closing(closing)
+    ]  # fmt: skip
+    return Section(_("Since the closing"), columns("What|Method|Currency|Signed|Now|Difference"), rows)
+
+
+def _signatures(closing: Closing) -> Section:
+    rows: list[list[Cell]] = [
+        [each.name, _local(closing, each.at), each.account] for each in closing.signatures
+    ]
+    note_of_second = ""
+    if closing.second_is_missing:
+        note_of_second = _("The second signature is missing: there are no operator accounts.")
+    return Section(_("Signatures"), columns("Signed by|When|Account"), rows, note=note_of_second)
+
+
+def _number(row: PaymentRow, figures: DayFigures) -> str:
+    """Return the number that finds a payment at its provider."""
+    known = figures.numbers.get(row.payment.id)
+    return " ".join(known) if known else row.payment.stripe_payment_id or row.detail.provider_ref or ""
+
+
+def _payments(closing: Closing, figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            _local(closing, row.detail.created_at),
+            row.full_name or "",
+            method_name(row.payment.method) if row.payment.method else "",
+            row.detail.charged_amount,
+            row.detail.charged_currency.value,
+            row.detail.started_by,
+            wording.status(row.payment.status).lower(),
+            row.detail.refunded_amount,
+            Id(_number(row, figures)),
+            Id(row.payment.id),
+        ]
+        for row in figures.payments
+    ]
+    headings = "Started|Participant|Method|Amount|Currency|Clerk|Status|Refunded|At the provider|Payment"
+    return Section(_("Payments"), columns(headings), rows)

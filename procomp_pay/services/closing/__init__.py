@@ -1,0 +1,1 @@
+"""The closing of a day: steps, figures of both sides, signatures."""

@@ -1,0 +1,575 @@
+"""Close a day, step by step. Killed at any moment, it goes on where it was.
+
+Each step is recorded when it ends, with its audit entry, in one transaction. What a step does itself can be
+repeated without harm: a pass of background work, a reconciliation, a sheet that is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+from procomp_pay.domain.closing import (
+    LIVE,
+    SIGNATURES,
+    Signature,
+    Signer,
+    Step,
+    StepRecord,
+    StepState,
+    after_run,
+    already_signed,
+    may_begin,
+    open_steps,
+    signed_by,
+    skipped,
+)
+from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused, Unavailable
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.period import Period
+from procomp_pay.domain.reconciliation.statement_summary import StatementLines
+from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.text import N_
+from procomp_pay.services.audit.seals import seal
+from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.maintenance.run import one_pass
+from procomp_pay.services.reconciliation.report import Report
+from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
+from procomp_pay.services.registrations.tournaments import tournament_view
+from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.closing import day as queries
+from procomp_pay.storage.closing import repository
+from procomp_pay.storage.database.locks import maintenance_lock, reconcile_lock
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.closing import ClosingDay
+from procomp_pay.storage.reports.attempts import Scope
+
+Progress = Callable[[str, int], None]
+#: What `reconcile` reads without a day.
+_DEFAULT_DAYS = 7
+#: What is open where a provider's statement file is needed.
+STATEMENT = "statement"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A provider's file, in place of its API."""
+
+    name: str
+    lines: StatementLines
+    sha256: str
+    is_ours: bool = False
+
+
+class SheetWriter(Protocol):
+    """Write the closing sheet; return the names of its files."""
+
+    def __call__(self, closing: Closing) -> list[str]: ...
+
+
+@dataclass(slots=True)
+class Closing:
+    """The closing of a day, as it stands.
+
+    :param tournament: id and name; ``None`` for all.
+    :param signed: the figures under the newest signature.
+    """
+
+    closing_id: str
+    period: Period
+    tournament: tuple[str, str] | None
+    steps: dict[Step, StepRecord]
+    signatures: tuple[Signature, ...]
+    signed: dict[str, Any] | None
+    begun_by: str
+    begun_at: datetime
+    closed_at: datetime | None
+    figures: DayFigures | None = None
+    has_operators: bool = False
+
+    @property
+    def day(self) -> date:
+        assert self.period.since is not None  # noqa: S101 - a closing is of one day
+        return self.period.since
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closed_at is not None
+
+    @property
+    def open(self) -> list[Step]:
+        """Return the steps that are neither done nor skipped, the signatures last."""
+        if self.is_closed:
+            return []
+        return [*open_steps(self.steps.values()), Step.SIGNATURES]
+
+    @property
+    def second_is_missing(self) -> bool:
+        """Return whether it was closed by one signature, since there are no operator accounts."""
+        return self.is_closed and len(self.signatures) < SIGNATURES
+
+    def full(self) -> dict[str, Any]:
+        """Return the document for ``--json``."""
+        return {
+            "closing_id": self.closing_id,
+            "day": self.day.isoformat(),
+            "timezone": self.period.zone.key,
+            "tournament": dict(zip(("tournament_id", "name"), self.tournament, strict=True))
+            if self.tournament
+            else None,
+            "state": "closed" if self.is_closed else "open",
+            "begun_by": self.begun_by,
+            "begun_at": instant(self.begun_at),
+            "closed_at": instant(self.closed_at),
+            "open": [step.value for step in self.open],
+            "steps": [_without_answers(self.steps[step]) for step in Step],
+            "figures": None if self.figures is None else self.figures.full(),
+            "signed": self.signed,
+            "signatures": [signature.full() for signature in self.signatures],
+            "second_signature_missing": self.second_is_missing,
+            "since_closing": [change.full() for change in since_closing(self)],
+        }
+
+
+def _without_answers(record: StepRecord) -> dict[str, Any]:
+    document = record.full()
+    document["facts"] = {name: value for name, value in record.facts.items() if name != "told"}
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure that is not what was signed."""
+
+    what: str
+    method: str
+    currency: str
+    signed: Decimal
+    now: Decimal
+
+    def full(self) -> dict[str, Any]:
+        return {
+            "what": self.what,
+            "method": self.method,
+            "currency": self.currency,
+            "signed": self.signed,
+            "now": self.now,
+            "difference": self.now - self.signed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to close a day.
+
+    :param statements: by provider. :param again: steps to repeat although they are done.
+    :param sheet: writes the sheet; ``None`` leaves the step open.
+    """
+
+    period: Period
+    tournament_id: str | None = None
+    statements: Mapping[str, Statement] = field(default_factory=dict)
+    again: frozenset[Step] = frozenset()
+    sheet: SheetWriter | None = None
+
+
+async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
+    """Return the closing of a day, and begin it if nobody has.
+
+    :raises NotFound: no such tournament. :raises Refused: the day has not begun.
+    """
+    begins = order.period.begins
+    if begins is None or begins > ctx.clock():
+        raise Refused(
+            N_("%(day)s has not begun yet", day=order.period.since),
+            next_step=N_("leave out --date for today"),
+        )
+    tournament = await tournament_view(ctx, order.tournament_id) if order.tournament_id else None
+    key, day = order.tournament_id or "", str(order.period.since)
+    async with ctx.db.reading() as session:
+        row = await repository.find(session, key, day)
+    if row is None:
+        now, closing_id = ctx.clock(), ctx.new_id()
+        async with ctx.db.writing() as session:
+            values = {
+                "id": closing_id, "tournament_id": key, "day": day, "zone": order.period.zone.key,
+                "steps": {}, "signatures": [], "begun_by": actor.name, "begun_at": now, "updated_at": now,
+            }  # fmt: skip
+            if await repository.begin(session, values):
+                after = {"day": day, "tournament_id": key or None, "zone": order.period.zone.key}
+                await _record(session, closing_id, actor, "closing_begun", now, after)
+        async with ctx.db.reading() as session:
+            row = await repository.find(session, key, day)
+    if row is None:
+        raise Unavailable("The closing could not be read", next_step=N_("try again"))
+    name = (tournament.tournament_id, tournament.name) if tournament else None
+    return _closing(row, order.period, name)
+
+
+def _closing(row: ClosingDay, period: Period, tournament: tuple[str, str] | None) -> Closing:
+    stored = {Step(name): StepRecord.of(document) for name, document in row.steps.items()}
+    return Closing(
+        closing_id=row.id,
+        period=period,
+        tournament=tournament,
+        steps={step: stored.get(step, StepRecord(step)) for step in Step},
+        signatures=tuple(Signature(**each) for each in row.signatures),
+        signed=row.sums,
+        begun_by=row.begun_by,
+        begun_at=row.begun_at,
+        closed_at=row.closed_at,
+    )
+
+
+async def advance(
+    ctx: AppContext,
+    closing: Closing,
+    order: Order,
+    actor: Actor,
+    *,
+    on_progress: Progress = lambda *_: None,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> Closing:
+    """Run every step that is to run, in order; a closed day is only counted again.
+
+    :param on_step: called when a step begins.
+    """
+    if not closing.is_closed:
+        for step in (Step.PENDING, Step.STRIPE, Step.KASPI):
+            if _is_due(closing, step, order):
+                on_step(step)
+                items, facts = await _run_step(ctx, closing, step, order, actor, on_progress)
+                await _keep(ctx, closing, step, items, facts, actor)
+    told = closing.steps[Step.KASPI].facts.get("told") or {}
+    closing.figures = figures = await count(ctx, closing.period, _tournament_id(closing), told)
+    if closing.is_closed:
+        return closing
+    for step in sorted(LIVE, key=list(Step).index):
+        items, facts = _live(figures, step)
+        await _keep(ctx, closing, step, items, facts, actor)
+    if may_begin(Step.SHEET, closing.steps.values()):
+        await _sheet(ctx, closing, order, actor)
+    if (
+        may_begin(Step.SEAL, closing.steps.values())
+        and closing.steps[Step.SEAL].state is not StepState.SKIPPED
+    ):
+        await _seal(ctx, closing, order, actor)
+    return closing
+
+
+def _tournament_id(closing: Closing) -> str | None:
+    return closing.tournament[0] if closing.tournament else None
+
+
+def _is_due(closing: Closing, step: Step, order: Order) -> bool:
+    record = closing.steps[step]
+    if step in order.again or step.value in order.statements:
+        return True
+    if record.state is StepState.SKIPPED:
+        return False
+    # something is open, or the day was not over when it was done
+    over = closing.period.ends
+    return record.state is not StepState.DONE or (
+        record.at is not None
+        and over is not None
+        and datetime.fromisoformat(record.at) < over
+        and not record.facts.get("statement")
+    )
+
+
+async def _run_step(
+    ctx: AppContext, closing: Closing, step: Step, order: Order, actor: Actor, on_progress: Progress
+) -> tuple[list[str], dict[str, Any]]:
+    """Run a step that asks or changes something; return what stays open, and what it found."""
+    if step is Step.PENDING:
+        return await _pending(ctx, closing)
+    statement = order.statements.get(step.value)
+    try:
+        report = await _reconcile(ctx, closing, step.value, statement, actor, on_progress)
+    except ConfigurationError as error:
+        if statement is not None:
+            raise
+        return [], {"not_configured": error.message}
+    except ProviderUnavailable as error:
+        return [f"{step}: {error.message}"], {"not_available": error.message}
+    return await _read(ctx, closing, report, statement)
+
+
+async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[str, Any]]:
+    """Do what `maintain` does, then list what has no known outcome."""
+    failures: list[str] = []
+    async with maintenance_lock(ctx.db) as ours:
+        if ours:
+            failures = (await one_pass(ctx)).failures
+    _, ends = day_of(closing)
+    async with ctx.db.reading() as session:
+        listed = await unfinished(session, _tournament_id(closing), ends)
+    # names stay out of the record: it has to hold when a person is erased
+    return [each["id"] for each in listed], {"failures": failures}
+
+
+async def _reconcile(
+    ctx: AppContext,
+    closing: Closing,
+    provider: str,
+    statement: Statement | None,
+    actor: Actor,
+    on_progress: Progress,
+) -> Report:
+    begins, ends = day_of(closing)
+    now = ctx.clock()
+    if statement is not None:
+        _check_period(statement, begins, min(ends, now), closing)
+        request = ReconcileRequest(
+            provider, lines=statement.lines, source_name=statement.name, is_ours=statement.is_ours
+        )
+    else:  # without a day it reads the last week, and further back where something was not read
+        request = ReconcileRequest(provider, since=begins if (now - begins).days >= _DEFAULT_DAYS else None)
+    async with reconcile_lock(ctx.db) as ours:
+        if not ours:
+            raise Unavailable(
+                N_("Another reconcile is running"), next_step=N_("let it finish, then: procomp-pay close")
+            )
+        return await reconcile(ctx, request, actor, on_progress=on_progress)
+
+
+async def _read(
+    ctx: AppContext, closing: Closing, report: Report, statement: Statement | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Return what a reconciliation leaves open, and what it found."""
+    begins, ends = day_of(closing)
+    facts: dict[str, Any] = {
+        "run_id": report.run_id,
+        "source": report.source,
+        "since": instant(report.since),
+        "until": instant(report.until),
+        "found": report.found,
+        "repaired": report.became["repaired"],
+        "settlements": report.settlements,
+        "statement": None if statement is None else {"file": statement.name, "sha256": statement.sha256},
+        "notes": [*report.notes, *(f"not compared: {text}" for text in report.not_compared)],
+        "told": {key: [str(paid), str(back)] for key, (paid, back) in report.told.items()},
+    }
+    items = [f"{report.provider} was not read to the end: {report.cut}"] if report.cut else []
+    items += [f"{report.skipped} lines could not be read"] if report.skipped else []
+    if statement is not None and report.since > begins:
+        facts["notes"].append("the file does not say that it covers the beginning of the day")
+    if report.provider == "kaspi":
+        async with ctx.db.reading() as session:
+            rows = await queries.not_seen(session, Scope(_tournament_id(closing), begins, ends))
+        kaspi = [row.payment_id for row in rows if row.method in (None, PaymentMethod.KASPI_QR)]
+        missing = [payment_id for payment_id in kaspi if payment_id not in report.told]
+        if missing:  # without a file: the scheme reports neither amounts nor refunds
+            absent = f"{len(missing)} payments are not in {statement.name}" if statement else STATEMENT
+            items.append(absent)
+    return items, facts
+
+
+def day_of(closing: Closing) -> tuple[datetime, datetime]:
+    """Return the first instants of a closing's day and of the next one."""
+    begins, ends = closing.period.begins, closing.period.ends
+    assert begins is not None and ends is not None  # noqa: S101, PT018 - a closing is of one day
+    return begins, ends
+
+
+def _check_period(statement: Statement, begins: datetime, ends: datetime, closing: Closing) -> None:
+    """Check that a file covers the day, before anything is compared with it.
+
+    :raises Refused: its own period does not.
+    """
+    stated, zone = statement.lines.period, closing.period.zone
+    if stated is not None and not (stated.since <= begins and stated.until >= ends):
+        last = stated.until - timedelta(seconds=1)
+        raise Refused(
+            N_(
+                "%(file)s is of %(since)s to %(until)s, not of all of %(day)s: nothing was compared",
+                file=statement.name,
+                since=f"{stated.since.astimezone(zone):%Y-%m-%d}",
+                until=f"{last.astimezone(zone):%Y-%m-%d}",
+                day=closing.day,
+            ),
+            next_step=N_("export the statement of %(day)s again", day=closing.day),
+        )
+
+
+def _live(figures: DayFigures, step: Step) -> tuple[list[str], dict[str, Any]]:
+    if step is Step.DISCREPANCIES:
+        return [view.discrepancy_id for view in figures.open], {"count": len(figures.open)}
+    if step is Step.REFUNDS:
+        return [refund.key for refund in figures.by_hand], {"count": len(figures.by_hand)}
+    if step is Step.SUMS:
+        items = [
+            f"{line.method} {line.currency} {line.difference} {line.not_seen}"
+            for line in figures.both
+            if not line.agrees
+        ]
+        return items, {}
+    return [], {"clerks": len(figures.clerks)}
+
+
+async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+    """Write the sheet, unless it was written for these figures."""
+    record = closing.steps[Step.SHEET]
+    if record.state is StepState.SKIPPED or closing.figures is None or order.sheet is None:
+        return
+    figures = digest(closing.figures.sums())
+    if (
+        record.state is StepState.DONE
+        and record.facts.get("digest") == figures
+        and Step.SHEET not in order.again
+    ):
+        return
+    files = order.sheet(closing)
+    await _keep(ctx, closing, Step.SHEET, [], {"files": files, "digest": figures}, actor)
+
+
+async def _seal(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+    """Seal the audit trail, unless that was done for these figures."""
+    record = closing.steps[Step.SEAL]
+    figures = digest(closing.figures.sums()) if closing.figures else ""
+    if (
+        record.state is StepState.DONE
+        and record.facts.get("digest") == figures
+        and Step.SEAL not in order.again
+    ):
+        return
+    made = await seal(ctx, actor.name)
+    facts = {"number": made.number, "root": made.root, "digest": figures}
+    await _keep(ctx, closing, Step.SEAL, [], facts, actor)
+
+
+async def _keep(
+    ctx: AppContext, closing: Closing, step: Step, items: list[str], facts: dict[str, Any], actor: Actor
+) -> None:
+    """Record a step's result; nothing is written if it is what is recorded."""
+    now = ctx.clock()
+    record = after_run(closing.steps[step], items, facts, now, actor.name)
+    if record is closing.steps[step]:
+        return
+    async with ctx.db.writing() as session:
+        row = await _locked(session, closing)
+        if row.closed_at is not None:
+            return  # another process closed it meanwhile
+        row.steps = {**row.steps, step.value: record.full()}
+        row.updated_at = now
+        after = {"step": step.value, "state": record.state.value, "open": len(record.items)}
+        await _record(session, closing.closing_id, actor, "closing_step", now, after)
+    closing.steps[step] = record
+
+
+async def skip(ctx: AppContext, closing: Closing, step: Step, reason: str, actor: Actor) -> None:
+    """Skip a step, with a reason.
+
+    :raises Refused: no reason, the step is done, or cannot be skipped, or the day is closed.
+    """
+    if closing.is_closed:
+        raise Refused(N_("%(day)s is closed: nothing is skipped any more", day=closing.day))
+    before = closing.steps[step]
+    if before.state is StepState.DONE:
+        raise Refused(N_("The step %(step)s is done: there is nothing to skip", step=step.value))
+    now = ctx.clock()
+    record = skipped(before, reason, now, actor.name)
+    if replace(record, at=before.at, by=before.by) == before:
+        return
+    async with ctx.db.writing() as session:
+        row = await _locked(session, closing)
+        row.steps = {**row.steps, step.value: record.full()}
+        row.updated_at = now
+        after = {"step": step.value, "open": list(record.items)}
+        await _record(session, closing.closing_id, actor, "closing_skipped", now, after, note=record.reason)
+    closing.steps[step] = record
+
+
+async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool) -> None:
+    """Sign the figures as they are now. The second signature closes the day.
+
+    :param alone: there are no operator accounts: one signature closes it, and the record says so.
+    :raises ManualReviewRequired: a step is open. :raises Conflict: it is closed, or the same person signed.
+    """
+    if closing.figures is None:
+        raise Refused("Nothing was counted yet", next_step="procomp-pay close")
+    sums = closing.figures.sums()
+    figures, now = digest(sums), ctx.clock()
+    actor = Actor(signer.name, Source.PERSON)
+    async with ctx.db.writing() as session:
+        row = await _locked(session, closing)
+        before = tuple(Signature(**each) for each in row.signatures)
+        steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
+        if row.closed_at is not None and len(before) < SIGNATURES and not alone:
+            figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
+        elif row.closed_at is not None:
+            raise already_signed(before)
+        signatures = signed_by(signer, before, figures, now, steps.values())
+        row.signatures = [signature.full() for signature in signatures]
+        row.sums, row.updated_at = sums, now
+        dropped = [each.account for each in before if each not in signatures]
+        after = {"account": signer.account, "digest": figures, "no_longer_valid": dropped}
+        await _record(session, closing.closing_id, actor, "closing_signed", now, after)
+        if row.closed_at is None and (alone or len(signatures) >= SIGNATURES):
+            row.closed_at = now
+            after = {"digest": figures, "signatures": [each.account for each in signatures]}
+            await _record(session, closing.closing_id, actor, "closing_closed", now, after)
+        record = StepRecord(Step.SIGNATURES, StepState.DONE if row.closed_at else StepState.OPEN,
+                            now.isoformat(), signer.name)  # fmt: skip
+        row.steps = {**row.steps, Step.SIGNATURES.value: record.full()}
+        closed_at = row.closed_at
+    closing.signatures, closing.signed, closing.closed_at = signatures, sums, closed_at
+    closing.steps[Step.SIGNATURES] = record
+
+
+async def _locked(session: AsyncSession, closing: Closing) -> ClosingDay:
+    row = await repository.find(session, _tournament_id(closing) or "", closing.day.isoformat(), lock=True)
+    if row is None:
+        raise Unavailable("The closing is gone", next_step="procomp-pay audit verify")
+    return row
+
+
+async def _record(
+    session: AsyncSession,
+    closing_id: str,
+    actor: Actor,
+    action: str,
+    at: datetime,
+    after: dict[str, Any],
+    *,
+    note: str | None = None,
+) -> None:
+    """Append to the closing's own chain of the audit trail. The caller has locked its row."""
+    record = audit.AuditRecord(actor=actor.name, source=actor.source, action=action, after=after, note=note)
+    await audit.append(session, f"{audit.CLOSING_CHAIN}{closing_id}", record, at)
+
+
+_COMPARED = (
+    ("paid", "ours", "paid"),
+    ("refunded", "ours", "refunded"),
+    ("disputes lost", "ours", "disputes_lost"),
+    ("paid at the provider", "provider", "paid"),
+    ("refunded at the provider", "provider", "refunded"),
+    ("provider fees", None, "provider_fees"),
+)
+
+
+def _figure(line: Mapping[str, Any] | None, side: str | None, name: str) -> Decimal:
+    if line is None:
+        return Decimal("0.00")
+    return Decimal(line[side][name] if side else line[name])
+
+
+def since_closing(closing: Closing) -> list[Change]:
+    """Return how the figures differ from those that were signed: a late payment, a fee that is known now."""
+    if not closing.is_closed or closing.figures is None or closing.signed is None:
+        return []
+    now = {(line.method, line.currency): line.full() for line in closing.figures.both}
+    then = {(line["method"], line["currency"]): line for line in closing.signed["sums"]}
+    changes = []
+    for key in sorted({*now, *then}):
+        for what, side, name in _COMPARED:
+            before, after = _figure(then.get(key), side, name), _figure(now.get(key), side, name)
+            if before != after:
+                changes.append(Change(what, *key, before, after))
+    return changes

@@ -1,0 +1,166 @@
+"""``close`` as it is typed, on both databases: open steps, skips, two signatures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from procomp_pay.cli.closing import command
+from procomp_pay.domain.closing import Signer
+from tests.support.terminal import CommandLine
+
+TWO = [Signer("operator:1", "Aigerim"), Signer("operator:2", "Dias")]
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a time zone in which no midnight comes while a test runs."""
+    from datetime import UTC, datetime
+
+    ahead = 12 - datetime.now(UTC).hour
+    monkeypatch.setenv("REPORT_TIMEZONE", f"Etc/GMT{-ahead:+d}" if ahead else "Etc/GMT")
+
+
+def pay(clerk: CommandLine, participant: str, method: str) -> Any:
+    money = () if method == "kaspi_qr" else ("--amount", "50", "--currency", "USD")
+    payment = clerk.ask("initiate", participant, "--method", method, *money)
+    clerk.pay(payment, "pay" if method == "kaspi_qr" else method)
+    return payment
+
+
+def ready(clerk: CommandLine) -> Any:
+    """Close until only the signatures are open: Stripe's list has what moved in this second only in the next."""
+    for _ in range(30):
+        closing = clerk.ask("close", code=6)
+        if closing["open"] == ["signatures"]:
+            break
+    return closing
+
+
+def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def signers(*_: Any) -> tuple[list[Signer], bool]:
+        return [signer], False
+
+    monkeypatch.setattr(command, "_signers", signers)
+
+
+def states(closing: Any) -> dict[str, str]:
+    return {step["step"]: step["state"] for step in closing["steps"]}
+
+
+def test_two_people_close_a_day(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pay(clerk, "p1", "apple_pay")
+    closing = ready(clerk)
+    assert closing["open"] == ["signatures"]
+    [line] = closing["figures"]["sums"]
+    assert (line["ours"]["paid"], line["provider"]["paid"], line["difference"]) == (50, 50, 0)
+    assert {path.name.split(".")[1] for path in (clerk.home / "closings").iterdir()} == {"html", "xlsx"}
+    sign_as(TWO[0], monkeypatch)
+    assert clerk.ask("close", "--sign", code=6)["open"] == ["signatures"]
+    refused = clerk.type("close", "--sign", code=3)
+    assert "another person" in refused.err
+    sign_as(TWO[1], monkeypatch)
+    done = clerk.ask("close", "--sign")
+    assert (done["state"], [each["name"] for each in done["signatures"]]) == ("closed", ["Aigerim", "Dias"])
+    assert not done["second_signature_missing"]
+    assert clerk.ask("close")["signed"] == done["signed"]
+    clerk.type("audit", "verify")
+
+
+def test_a_signature_does_not_count_when_the_figures_change(
+    clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = pay(clerk, "p1", "apple_pay")
+    ready(clerk)
+    sign_as(TWO[0], monkeypatch)
+    clerk.ask("close", "--sign", code=6)
+    clerk.type("refund", payment["payment_id"], "--amount", "10", "--reason", "part", "--yes")
+    ready(clerk)
+    sign_as(TWO[1], monkeypatch)
+    assert [each["name"] for each in clerk.ask("close", "--sign", code=6)["signatures"]] == ["Dias"]
+    sign_as(TWO[0], monkeypatch)
+    assert clerk.ask("close", "--sign")["state"] == "closed"
+
+
+def test_a_signature_is_of_the_user_of_the_system(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "director")
+    monkeypatch.setenv("LOGNAME", "director")
+    closing = sqlite_clerk.ask("close", "--sign", "--as", "director")
+    [signature] = closing["signatures"]
+    assert signature["account"].startswith("user:")
+    assert "director" not in signature["account"]
+    assert closing["second_signature_missing"]
+    assert "second signature is missing" in sqlite_clerk.type("close").err
+
+
+def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
+    pay(sqlite_clerk, "p1", "kaspi_qr")
+    closing = sqlite_clerk.ask("close", code=6)
+    assert states(closing)["kaspi"] == "open"
+    sqlite_clerk.type("close", "--skip", "kaspi", code=2)
+    sqlite_clerk.type("close", "--skip", "clerks", "--reason", "why", code=3)
+    words = ("--skip", "kaspi", "--skip", "sums", "--reason", "no statement before tomorrow")
+    skipped = sqlite_clerk.ask("close", *words, code=6)
+    assert skipped["open"] == ["signatures"]
+    [record] = [step for step in skipped["steps"] if step["step"] == "kaspi"]
+    assert (record["reason"], record["by"]) == ("no statement before tomorrow", "aigerim")
+    assert sqlite_clerk.ask("close", "--sign")["state"] == "closed"
+
+
+def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) -> None:
+    signed = sqlite_clerk.ask("close", "--sign")["signed"]
+    pay(sqlite_clerk, "p1", "apple_pay")
+    for _ in range(30):
+        sqlite_clerk.type("reconcile", "--provider", "stripe")
+        later = sqlite_clerk.ask("close")
+        if len(later["since_closing"]) == 3:
+            break
+    assert later["signed"] == signed
+    assert [(each["what"], each["difference"]) for each in later["since_closing"]] == [
+        ("paid", 50), ("paid at the provider", 50), ("provider fees", later["since_closing"][2]["now"]),
+    ]  # fmt: skip
+
+
+def statement(clerk: CommandLine, path: Path, **query: str) -> bytes:
+    answer = httpx.get(f"{clerk.providers.url}/_sandbox/kaspi/statement.csv", params=query, verify=False)
+    path.write_bytes(answer.raise_for_status().content)
+    return answer.content
+
+
+def test_a_statement_of_other_days_is_refused(sqlite_clerk: CommandLine, tmp_path: Path) -> None:
+    pay(sqlite_clerk, "p1", "kaspi_qr")
+    file = tmp_path / "old.csv"
+    text = statement(sqlite_clerk, file).decode("utf-8-sig")
+    older = re.sub(r"(Период;\d\d\.\d\d\.)\d{4}( - \d\d\.\d\d\.)\d{4}", r"\g<1>2025\g<2>2025", text)
+    assert older != text
+    file.write_text(older, "utf-8")
+    refused = sqlite_clerk.type("close", "--kaspi-statement", str(file), code=3)
+    assert "nothing was compared" in refused.err
+    sqlite_clerk.change("DELETE FROM pay_closing")
+    assert not sqlite_clerk.ask("discrepancies", "list")["items"]
+
+
+def test_a_statement_without_the_payments_of_the_day(sqlite_clerk: CommandLine, tmp_path: Path) -> None:
+    pay(sqlite_clerk, "p1", "kaspi_qr")
+    sqlite_clerk.type("reconcile", "--provider", "kaspi")
+    statement(sqlite_clerk, tmp_path / "empty.csv", since="0", until="1")
+    closing = sqlite_clerk.ask("close", "--kaspi-statement", str(tmp_path / "empty.csv"), code=6)
+    assert states(closing)["kaspi"] == "open"
+
+
+def test_a_day_that_has_not_begun(sqlite_clerk: CommandLine) -> None:
+    assert "has not begun" in sqlite_clerk.type("close", "--date", "2099-01-01", code=3).err
+
+
+def test_one_tournament(sqlite_clerk: CommandLine) -> None:
+    pay(sqlite_clerk, "p1", "apple_pay")
+    tournament = sqlite_clerk.ask("status", "p1")["tournament_id"]
+    own = sqlite_clerk.ask("close", "--tournament", tournament, code=6)
+    assert own["tournament"]["tournament_id"] == tournament
+    assert sqlite_clerk.ask("close", code=6)["closing_id"] != own["closing_id"]

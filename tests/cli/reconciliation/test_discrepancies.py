@@ -1,0 +1,54 @@
+"""The list of discrepancies in a narrow terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.reconciliation.discrepancies import table
+from procomp_pay.domain.money import Currency, Money
+from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
+
+NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
+
+
+def test_amount_and_person_within_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "is_wide", lambda _width: False)
+    monkeypatch.setattr(console, "columns", lambda: 80)
+    view = DiscrepancyView(
+        "d" * 25, "PARTICIPANT_MISMATCH", "open", "kaspi", "p" * 25, "ref", {"what": "w" * 120}, None, NOW,
+        NOW, None, None, None, None, "Нұрлан Әбдірахманұлы Тілеубергенов " * 3,
+        Money(Decimal("1234567.00"), Currency.KZT),
+    )  # fmt: skip
+    lines = table([view])
+    assert all(console.width_of(line) <= 80 for line in lines)
+    assert "1\u00a0234\u00a0567.00" in lines[0]
+    assert "Нұрлан" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["paid", "theirs", "ours"])
+def test_the_amount_is_that_of_the_money(name: str) -> None:
+    detail = {name: {"amount": Decimal("77.00"), "currency": "USD"}}
+    charged = Money(Decimal(50), Currency.USD)
+    view = DiscrepancyView(
+        "d",
+        "LATE_PAYMENT",
+        "open",
+        None,
+        None,
+        "ref",
+        detail,
+        None,
+        NOW,
+        NOW,
+        None,
+        None,
+        None,
+        None,
+        None,
+        charged,
+    )
+    assert view.money == (Decimal("77.00"), "USD")
