@@ -33,7 +33,7 @@ def pay(clerk: CommandLine, participant: str, method: str) -> Any:
 
 
 def ready(clerk: CommandLine) -> Any:
-    """Close until only the signatures are open: Stripe's list has what moved in this second only in the next."""
+    """Close until only signatures are open: Stripe lists what moved in this second in the next one."""
     for _ in range(30):
         closing = clerk.ask("close", code=6)
         if closing["open"] == ["signatures"]:
