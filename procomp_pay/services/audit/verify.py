@@ -116,6 +116,10 @@ class _Chain:
     #: Entries without their names of which no later entry says that a person was erased.
     erased: set[int] = field(default_factory=set)
 
+    @property
+    def _is_of_no_payment(self) -> bool:
+        return self.payment_id == CHAIN or self.payment_id.startswith(audit.OPERATOR_CHAIN)
+
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
         findings = []
@@ -139,7 +143,7 @@ class _Chain:
             self.erased -= set(entry.after.get("erased", ()))
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None:
-            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self.payment_id == CHAIN
+            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self._is_of_no_payment
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             # version 0.1.0 adopted refunded payments without writing down the sum

@@ -25,6 +25,8 @@ GENESIS = "0" * 64
 KEPT_BY_PLATFORM = "kept_by_platform"
 #: The action of the entry that names, in ``after["erased"]``, the entries whose texts lost a person's names.
 PERSON_ERASED = "person_erased"
+#: The beginning of the names of the chains of operators, which belong to no payment.
+OPERATOR_CHAIN = "operator:"
 
 
 @dataclass(frozen=True, slots=True)
