@@ -58,6 +58,10 @@ class Actor:
     #: The second operator, who approved what one must not do alone.
     approved_by: str | None = None
 
+    def approval(self) -> dict[str, str]:
+        """Return the second operator for an audit entry; empty where there is none."""
+        return {} if self.approved_by is None else {"approved_by": self.approved_by}
+
     @property
     def scope(self) -> str:
         """The scope of the actor's idempotency keys."""

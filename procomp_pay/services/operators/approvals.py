@@ -54,12 +54,13 @@ async def approve_now(
 ) -> str:
     """Return the name of a second operator whose PIN was typed for this.
 
-    :raises Forbidden: they are the first one, or have not the right. :raises Unauthorized: the PIN is wrong.
+    :raises Forbidden: they are the first one, or one of them has not the right.
+    :raises Unauthorized: the PIN is wrong.
     """
+    require(operator, request.right, request.tournament_id)
     check_second(operator.name, approver)
-    second = await authenticate(
-        ctx, approver, secret, need=request.right, tournament_id=request.tournament_id
-    )
+    second = await authenticate(ctx, approver, secret, need=request.right)
+    require(second, request.right, request.tournament_id)
     _check_two(operator.operator_id, second)
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, second.operator_id, lock=True)
@@ -75,8 +76,9 @@ async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest
     tournament that was stopped goes on with it.
 
     :raises ManualReviewRequired: it waits for a second operator.
-    :raises Forbidden: the request was changed after it was approved, or its approver may not approve it.
+    :raises Forbidden: the request was changed after it was approved, or one of the two has not the right.
     """
+    require(operator, request.right, request.tournament_id)
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.approval_for(session, request.subject_hash, operator.operator_id, now)
