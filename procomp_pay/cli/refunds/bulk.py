@@ -70,7 +70,9 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
             return None
         if total and not options.yes:
             console.confirm(_("Refund %(total)s payments?", total=total))
-        acting = await approved(ctx, settings, actor, _approval(request, preview), options.approver)
+        acting = await approved(
+            ctx, settings, actor, _approval(request, view.name, preview), options.approver
+        )
         with _until_ctrl_c() as stop, bar(_("refunding"), lambda: total, quiet=options.as_json) as show_count:
             report = await bulk.run(ctx, request, acting, on_progress=_counted(show_count), stop=stop)
         if options.as_json:
@@ -88,12 +90,12 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
         raise typer.Exit(code)
 
 
-def _approval(request: bulk.BulkRefundRequest, preview: Report) -> ApprovalRequest:
+def _approval(request: bulk.BulkRefundRequest, name: str, preview: Report) -> ApprovalRequest:
     """Return what a second operator approves: the tournament, the reason, and at most these sums."""
     sums: dict[str, Decimal] = {}
     for (_method, currency), total in preview.of(Ending.TO_DO).sums.items():
         sums[str(currency)] = sums.get(str(currency), Decimal(0)) + total.amount
-    subject = {"tournament": request.tournament_id, "reason": request.reason}
+    subject = {"tournament": name, "id": request.tournament_id, "reason": request.reason}
     return ApprovalRequest(ApprovalAction.REFUND_ALL, subject, sums, Right.FINANCE, request.tournament_id)
 
 

@@ -141,6 +141,8 @@ def test_a_disabled_operator_is_out_at_once(terminal: Terminal) -> None:
     terminal.ask("initiate", "p1", "--method", "kaspi_qr", code=3)  # the old login stays ended
     terminal.login("aigerim")
     terminal.ask("initiate", "p1", "--method", "kaspi_qr")
+    terminal.clerk.change("UPDATE pay_operator SET disabled_at = created_at WHERE name = 'aigerim'")
+    terminal.ask("initiate", "p1", "--method", "kaspi_qr", code=3)  # also where the login is still there
     terminal.login("marat")
     assert "only admin" in terminal.ask("operator", "disable", "marat", code=3)["detail"]
 

@@ -81,7 +81,7 @@ def test_an_approval_is_for_what_was_approved(terminal: Terminal, how: str) -> N
     elif how == "row":
         terminal.clerk.change(
             "UPDATE pay_approval SET content = "
-             "replace(CAST(content AS TEXT), '\"50.00\"', '\"5000.00\"')"
+            "replace(CAST(content AS TEXT), '\"50.00\"', '\"5000.00\"')"
             + ("::jsonb" if terminal.clerk.url.startswith("postgres") else "")
         )
     elif how == "disabled":
@@ -100,7 +100,7 @@ def test_a_request_that_was_changed_is_not_approved(terminal: Terminal) -> None:
     request = requested(terminal, *_REFUND)
     terminal.clerk.change(
         "UPDATE pay_approval SET content = "
-         "replace(CAST(content AS TEXT), '\"50.00\"', '\"0.50\"')"
+        "replace(CAST(content AS TEXT), '\"50.00\"', '\"0.50\"')"
         + ("::jsonb" if terminal.clerk.url.startswith("postgres") else "")
     )
     terminal.login("marat")
