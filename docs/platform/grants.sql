@@ -5,12 +5,12 @@ GRANT SELECT, INSERT ON "User" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON "Tournament", "Participant", "Payment" TO :"role";
 GRANT SELECT, INSERT, UPDATE ON
     pay_payment_detail, pay_refund, pay_kaspi_operation, pay_feed, pay_reconciliation_run, pay_discrepancy,
-    pay_settlement, pay_audit_seal, pay_closing
+    pay_settlement, pay_audit_seal, pay_operator, pay_approval, pay_closing
 TO :"role";
 -- what is deleted: fees and details that are taken back, and finished rows after their time
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery, pay_participant_detail,
-    pay_archived_tournament
+    pay_archived_tournament, pay_operator_session
 TO :"role";
 -- `person erase` alone updates an audit entry; PostgreSQL allows the lock of `audit seal` by UPDATE too
 -- (DELETE is for `audit archive` alone: give it to the role that runs it)

@@ -41,6 +41,7 @@ COMMANDS = {
     "registrations.remind": ("remind",),
     "registrations.person": ("person",),
     "reconciliation.statement": ("statement",),
+    "operators.commands": ("operator",),
     "operations.serve": ("serve", "sandbox"),
     "demo.demo": ("demo",),
 }

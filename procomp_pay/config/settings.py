@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +21,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.config import delivery
-from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.language import Language
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.operators import Limits
 from procomp_pay.domain.retention import (
     LEAST_EVENT_DAYS,
     LEAST_KEY_DAYS,
@@ -162,6 +165,14 @@ class Settings(BaseSettings):
     mail_language: Language = Language.RUSSIAN
 
     procomp_operator: str | None = None
+    #: An operator's token, for scripts; PINs for commands that ask for one where there is no terminal.
+    procomp_operator_token: SecretStr | None = None
+    procomp_pin: SecretStr | None = None
+    procomp_approver_pin: SecretStr | None = None
+    #: Tenge: a verification against a failed check above it needs a second operator.
+    approve_overrides_above: Decimal = Field(default=Decimal(0), ge=0)
+    #: The most that the role desk gives back of one payment, such as ``50000 KZT, 100 USD``.
+    desk_refund_limit: str = ""
     #: The time zone whose midnight ends a day of a report.
     report_timezone: str = "Asia/Almaty"
 
@@ -196,6 +207,17 @@ class Settings(BaseSettings):
             messages=timedelta(days=self.retain_messages_days),
             keys=timedelta(days=self.retain_keys_days),
         )
+
+    @property
+    def limits(self) -> Limits:
+        """The sums above which more is asked of operators."""
+        return Limits(self.approve_overrides_above, _sums(self.desk_refund_limit))
+
+    @field_validator("desk_refund_limit")
+    @classmethod
+    def _are_sums(cls, text: str) -> str:
+        _sums(text)
+        return text
 
     @property
     def webhook_secrets(self) -> list[str]:
@@ -362,6 +384,22 @@ def _networks(text: str | None) -> list[Network]:
     """
     parts = [part.strip() for part in (text or "").split(",")]
     return [ipaddress.ip_network(part, strict=False) for part in parts if part]
+
+
+def _sums(text: str) -> dict[str, Decimal]:
+    """Parse sums of money, one for a currency, separated by commas.
+
+    :raises ValueError: a part is none.
+    """
+    sums: dict[str, Decimal] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        amount, _, currency = part.rpartition(" ")
+        try:
+            money = Money.parse(amount, currency)
+        except PaymentError:
+            raise ValueError("write it as 50000 KZT, 100 USD") from None
+        sums[money.currency.value] = money.amount
+    return sums
 
 
 def _mode(key: SecretStr | None, base: str | None) -> ProviderMode:

@@ -81,6 +81,7 @@ class PaymentEvent:
     :param amount_accepted: an operator accepted a different amount as settling the fee; the received amount
         becomes the charged amount.
     :param final_at_provider: the provider's object is closed; no money can be paid through it any more.
+    :param approved_by: the second operator, who approved it, for the audit trail.
     :param is_guess: matched by amount and time only; later reports on the provider's own object still count.
     """
 
@@ -101,6 +102,7 @@ class PaymentEvent:
     is_guess: bool = False
     refund: RefundEvent | None = None
     dispute: DisputeEvent | None = None
+    approved_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

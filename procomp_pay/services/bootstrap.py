@@ -71,6 +71,7 @@ async def open_context(settings: Settings, *, serving: bool = False) -> AsyncIte
             senders=post,
             is_public=settings.public_base_url is not None,
             retention=settings.retention,
+            limits=settings.limits,
         )
     finally:
         await post.aclose()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
+from procomp_pay.domain.operators import Limits, Operator
 from procomp_pay.domain.retention import Retention
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.notifications.senders import NotificationSenders
@@ -54,6 +55,12 @@ class Actor:
     name: str
     source: Source
     request_id: str | None = None
+    #: The second operator, who approved what one must not do alone.
+    approved_by: str | None = None
+
+    def approval(self) -> dict[str, str]:
+        """Return the second operator for an audit entry; empty where there is none."""
+        return {} if self.approved_by is None else {"approved_by": self.approved_by}
 
     @property
     def scope(self) -> str:
@@ -73,6 +80,9 @@ class AppContext:
     :param intake: stores incoming webhook events, several in one commit; one per process.
     :param senders: the channels for notifications to people and to the platform.
     :param retention: how long finished rows are kept.
+    :param operator: who is logged in at the terminal; ``None`` in the server, and where there are no
+        operators.
+    :param limits: the sums above which more is asked of operators.
     """
 
     db: PaymentDatabaseService
@@ -85,3 +95,5 @@ class AppContext:
     senders: NotificationSenders = field(default_factory=NotificationSenders)
     is_public: bool = False
     retention: Retention = field(default_factory=Retention)
+    operator: Operator | None = None
+    limits: Limits = field(default_factory=Limits)

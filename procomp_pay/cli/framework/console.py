@@ -336,6 +336,12 @@ def prompt(question: str, *, optional: bool = False) -> str:
         return str(typer.prompt(question, err=True, **given))
 
 
+def prompt_hidden(question: str) -> str:
+    """Ask for a secret, on stderr; what is typed is not shown."""
+    with _ctrl_c_interrupts():
+        return str(typer.prompt(question, err=True, hide_input=True))
+
+
 @contextmanager
 def _ctrl_c_interrupts() -> Iterator[None]:
     """Let Ctrl-C end a question at once. Under ``asyncio.run`` the first one would only cancel the

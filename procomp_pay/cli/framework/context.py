@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _, translated
+from procomp_pay.cli.framework.rights import act_as, checked, has_login, kept_login
 from procomp_pay.domain.errors import Ambiguous, ConfigurationError, NotFound, Refused
 from procomp_pay.domain.text import N_
 
@@ -46,7 +47,7 @@ def run_with_context(work: Callable[[AppContext], Awaitable[T]], *, settings: Se
 
     async def run() -> T:
         async with open_context(settings) as ctx:
-            return await work(ctx)
+            return await work(await checked(ctx, settings))
 
     return asyncio.run(run())
 
@@ -64,7 +65,9 @@ async def named_participant(
     """
     from procomp_pay.services.registrations.find import find_participant
 
-    return await _named(partial(find_participant, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    found = await _named(partial(find_participant, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    await _check_theirs(ctx, participant_id=found)
+    return found
 
 
 async def named_payment(
@@ -78,7 +81,9 @@ async def named_payment(
     """
     from procomp_pay.services.registrations.find import find_payment
 
-    return await _named(partial(find_payment, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    found = await _named(partial(find_payment, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    await _check_theirs(ctx, payment_id=found)
+    return found
 
 
 async def named_tournament(
@@ -91,7 +96,9 @@ async def named_tournament(
     """
     from procomp_pay.services.registrations.find import find_tournament
 
-    return await _named(partial(find_tournament, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    found = await _named(partial(find_tournament, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    await _check_theirs(ctx, tournament_id=found)
+    return found
 
 
 async def payment_id(ctx: AppContext, wanted: str | None, *, as_json: bool = False) -> str | None:
@@ -100,8 +107,25 @@ async def payment_id(ctx: AppContext, wanted: str | None, *, as_json: bool = Fal
 
 
 async def tournament_id(ctx: AppContext, wanted: str | None, *, as_json: bool = False) -> str | None:
-    """Return the tournament of an option as :func:`named_tournament` does; ``None`` for none."""
-    return None if wanted is None else await named_tournament(ctx, wanted, as_json=as_json)
+    """Return the tournament of an option as :func:`named_tournament` does; ``None`` for none.
+
+    :raises Forbidden: none was given, and the operator is not for all.
+    """
+    if wanted is None:
+        await _check_theirs(ctx)
+        return None
+    return await named_tournament(ctx, wanted, as_json=as_json)
+
+
+async def _check_theirs(ctx: AppContext, **concerned: str) -> None:
+    """Check that what was named is of one of the operator's tournaments.
+
+    :raises Forbidden: it is not.
+    """
+    if ctx.operator is not None and ctx.operator.tournaments is not None:
+        from procomp_pay.services.operators.tournaments import check_theirs
+
+        await check_theirs(ctx, **concerned)
 
 
 async def _named(
@@ -139,19 +163,28 @@ async def audited_payment(ctx: AppContext, wanted: str, *, as_json: bool = False
 
 
 def operator(name: str | None) -> Actor:
-    """Return the operator for the audit trail: ``--as``, ``PROCOMP_OPERATOR``, or the system user.
+    """Return the operator for the audit trail: ``--as``, ``PROCOMP_OPERATOR``, the login, or the system user.
+
+    Where there are operators, :func:`run_with_context` checks that it is one of them, and logged in.
 
     :raises Refused: the name cannot be shown in the audit trail.
     """
     from procomp_pay.domain.events import Source
     from procomp_pay.services.context import Actor
 
-    operator_name = name if name is not None else os.environ.get("PROCOMP_OPERATOR") or _system_user()
+    operator_name = name if name is not None else os.environ.get("PROCOMP_OPERATOR") or _logged_in()
     if not operator_name.strip() or len(operator_name) > 80 or not operator_name.isprintable():
         raise Refused(
             N_("An operator's name is 1 to 80 printable characters"), next_step=N_("add: --as NAME")
         )
+    act_as(operator_name.strip())
     return Actor(operator_name.strip(), Source.PERSON)
+
+
+def _logged_in() -> str:
+    """Return the name of the login, else of the system user."""
+    kept = kept_login(load_settings()) if has_login() else None
+    return _system_user() if kept is None else kept["operator"]
 
 
 def _system_user() -> str:

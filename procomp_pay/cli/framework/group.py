@@ -101,7 +101,8 @@ _SECTIONS = {
     "Tournaments and participants": ("tournament", "participant", "person"),
     "Finance": ("reconcile", "discrepancies", "statement", "report"),
     "Running it": (
-        "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "db", "keys", "token", "kaspi",
+        "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "operator", "db", "keys", "token",
+        "kaspi",
     ),
     "Trying it out": ("demo", "sandbox"),
     "About procomp-pay": ("help", "version"),

@@ -16,7 +16,16 @@ AsOption = Annotated[
     typer.Option(
         "--as",
         metavar="NAME",
-        help="Your name in the audit trail. Default: PROCOMP_OPERATOR, else your user.",
+        help="Your name in the audit trail. Default: PROCOMP_OPERATOR, your login, or your user.",
+    ),
+]
+ApproveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--approve",
+        metavar="NAME",
+        help="The second operator, who types their PIN. Without it, a request waits for one.",
+        show_default=False,
     ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

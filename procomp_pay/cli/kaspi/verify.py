@@ -17,11 +17,12 @@ from procomp_pay.cli.framework.context import (
     show_mode_notice,
 )
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument
+from procomp_pay.cli.framework.options import ApproveOption, AsOption, JsonOption, OptionalPaymentArgument
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from procomp_pay.services.context import AppContext
+    from procomp_pay.config import Settings
+    from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified
     from procomp_pay.services.views.payment import PaymentView
 
@@ -64,6 +65,7 @@ def verify_kaspi(
         str | None,
         typer.Option(metavar="TEXT", help="The reason, for the audit trail. Required with --override."),
     ] = None,
+    approve: ApproveOption = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +75,8 @@ def verify_kaspi(
         raise typer.BadParameter(
             N_("give the PAYMENT (its id or code), or no arguments at all for the queue")
         )
+    if approve is not None and not override:
+        raise typer.BadParameter(N_("--approve is for an override"))
     if override and not (reason or "").strip():
         raise typer.BadParameter(N_('an override needs a reason: --reason "…"'))
     if payment is None:
@@ -82,7 +86,8 @@ def verify_kaspi(
         if as_json or not console.is_interactive():
             raise typer.BadParameter(N_("give the operation number: --transaction-id N"))
         transaction_id = console.prompt(_("Operation number on the receipt"))
-    _one(payment, (transaction_id, amount, paid_at, reason), acting, override=override, as_json=as_json)
+    given_texts = (transaction_id, amount, paid_at, reason)
+    _one(payment, given_texts, acting, override=override, approver=approve, as_json=as_json)
 
 
 def _queue(acting: str | None, *, as_json: bool) -> None:
@@ -131,7 +136,7 @@ def _list(*, as_json: bool) -> None:
 
 def _one(
     payment: str, given: tuple[str, str | None, str | None, str | None], acting: str | None, *,
-    override: bool, as_json: bool,
+    override: bool, approver: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     settings, actor = load_settings(), operator(acting)
     show_mode_notice(settings, kaspi=True, as_json=as_json)
@@ -143,8 +148,12 @@ def _one(
 
         named = await named_payment(ctx, payment, as_json=as_json, whole_name=True)
         view = await views.one(ctx, named)
+        order = _order(ctx, view, given, override=override)
+        acting = actor
+        if override:
+            acting = await _approved(ctx, settings, actor, view, order, approver)
         async with asking("Kaspi", quiet=as_json):
-            result = await verify(ctx, _order(ctx, view, given, override=override), actor)
+            result = await verify(ctx, order, acting)
         return result, await views.one(ctx, view.payment_id)
 
     result, view = run_with_context(work, settings=settings)
@@ -152,6 +161,29 @@ def _one(
         console.print_json(_document(result, view) | {"mode": settings.kaspi_mode.value})
     else:
         _show(result, view)
+
+
+async def _approved(
+    ctx: AppContext, settings: Settings, actor: Actor, view: PaymentView, order: VerificationRequest,
+    approver: str | None,
+) -> Actor:  # fmt: skip
+    """Return the actor with the second operator, where the sum needs one or one was named."""
+    from procomp_pay.cli.framework.second_person import approved
+    from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right
+
+    amount = max((order.money or view.charged).amount, view.charged.amount)
+    if approver is None and amount <= settings.approve_overrides_above:
+        return actor
+    subject = {"payment": view.payment_id, "participant": view.participant_name, "number": order.number}
+    subject |= {"reason": order.reason or "", "paid_at": order.paid_at.isoformat() if order.paid_at else ""}
+    request = ApprovalRequest(
+        ApprovalAction.OVERRIDE,
+        subject,
+        {str(view.charged.currency): amount},
+        Right.DESK,
+        view.tournament_id,
+    )
+    return await approved(ctx, settings, actor, request, approver)
 
 
 def _order(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.context import load_settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import command_group
 from procomp_pay.domain.errors import Refused
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from procomp_pay.services.context import AppContext
 
 _EXAMPLES = """[bold]Examples[/]
 
@@ -66,11 +68,16 @@ def issue(
     from procomp_pay.server.auth.tokens import Role
     from procomp_pay.services.bootstrap import keyring_for
 
+    run_with_context(_allowed, settings=settings)
     now = datetime.now(UTC)
     token = make(settings, keyring_for(settings), user, Role(role.value), lifetime, now)
     until = formats.clock_time(now + lifetime)
     console.say(f"A token for user {console.clean(user)}, role {role.value}, valid until {until}.")
     typer.echo(token)
+
+
+async def _allowed(_ctx: AppContext) -> None:
+    """Do nothing: where there are operators, only an admin gets here."""
 
 
 def _lifetime(text: str) -> timedelta:

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.framework import console, formats, paging
-from procomp_pay.cli.framework.context import operator, payment_id, run_with_context, tournament_id
+from procomp_pay.cli.framework.context import (
+    load_settings,
+    operator,
+    payment_id,
+    run_with_context,
+    tournament_id,
+)
 from procomp_pay.cli.framework.formats import print_page
 from procomp_pay.cli.framework.options import (
+    ApproveOption,
     AsOption,
     CursorOption,
     JsonOption,
@@ -21,6 +28,7 @@ from procomp_pay.cli.framework.options import (
     TournamentFilter,
     command_group,
 )
+from procomp_pay.cli.framework.second_person import approved
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
@@ -306,6 +314,7 @@ def resolve(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask for confirmation of a refund.")
     ] = False,
+    approve: ApproveOption = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -315,11 +324,22 @@ def resolve(
     ways = [choice.value for choice in use.How]
     if how not in ways:
         raise typer.BadParameter(f"--how must be one of {', '.join(ways)}")
+    if approve is not None and use.How(how) not in use.NEED_TWO:
+        raise typer.BadParameter("--approve is for accept and write-off")
     actor = operator(acting)
     if how == "refund" and not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
         console.confirm("Refund the rest of the payment?")
-    resolved = run_with_context(lambda ctx: use.resolve(ctx, discrepancy, use.How(how), note, actor))
+    settings = load_settings()
+
+    async def work(ctx: AppContext) -> DiscrepancyView:
+        acting = actor
+        if use.How(how) in use.NEED_TWO:
+            request = use.approval_request(await use.one(ctx, discrepancy), use.How(how), note)
+            acting = await approved(ctx, settings, actor, request, approve)
+        return await use.resolve(ctx, discrepancy, use.How(how), note, acting)
+
+    resolved = run_with_context(work, settings=settings)
     if as_json:
         console.print_json(resolved.full())
         return

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,7 +21,9 @@ from procomp_pay.cli.framework.context import (
 )
 from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.framework.progress import bar
+from procomp_pay.cli.framework.second_person import approved
 from procomp_pay.cli.refunds.options import RefundOptions
+from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
 from procomp_pay.services.refunds import bulk
@@ -67,8 +70,9 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
             return None
         if total and not options.yes:
             console.confirm(_("Refund %(total)s payments?", total=total))
+        acting = await approved(ctx, settings, actor, _approval(request, preview), options.approver)
         with _until_ctrl_c() as stop, bar(_("refunding"), lambda: total, quiet=options.as_json) as show_count:
-            report = await bulk.run(ctx, request, actor, on_progress=_counted(show_count), stop=stop)
+            report = await bulk.run(ctx, request, acting, on_progress=_counted(show_count), stop=stop)
         if options.as_json:
             _print_document(report, request, dry_run=False)
         else:
@@ -82,6 +86,15 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
             console.say(_("Dry run: nothing was refunded."), fg="yellow")
     elif code := exit_code(report):
         raise typer.Exit(code)
+
+
+def _approval(request: bulk.BulkRefundRequest, preview: Report) -> ApprovalRequest:
+    """Return what a second operator approves: the tournament, the reason, and at most these sums."""
+    sums: dict[str, Decimal] = {}
+    for (_method, currency), total in preview.of(Ending.TO_DO).sums.items():
+        sums[str(currency)] = sums.get(str(currency), Decimal(0)) + total.amount
+    subject = {"tournament": request.tournament_id, "reason": request.reason}
+    return ApprovalRequest(ApprovalAction.REFUND_ALL, subject, sums, Right.FINANCE, request.tournament_id)
 
 
 def _print_document(report: Report, request: bulk.BulkRefundRequest, *, dry_run: bool) -> None:

@@ -32,6 +32,7 @@ class RefundOptions:
     made_in_app: str | None
     acting: str | None
     as_json: bool
+    approver: str | None = None
 
     def money(self, view: PaymentView) -> Money | None:
         """Return the amount to refund, by default in the payment's currency; None for all that is left.
@@ -67,6 +68,8 @@ def check(options: RefundOptions) -> None:
         console.check_can_ask(
             yes=options.yes, as_json=options.as_json, instead=N_("pass --yes to confirm, or --dry-run")
         )
+    if options.approver is not None and not whole:
+        raise typer.BadParameter(N_("--approve is for the refund of a whole tournament"))
     if options.made_in_app is not None and (
         whole or options.force or options.idempotency_key or options.dry_run
     ):

@@ -17,7 +17,13 @@ from procomp_pay.cli.framework.context import (
     show_mode_notice,
 )
 from procomp_pay.cli.framework.language import _
-from procomp_pay.cli.framework.options import AsOption, JsonOption, OptionalPaymentArgument, YesOption
+from procomp_pay.cli.framework.options import (
+    ApproveOption,
+    AsOption,
+    JsonOption,
+    OptionalPaymentArgument,
+    YesOption,
+)
 from procomp_pay.cli.refunds.options import RefundOptions, check
 from procomp_pay.domain.errors import Conflict, OutcomeUnknown, ProviderUnavailable, Unavailable
 from procomp_pay.domain.text import N_
@@ -87,6 +93,7 @@ def refund(
             metavar="NUMBER", help="Only record a refund made in the Kaspi Pay app: its operation number."
         ),
     ] = None,
+    approve: ApproveOption = None,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,7 +107,7 @@ def refund(
         raise typer.BadParameter(N_('give the reason, for the audit trail: --reason "…"'))
     options = RefundOptions(
         payment, reason, amount, currency, tournament, everything, dry_run, yes, force, idempotency_key,
-        made_in_app, acting, as_json,
+        made_in_app, acting, as_json, approve,
     )  # fmt: skip
     check(options)
     if made_in_app is not None:

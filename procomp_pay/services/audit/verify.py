@@ -118,7 +118,8 @@ class _Chain:
 
     @property
     def _is_of_no_payment(self) -> bool:
-        return self.payment_id == CHAIN or self.payment_id.startswith(audit.CLOSING_CHAIN)
+        named = (audit.OPERATOR_CHAIN, audit.CLOSING_CHAIN)
+        return self.payment_id == CHAIN or self.payment_id.startswith(named)
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""

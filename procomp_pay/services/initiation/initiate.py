@@ -19,6 +19,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.fees import EntryFees, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import CreateRequest
@@ -134,6 +135,7 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
         participant = await participants.participant(session, request.participant_id, lock=True)
+        require(ctx.operator, Right.DESK, participant.tournament_id)
         claim = request.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:

@@ -24,6 +24,7 @@ from procomp_pay.domain.kaspi_verification import (
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
+from procomp_pay.domain.operators import Right, needs_second_person, require
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
@@ -255,6 +256,7 @@ async def _verify(
     kaspi: KaspiResult,
 ) -> Verified:
     locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
+    require(ctx.operator, Right.DESK, locked.payment.tournament_id)
     if await _is_known(session, request, actor):
         return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)
@@ -273,6 +275,7 @@ async def _verify(
             next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
         )
     charged = locked.charged
+    _check_second_person(ctx, actor, objections, request.money or charged, charged)
     applied = await apply_event_in(session, ctx, _event(ctx, request, number, actor, locked), locked)
     if applied.status is not PaymentStatus.COMPLETED or applied.outcome is Outcome.STALE:
         raise Conflict(
@@ -284,7 +287,7 @@ async def _verify(
         )
     for objection in objections:
         detail: dict[str, Any] = {"operation": number, "override": request.reason, "by": actor.name}
-        detail["against"] = objection.sentence
+        detail |= {"against": objection.sentence} | actor.approval()
         if objection.about_amount:
             paid = side_effects.as_document(request.money or charged)
             detail |= {"charged": side_effects.as_document(charged), "paid": paid}
@@ -295,6 +298,17 @@ async def _verify(
     if claim is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
     return _result(locked, request, number, kaspi.answer, objections=objections)
+
+
+def _check_second_person(
+    ctx: AppContext, actor: Actor, objections: list[Objection], paid: Money, charged: Money
+) -> None:
+    """Check that somebody else approved an override of more than a sum.
+
+    :raises Forbidden: nobody did.
+    """
+    if objections and max(paid.amount, charged.amount) > ctx.limits.override:
+        needs_second_person(ctx.operator, actor.approved_by)
 
 
 async def _find_objections(
@@ -339,6 +353,7 @@ def _event(
         amount_accepted=request.override,
         ids=ProviderIds(kaspi_operation=number),
         reason=request.reason,
+        approved_by=actor.approved_by,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from procomp_pay.domain.errors import Conflict, ErrorCode, ManualReviewRequired, NotFound, OutcomeUnknown
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
     PAID_STATUSES,
@@ -85,6 +86,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
     """Record the request before it is executed, so that background work completes it after a crash."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
+        require(ctx.operator, Right.DESK, locked.payment.tournament_id)
         status = locked.payment.status
         if status in PAID_STATUSES:
             raise Conflict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,13 @@ from typing import Any
 
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operators import (
+    ApprovalAction,
+    ApprovalRequest,
+    Right,
+    needs_second_person,
+    require,
+)
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
@@ -22,6 +30,7 @@ from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import kaspi_operations as numbers
@@ -42,6 +51,10 @@ class How(StrEnum):
     FIX = "fix"  # the provider is asked, and its answer is applied
     REFUND = "refund"  # the rest of the payment is refunded
     WRITE_OFF = "write-off"  # the money is gone
+
+
+#: Ways by which money may be given up: a second operator has to approve them.
+NEED_TWO = frozenset({How.ACCEPT, How.WRITE_OFF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +171,36 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
         raise Refused(f"A note is 1 to {_LONGEST_NOTE} printable characters")
     view = await one(ctx, discrepancy_id)
     _check_open(view)
+    await _check_allowed(ctx, view, how, actor)
     if how is How.FIX:
         await _fix(ctx, view, actor)
     elif how is How.REFUND:
         await _give_back(ctx, view, actor)
     await _close(ctx, discrepancy_id, how, note.strip(), actor)
     return await one(ctx, discrepancy_id)
+
+
+async def _check_allowed(ctx: AppContext, view: DiscrepancyView, how: How, actor: Actor) -> None:
+    """Check the operator's role and tournaments; whether somebody else approved that money is given up.
+
+    :raises Forbidden: it is not allowed.
+    """
+    tournament_id = None
+    if view.payment_id is not None and ctx.operator is not None:
+        async with ctx.db.reading() as session:
+            if await exists(session, view.payment_id):
+                tournament_id = (await load_payment(session, view.payment_id)).payment.tournament_id
+    require(ctx.operator, Right.FINANCE, tournament_id)
+    if how in NEED_TWO:
+        needs_second_person(ctx.operator, actor.approved_by)
+
+
+def approval_request(view: DiscrepancyView, how: How, note: str) -> ApprovalRequest:
+    """Return what a second operator approves: this way for this discrepancy as it is now."""
+    subject = {"discrepancy": view.discrepancy_id, "kind": view.kind, "how": how.value, "note": note.strip()}
+    subject |= {"payment": view.payment_id or view.ref, "what": str(view.detail.get("what") or "")}
+    detail = hashlib.sha256(exact_json.dumps(view.detail, canonical=True).encode()).hexdigest()
+    return ApprovalRequest(ApprovalAction.WRITE_OFF, subject | {"detail": detail}, {}, Right.FINANCE)
 
 
 def _check_open(view: DiscrepancyView) -> None:
@@ -185,7 +222,7 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
         if row.payment_id is not None and await exists(session, row.payment_id):
             await lock_payment(session, row.payment_id)  # the audit chain grows under the payment's lock
-            details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value}
+            details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value} | actor.approval()
             record = audit.AuditRecord(
                 actor=actor.name,
                 source=actor.source,

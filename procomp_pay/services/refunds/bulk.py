@@ -20,6 +20,7 @@ from procomp_pay.domain.errors import (
     Unavailable,
 )
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operators import Right, needs_second_person, require
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.text import N_
@@ -83,6 +84,8 @@ async def run(
     :param stop: called before each payment; True ends the run after the refunds in progress.
     :raises ConfigurationError, DatabaseUnavailable: it cannot continue; refunds already made are kept.
     """
+    require(ctx.operator, Right.FINANCE, command.tournament_id)
+    needs_second_person(ctx.operator, actor.approved_by)
     report = await _new_report(ctx, command)
     work = _Run(ctx, command, actor, report, on_progress, stop)
     await work.go()

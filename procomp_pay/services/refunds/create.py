@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operators import Right, check_desk_refund, require
 from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
@@ -180,6 +181,7 @@ def check_reason(reason: str) -> None:
 async def _plan(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, command: RefundCommand
 ) -> Plan:
+    require(ctx.operator, Right.DESK, locked.payment.tournament_id)
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
         raise Conflict(
@@ -235,10 +237,12 @@ async def _plan(
             ),
             next_step=N_("check it: procomp-pay status --payment %(payment)s", payment=locked.payment.id),
         )
+    money = amount_to_refund(locked.charged, before.amount, command.money)
+    check_desk_refund(ctx.operator, before + money, ctx.limits)  # of the payment, not of each part of it
     return Plan(
         payment_id=locked.payment.id,
         participant_id=locked.detail.participant_id,
-        money=amount_to_refund(locked.charged, before.amount, command.money),
+        money=money,
         paid=locked.charged,
         before=before,
         way=N_("back to the Kaspi account")
@@ -276,7 +280,7 @@ async def _write_ahead(
         actor=actor.name,
         source=actor.source,
         action="refund_requested",
-        after=content,
+        after=content | actor.approval(),
         request_id=actor.request_id,
         note=row.reason,
     )

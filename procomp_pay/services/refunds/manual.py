@@ -8,6 +8,7 @@ from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read
+from procomp_pay.domain.operators import Right, check_desk_refund, require
 from procomp_pay.domain.refunds import (
     RefundEvent,
     RefundState,
@@ -78,7 +79,9 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
+        require(ctx.operator, Right.DESK, locked.payment.tournament_id)
         plan = await _check(session, locked, made, number)
+        check_desk_refund(ctx.operator, plan.money, ctx.limits)
         before = await _total_refunded(session, locked)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)

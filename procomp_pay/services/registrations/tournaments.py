@@ -12,6 +12,7 @@ from procomp_pay.domain.errors import Conflict, ErrorCode, NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -128,6 +129,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
 
     :raises NotFound: no such tournament. :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
+    require(ctx.operator, Right.FINANCE, tournament_id)
     _positive(fee)
     now = ctx.clock()
     async with ctx.db.writing() as session:
@@ -159,6 +161,7 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
     :raises NotFound: no such tournament, or no fee in this currency.
     :raises Refused: it is the main fee, which every tournament needs.
     """
+    require(ctx.operator, Right.FINANCE, tournament_id)
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
         if currency is row.currency:

@@ -7,6 +7,7 @@ import logging
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.refunds import RefundState, total_refunded
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
@@ -49,6 +50,7 @@ async def move_payment(
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
         target = await participants.participant(session, participant_id)
+        require(ctx.operator, Right.DESK, locked.payment.tournament_id, target.tournament_id)
         _check_former(locked, former_id, target)
         await _check_payment(session, locked)
         await _check_target(session, locked, target)

@@ -68,6 +68,9 @@ async def append_audit_entry(
 
     :param after: ``None`` for :func:`audit_snapshot`.
     """
+    after = audit_snapshot(locked) if after is None else after
+    if event.approved_by is not None:
+        after = after | {"approved_by": event.approved_by}
     record = audit.AuditRecord(
         actor=event.actor,
         source=event.source,
@@ -75,7 +78,7 @@ async def append_audit_entry(
         request_id=event.request_id,
         action=action,
         before=before,
-        after=audit_snapshot(locked) if after is None else after,
+        after=after,
         note=event.reason,
     )
     await locked.append_audit_entry(session, record, now)

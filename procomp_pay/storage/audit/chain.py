@@ -27,6 +27,8 @@ KEPT_BY_PLATFORM = "kept_by_platform"
 PERSON_ERASED = "person_erased"
 #: The beginning of the names of the chains of closings, which belong to no payment.
 CLOSING_CHAIN = "closing:"
+#: The beginning of the names of the chains of operators, which belong to no payment.
+OPERATOR_CHAIN = "operator:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Index, MetaData
 from sqlalchemy import text as sql
 
-from procomp_pay.storage.models import closing, payments, platform, queues, registrations
+from procomp_pay.storage.models import closing, operators, payments, platform, queues, registrations
 from procomp_pay.storage.models.columns import Row
 
 #: The platform's tables: used as they are if they exist, never altered, never dropped.
@@ -61,6 +61,6 @@ _partial("pay_delivery_dead_idx", queues.Delivery, ("finished_at",), "state = 'd
 _partial("pay_discrepancy_open_idx", queues.Discrepancy, ("opened_at",), "state = 'open'")
 
 #: Imported so that :data:`METADATA` knows all tables.
-MODELS = (platform, payments, queues, registrations, closing)
+MODELS = (platform, payments, queues, registrations, operators, closing)
 
 METADATA: MetaData = Row.metadata

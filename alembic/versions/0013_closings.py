@@ -1,6 +1,6 @@
 """Closings of days, with their signatures.
 
-Revision: 0012.
+Revision: 0013.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from alembic import op
 
 from procomp_pay.storage.models import types
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

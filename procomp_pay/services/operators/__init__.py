@@ -1,0 +1,1 @@
+"""Operators: accounts, logins, approvals."""

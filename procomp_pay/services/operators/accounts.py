@@ -1,0 +1,217 @@
+"""Add, list, disable and enable operators, and give them new PINs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, check_pin, folded, require
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators import secrets
+from procomp_pay.services.operators.authenticate import is_locked, record
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.operators import OperatorAccount
+from procomp_pay.storage.operators import repository
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorView:
+    """An operator for display, without any secret.
+
+    :param login_until: when the last login that still holds will end.
+    """
+
+    operator_id: str
+    name: str
+    role: Role
+    tournaments: tuple[str, ...] | None
+    secret_kind: SecretKind
+    created_at: datetime
+    created_by: str
+    disabled_at: datetime | None
+    locked_until: datetime | None
+    login_until: datetime | None = None
+
+    def full(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        moments = ("created_at", "disabled_at", "locked_until", "login_until")
+        return {
+            "id": self.operator_id,
+            "name": self.name,
+            "role": self.role.value,
+            "tournaments": None if self.tournaments is None else list(self.tournaments),
+            "logs_in_with": self.secret_kind.value,
+            "created_by": self.created_by,
+        } | {name: at.isoformat() if (at := getattr(self, name)) else None for name in moments}
+
+
+def view_of(row: OperatorAccount, now: datetime, login_until: datetime | None = None) -> OperatorView:
+    """Return an account for display."""
+    return OperatorView(
+        operator_id=row.id,
+        name=row.name,
+        role=row.role,
+        tournaments=None if row.tournaments is None else tuple(row.tournaments),
+        secret_kind=row.secret_kind,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        disabled_at=row.disabled_at,
+        locked_until=row.locked_until if is_locked(row, now) else None,
+        login_until=login_until,
+    )
+
+
+async def any_exists(ctx: AppContext) -> bool:
+    """Return whether there is any operator: until then nobody has to log in."""
+    async with ctx.db.reading() as session:
+        return await repository.login(session, None) is not None
+
+
+async def check_new(ctx: AppContext, name: str, role: Role) -> None:
+    """Check a new operator before a PIN is asked for.
+
+    :raises Forbidden: the actor is no admin. :raises Conflict: the name is taken.
+    :raises Refused: a bad name, or the first operator is no admin.
+    """
+    require(ctx.operator, Right.ADMIN, None)
+    async with ctx.db.reading() as session:
+        await _check_new(session, check_name(name), role)
+
+
+async def _check_new(session: AsyncSession, name: str, role: Role) -> None:
+    if (known := await repository.by_name(session, folded(name))) is not None:
+        raise Conflict(
+            f"There is an operator {known.name} already",
+            next_step="procomp-pay operator list",
+        )
+    if role is not Role.ADMIN and await repository.login(session, None) is None:
+        raise Refused(
+            "The first operator has to be an admin: nobody else could add the others",
+            next_step="procomp-pay operator add NAME --role admin",
+        )
+
+
+async def add(
+    ctx: AppContext,
+    name: str,
+    role: Role,
+    *,
+    by: str,
+    pin: str | None = None,
+    tournaments: Sequence[str] | None = None,
+) -> tuple[OperatorView, str | None]:
+    """Add an operator; return them, and the new token where no PIN was given.
+
+    :param tournaments: ids; ``None`` for all.
+    :raises Forbidden, Conflict, Refused: as :func:`check_new`; the PIN is too easy.
+    """
+    require(ctx.operator, Right.ADMIN, None)
+    if tournaments is not None and role is Role.ADMIN:
+        raise Refused("An admin is for all tournaments", next_step="leave out --tournament")
+    name, now = check_name(name), ctx.clock()
+    secret, kind = _secret(pin)
+    secret_hash = secrets.hashed(secret)
+    async with ctx.db.writing() as session:
+        await _check_new(session, name, role)
+        row = OperatorAccount(
+            id=ctx.new_id(),
+            name=name,
+            folded_name=folded(name),
+            role=role,
+            tournaments=None if tournaments is None else sorted(set(tournaments)),
+            secret_kind=kind,
+            secret_hash=secret_hash,
+            created_at=now,
+            created_by=by,
+        )
+        session.add(row)
+        await session.flush()
+        after: dict[str, object] = {"name": name, "role": role.value, "tournaments": row.tournaments}
+        await record(ctx, session, row, "operator_added", by, after)
+        return view_of(row, now), None if pin is not None else secret
+
+
+def _secret(pin: str | None) -> tuple[str, SecretKind]:
+    if pin is None:
+        return secrets.new_token(), SecretKind.TOKEN
+    check_pin(pin)
+    return pin, SecretKind.PIN
+
+
+async def many(ctx: AppContext) -> list[OperatorView]:
+    """Return all operators by name.
+
+    :raises Forbidden: the actor is no admin.
+    """
+    require(ctx.operator, Right.ADMIN)
+    now = ctx.clock()
+    async with ctx.db.reading() as session:
+        logins = await repository.logins_since(session, now)
+        return [view_of(row, now, logins.get(row.id)) for row in await repository.every(session)]
+
+
+async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
+    """Disable an operator: every login ends at once, and no new one is possible.
+
+    :raises NotFound: no such operator. :raises Refused: the last admin.
+    """
+    require(ctx.operator, Right.ADMIN, None)
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
+        admins = await repository.enabled_admins(session)
+        row = await _existing(session, name)
+        if admins == [row.id]:
+            raise Refused(
+                f"{row.name} is the only admin: nobody could add operators any more",
+                next_step="procomp-pay operator add NAME --role admin",
+            )
+        if row.disabled_at is None:
+            row.disabled_at = now
+            await record(ctx, session, row, "operator_disabled", by)
+        await repository.end_logins(session, row.id)
+        return view_of(row, now)
+
+
+async def enable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
+    """Enable an operator again, and end a lock after wrong PINs.
+
+    :raises NotFound: no such operator.
+    """
+    require(ctx.operator, Right.ADMIN, None)
+    async with ctx.db.writing() as session:
+        row = await _existing(session, name)
+        row.disabled_at, row.failed_attempts, row.locked_until = None, 0, None
+        await record(ctx, session, row, "operator_enabled", by)
+        return view_of(row, ctx.clock())
+
+
+async def change_secret(
+    ctx: AppContext, name: str, *, by: str, pin: str | None = None
+) -> tuple[OperatorView, str | None]:
+    """Give an operator another PIN, or without one a new token, which is returned. Every login ends.
+
+    An operator may change their own; an admin that of anybody.
+
+    :raises NotFound: no such operator. :raises Forbidden: it is somebody else's. :raises Refused: too easy.
+    """
+    if ctx.operator is None or folded(ctx.operator.name) != folded(name):
+        require(ctx.operator, Right.ADMIN, None)
+    secret, kind = _secret(pin)
+    secret_hash = secrets.hashed(secret)
+    async with ctx.db.writing() as session:
+        row = await _existing(session, name)
+        row.secret_kind, row.secret_hash = kind, secret_hash
+        row.failed_attempts, row.locked_until = 0, None
+        await repository.end_logins(session, row.id)
+        await record(ctx, session, row, "operator_secret_changed", by, {"logs_in_with": kind.value})
+        return view_of(row, ctx.clock()), None if pin is not None else secret
+
+
+async def _existing(session: AsyncSession, name: str) -> OperatorAccount:
+    row = await repository.by_name(session, folded(name), lock=True)
+    if row is None:
+        raise NotFound(f"There is no operator {name[:80]!r}", next_step="procomp-pay operator list")
+    return row

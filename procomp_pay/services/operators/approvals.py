@@ -1,0 +1,204 @@
+"""Approval by a second operator: on the spot by their PIN, or of a request that waits for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from procomp_pay.domain.errors import Conflict, Forbidden, ManualReviewRequired, NotFound
+from procomp_pay.domain.operators import (
+    APPROVAL_TIME,
+    ApprovalRequest,
+    Operator,
+    Right,
+    check_second,
+    fingerprint,
+    require,
+)
+from procomp_pay.domain.text import N_
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.operators import Approval
+from procomp_pay.storage.operators import repository
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """A request for display."""
+
+    approval_id: str
+    content: dict[str, Any]
+    requested_by: str
+    requested_at: datetime
+    expires_at: datetime
+    approved_by: str | None
+    approved_at: datetime | None
+
+    def full(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {
+            "id": self.approval_id,
+            **self.content,
+            "requested_by": self.requested_by,
+            "requested_at": self.requested_at.isoformat(),
+            "expires_at": self.expires_at.isoformat(),
+            "approved_by": self.approved_by,
+            "approved_at": self.approved_at.isoformat() if self.approved_at else None,
+        }
+
+
+async def approve_now(
+    ctx: AppContext, operator: Operator, request: ApprovalRequest, approver: str, secret: str
+) -> str:
+    """Return the name of a second operator whose PIN was typed for this.
+
+    :raises Forbidden: they are the first one, or one of them has not the right.
+    :raises Unauthorized: the PIN is wrong.
+    """
+    require(operator, request.right, request.tournament_id)
+    check_second(operator.name, approver)
+    second = await authenticate(ctx, approver, secret, need=request.right)
+    require(second, request.right, request.tournament_id)
+    _check_two(operator.operator_id, second)
+    async with ctx.db.writing() as session:
+        row = await repository.by_id(session, second.operator_id, lock=True)
+        details: dict[str, object] = {**request.content(), "requested_by": operator.name}
+        await record(ctx, session, row, "approved", second.name, details)
+    return second.name
+
+
+async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest) -> str:
+    """Return who approved the operator's request; where there is none yet, make it.
+
+    An approval holds for a day, for the same operator, the same thing and no more money: a refund of a
+    tournament that was stopped goes on with it.
+
+    :raises ManualReviewRequired: it waits for a second operator.
+    :raises Forbidden: the request was changed after it was approved, or one of the two has not the right.
+    """
+    require(operator, request.right, request.tournament_id)
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
+        row = await repository.approval_for(session, request.subject_hash, operator.operator_id, now)
+        if row is None or not request.is_covered_by(row.content["sums"]):
+            row = _new(ctx, operator, request, now)
+            session.add(row)
+            await session.flush()
+        elif row.approved_by is not None:
+            return await _checked(session, row, request, operator)
+    raise ManualReviewRequired(
+        N_("This needs the approval of a second operator, and waits for it as %(id)s", id=row.id),
+        next_step=N_(
+            "another operator types: procomp-pay operator approve %(id)s; then repeat this command", id=row.id
+        ),
+    )
+
+
+def _new(ctx: AppContext, operator: Operator, request: ApprovalRequest, now: datetime) -> Approval:
+    content = request.content()
+    return Approval(
+        id=ctx.new_id(),
+        subject_hash=request.subject_hash,
+        content=content,
+        fingerprint=fingerprint(content),
+        requested_by=operator.operator_id,
+        requested_at=now,
+        expires_at=now + APPROVAL_TIME,
+    )
+
+
+async def _checked(session: AsyncSession, row: Approval, request: ApprovalRequest, operator: Operator) -> str:
+    """Return the approver's name, if the row is what was approved and they may still approve it."""
+    if not fingerprint(row.content) == row.fingerprint == row.approved_fingerprint:
+        raise Forbidden(
+            N_("The request %(id)s was changed after it was approved", id=row.id),
+            next_step=N_("find out who changed it: procomp-pay audit verify; then use --approve NAME"),
+        )
+    account = await repository.by_id(session, str(row.approved_by))
+    second = as_operator(account)
+    if account.disabled_at is not None:
+        raise Forbidden(
+            N_("%(name)s, who approved it, is disabled", name=account.name),
+            next_step=N_("use --approve with the name of another operator"),
+        )
+    _check_two(operator.operator_id, second)
+    require(second, request.right, request.tournament_id)
+    return second.name
+
+
+def _check_two(operator_id: str, second: Operator) -> None:
+    if operator_id == second.operator_id:
+        check_second(second.name, second.name)
+
+
+async def waiting(ctx: AppContext) -> list[ApprovalView]:
+    """Return the requests that have not expired, approved ones too, oldest first."""
+    async with ctx.db.reading() as session:
+        names = await repository.names(session)
+        return [_view(row, names) for row in await repository.open_approvals(session, ctx.clock())]
+
+
+async def one(ctx: AppContext, approval_id: str) -> ApprovalView:
+    """Return a request.
+
+    :raises NotFound: no such request.
+    """
+    async with ctx.db.writing() as session:
+        return _view(await _existing(session, approval_id), await repository.names(session))
+
+
+async def approve(
+    ctx: AppContext, operator: Operator, approval_id: str, seen: dict[str, Any]
+) -> ApprovalView:
+    """Approve another operator's request.
+
+    :param seen: its content as it was shown to the operator.
+    :raises NotFound: no such request. :raises Conflict: it has expired or was changed since it was shown.
+    :raises Forbidden: it is their own, or they have not the right.
+    """
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
+        account = await repository.by_id(session, operator.operator_id, lock=True)
+        row = await _existing(session, approval_id)
+        _check_two(row.requested_by, operator)
+        require(operator, Right(row.content["right"]), row.content["tournament_id"])
+        if row.expires_at <= now:
+            raise Conflict(
+                N_("The request %(id)s has expired", id=row.id), next_step=N_("type the command again")
+            )
+        if row.content != seen or fingerprint(row.content) != row.fingerprint:
+            raise Conflict(
+                N_("The request %(id)s is not what was asked for", id=row.id),
+                next_step=N_("type the command again; look who changed it: procomp-pay audit verify"),
+            )
+        names = await repository.names(session)
+        if row.approved_by is None:
+            row.approved_by, row.approved_at = operator.operator_id, now
+            row.approved_fingerprint = row.fingerprint
+            details: dict[str, object] = {**row.content, "approval": row.id}
+            details["requested_by"] = names.get(row.requested_by)
+            await record(ctx, session, account, "approved", operator.name, details)
+        return _view(row, names)
+
+
+async def _existing(session: AsyncSession, approval_id: str) -> Approval:
+    row = await repository.approval(session, approval_id)
+    if row is None:
+        raise NotFound(
+            N_("There is no request %(id)s", id=approval_id[:64]), next_step="procomp-pay operator approvals"
+        )
+    return row
+
+
+def _view(row: Approval, names: dict[str, str]) -> ApprovalView:
+    return ApprovalView(
+        approval_id=row.id,
+        content=row.content,
+        requested_by=names.get(row.requested_by, "?"),
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        approved_by=names.get(row.approved_by, "?") if row.approved_by else None,
+        approved_at=row.approved_at,
+    )

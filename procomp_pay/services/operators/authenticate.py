@@ -1,0 +1,130 @@
+"""Check who somebody is by a PIN or a token."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+
+from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.operators import (
+    LOCK_TIME,
+    MOST_WRONG_PINS,
+    Operator,
+    Right,
+    SecretKind,
+    failure,
+    folded,
+    require,
+)
+from procomp_pay.domain.text import N_
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators import secrets
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.operators import OperatorAccount
+from procomp_pay.storage.operators import repository
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a refused try takes at least, whatever the reason.
+REFUSAL_S = 0.4
+
+
+async def authenticate(
+    ctx: AppContext, name: str, secret: str, *, need: Right, tournament_id: str | None = None
+) -> Operator:
+    """Return the operator of this name and PIN or token, if they have a right.
+
+    A wrong PIN is counted before it is compared: processes that try at the same time share the ten tries. A
+    refusal has one wording and takes the same time for a wrong PIN, an unknown name, and an account that is
+    disabled or locked.
+
+    :param tournament_id: it must be one of theirs; ``None`` checks the role alone.
+    :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
+    :raises Forbidden: they have not the right.
+    """
+    began = time.monotonic()
+    row = await _claim(ctx, name)
+    is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
+    if row is None or not is_right:
+        if row is not None:
+            await _record_refusal(ctx, row.id)
+        else:
+            log.warning("a login was refused")
+        await asyncio.sleep(max(0.0, REFUSAL_S - (time.monotonic() - began)))
+        raise Unauthorized(
+            N_(
+                "The name or the PIN is wrong, or the account is locked: %(tries)s wrong PINs lock it for "
+                "%(minutes)s minutes",
+                tries=MOST_WRONG_PINS, minutes=int(LOCK_TIME.total_seconds() // 60),
+            ),
+            next_step=N_("try again, or ask an admin: procomp-pay operator list"),
+        )  # fmt: skip
+    if row.secret_kind is SecretKind.PIN:
+        await _forgive(ctx, row.id)
+    operator = as_operator(row)
+    require(operator, need, *([] if tournament_id is None else [tournament_id]))
+    return operator
+
+
+def as_operator(row: OperatorAccount) -> Operator:
+    """Return an account as the rules need it."""
+    return Operator(
+        row.id, row.name, row.role, None if row.tournaments is None else frozenset(row.tournaments)
+    )
+
+
+def is_locked(row: OperatorAccount, now: datetime) -> bool:
+    """Return whether wrong PINs have locked an account."""
+    return row.locked_until is not None and row.locked_until > now
+
+
+async def _claim(ctx: AppContext, name: str) -> OperatorAccount | None:
+    """Return the account, with one more try counted; ``None`` if nobody may log in by this name."""
+    now = ctx.clock()
+    async with ctx.db.writing() as session:
+        row = await repository.by_name(session, folded(name), lock=True)
+        if row is None or row.disabled_at is not None:
+            return None
+        if row.secret_kind is SecretKind.TOKEN:
+            return row  # too long to be guessed, and a script must not be locked out by others
+        if is_locked(row, now):
+            return None
+        if row.locked_until is not None:
+            row.failed_attempts, row.locked_until = 0, None
+        row.failed_attempts += 1
+        row.locked_until = failure(row.failed_attempts, now)
+        return row
+
+
+async def _forgive(ctx: AppContext, operator_id: str) -> None:
+    async with ctx.db.writing() as session:
+        row = await repository.by_id(session, operator_id, lock=True)
+        row.failed_attempts, row.locked_until = 0, None
+
+
+async def _record_refusal(ctx: AppContext, operator_id: str) -> None:
+    async with ctx.db.writing() as session:
+        row = await repository.by_id(session, operator_id, lock=True)
+        locked = is_locked(row, ctx.clock())
+        log.warning("operator %s: wrong PIN%s", row.id, ", locked" if locked else "")
+        after: dict[str, object] = {"failed_attempts": row.failed_attempts}
+        if locked and row.locked_until is not None:
+            after["locked_until"] = row.locked_until.isoformat()
+        await record(ctx, session, row, "operator_locked" if locked else "login_refused", row.name, after)
+
+
+async def record(
+    ctx: AppContext,
+    session: AsyncSession,
+    row: OperatorAccount,
+    action: str,
+    by: str,
+    after: dict[str, object] | None = None,
+) -> None:
+    """Append to an operator's own chain of the audit trail. The caller has locked the row."""
+    entry = audit.AuditRecord(actor=by, source=Source.PERSON, action=action, after=after)
+    await audit.append(session, f"{audit.OPERATOR_CHAIN}{row.id}", entry, ctx.clock())

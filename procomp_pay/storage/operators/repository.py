@@ -1,0 +1,123 @@
+"""Read and write operators, their logins and approvals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, func
+from sqlmodel import col, select
+
+from procomp_pay.domain.operators import Role
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.operators import Approval, OperatorAccount, OperatorSession
+
+
+async def by_name(session: AsyncSession, folded_name: str, *, lock: bool = False) -> OperatorAccount | None:
+    """Return the operator of this folded name.
+
+    :param lock: until the transaction ends.
+    """
+    query = select(OperatorAccount).where(OperatorAccount.folded_name == folded_name)
+    return (await session.exec(query.with_for_update() if lock else query)).first()
+
+
+async def by_id(session: AsyncSession, operator_id: str, *, lock: bool = False) -> OperatorAccount:
+    """Return an operator, who exists: none is ever deleted.
+
+    :param lock: until the transaction ends.
+    """
+    query = select(OperatorAccount).where(OperatorAccount.id == operator_id)
+    return (await session.exec(query.with_for_update() if lock else query)).one()
+
+
+async def every(session: AsyncSession) -> list[OperatorAccount]:
+    """Return all operators by name."""
+    return list((await session.exec(select(OperatorAccount).order_by(OperatorAccount.folded_name))).all())
+
+
+async def enabled_admins(session: AsyncSession) -> list[str]:
+    """Return the ids of the admins who are not disabled, and lock them."""
+    query = select(OperatorAccount).where(
+        OperatorAccount.role == Role.ADMIN, col(OperatorAccount.disabled_at).is_(None)
+    )
+    return [row.id for row in (await session.exec(query.with_for_update())).all()]
+
+
+async def login(
+    session: AsyncSession, token_hash: str | None
+) -> tuple[OperatorAccount, OperatorSession | None] | None:
+    """Return the login of a token with its operator; any operator with ``None`` where there is no such login;
+    ``None`` where there are no operators at all. One statement, since every command asks it."""
+    joined = (
+        select(OperatorAccount, OperatorSession)
+        .outerjoin(
+            OperatorSession,
+            (col(OperatorSession.operator_id) == OperatorAccount.id)
+            & (col(OperatorSession.token_hash) == token_hash),
+        )
+        .order_by(col(OperatorSession.token_hash).is_(None))
+        .limit(1)
+    )
+    row = (await session.exec(joined)).first()
+    return None if row is None else (row[0], row[1])
+
+
+async def logins_since(session: AsyncSession, now: datetime) -> dict[str, datetime]:
+    """Return when the last login of each operator that still holds will end."""
+    query = (
+        select(OperatorSession.operator_id, func.max(OperatorSession.expires_at))
+        .where(OperatorSession.expires_at > now)
+        .group_by(col(OperatorSession.operator_id))
+    )
+    return dict((await session.exec(query)).all())
+
+
+async def end_logins(session: AsyncSession, operator_id: str, *, before: datetime | None = None) -> None:
+    """Delete the logins of an operator, or only those that ended before a time."""
+    statement = delete(OperatorSession).where(col(OperatorSession.operator_id) == operator_id)
+    if before is not None:
+        statement = statement.where(col(OperatorSession.expires_at) <= before)
+    await session.exec(statement)
+
+
+async def end_login(session: AsyncSession, token_hash: str) -> None:
+    """Delete one login."""
+    await session.exec(delete(OperatorSession).where(col(OperatorSession.token_hash) == token_hash))
+
+
+async def names(session: AsyncSession) -> dict[str, str]:
+    """Return the names of all operators by id."""
+    rows = await session.exec(select(OperatorAccount.id, OperatorAccount.name))
+    return dict(rows.all())
+
+
+async def approval_for(
+    session: AsyncSession, subject_hash: str, requested_by: str, now: datetime
+) -> Approval | None:
+    """Return the newest request of an operator for the same thing that has not expired."""
+    query = (
+        select(Approval)
+        .where(
+            Approval.subject_hash == subject_hash,
+            Approval.requested_by == requested_by,
+            Approval.expires_at > now,
+        )
+        .order_by(col(Approval.requested_at).desc(), col(Approval.id).desc())
+        .limit(1)
+    )
+    return (await session.exec(query.with_for_update())).first()
+
+
+async def approval(session: AsyncSession, approval_id: str) -> Approval | None:
+    """Return a request, and lock it."""
+    return (await session.exec(select(Approval).where(Approval.id == approval_id).with_for_update())).first()
+
+
+async def open_approvals(session: AsyncSession, now: datetime) -> list[Approval]:
+    """Return the requests that have not expired, oldest first."""
+    query = (
+        select(Approval)
+        .where(Approval.expires_at > now)
+        .order_by(col(Approval.requested_at), col(Approval.id))
+    )
+    return list((await session.exec(query)).all())

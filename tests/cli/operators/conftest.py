@@ -1,0 +1,56 @@
+"""A clerk's terminal with operators: an admin, finance, and two at the desk, one of them for t1 alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.secret_watch import register_secret
+from tests.support.terminal import CommandLine, Output
+
+PINS = {"marat": "731946", "dana": "258014", "aigerim": "640287", "erlan": "917350"}
+ROLES = {"marat": "admin", "dana": "finance", "aigerim": "desk", "erlan": "desk"}
+
+
+class Terminal:
+    """Commands, with PINs from the environment where they are asked for."""
+
+    def __init__(self, clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+        self.clerk, self.state = clerk, state
+        self._monkeypatch = monkeypatch
+        self.type, self.ask = clerk.type, clerk.ask
+
+    def add(self, name: str, *options: str) -> None:
+        with self._monkeypatch.context() as patch:
+            patch.setenv("PROCOMP_PIN", PINS[name])
+            self.ask("operator", "add", name, "--role", ROLES[name], *options)
+
+    def login(self, name: str, pin: str | None = None, code: int = 0) -> Output:
+        with self._monkeypatch.context() as patch:
+            patch.setenv("PROCOMP_PIN", pin or PINS[name])
+            return self.clerk.type("operator", "login", name, code=code)
+
+    def with_approver(self, pin: str, *words: str, code: int = 0) -> Output:
+        with self._monkeypatch.context() as patch:
+            patch.setenv("PROCOMP_APPROVER_PIN", pin)
+            return self.clerk.type(*words, code=code)
+
+    def login_file(self) -> Path:
+        [path] = (self.state / "procomp-pay").glob("login-*.json")
+        return path
+
+
+@pytest.fixture
+def terminal(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
+    monkeypatch.delenv("PROCOMP_OPERATOR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name, pin in PINS.items():
+        register_secret(pin, f"PIN of {name}")
+    made = Terminal(clerk, monkeypatch, tmp_path / "state")
+    made.add("marat")
+    made.login("marat")
+    made.add("dana")
+    made.add("aigerim")
+    made.add("erlan", "--tournament", "t1")
+    return made

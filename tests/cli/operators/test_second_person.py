@@ -1,0 +1,164 @@
+"""What needs two people: refunds of a tournament, overrides, accepted discrepancies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cli.operators.conftest import PINS, Terminal
+from tests.support.terminal import paid
+
+_REFUND = ("refund", "--tournament", "t1", "--all", "--reason", "cancelled", "--yes")
+
+
+def waiting(terminal: Terminal) -> list[Any]:
+    return list(terminal.ask("operator", "approvals")["items"])
+
+
+def requested(terminal: Terminal, *words: str) -> str:
+    """Type what needs a second person, and return the id of the request that waits."""
+    refused = terminal.ask(*words, code=6)
+    [open_request] = [item for item in waiting(terminal) if item["approved_by"] is None]
+    assert open_request["id"] in refused["detail"]
+    assert f"procomp-pay operator approve {open_request['id']}" in refused["next_step"]
+    return str(open_request["id"])
+
+
+def entries(terminal: Terminal, payment_id: str, action: str) -> list[Any]:
+    found = terminal.ask("audit", "show", payment_id)["entries"]
+    return [entry for entry in found if entry["action"] == action]
+
+
+def test_a_second_operator_approves_on_the_spot(terminal: Terminal) -> None:
+    payment = paid(terminal.clerk)
+    terminal.login("dana")
+    terminal.with_approver(PINS["dana"], *_REFUND, "--approve", "dana", code=3)  # the same person twice
+    terminal.with_approver(PINS["dana"], *_REFUND, "--approve", " DANA", code=3)
+    terminal.with_approver("000111", *_REFUND, "--approve", "marat", code=3)
+    terminal.with_approver(PINS["aigerim"], *_REFUND, "--approve", "aigerim", code=3)  # the role desk
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+    terminal.with_approver(PINS["marat"], *_REFUND, "--approve", "marat")
+    assert terminal.ask("status", "p1")["status"] == "REFUNDED"
+    [entry] = entries(terminal, payment["payment_id"], "refund_requested")
+    assert (entry["actor"], entry["after"]["approved_by"]) == ("dana", "marat")
+    assert terminal.ask("audit", "verify")["sound"]
+
+
+def test_a_request_waits_for_another_operator(terminal: Terminal) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    assert requested(terminal, *_REFUND) == request  # the same one
+    assert "cannot approve" in terminal.ask("operator", "approve", request, "--yes", code=3)["detail"]
+    terminal.login("aigerim")
+    assert "needs the role" in terminal.ask("operator", "approve", request, "--yes", code=3)["detail"]
+    terminal.login("marat")
+    shown = terminal.type("operator", "approvals").out
+    assert "refund a whole tournament" in shown
+    assert "50.00 USD" in shown.replace("\N{NO-BREAK SPACE}", " ")
+    terminal.ask("operator", "approve", request, "--yes")
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+    requested(terminal, *_REFUND)  # it was approved for dana, not for marat
+    terminal.login("dana")
+    terminal.ask(*_REFUND[:-2], "another reason", "--yes", code=6)
+    terminal.ask(*_REFUND)
+    assert terminal.ask("status", "p1")["status"] == "REFUNDED"
+
+
+@pytest.mark.parametrize("how", ["more money", "row", "disabled", "expired"])
+def test_an_approval_is_for_what_was_approved(terminal: Terminal, how: str) -> None:
+    payment = paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    terminal.login("marat")
+    terminal.ask("operator", "approve", request, "--yes")
+    code = 3
+    if how == "more money":
+        terminal.login("aigerim")
+        paid(terminal.clerk, "p2")
+        code = 6
+    elif how == "row":
+        terminal.clerk.change(
+            "UPDATE pay_approval SET content = "
+            "replace(CAST(content AS TEXT), '\"50.00\"', '\"5000.00\"')"
+            + ("::jsonb" if terminal.clerk.url.startswith("postgres") else "")
+        )
+    elif how == "disabled":
+        terminal.clerk.change("UPDATE pay_operator SET disabled_at = created_at WHERE name = 'marat'")
+    else:
+        terminal.clerk.change("UPDATE pay_approval SET expires_at = requested_at")
+        code = 6
+    terminal.login("dana")
+    terminal.ask(*_REFUND, code=code)
+    assert terminal.ask("status", "--payment", payment["payment_id"])["status"] == "COMPLETED"
+
+
+def test_a_request_that_was_changed_is_not_approved(terminal: Terminal) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    terminal.clerk.change(
+        "UPDATE pay_approval SET content = "
+        "replace(CAST(content AS TEXT), '\"50.00\"', '\"0.50\"')"
+        + ("::jsonb" if terminal.clerk.url.startswith("postgres") else "")
+    )
+    terminal.login("marat")
+    refused = terminal.ask("operator", "approve", request, "--yes", code=3)
+    assert "is not what was asked for" in refused["detail"]
+
+
+def test_an_override_needs_a_second_operator_above_a_sum(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
+    verify = ("verify-kaspi", payment, "--transaction-id", "19000000001", "--override", "--reason", "seen it",
+              "--amount", "23000")  # fmt: skip
+    request = requested(terminal, *verify)
+    assert terminal.ask("status", "p1")["status"] == "PENDING"
+    terminal.login("erlan")  # of this tournament
+    terminal.ask("operator", "approve", request, "--yes")
+    terminal.login("aigerim")
+    terminal.ask(*verify)
+    [entry] = (
+        entries(terminal, payment, "completed")
+        or [
+            entry
+            for entry in terminal.ask("audit", "show", payment)["entries"]
+            if (entry["after"] or {}).get("approved_by")
+        ][:1]
+    )
+    assert (entry["actor"], entry["after"]["approved_by"]) == ("aigerim", "erlan")
+    assert terminal.ask("audit", "verify")["sound"]
+    monkeypatch.setenv("APPROVE_OVERRIDES_ABOVE", "24000")
+    other = terminal.ask("initiate", "p2", "--method", "kaspi_qr")["payment_id"]
+    terminal.ask("verify-kaspi", other, "--transaction-id", "19000000002", "--override", "--reason", "seen",
+                 "--amount", "23000")  # fmt: skip
+
+
+def test_an_accepted_discrepancy_needs_a_second_operator(terminal: Terminal) -> None:
+    first = paid(terminal.clerk)
+    terminal.clerk.change(
+        "UPDATE \"Participant\" SET status = 'REGISTERED', \"paymentId\" = NULL WHERE id = 'p1'"
+    )
+    second = paid(terminal.clerk)
+    assert first["payment_id"] != second["payment_id"]
+    terminal.login("dana")
+    terminal.ask("reconcile", "--provider", "stripe", code=6)
+    [item, *_] = terminal.ask("discrepancies", "list", "--limit", "50")["items"]
+    resolve = ("discrepancies", "resolve", item["id"], "--how", "accept", "--note", "checked")
+    requested(terminal, *resolve)
+    done = terminal.with_approver(PINS["marat"], *resolve, "--approve", "marat", "--json").json
+    assert (done["state"], done["resolved_by"]) == ("resolved", "dana")
+    if item["payment_id"] is not None:
+        [entry] = entries(terminal, item["payment_id"], "discrepancy_resolved")
+        assert (entry["actor"], entry["after"]["approved_by"]) == ("dana", "marat")
+
+
+def test_without_operators_nobody_can_approve(terminal: Terminal) -> None:
+    terminal.clerk.change("DELETE FROM pay_operator_session")
+    terminal.clerk.change("DELETE FROM pay_operator")
+    refused = terminal.ask(*_REFUND, "--approve", "marat", code=3)
+    assert refused["detail"] == "There are no operators, so nobody can approve"
+    terminal.ask(*_REFUND)
