@@ -18,8 +18,10 @@ from procomp_pay.cli.framework.context import (
     show_mode_notice,
     tournament_id,
 )
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, TournamentFilter
 from procomp_pay.cli.framework.progress import counters
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay close
   procomp-pay close --kaspi-statement kaspi.xlsx
   procomp-pay close --skip kaspi --reason "no statement before tomorrow"
-  procomp-pay close --date yesterday --sign
+  procomp-pay close --date yesterday --sign --second Dias
   30 23 * * *  procomp-pay close --json > /var/log/procomp-closing.json
 
 Steps: pending, stripe, kaspi, discrepancies, refunds, sums, clerks, sheet, seal,
@@ -74,6 +76,10 @@ def close(
         list[str] | None, typer.Option(metavar="STEP", help="Repeat a step that is done.")
     ] = None,
     sign: Annotated[bool, typer.Option("--sign", help="Sign the figures; two people have to.")] = False,
+    second: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --sign: the second operator, whose PIN is asked for."),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the sheet is written.", show_default=False)
     ] = None,
@@ -93,6 +99,8 @@ def close(
     steps, repeated = _steps(skip, "--skip"), _steps(again, "--again")
     if bool(steps) != (reason is not None):
         raise typer.BadParameter(N_("--skip and --reason belong together"))
+    if second is not None and not sign:
+        raise typer.BadParameter(N_("--second needs --sign"))
     settings, actor = load_settings(), operator(acting)
     show_mode_notice(settings, as_json=as_json)
     period = _day(date, settings)
@@ -118,7 +126,7 @@ def close(
             if console.is_interactive() and not as_json and not steps:
                 await _ask(ctx, closing, order, actor, opened)
             if sign:
-                await _sign(ctx, closing)
+                await _sign(ctx, closing, settings, second)
                 sheet.write(closing, target)
             return closing
 
@@ -220,20 +228,48 @@ async def _ask(
             console.show_error(error)
 
 
-async def _sign(ctx: AppContext, closing: Closing) -> None:
+async def _sign(ctx: AppContext, closing: Closing, settings: Settings, second: str | None) -> None:
     from procomp_pay.services.closing.evening import sign
 
-    signers, alone = await _signers()
+    signers, alone = await _signers(ctx, closing, settings, second)
     for signer in signers:
         await sign(ctx, closing, signer, alone=alone)
 
 
-async def _signers() -> tuple[list[Signer], bool]:
-    """Return who signs now, and whether one signature closes the day."""
-    from procomp_pay.domain.closing import Signer
+async def _signers(
+    ctx: AppContext, closing: Closing, settings: Settings, second: str | None
+) -> tuple[list[Signer], bool]:
+    """Return who signs now, and whether one signature closes the day: the operator who is logged in and the
+    second one, whose PIN is typed now; without operators, the user of the operating system.
 
-    name = _system_user()
-    return [Signer(f"user:{name}", name)], True
+    :raises Refused: a second one, where there are no operators. :raises Forbidden: one may not sign, or they
+        are the same. :raises Unauthorized: a wrong PIN.
+    """
+    from procomp_pay.cli.framework.second_person import ask_secret
+    from procomp_pay.domain.closing import Signer
+    from procomp_pay.domain.operators import Right, check_second, require
+    from procomp_pay.services.operators.authenticate import authenticate
+
+    if ctx.operator is None:
+        if second is not None:
+            raise Refused(
+                N_("There are no operators, so nobody can sign as the second one"),
+                next_step=N_("leave out --second, or add operators: procomp-pay operator add --help"),
+            )
+        name = _system_user()
+        return [Signer(f"user:{name}", name)], True
+    tournament = closing.tournament[0] if closing.tournament else None
+    require(ctx.operator, Right.CLOSE, tournament)
+    operators = [ctx.operator]
+    if second is not None:
+        check_second(ctx.operator.name, second)
+        question = _("PIN of %(name)s", name=console.clean(second))
+        secret = ask_secret(settings.procomp_approver_pin, question, "PROCOMP_APPROVER_PIN")
+        other = await authenticate(ctx, second, secret, need=Right.CLOSE, tournament_id=tournament)
+        require(other, Right.CLOSE, tournament)  # a day of all tournaments is not for operators of some
+        has_signed = f"operator:{ctx.operator.operator_id}" in {each.account for each in closing.signatures}
+        operators = [other] if has_signed else [ctx.operator, other]
+    return [Signer(f"operator:{each.operator_id}", each.name) for each in operators], False
 
 
 def _system_user() -> str:

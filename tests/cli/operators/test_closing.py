@@ -1,0 +1,21 @@
+"""The closing of a day by operators: two of them sign, and each by a PIN."""
+
+from __future__ import annotations
+
+from tests.cli.operators.conftest import PINS, Terminal
+
+
+def test_two_operators_sign(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    terminal.type("close", "--sign", code=3)  # the desk does not close
+    terminal.login("dana")
+    terminal.type("close", "--sign", code=6)
+    assert "another person" in terminal.type("close", "--sign", code=3).err
+    terminal.type("close", "--sign", "--second", "dana", code=3)
+    terminal.with_approver("000001", "close", "--sign", "--second", "marat", code=3)
+    terminal.with_approver(PINS["aigerim"], "close", "--sign", "--second", "aigerim", code=3)
+    done = terminal.with_approver(PINS["marat"], "close", "--sign", "--second", "marat", "--json").json
+    assert [each["name"] for each in done["signatures"]] == ["dana", "marat"]
+    assert all(each["account"].startswith("operator:") for each in done["signatures"])
+    assert (done["state"], done["second_signature_missing"]) == ("closed", False)
+    terminal.type("audit", "verify")
