@@ -210,6 +210,10 @@ async def _plan(
         if proposal is not None:
             proposal.check(command)
         return view, command, await use.plan(ctx, command), proposal
+    except Conflict:
+        if options.idempotency_key is None or options.dry_run:
+            raise
+        return view, command, None, proposal  # the conflict may be the refund that this key made before
     except Refused:
         if proposal is not None and not options.as_json:  # it is made by hand, by the same rule
             console.say(
@@ -220,10 +224,6 @@ async def _plan(
                 )
             )
         raise
-    except Conflict:
-        if options.idempotency_key is None or options.dry_run:
-            raise
-        return view, command, None, proposal  # the conflict may be the refund that this key made before
 
 
 async def _send(
