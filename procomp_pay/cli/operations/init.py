@@ -242,7 +242,7 @@ def _show(
         "procomp-pay doctor",
         f"useradd --system {place.user}    # if there is none",
         f"systemctl enable --now {place.directory}/procomp-pay.service",
-        f"systemctl enable --now {place.directory}/procomp-pay-{{reconcile,seal}}.timer",
+        f"systemctl enable --now {place.directory}/procomp-pay-{{close,reconcile,seal}}.timer",
     ]
     if "DATABASE_URL" not in settings:
         steps.insert(1, f"mkdir -p {settings['PROCOMP_HOME']}")

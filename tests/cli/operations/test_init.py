@@ -70,7 +70,7 @@ def test_the_files_are_complete_private_and_never_overwritten(
         for line in unit.read_text("utf-8").splitlines()
         if "ExecStart" in line
     }
-    assert {command.split()[0] for command in commands} == {"serve", "reconcile", "audit"}
+    assert {command.split()[0] for command in commands} == {"serve", "close", "reconcile", "audit"}
 
 
 def test_a_dry_run_writes_nothing(sqlite_clerk: CommandLine, folder: Path) -> None:
@@ -162,7 +162,7 @@ def test_systemd_accepts_the_units(postgres_clerk: CommandLine, folder: Path) ->
         pytest.skip("NOT TESTED: systemd-analyze is not installed")
     postgres_clerk.type("init", str(folder), "--no-input")
     units = sorted(str(path) for path in folder.glob("*.[st][ei][rm]*"))
-    assert len(units) == 5
+    assert len(units) == 7
     checked = subprocess.run(
         ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
     )
