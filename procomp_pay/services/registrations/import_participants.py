@@ -323,10 +323,12 @@ def _compare(
     - the same name and club and another category, in a file where at least half of the names that are
       registered stand in their category: it is sent again, and is no list of further entries. Only one such
       line and one registration are matched; of several, nobody is registered, since it is not clear whose
-      category changed;
+      category changed. One with payments or a place is matched only if both clubs are known;
     - a name that sounds the same, in the same category, if neither has another such partner: otherwise they
       may be two people. Whoever has a payment or a place keeps the name: a place is never handed to somebody
       whose name only sounds the same.
+
+    Two years of birth that are known and differ are of two people, and never matched.
 
     A line that may be one of these and is not certain to be is left out and told: nobody is charged twice,
     and no registration with payments or a place is guessed to be one of several people's.
@@ -356,12 +358,12 @@ def _compare(
 
 def _without_repetitions(entrants: list[Entrant], found: _Comparison) -> list[Entrant]:
     """Return the participants of the file, each once. Two of one name and category are two people if their
-    clubs differ."""
+    clubs or years of birth differ."""
     known: dict[tuple[str, str], list[Entrant]] = {}
     once: list[Entrant] = []
     for entrant in entrants:
         others = known.setdefault(entrant.key, [])
-        same = next((one for one in others if _one_club(one.details.club, entrant.details.club)), None)
+        same = next((one for one in others if _one_person(one.details, entrant.details)), None)
         if same is None:
             others.append(entrant)
             once.append(entrant)
@@ -418,11 +420,12 @@ class _Match:
         return [row for row in self._registered if self.is_free(row)]
 
     def namesakes(self, entrant: Entrant) -> list[repository.Registration]:
-        """Return the registrations of this name that are free, in the same club as far as it is known."""
+        """Return the registrations of this name that are free, of the same club and year of birth as far as
+        they are known."""
         return [
             row
             for row in self._by_name.get(same_key(entrant.full_name), ())
-            if self.is_free(row) and _clubs_agree(entrant, row)
+            if self.is_free(row) and _clubs_agree(entrant, row) and _years_agree(entrant, row)
         ]
 
     def sound(self, entrant: Entrant) -> str:
@@ -451,8 +454,25 @@ def _one_club(one: str | None, other: str | None) -> bool:
     return not one or not other or _club_key(one) == _club_key(other)
 
 
+def _one_person(one: Details, other: Details) -> bool:
+    return _one_club(one.club, other.club) and _one_year(one.birth_year, other.birth_year)
+
+
 def _clubs_agree(entrant: Entrant, row: repository.Registration) -> bool:
     return _one_club(entrant.details.club, row.club)
+
+
+def _years_agree(entrant: Entrant, row: repository.Registration) -> bool:
+    """Return whether no year of birth tells them apart: two that are known and differ do."""
+    return _one_year(entrant.details.birth_year, row.birth_year)
+
+
+def _one_year(one: int | None, other: int | None) -> bool:
+    return not one or not other or one == other
+
+
+def _is_known_club(entrant: Entrant, row: repository.Registration) -> bool:
+    return bool(entrant.details.club and row.club) and _same_club(entrant, row)
 
 
 def _same_club(entrant: Entrant, row: repository.Registration) -> bool:
@@ -521,7 +541,8 @@ def _match_other_category(match: _Match, found: _Comparison) -> None:
     names = Counter(same_key(one.full_name) for one in match.free())
     for entrant in match.free():
         rows = [row for row in match.namesakes(entrant) if row.status is not ParticipantStatus.CANCELLED]
-        if len(rows) == 1 and names[same_key(entrant.full_name)] == 1:
+        is_certain = len(rows) == 1 and (not match.is_bound(rows[0]) or _is_known_club(entrant, rows[0]))
+        if is_certain and names[same_key(entrant.full_name)] == 1:
             match.take(entrant, rows[0])
         elif rows:
             what = N_(
@@ -544,7 +565,14 @@ def _leave_doubtful(match: _Match, found: _Comparison) -> None:
     for entrant, rows in doubtful:
         if not rows:
             continue
-        if all(same_key(row.full_name) == same_key(entrant.full_name) for row in rows):
+        are_namesakes = all(same_key(row.full_name) == same_key(entrant.full_name) for row in rows)
+        if are_namesakes and not any(_years_agree(entrant, row) for row in rows):
+            what = N_(
+                "registered with another year of birth (%(where)s): if it is the same person, correct it "
+                "with participant edit; if it is another, participant add --namesake",
+                where=", ".join(f"{row.participant_id}: {row.birth_year}" for row in rows[:5]),
+            )
+        elif are_namesakes:
             where = ", ".join(f"{row.participant_id}: {row.club or ''}" for row in rows[:5])
             what = N_(
                 "registered in another club (%(where)s): if it is another person, participant add --namesake",
@@ -594,6 +622,7 @@ def _sounding_alike(match: _Match) -> list[tuple[Entrant, repository.Registratio
         if (
             len(new) == len(old) == 1
             and _clubs_agree(new[0], old[0])
+            and _years_agree(new[0], old[0])
             and (new[0].email is None or _address(old[0]) in (None, new[0].email))
         ):
             pairs.append((new[0], old[0]))

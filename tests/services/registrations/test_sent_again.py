@@ -351,6 +351,41 @@ async def test_one_line_does_not_guess_among_two_who_have_paid(
     assert report.skipped[0].what.startswith("not clear whose")
 
 
+async def test_two_years_of_birth_are_two_people(environment: ServiceEnvironment, send: Any) -> None:
+    await send(HEAD + SAME + "Иван Ли;-60;;;;;2010\n")
+    ivan = (await roster.list_participants(environment.ctx, search="Иван")).items[0]
+    await pay(environment, ivan.participant_id)
+    before = await everybody(environment)
+    # in the same category nobody is guessed, nor charged twice
+    report = await send(HEAD + SAME + "Иван Ли;-60;;Самрук;Ли;;2014\n")
+    assert (counts(report), report.written) == ((0, 0, 2, 0), False)
+    assert report.skipped[-1].what.startswith("registered with another year of birth")
+    assert f"{ivan.participant_id}: 2010" in report.skipped[-1].what
+    # beside the line of the first one it is not the same line again
+    report = await send(HEAD + SAME + "Иван Ли;-60;;Самрук;Ли;;2014\nИван Ли;-60;;;;;2010\n")
+    assert counts(report) == (0, 0, 3, 0)
+    assert await everybody(environment) == before
+    # in another category it is another person
+    report = await send(HEAD + SAME + "Иван Ли;-81;;Самрук;Ли;;2014\n")
+    assert counts(report)[:3] == (1, 0, 2)
+    after = await roster.participant_view(environment.ctx, ivan.participant_id)
+    assert (after.category, after.club, after.coach, after.birth_year) == ("-60", None, None, 2010)
+
+
+async def test_the_category_of_one_who_has_paid_changes_only_in_a_known_club(
+    environment: ServiceEnvironment, send: Any
+) -> None:
+    await send(HEAD + SAME + "Иван Ли;-60;;;;;\nОлег Пак;-60;;Самрук;;;\n")
+    for name in ("Иван", "Олег"):
+        view = (await roster.list_participants(environment.ctx, search=name)).items[0]
+        await pay(environment, view.participant_id)
+    report = await send(HEAD + SAME + "Иван Ли;-81;;Самрук;;;\nОлег Пак;-66;;самрук;;;\n")
+    assert (counts(report)[:3], report.changed[0].changes) == ((0, 1, 2), {"category": ("-60", "-66")})
+    assert [one.what.split(" (")[0] for one in report.skipped if one.name == "Иван Ли"] == [
+        "not clear whose category changed"
+    ]
+
+
 async def test_a_user_whom_the_platform_deleted_is_not_made_again(
     environment: ServiceEnvironment, send: Any
 ) -> None:
