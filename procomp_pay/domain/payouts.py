@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,6 +17,10 @@ WITHIN_DAYS = 7
 MISSING_AFTER_DAYS = 5
 #: The most payouts that a bank may credit by one line, such as those of a long weekend.
 MOST_TOGETHER = 7
+#: Days around a line's own within which a day that it names is that of a payout; a contract's is older.
+_NEAR_DAYS = 31
+_PAYOUT_ID = re.compile(r"(?<![a-z0-9])po_[a-z0-9]+")
+_DAY = re.compile(r"(?<!\d)(?:(\d\d)[./](\d\d)[./](\d{4}|\d\d)|(\d{4})-(\d\d)-(\d\d))(?!\d)")
 #: How banks write the names of providers.
 _NAMES = {"kaspi": ("kaspi", "каспи", "caspkzka"), "stripe": ("stripe",)}
 #: Stripe's words for a payout that does not arrive.
@@ -161,8 +166,9 @@ def match(payouts: Sequence[Expected], lines: Sequence[Credit]) -> tuple[list[Ma
     """Match payouts and lines that belong to each other beyond doubt; name those that are in doubt.
 
     In this order: a line that names its payout; the only payout and the only line that fit each other by
-    amount, currency and days; of several of one sum those of the same day, if that settles all of them; and
-    one line for several payouts in a row.
+    amount, currency and days, if the line names the provider and neither another payout nor another day; of
+    several of one sum those of the same day, if that settles all of them; and one line for several payouts in
+    a row.
     """
     matches: list[Match] = []
     questions: list[Question] = []
@@ -197,9 +203,43 @@ def _fits(payout: Expected, line: Credit) -> bool:
 
 
 def _is_named(payout: Expected, line: Credit) -> bool:
-    """Return whether a line names a payout. The line's own day is no name: it may be that of the document."""
+    """Return whether a line names a payout. The line's own day is no name: it may be that of the document;
+    nor is any day in a line that does not name the provider."""
     own = days_of(line.booked_on)
-    return any(word in line.text for word in payout.words if word not in own)
+    is_from_provider = provider_of(line.text) is not None
+    return any(
+        word in line.text
+        for word in payout.words
+        if word not in own and (is_from_provider or not _days_in(word))
+    )
+
+
+def _names_another(payouts: Iterable[Expected], line: Credit) -> bool:
+    """Return whether a line names a payout, or a day of payouts, that is none of these."""
+    words = [word.casefold() for payout in payouts for word in payout.words]
+    # a bank may cut an id
+    named = _PAYOUT_ID.findall(line.text.casefold())
+    if not all(any(word.startswith(one) for word in words) for one in named):
+        return True
+    days = {day for word in words for day in _days_in(word)}
+    return bool(days) and any(
+        day not in days and day != line.booked_on and abs((line.booked_on - day).days) <= _NEAR_DAYS
+        for day in _days_in(line.text)
+    )
+
+
+def _days_in(text: str) -> set[date]:
+    """Return the days that a text names."""
+    found = set()
+    for match_ in _DAY.finditer(text):
+        day, month, year, *iso = match_.groups()
+        if day is None:
+            year, month, day = iso
+        try:
+            found.add(date(int(year) + (2000 if len(year) == 2 else 0), int(month), int(day)))
+        except ValueError:  # a number that only looks like a day
+            continue
+    return found
 
 
 def _by_reference(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match], list[Question]]:
@@ -226,12 +266,21 @@ def _by_amount(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match
     matches: list[Match] = []
     questions: list[Question] = []
     of_line = {
-        line.line_id: {p.payout_id for p in payouts if p.amount == line.amount and _fits(p, line)}
+        line.line_id: {
+            p.payout_id
+            for p in payouts
+            if p.amount == line.amount and _fits(p, line) and not _names_another([p], line)
+        }
         for line in lines
     }
+    from_nobody = {line.line_id for line in lines if provider_of(line.text) is None}
     days = {p.payout_id: p.expected_on for p in payouts}
     booked = {line.line_id: line.booked_on for line in lines}
     for line_ids, payout_ids in _groups(of_line):
+        if from_nobody.issuperset(line_ids):
+            why = "the sum fits, but the line does not name the provider"
+            questions.append(Question(tuple(payout_ids), tuple(line_ids), why))
+            continue
         if len(line_ids) == len(payout_ids) == 1:
             matches.append(Match(tuple(payout_ids), line_ids[0], "amount"))
             continue
@@ -240,7 +289,7 @@ def _by_amount(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match
             for line_id in line_ids
         }
         chosen = {found[0] for found in same_day.values() if len(found) == 1}
-        if len(chosen) == len(line_ids) == len(payout_ids):
+        if len(chosen) == len(line_ids) == len(payout_ids) and from_nobody.isdisjoint(line_ids):
             matches += [Match((found[0],), line_id, "amount and day") for line_id, found in same_day.items()]
         else:
             why = "several payouts or lines of the same sum fit"
@@ -273,7 +322,10 @@ def _together(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match]
     for line in lines:
         provider = provider_of(line.text)
         row = sorted((p for p in payouts if p.provider == provider and _fits(p, line)), key=_by_day)
-        runs = _runs(row, line.amount)
+        by_id = {p.payout_id: p for p in row}
+        runs = [
+            run for run in _runs(row, line.amount) if not _names_another([by_id[key] for key in run], line)
+        ]
         if runs:
             found[line.line_id] = runs
     for line_id, runs in found.items():

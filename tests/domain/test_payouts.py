@@ -75,6 +75,31 @@ def test_a_named_payout_of_another_sum_is_a_question() -> None:
     assert (matches, questions[0].why) == ([], "the bank's sum differs by -0.50")
 
 
+@pytest.mark.parametrize("text", ["STRIPE po_B", "STRIPE PAYOUT PO_BCD"])
+def test_a_line_that_names_another_payout_is_not_matched_by_its_sum(text: str) -> None:
+    payouts = [payout("a", 1, "50.00", "po_A", provider="stripe")]
+    assert match(payouts, [line("x", 3, "50.00", text)]) == ([], [])
+    assert found(payouts, [line("x", 3, "50.00", "STRIPE")]) == {"x": ("a",)}
+    two = [*payouts, payout("c", 2, "20.00", "po_C", provider="stripe")]
+    assert match(two, [line("x", 3, "70.00", text)]) == ([], [])
+
+
+def test_a_line_of_another_day_is_not_matched_by_its_sum() -> None:
+    payouts = [payout("a", 1, "50.00", *days_of(day(1)))]
+    for text in ("Kaspi Pay за 02.05.2026", "Kaspi Pay за 02.05.26", "Kaspi Pay 2026-05-02"):
+        assert match(payouts, [line("x", 3, "50.00", text)]) == ([], [])
+    for text in ("Kaspi Pay за 01.05.2026", "Kaspi Pay от 03.05.2026", "Kaspi Pay по договору от 12.01.2024"):
+        assert found(payouts, [line("x", 3, "50.00", text)]) == {"x": ("a",)}
+
+
+@pytest.mark.parametrize("text", ["Иванов Иван Возврат займа", "Иванов Иван за 01.05.2026"])
+def test_a_strangers_line_of_the_sum_is_a_question(text: str) -> None:
+    matches, questions = match([payout("a", 1, "50.00", *days_of(day(1)))], [line("x", 3, "50.00", text)])
+    assert matches == []
+    assert [(q.payout_ids, q.line_ids) for q in questions] == [(("a",), ("x",))]
+    assert questions[0].why == "the sum fits, but the line does not name the provider"
+
+
 def test_one_line_may_bring_several_payouts_in_a_row() -> None:
     payouts = [payout("a", 1, "10.01"), payout("b", 2, "-3.00"), payout("c", 3, "20.00")]
     assert found(payouts, [line("x", 4, "27.01")]) == {"x": ("a", "b", "c")}
