@@ -46,7 +46,8 @@ def read_csv(path: Path, account: str | None, columns: Mapping[str, str] | None)
             if number <= head or not any(cell.strip() for cell in cells):
                 continue
             lines.append(_line(number, cells, places, account))
-        return BankFile(account, table.describe(delimiter), lines)
+        kind = f"{table.describe(delimiter)} of {', '.join(sorted(columns))}"
+        return BankFile(account, kind, lines)
 
 
 def _broken(line: int, why: str) -> None:

@@ -105,7 +105,9 @@ async def match_payouts(
                 await _check_account(session, file, is_ours=is_ours)
                 rows = _rows(ctx, file, [row.payout for row in await store.payouts(session)])
                 result.read, result.kept = len(file.lines), len(rows)
-                result.new = await store.save_lines(session, rows)
+                days = [row["booked_on"] for row in rows]
+                known = await store.lines_of(session, file.account, min(days), max(days)) if days else []
+                result.new = await store.save_lines(session, _not_known(rows, known))
             views = {row.payout.id: view_of(row, today(ctx, zone)) for row in await store.payouts(session)}
             lines = {line.id: line for line in await store.free_lines(session)}
             matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
@@ -131,33 +133,38 @@ async def match_payouts(
 async def match_by_hand(ctx: AppContext, refs: list[str], line_id: str, actor: Actor) -> Match:
     """Record that a line brought payouts, as a person found out.
 
-    :raises NotFound: no such payout or line. :raises Conflict: one of them is matched already.
+    :raises NotFound: no such payout or line. :raises Conflict: one of them is matched already, or another
+        process matches or reconciles.
     :raises Refused: the sums differ.
     """
-    async with ctx.db.writing() as session:
-        rows = await store.payouts(session, refs=refs)
-        unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
-        line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
-        if unknown:
-            raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
-        if line is None:
-            raise NotFound(
-                f"No line {line_id} of the bank is without a payout", next_step="procomp-pay payouts match"
-            )
-        taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
-        if taken is not None:
-            raise Conflict(
-                f"Payout {taken.ref} arrived by another line",
-                next_step=f"procomp-pay payouts show {taken.ref}",
-            )
-        total = sum(row.payout.amount for row in rows)
-        if total != line.amount or any(row.payout.currency != line.currency for row in rows):
-            raise Refused(
-                f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
-                next_step="name all the payouts that the line brought",
-            )
-        found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
-        await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
+    async with reconcile_lock(ctx.db) as alone:
+        if not alone:
+            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
+        async with ctx.db.writing() as session:
+            rows = await store.payouts(session, refs=refs)
+            unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
+            line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
+            if unknown:
+                raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
+            if line is None:
+                raise NotFound(
+                    f"No line {line_id} of the bank is without a payout",
+                    next_step="procomp-pay payouts match",
+                )
+            taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
+            if taken is not None:
+                raise Conflict(
+                    f"Payout {taken.ref} arrived by another line",
+                    next_step=f"procomp-pay payouts show {taken.ref}",
+                )
+            total = sum(row.payout.amount for row in rows)
+            if total != line.amount or any(row.payout.currency != line.currency for row in rows):
+                raise Refused(
+                    f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
+                    next_step="name all the payouts that the line brought",
+                )
+            found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
+            await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
     return found
 
 
@@ -192,8 +199,42 @@ def _rows(ctx: AppContext, file: BankFile, payouts: list[Payout]) -> list[dict[s
         if provider_of(line.text) is None and (line.amount, line.currency) not in amounts:
             continue
         digest = hashlib.sha256(f"{said}#{seen[said]}".encode()).hexdigest()
-        rows.append(_row(ctx, line, digest))
+        rows.append(_row(ctx, line, f"{file.kind}:{digest}"))
     return rows
+
+
+def _not_known(rows: list[dict[str, Any]], known: list[BankStatementLine]) -> list[dict[str, Any]]:
+    """Return the rows that no line is known for, neither of this format nor of another one.
+
+    Formats tell the same credit in other words. So of a day, sum and currency as many rows are known as
+    files of other formats brought lines: those whose words are most like theirs.
+    """
+    fingerprints = {line.fingerprint for line in known}
+    others: dict[tuple[Any, ...], list[BankStatementLine]] = {}
+    for line in known:
+        others.setdefault((line.booked_on, line.amount, line.currency), []).append(line)
+    new: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["fingerprint"] not in fingerprints:
+            new.setdefault((row["booked_on"], row["amount"], row["currency"]), []).append(row)
+    left = []
+    for key, found in new.items():
+        kind = _format(found[0]["fingerprint"])
+        elsewhere = [line for line in others.get(key, ()) if _format(line.fingerprint) != kind]
+        said = [set(line.purpose.casefold().split()) for line in elsewhere]
+
+        def likeness(row: dict[str, Any], said: list[set[str]] = said) -> int:
+            words = set(row["purpose"].casefold().split())
+            return max((len(words & other) for other in said), default=0)
+
+        found.sort(key=likeness)
+        left += found[: max(0, len(found) - len(elsewhere))]
+    return left
+
+
+def _format(fingerprint: str) -> str:
+    """Return the format of the file that a line was read from; empty for a line that was stored without."""
+    return fingerprint.rpartition(":")[0]
 
 
 def _row(ctx: AppContext, line: BankLine, digest: str) -> dict[str, Any]:

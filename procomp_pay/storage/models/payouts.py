@@ -27,7 +27,8 @@ class BankStatementLine(Row, table=True):
     currency: str = Field(sa_column=text("currency"))
     #: Number, other party and purpose.
     purpose: str = Field(sa_column=text("purpose"))
-    #: Hash of the line and of its number among equal lines of a file: the same file changes nothing.
+    #: The file's format, and a hash of the line and of its number among equal lines of a file: the same file
+    #: changes nothing.
     fingerprint: str = Field(sa_column=text("fingerprint", unique=True))
     recorded_at: datetime = Field(sa_column=moment("recorded_at"))
 

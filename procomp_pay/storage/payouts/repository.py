@@ -184,6 +184,14 @@ async def save_lines(session: AsyncSession, rows: list[dict[str, Any]]) -> int:
     return new
 
 
+async def lines_of(session: AsyncSession, account: str, since: date, until: date) -> list[BankStatementLine]:
+    """Return the lines of an account that were booked on these days."""
+    query: Any = select(_line).where(
+        _line.account == account, _line.booked_on >= since, _line.booked_on <= until
+    )
+    return [row[0] for row in (await session.exec(query)).all()]
+
+
 async def free_lines(session: AsyncSession) -> list[BankStatementLine]:
     """Return the bank's lines that belong to no payout, oldest first."""
     used = select(_payout.bank_line_id).where(_payout.bank_line_id == _line.id).exists()

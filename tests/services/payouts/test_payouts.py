@@ -20,6 +20,7 @@ from procomp_pay.services.payouts.match import Matched, match_by_hand, match_pay
 from procomp_pay.services.payouts.view import list_payouts, show_payout
 from procomp_pay.services.reports.closing import closing
 from procomp_pay.services.reports.period import report
+from procomp_pay.storage.database.locks import reconcile_lock
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -181,6 +182,40 @@ async def _taken(environment: ServiceEnvironment) -> None:
     await matched(environment, bank((date(2026, 5, 9), "23772.00", "KZT", "Kaspi Pay")))
     free = next(line for line in await environment.rows(BankStatementLine) if line.booked_on.day == 9)
     await match_by_hand(environment.ctx, ["2026-05-02"], free.id, CLERK)
+
+
+async def test_a_credit_in_two_formats_is_one_line(environment: ServiceEnvironment) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    day = date(2026, 5, 3)
+
+    def file(kind: str, *texts: str) -> BankFile:
+        return BankFile(OURS, kind, bank(*((day, "23772.00", "KZT", text) for text in texts)).lines)
+
+    one_c = file("1C (cp1251)", "Kaspi Pay за 01.05.2026")
+    first = await matched(environment, one_c)
+    assert [[v.row.payout.ref for v in views] for _, views, _ in first.matches] == [["2026-05-01"]]
+    for kind in ("MT940 (UTF-8)", "CSV (UTF-8, ;)", "1C (UTF-8)"):
+        again = await matched(environment, file(kind, "KASPI PAY 01.05.2026"))
+        assert (again.kept, again.new, again.matches) == (1, 0, [])
+    # a second credit of the sum is new, once, in whatever order the file has them
+    both = "Kaspi Pay за 02.05.2026", "KASPI PAY за 01.05.2026"
+    second = await matched(environment, file("MT940 (UTF-8)", *both))
+    assert second.new == 1
+    assert [[v.row.payout.ref for v in views] for _, views, _ in second.matches] == [["2026-05-02"]]
+    for kind in ("MT940 (UTF-8)", "CSV (UTF-8, ;)"):
+        assert (await matched(environment, file(kind, *both))).new == 0
+    both = both[0], "Kaspi Pay за 01.05.2026"
+    assert (await matched(environment, file("1C (cp1251)", *both))).new == 0
+    assert len(await environment.rows(BankStatementLine)) == 2
+    # another credit in a further file of the same format is another one
+    assert (await matched(environment, file("1C (cp1251)", *both, "Kaspi Pay bonus"))).new == 1
+
+
+async def test_matching_by_hand_waits_for_a_reconciliation(environment: ServiceEnvironment) -> None:
+    async with reconcile_lock(environment.ctx.db) as alone:
+        assert alone
+        with pytest.raises(Conflict, match="reconciliation"):
+            await match_by_hand(environment.ctx, ["2026-05-02"], "x", CLERK)
 
 
 async def test_one_line_of_the_bank_for_a_weekend(environment: ServiceEnvironment) -> None:
