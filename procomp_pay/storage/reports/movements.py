@@ -86,10 +86,12 @@ async def paid_back(session: AsyncSession, scope: Scope) -> AsyncIterator[Moveme
         _refund.id, _refund.updated_at, type_coerce(_refund.state, Text), _refund.amount, _refund.currency,
         _refund.provider_refund_id, _refund.requested_by,
     )  # fmt: skip
+    # a refund of Kaspi's is "kaspi:" and the operation's number, which alone is its settlement's
+    refs = (_settlement.ref, literal("kaspi:").concat(_settlement.ref))
     settled = (
         (_settlement.payment_id == _payment.id)
         & (_settlement.kind == LineKind.REFUND)
-        & (_settlement.ref == _refund.provider_refund_id)
+        & _refund.provider_refund_id.in_(refs)
     )
     query = (
         query.join(_refund, _refund.payment_id == _payment.id)

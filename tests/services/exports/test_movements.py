@@ -15,7 +15,7 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.services.exports.movements import COLUMNS, Export, Movement, movements
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.payments import AuditEntry, Settlement
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from tests.support.report_books import ALMATY, BEGINS, Oracle, desk_on, random_books
 
@@ -83,6 +83,27 @@ async def test_names_numbers_and_the_fiscal_receipt(db: PaymentDatabaseService) 
     assert values["participant"] == "(removed)"
     assert values["tournament"].startswith("Кубок")
     assert values["gross"] == f"{books.details[key].charged_amount:.2f}"
+
+
+@pytest.mark.parametrize(("number", "ref"), [("kaspi:140088", "140088"), ("re_1", "re_1")])
+async def test_a_refund_has_its_fee_whatever_its_number(
+    db: PaymentDatabaseService, number: str, ref: str
+) -> None:
+    books = random_books(1, 40)
+    refund = next(one for one in books.refunds if one.state is RefundState.SUCCEEDED)
+    refund.provider_refund_id = number
+    for other, fee in ((ref, "-1.25"), (f"9{ref}", "-7.00")):
+        books.settlements.append(
+            Settlement(
+                id=f"s-{other}", provider="kaspi", kind=LineKind.REFUND, ref=other,
+                payment_id=refund.payment_id,
+                amount=-refund.amount, fee=Decimal(fee), net=-refund.amount - Decimal(fee),
+                currency=refund.currency, at=BEGINS, source="statement", recorded_at=BEGINS,
+            )
+        )  # fmt: skip
+    await books.write(db)
+    (row,) = [row for row in await read(db, Export.REFUNDS) if row.provider_number == number]
+    assert (row.fee, row.net) == (Decimal("-1.25"), -refund.amount + Decimal("1.25"))
 
 
 async def test_a_club_is_in_its_column(db: PaymentDatabaseService) -> None:
