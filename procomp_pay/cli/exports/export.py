@@ -85,7 +85,8 @@ def export(
 
     async def work(ctx: AppContext, made: IO[bytes]) -> tuple[int, int]:
         named = await tournament_id(ctx, tournament, as_json=not to_file)
-        rows = movements(ctx, Export(what.value), period, named)
+        # 1C books what is in the file as money on the account
+        rows = movements(ctx, Export(what.value), period, named, arrived_only=kind is Format.ONE_C)
         if kind is Format.CSV:
             return await writers.write_csv(made, rows, for_excel=to_file), 0
         if kind is Format.XLSX:

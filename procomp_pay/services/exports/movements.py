@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.payouts import PayoutState
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.context import AppContext
@@ -73,15 +74,25 @@ def _text(value: object) -> str:
 
 
 async def movements(
-    ctx: AppContext, what: Export, period: Period, tournament_id: str | None = None
+    ctx: AppContext,
+    what: Export,
+    period: Period,
+    tournament_id: str | None = None,
+    *,
+    arrived_only: bool = False,
 ) -> AsyncIterator[Movement]:
     """Yield the movements of a period, oldest first, as of one moment.
 
+    :param arrived_only: no payouts that did not arrive at the bank, or not as they are now.
     :raises NotFound: no such tournament.
     """
     if what is Export.PAYOUTS:
-        for view in await list_payouts(ctx, period.zone, period.since, period.until):
-            yield _payout(view)
+        # of all: a payout may be expected in one period and arrive in the next one
+        views = await list_payouts(ctx, period.zone, None, None)
+        for view in sorted(views, key=_day_of):
+            is_in_period = (period.since or date.min) <= _day_of(view) <= (period.until or date.max)
+            if is_in_period and (view.state is PayoutState.ARRIVED or not arrived_only):
+                yield _payout(view)
         return
     chosen = None if tournament_id is None else await tournament_view(ctx, tournament_id)
     scope = Scope(chosen.tournament_id if chosen else None, period.begins, period.ends)
@@ -92,10 +103,14 @@ async def movements(
             yield _movement(row, what, period)
 
 
+def _day_of(view: PayoutView) -> date:
+    return view.arrived_on or view.row.payout.expected_on
+
+
 def _payout(view: PayoutView) -> Movement:
     payout = view.row.payout
     return Movement(
-        at=view.arrived_on or payout.expected_on,
+        at=_day_of(view),
         type="payout",
         status=view.state.value,
         currency=payout.currency,

@@ -88,6 +88,26 @@ def test_payouts_are_exported_too(finance: CommandLine, tmp_path: Path) -> None:
     )
 
 
+def test_only_payouts_that_arrived_are_in_a_file_for_1c(finance: CommandLine, tmp_path: Path) -> None:
+    finance.type("payouts", "fetch", "--statement", kaspi_report(tmp_path))
+    one_c = ("export", "payouts", "--format", "1c", "--account", OURS, "--force", "-o", "out.txt")
+
+    def lines(*period: str) -> list[str]:
+        finance.type(*one_c, *period)
+        return (tmp_path / "out.txt").read_bytes().decode("cp1251").split("\r\n")
+
+    assert "ВсегоПоступило=0.00" in lines()
+    finance.type("payouts", "match", "--bank-file", bank_file(tmp_path), code=6)
+    written = lines()
+    assert [line for line in written if line.startswith("СуммаПриход=")] == ["СуммаПриход=47544.00"]
+    assert {"ВсегоПоступило=47544.00", "ДатаОперации=02.10.2026"} <= set(written)
+    # expected on the first, it is in the file of the second, on which it arrived
+    assert "ВсегоПоступило=0.00" in lines("--until", "2026-10-01")
+    assert "ВсегоПоступило=47544.00" in lines("--since", "2026-10-02")
+    rows = json.loads(finance.type("export", "payouts", "--format", "json", "--since", "2026-10-02").out)
+    assert {row["provider_number"] for row in rows["rows"]} == {"2026-10-01", "2026-10-02"}
+
+
 def test_what_does_not_belong_together_is_a_mistake(finance: CommandLine) -> None:
     finance.type("payouts", "match", "--line", "x", code=2)
     finance.type("payouts", "match", "--columns", "when=x", "--bank-file", "x.csv", code=2)
