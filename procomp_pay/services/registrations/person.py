@@ -10,6 +10,7 @@ from typing import Any
 from procomp_pay.domain.errors import ConfigurationError, Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.redact import redact
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.settlement.move import MOVED
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
@@ -69,12 +70,27 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
             name: await store.rows_of(session, table, getattr(table, column), person.payment_ids)
             for name, (table, column) in of_payments.items()
         }
+        rows["audit"] = _own(rows["audit"], person)
         details = await _details(session, person)
         rows["registrations"] = person.participants
         rows["registration_details"] = details
         rows["messages"] = await store.messages(session, person)
     document: dict[str, Any] = {"user": _document(ctx, person.user) if person.user else None}
     return document | {name: [_document(ctx, row) for row in found] for name, found in rows.items()}
+
+
+def _own(entries: list[AuditEntry], person: Person) -> list[AuditEntry]:
+    """Leave out changes of another person's registration, whose payment was moved to this one afterwards."""
+    moves = sorted((entry for entry in entries if entry.action == MOVED), key=lambda entry: entry.seq)
+
+    def is_own(entry: AuditEntry) -> bool:
+        if entry.action != "participant_edited":
+            return True
+        later = (move for move in moves if move.payment_id == entry.payment_id and move.seq > entry.seq)
+        move = next(later, None)
+        return move is None or (move.before or {}).get("participant_id") in person.participant_ids
+
+    return [entry for entry in entries if is_own(entry)]
 
 
 async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_rows: bool) -> Erasure:

@@ -22,6 +22,7 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
 from procomp_pay.services.registrations.changes import edit_participant
 from procomp_pay.services.registrations.participants import Details
+from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.audit import chain
@@ -248,6 +249,26 @@ async def test_the_export_has_it_all_without_secrets(environment: ServiceEnviron
     assert "_secret_" not in shown
     with pytest.raises(NotFound):
         await person.export(environment.ctx, "nobody")
+
+
+async def test_the_export_has_no_changes_of_a_payments_former_participant(
+    environment: ServiceEnvironment,
+) -> None:
+    ctx = environment.ctx
+    former = await environment.participant(full_name=FIRST)
+    other = await environment.participant(tournament_id=f"t-{former}")
+    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    await edit_participant(ctx, former, CLERK, name=NAME, details=Details.read(CLUB, None, None, None))
+    await move_payment(ctx, opened.view.payment_id, other, CLERK, reason="the brother", former_id=former)
+    await edit_participant(ctx, other, CLERK, category="-99")
+    document = await person.export(ctx, other)
+    edits = [row for row in document["audit"] if row["action"] == "participant_edited"]
+    assert [row["after"]["category"] for row in edits] == ["-99"]
+    shown = json.dumps(document, ensure_ascii=False, default=str)
+    assert CLUB not in shown
+    assert NAME not in shown
 
 
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:
