@@ -15,7 +15,7 @@ def relabel(url: str, table: str, column: str, label: str, row_id: str) -> None:
     """Add a label to a column's enum, if it is not there, and write it into a row, as the platform does."""
     parsed = urls.parse(url)
     if urls.is_sqlite(parsed):
-        with closing(sqlite3.connect(urls.sqlite_path(parsed), isolation_level=None)) as file:
+        with closing(sqlite3.connect(urls.sqlite_path(parsed), isolation_level=None, timeout=60)) as file:
             file.execute("PRAGMA ignore_check_constraints = ON")
             file.execute(f'UPDATE "{table}" SET "{column}" = ? WHERE id = ?', (label, row_id))
         return

@@ -85,7 +85,7 @@ async def test_nobody_is_charged_or_registered_and_payments_go_on(environment: S
     with pytest.raises(Conflict, match="archived"):
         await import_participants(ctx, f"t-{paying}", [], CLERK)
     async with ctx.db.reading() as session:
-        account = await bill.find(session, sibling)
+        account = await bill.find(session, sibling, environment.now())
         assert (await bill.account_status(session, account)).result is bill.Result.CANCELLED
     await environment.pay_page(opened)
     await environment.deliver()

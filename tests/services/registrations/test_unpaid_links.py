@@ -163,7 +163,7 @@ async def test_a_bill_is_accepted(environment: ServiceEnvironment) -> None:
     await link(environment, participant, S.EXPIRED)
     fee = Money(Decimal(24000), Currency.KZT)
     async with environment.ctx.db.writing() as session:
-        account = await bill.find(session, participant)
+        account = await bill.find(session, participant, environment.now())
         assert account is not None
         status = await bill.account_status(session, account)
         assert (status.result, status.due) == (Result.OK, fee)

@@ -107,7 +107,7 @@ async def test_a_registration_with_a_status_that_is_not_ours(
     with pytest.raises(Conflict, match="WAITLISTED, which only the platform knows"):
         await environment.start(participant)
     async with environment.ctx.db.reading() as session:
-        status = await bill.account_status(session, await bill.find(session, participant))
+        status = await bill.account_status(session, await bill.find(session, participant, environment.now()))
     assert status.result is Result.OTHER
     await environment.pay_page(opened)
     await environment.deliver()
