@@ -287,13 +287,12 @@ def _system_user() -> str:
 
 
 def _hint(closing: Closing) -> None:
+    from procomp_pay.cli.closing.questions import going_on
     from procomp_pay.domain.closing import Step
 
-    day = f" --date {closing.day.isoformat()}"
-    day += f" --tournament {closing.tournament[0]}" if closing.tournament else ""
     if closing.is_closed:
         return
     if closing.open == [Step.SIGNATURES]:
-        console.hint(f"procomp-pay close{day} --sign")
+        console.hint(f"{going_on(closing)} --sign")
     elif not sys.stdin.isatty():
-        console.hint(f'procomp-pay close{day} --skip {closing.open[0]} --reason "…"')
+        console.hint(f'{going_on(closing)} --skip {closing.open[0]} --reason "…"')

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from procomp_pay.cli.framework import console
+from tests.cli.closing.test_by_hand import paid, second_operation
 from tests.cli.operators.conftest import PINS, Terminal
 
 
@@ -19,3 +23,16 @@ def test_two_operators_sign(terminal: Terminal) -> None:
     assert all(each["account"].startswith("operator:") for each in done["signatures"])
     assert (done["state"], done["second_signature_missing"]) == ("closed", False)
     terminal.type("audit", "verify")
+
+
+def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.login("aigerim")
+    second_operation(terminal.clerk, paid(terminal.clerk))
+    terminal.login("dana")
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "is_interactive", lambda: True)
+        patch.setattr(console, "prompt", lambda text, **_: "accept" if "write-off" in text else "")
+        shown = terminal.type("close", code=6).err
+    assert 'discrepancies resolve d1 --how accept --note "…" --approve NAME' in shown
+    assert 'as NUMBER" --approve NAME' in shown
+    assert terminal.ask("discrepancies", "show", "d1")["state"] == "open"
