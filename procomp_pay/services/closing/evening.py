@@ -249,6 +249,9 @@ async def advance(
     closing.figures = figures = await count(ctx, closing.period, _tournament_id(closing), told)
     if closing.is_closed:
         return closing
+    # what is unfinished may be another than when the step ran, or was skipped
+    items = _with_rest([each["id"] for each in figures.unfinished], len(figures.unfinished), figures)
+    await _keep(ctx, closing, Step.PENDING, items, dict(closing.steps[Step.PENDING].facts), actor)
     for step in sorted(LIVE, key=list(Step).index):
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
@@ -399,9 +402,12 @@ def _check_period(statement: Statement, begins: datetime, ends: datetime, closin
 
 def _live(figures: DayFigures, step: Step) -> tuple[list[str], dict[str, Any]]:
     if step is Step.DISCREPANCIES:
-        return [view.discrepancy_id for view in figures.open], {"count": len(figures.open)}
+        items = [view.discrepancy_id for view in figures.open]
+        return _with_rest(items, len(items), figures), {"count": len(items)}
     if step is Step.REFUNDS:
-        return [refund.key for refund in figures.by_hand], {"count": len(figures.by_hand)}
+        items = [refund.key for refund in figures.by_hand]
+        # refunds are also made from the discrepancies that are listed
+        return _with_rest(items, max(len(items), len(figures.open)), figures), {"count": len(items)}
     if step is Step.SUMS:
         items = [
             f"{line.method} {line.currency} {line.difference} {line.not_seen}"
@@ -410,6 +416,14 @@ def _live(figures: DayFigures, step: Step) -> tuple[list[str], dict[str, Any]]:
         ]
         return items, {}
     return [], {"clerks": len(figures.clerks)}
+
+
+def _with_rest(items: list[str], listed: int, figures: DayFigures) -> list[str]:
+    """Add an item if a list ended at the most rows that are listed: what else is open is not known. It names
+    the time, so that a skipped step does not stay so."""
+    if listed < queries.MOST:
+        return items
+    return [*items, f"not all is listed: more than {queries.MOST - 1} ({instant(figures.as_of)})"]
 
 
 async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:

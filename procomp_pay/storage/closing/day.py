@@ -33,8 +33,10 @@ _operation: Any = KaspiOperation
 _discrepancy: Any = Discrepancy
 _event: Any = WebhookEvent
 
-#: The most rows of one kind that are listed by name.
-MOST = 500
+#: The most rows of one kind that are listed by name; where there are as many, a step stays open.
+MOST = 5000
+#: Ids in one query.
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,9 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
     refunds = [row[0] for row in (await session.exec(query)).all()]
     known: set[str] = set()
     payment_ids = sorted({refund.payment_id for refund in refunds})
-    for first in range(0, len(payment_ids), MOST):
+    for first in range(0, len(payment_ids), _CHUNK):
         by_people: Any = select(_audit.action, _audit.source_id, _audit.after).where(
-            _audit.payment_id.in_(payment_ids[first : first + MOST]),
+            _audit.payment_id.in_(payment_ids[first : first + _CHUNK]),
             _audit.action.startswith("refund"),
             _audit.source.in_((Source.PERSON.value, Source.APP.value)),
         )

@@ -11,6 +11,7 @@ import pytest
 
 from procomp_pay.cli.closing import command
 from procomp_pay.domain.closing import Signer
+from procomp_pay.storage.closing import day as queries
 from tests.support.terminal import CommandLine
 
 TWO = [Signer("operator:1", "Aigerim"), Signer("operator:2", "Dias")]
@@ -164,3 +165,25 @@ def test_one_tournament(sqlite_clerk: CommandLine) -> None:
     own = sqlite_clerk.ask("close", "--tournament", tournament, code=6)
     assert own["tournament"]["tournament_id"] == tournament
     assert sqlite_clerk.ask("close", code=6)["closing_id"] != own["closing_id"]
+
+
+def test_a_skipped_step_opens_again_for_another_payment(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    skipped = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "only p1", code=6)
+    assert states(skipped)["pending"] == "skipped"
+    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "skipped"
+    sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
+    assert "open are pending" in sqlite_clerk.type("close", "--sign", code=6).err
+    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "open"
+
+
+def test_a_list_that_is_cut_leaves_its_step_open(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST", 2)
+    for participant in ("p1", "p2", "p3"):
+        sqlite_clerk.ask("initiate", participant, "--method", "kaspi_qr")
+    for _ in range(2):
+        closing = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "all known", code=6)
+        assert states(closing)["pending"] == "open"
+    assert "not all is listed" in sqlite_clerk.type("close", code=6).out
