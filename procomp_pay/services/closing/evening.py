@@ -113,6 +113,11 @@ class Closing:
         """Return whether it was closed by one signature, since there are no operator accounts."""
         return self.is_closed and len(self.signatures) < SIGNATURES
 
+    def to_sign(self) -> tuple[str, list[tuple[StepState, tuple[str, ...]]]]:
+        """Return what a signature vouches for: the digest of the figures, and what is open in each step."""
+        figures = digest(self.figures.sums()) if self.figures is not None else ""
+        return figures, [(self.steps[step].state, self.steps[step].items) for step in Step]
+
     def full(self) -> dict[str, Any]:
         """Return the document for ``--json``."""
         return {

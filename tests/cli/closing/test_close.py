@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,23 @@ def test_a_list_that_is_cut_leaves_its_step_open(
         closing = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "all known", code=6)
         assert states(closing)["pending"] == "open"
     assert "not all is listed" in sqlite_clerk.type("close", code=6).out
+
+
+def test_what_changes_while_it_is_signed_is_not_signed(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqlite_clerk.ask("close", code=6)["open"] == ["signatures"]
+
+    async def slow(*_: Any) -> tuple[list[Signer], bool]:
+        await asyncio.to_thread(
+            sqlite_clerk.change,
+            "INSERT INTO pay_discrepancy (id, kind, state, provider, fingerprint, detail, opened_at,"
+            " last_seen_at) SELECT 'd1', 'MISSING_LOCALLY', 'open', 'stripe', 'stripe:MISSING_LOCALLY:x',"
+            " '{}', begun_at, begun_at FROM pay_closing",
+        )
+        return TWO, False
+
+    monkeypatch.setattr(command, "_signers", slow)
+    assert "nothing is signed" in sqlite_clerk.type("close", "--sign", code=3).err
+    closing = sqlite_clerk.ask("close", code=6)
+    assert (states(closing)["discrepancies"], closing["signatures"]) == ("open", [])
