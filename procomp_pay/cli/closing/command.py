@@ -127,6 +127,7 @@ def close(
                 await _ask(ctx, closing, order, actor, opened)
             if sign:
                 await _sign(ctx, closing, order, actor, settings, second)
+            if sign or closing.is_closed:  # also if it was stopped between the signature and the sheet
                 sheet.write(closing, target)
             return closing
 

@@ -23,11 +23,12 @@ from procomp_pay.domain.closing import (
     after_run,
     already_signed,
     may_begin,
+    of_operators,
     open_steps,
     signed_by,
     skipped,
 )
-from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused, Unavailable
+from procomp_pay.domain.errors import ConfigurationError, Conflict, ProviderUnavailable, Refused, Unavailable
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
@@ -111,7 +112,7 @@ class Closing:
     @property
     def second_is_missing(self) -> bool:
         """Return whether it was closed by one signature, since there are no operator accounts."""
-        return self.is_closed and len(self.signatures) < SIGNATURES
+        return self.is_closed and of_operators(self.signatures) < SIGNATURES
 
     def to_sign(self) -> tuple[str, list[tuple[StepState, tuple[str, ...]]]]:
         """Return what a signature vouches for: the digest of the figures, and what is open in each step."""
@@ -497,6 +498,12 @@ async def skip(ctx: AppContext, closing: Closing, step: Step, reason: str, actor
         return
     async with ctx.db.writing() as session:
         row = await _locked(session, closing)
+        stored = row.steps.get(step.value)
+        if row.closed_at is not None or (stored and stored["state"] == StepState.DONE):
+            raise Conflict(
+                N_("The step %(step)s has changed meanwhile: it is not skipped", step=step.value),
+                next_step="procomp-pay close",
+            )
         row.steps = {**row.steps, step.value: record.full()}
         row.updated_at = now
         after = {"step": step.value, "open": list(record.items)}
@@ -519,7 +526,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
-        if row.closed_at is not None and len(before) < SIGNATURES and not alone:
+        if row.closed_at is not None and of_operators(before) < SIGNATURES and not alone:
             figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
         elif row.closed_at is not None:
             raise already_signed(before)
@@ -529,7 +536,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         dropped = [each.account for each in before if each not in signatures]
         after = {"account": signer.account, "digest": figures, "no_longer_valid": dropped}
         await _record(session, closing.closing_id, actor, "closing_signed", now, after)
-        if row.closed_at is None and (alone or len(signatures) >= SIGNATURES):
+        if row.closed_at is None and (alone or of_operators(signatures) >= SIGNATURES):
             row.closed_at = now
             after = {"digest": figures, "signatures": [each.account for each in signatures]}
             await _record(session, closing.closing_id, actor, "closing_closed", now, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import httpx
 import pytest
 
 from procomp_pay.cli.closing import command
-from procomp_pay.domain.closing import Signer
+from procomp_pay.cli.framework.context import load_settings, run_with_context
+from procomp_pay.domain.closing import Signer, Step
+from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.events import Source
+from procomp_pay.services.closing import evening
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.storage.closing import day as queries
 from tests.support.terminal import CommandLine
 
@@ -208,3 +214,41 @@ def test_what_changes_while_it_is_signed_is_not_signed(
     assert "nothing is signed" in sqlite_clerk.type("close", "--sign", code=3).err
     closing = sqlite_clerk.ask("close", code=6)
     assert (states(closing)["discrepancies"], closing["signatures"]) == ("open", [])
+
+
+def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    order, actor = evening.Order(command._day(None, load_settings())), Actor("aigerim", Source.PERSON)
+
+    async def work(ctx: AppContext) -> evening.Closing:
+        mine = await evening.begin(ctx, order, actor)
+        await evening.advance(ctx, mine, order, actor)
+        theirs = await evening.begin(ctx, order, actor)
+        await evening.skip(ctx, theirs, Step.PENDING, "theirs", actor)
+        await evening.advance(ctx, theirs, replace(order, sheet=lambda _: []), actor)
+        await evening.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
+        with pytest.raises(Conflict):
+            await evening.skip(ctx, mine, Step.PENDING, "mine", actor)
+        return await evening.begin(ctx, order, actor)
+
+    closed = run_with_context(work)
+    assert (closed.is_closed, closed.steps[Step.PENDING].reason) == (True, "theirs")
+
+
+def test_a_user_is_none_of_the_two_operators(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqlite_clerk.ask("close", "--sign")["state"] == "closed"
+    sign_as(TWO[0], monkeypatch)
+    one = sqlite_clerk.ask("close", "--sign")
+    assert (len(one["signatures"]), one["second_signature_missing"]) == (2, True)
+    sign_as(TWO[1], monkeypatch)
+    assert not sqlite_clerk.ask("close", "--sign")["second_signature_missing"]
+
+
+def test_the_sheet_of_a_closed_day_is_written_again(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("close", "--sign")
+    [page] = (sqlite_clerk.home / "closings").glob("*.html")
+    page.write_text("unsigned")
+    sqlite_clerk.ask("close")
+    assert "Closed, signed by" in page.read_text("utf-8")
