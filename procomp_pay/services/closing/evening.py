@@ -28,8 +28,16 @@ from procomp_pay.domain.closing import (
     signed_by,
     skipped,
 )
-from procomp_pay.domain.errors import ConfigurationError, Conflict, ProviderUnavailable, Refused, Unavailable
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    ProviderUnavailable,
+    Refused,
+    Unavailable,
+)
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.states import PaymentMethod
@@ -188,7 +196,15 @@ async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
     """Return the closing of a day, and begin it if nobody has.
 
     :raises NotFound: no such tournament. :raises Refused: the day has not begun.
+    :raises Forbidden: the operator has not the role, or not all tournaments: both providers are read, and the
+        audit trail is sealed, for all of them.
     """
+    require(ctx.operator, Right.CLOSE)
+    if ctx.operator is not None and ctx.operator.tournaments is not None:
+        raise Forbidden(
+            N_("%(name)s has only some tournaments, and close reads all payments", name=ctx.operator.name),
+            next_step=N_("ask an operator of all tournaments to close the day"),
+        )
     begins = order.period.begins
     if begins is None or begins > ctx.clock():
         raise Refused(
