@@ -90,6 +90,13 @@ class FeeSchedule:
         main = now.get(base.main.currency, base.main)
         return EntryFees(base.tournament_id, main, {c: now.get(c, fee) for c, fee in base.others.items()})
 
+    def ever(self, currency: Currency) -> list[Money]:
+        """Return every fee in a currency that holds on some day."""
+        base = self.base.in_currency(currency)
+        if base is None:
+            return []
+        return [base, *(period.fee for period in self.periods if period.fee.currency is currency)]
+
 
 def checked_period(period: FeePeriod, schedule: FeeSchedule) -> FeePeriod:
     """Return a period if it can be added to a schedule; it replaces the one of its kind and currency.

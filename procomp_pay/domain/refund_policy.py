@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.fees import checked_fee
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.text import N_
 
@@ -93,7 +94,7 @@ def read_step(text: str, currency: AnyCurrency) -> RefundStep:
                 "write days or a day, percent, and what is kept: 14d:100, 2026-05-01:50 or 3d:50:2000"
             ),
         )
-    kept = Money.parse(read["kept"], currency) if read["kept"] else None
+    kept = checked_fee(Money.parse(read["kept"], currency)) if read["kept"] else None
     return RefundStep(int(read["percent"]), kept, until, int(read["days"]) if read["days"] else None)
 
 

@@ -130,7 +130,7 @@ def report(
                 console.say(_("%(to)s has this report already", to=to))
         return made
 
-    result = run_with_context(work, replica=True)
+    result = run_with_context(work, replica=mail is None)  # a letter waits in the database itself
     if as_json:
         console.print_json(result.full())
     _write(outputs, partial(output.fill_report, result), force=force)

@@ -16,7 +16,7 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
-from procomp_pay.domain.fees import EntryFees, charge_for
+from procomp_pay.domain.fees import FeeSchedule, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.operators import Right, require
@@ -245,17 +245,19 @@ async def _registration(
     fees = schedule.at(ctx.clock())
     charge = charge_for(fees, request.method, request.requested)
     if not request.is_not_theirs:
-        await _check_unknown_money(session, participant, fees)
+        await _check_unknown_money(session, participant, schedule)
     return Registration(participant, tournament, charge, schedule)
 
 
-async def _check_unknown_money(session: AsyncSession, participant: Participant, fees: EntryFees) -> None:
+async def _check_unknown_money(
+    session: AsyncSession, participant: Participant, schedule: FeeSchedule
+) -> None:
     """Check that no money which books from a backup do not know the owner of can be this participant's.
 
     :raises ManualReviewRequired: there is some, of the same amount.
     """
-    fee = fees.in_currency(Currency.KZT)
-    number = await discrepancies.unknown_money_after_restore(session, fee)
+    fees = schedule.ever(Currency.KZT)
+    number = await discrepancies.unknown_money_after_restore(session, fees)
     if number is not None:
         raise ManualReviewRequired(
             N_(
@@ -267,7 +269,7 @@ async def _check_unknown_money(session: AsyncSession, participant: Participant, 
             next_step=N_(
                 "ask for the receipt: Kaspi took %(fee)s from somebody (operation %(number)s). Start the "
                 "payment with --not-theirs, and if the receipt shows this number: verify-kaspi --override",
-                fee=fee,
+                fee=" / ".join(str(fee) for fee in fees),
                 number=number,
             ),
         )

@@ -28,9 +28,10 @@ async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     participant_id = str(claim.message.payload["participant_id"])
     async with ctx.db.reading() as session:
         row = (await participants.registrations(session, [participant_id])).get(participant_id)
-        fees = (await fee_schedule(session, row[2])).at(ctx.clock()) if row else None
-        fee = fees.in_currency(Currency.KZT) if fees else None
-        has_unknown_money = await unknown_money_after_restore(session, fee) is not None
+        schedule = await fee_schedule(session, row[2]) if row else None
+        fees = schedule.at(ctx.clock()) if schedule else None
+        at_kaspi = schedule.ever(Currency.KZT) if schedule else []
+        has_unknown_money = await unknown_money_after_restore(session, at_kaspi) is not None
         is_over = bool(row and await participants.archived_ids(session, [row[2].id]))
     if row is None or fees is None:
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "the registration was deleted")

@@ -240,6 +240,11 @@ async def _plan(
             next_step=N_("check it: procomp-pay status --payment %(payment)s", payment=locked.payment.id),
         )
     money = amount_to_refund(locked.charged, before.amount, command.money or command.proposed)
+    if money.amount <= 0:
+        raise Conflict(
+            N_("By the refund policy nothing goes back"),
+            next_step=N_("give the sum that goes back, and why: --amount 20"),
+        )
     check_desk_refund(ctx.operator, before + money, ctx.limits)  # of the payment, not of each part of it
     return Plan(
         payment_id=locked.payment.id,

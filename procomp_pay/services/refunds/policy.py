@@ -54,7 +54,9 @@ async def propose(ctx: AppContext, payment_id: str) -> Proposal | None:
     """
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
-        if locked.settled_by != locked.payment.id or locked.detail.is_duplicate:
+        settles_nothing = locked.detail.is_duplicate or (locked.detail.is_late and locked.settled_by is None)
+        # a registration that was deleted or lost its link to the payment changes nothing
+        if settles_nothing or locked.settled_by not in (None, locked.payment.id):
             return None
         policy = await refund_policy(session, locked.payment.tournament_id)
         if policy is None:

@@ -55,8 +55,8 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         tournament = await repository.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
-        fees = (await fee_schedule(session, tournament)).at(now)
-        number = await unknown_money_after_restore(session, fees.in_currency(Currency.KZT))
+        schedule = await fee_schedule(session, tournament)
+        number = await unknown_money_after_restore(session, schedule.ever(Currency.KZT))
     result = Reminders([], [], [], [], page.items if number else [], number)
     for view in page.items if number is None else []:
         if not view.reminders:

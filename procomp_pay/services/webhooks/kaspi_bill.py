@@ -145,16 +145,17 @@ async def _record(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: Web
         result, comment = _obstacle(account, ask)
         await keep_unapplied(session, ctx, PROVIDER, ask.txn_id, {**ask.document(), "why": comment})
         return BillAnswer(ask.txn_id, result, comment, prv_txn, ask.money)
-    row.payment_id = await _apply(session, ctx, account, account.fee, ask)
+    row.payment_id = await _apply(session, ctx, account, ask, ask.money)
     row.state = EventState.DONE
     return BillAnswer(ask.txn_id, Result.OK, "OK", prv_txn, ask.money)
 
 
-async def _apply(session: AsyncSession, ctx: AppContext, account: Account, fee: Money, ask: BillAsk) -> str:
+async def _apply(session: AsyncSession, ctx: AppContext, account: Account, ask: BillAsk, money: Money) -> str:
     """Record the money through settlement; return the id of its payment."""
-    if ask.money is None:
-        raise ValueError("the amount could not be read")
-    received = BillPayment(ask.txn_id, ask.money, _when(ctx, ask))
+    fee = account.charged(money)
+    if fee is None:
+        raise ValueError("the tournament has no fee in tenge")
+    received = BillPayment(ask.txn_id, money, account.at)
     # an operator who enters this number at the same moment has this lock, or waits for it
     await participants.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
@@ -185,10 +186,11 @@ async def apply_again(
         return row.payment_id, EventState.DONE if row.payment_id else EventState.FOREIGN
     at = datetime.fromisoformat(request["at"]) if request["at"] else None
     ask = BillAsk(request["txn_id"], request["account"], request["sum"], read_sum(request["sum"]), at)
-    account = await find(session, ask.account, _when(ctx, ask))
+    # by the fee of then: a replay may come days later
+    account = await find(session, ask.account, row.occurred_at)
     if account is None or account.fee is None or ask.money is None:
         return None, EventState.FOREIGN
-    return await _apply(session, ctx, account, account.fee, ask), EventState.DONE
+    return await _apply(session, ctx, account, ask, ask.money), EventState.DONE
 
 
 async def keep_unreadable(ctx: AppContext, query: str) -> None:

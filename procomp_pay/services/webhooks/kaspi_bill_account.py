@@ -7,13 +7,13 @@ comes through it as well is then recognised as a second payment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
-from procomp_pay.domain.fees import Charge
+from procomp_pay.domain.fees import Charge, FeeSchedule
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
@@ -40,6 +40,9 @@ from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
 from procomp_pay.storage.registrations.terms import fee_schedule
 
+#: How long a customer may look at a bill before they pay it.
+_SHOWN_FOR = timedelta(minutes=30)
+
 
 class Result(IntEnum):
     """The result codes of the protocol."""
@@ -54,11 +57,25 @@ class Result(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A participant and the tournament to pay for; ``fee`` is in tenge, ``None`` if there is none."""
+    """A participant and the tournament to pay for.
+
+    :param at: when the fee is paid, or asked for.
+    """
 
     participant: Participant
     tournament: Tournament
-    fee: Money | None
+    fees: FeeSchedule
+    at: datetime
+
+    @property
+    def fee(self) -> Money | None:
+        """The fee in tenge; ``None`` if there is none."""
+        return self.fees.at(self.at).in_currency(Currency.KZT)
+
+    def charged(self, paid: Money) -> Money | None:
+        """Return the fee that this money is for: a bill may be paid a little after another fee began."""
+        shown = self.fees.at(self.at - _SHOWN_FOR).in_currency(Currency.KZT)
+        return shown if shown == paid else self.fee
 
     @property
     def shown(self) -> str:
@@ -92,8 +109,7 @@ async def find(session: AsyncSession, account: str, at: datetime) -> Account | N
         except NotFound:
             return None
     tournament = await participants.tournament(session, participant.tournament_id)
-    fees = (await fee_schedule(session, tournament)).at(at)
-    return Account(participant, tournament, fees.in_currency(Currency.KZT))
+    return Account(participant, tournament, await fee_schedule(session, tournament), at)
 
 
 async def _by_code(session: AsyncSession, text: str) -> str | None:
@@ -126,7 +142,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
     if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
-    if await discrepancies.unknown_money_after_restore(session, account.fee) is not None:
+    if await discrepancies.unknown_money_after_restore(session, account.fees.ever(Currency.KZT)) is not None:
         return AccountStatus(Result.OTHER, "The fee may be paid already: ask at the desk")
     return None
 

@@ -295,13 +295,13 @@ async def payment_awaiting_decision(
     return result.first()
 
 
-async def unknown_money_after_restore(session: AsyncSession, money: Money | None) -> str | None:
+async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Money]) -> str | None:
     """Return the operation number of so much money at Kaspi whose owner books from a backup do not know;
     ``None`` if there is none.
 
-    :param money: the fee at Kaspi; ``None`` if there is none.
+    :param fees: every fee at Kaspi of some day: it may have been paid when another one held.
     """
-    if money is None:
+    if not fees:
         return None
     result = await session.exec(
         select(Discrepancy)
@@ -314,12 +314,12 @@ async def unknown_money_after_restore(session: AsyncSession, money: Money | None
         )
         .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
     )
-    wanted = (LineKind.PAYMENT.value, money.amount, money.currency.value)
+    wanted = {(LineKind.PAYMENT.value, fee.amount, fee.currency.value) for fee in fees}
     lines = [row.detail.get("theirs") or {} for row in result.all()]
     numbers = [
         str(line.get("payment_ref") or line.get("ref"))
         for line in lines
-        if tuple(line.get(name) for name in ("kind", "amount", "currency")) == wanted
+        if tuple(line.get(name) for name in ("kind", "amount", "currency")) in wanted
     ]
     used = await among_used(session, {canonical(number) for number in numbers})
     return next((number for number in numbers if canonical(number) not in used), None)

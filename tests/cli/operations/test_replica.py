@@ -26,6 +26,9 @@ def test_reports_and_lists_alone_read_from_the_replica(
     assert postgres_clerk.ask("report")["attempts"]["started"] == 1
     assert postgres_clerk.ask("status", "--payment", second)["payment_id"] == second
     postgres_clerk.ask("report", "closing", "--tournament", "t1")
+    monkeypatch.setenv("SMTP_URL", "smtp://127.0.0.1:9")
+    monkeypatch.setenv("MAIL_FROM", "desk@example.com")
+    postgres_clerk.type("report", "--mail", "finance@example.com")  # the letter waits in the database itself
     checks = {check["name"]: check["state"] for check in postgres_clerk.ask("doctor")["checks"]}
     assert checks["replica"] == "ok"
     monkeypatch.setenv("DATABASE_READ_URL", replica.replace("postgres:@", "nobody:@", 1))

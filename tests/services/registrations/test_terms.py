@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from procomp_pay.domain.errors import Conflict, NotFound, Refused
+from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound, Refused
 from procomp_pay.domain.fees import FeeKind, FeePeriod
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.period import Period
@@ -19,11 +19,15 @@ from procomp_pay.services.registrations import terms
 from procomp_pay.services.registrations.tournaments import remove_fee
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.payment import fees_for
+from procomp_pay.services.webhooks import admin as events
 from procomp_pay.services.webhooks.kaspi_bill import check, pay
+from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import FeePeriodRow
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
+from tests.support.reconciliation import compare, line
 
 ALMATY = ZoneInfo("Asia/Almaty")
 
@@ -97,6 +101,43 @@ async def test_a_bill_is_paid_at_the_fee_of_its_moment(environment: ServiceEnvir
     assert (await environment.read_participant(participant)).status is ParticipantStatus.PAID
 
 
+async def test_a_bill_shown_before_midnight_is_paid_after_it(
+    environment: ServiceEnvironment,
+) -> None:
+    slow, slower = await environment.participant(), await environment.participant()
+    for participant in (slow, slower):
+        await set_early(environment, participant)
+    until_tomorrow(environment)
+    await pay(environment.ctx, ask(slow, "777000223", "20000.00"))
+    assert (await environment.read_participant(slow)).status is ParticipantStatus.PAID
+    environment.later(3600)
+    await pay(environment.ctx, ask(slower, "777000224", "20000.00"))
+    assert (await environment.read_participant(slower)).status is ParticipantStatus.REGISTERED
+
+
+async def test_a_replayed_bill_is_judged_by_the_fee_of_its_day(environment: ServiceEnvironment) -> None:
+    known = await environment.participant()
+    coming = f"p{int(known[1:]) + 1}"
+    await pay(environment.ctx, ask(coming, "777000225", "20000.00"))
+    assert await environment.participant() == coming
+    await set_early(environment, coming)
+    until_tomorrow(environment)
+    environment.later(3600)
+    await events.replay_one(environment.ctx, "777000225", CLERK, dry_run=False)
+    assert (await environment.read_participant(coming)).status is ParticipantStatus.PAID
+
+
+async def test_money_of_unknown_owner_counts_under_every_fee(environment: ServiceEnvironment) -> None:
+    participant = await environment.participant()
+    await set_early(environment, participant)
+    lines = [line(5, "700000005", environment.now(), "20000.00 KZT")]
+    await compare(environment, lines, "kaspi", is_ours=True, recover=True)
+    until_tomorrow(environment)
+    with pytest.raises(ManualReviewRequired, match="may have paid"):
+        await environment.start(participant)
+    assert (await check(environment.ctx, ask(participant, "777000226"))).result is not Result.OK
+
+
 async def test_fees_of_some_days_are_set_replaced_and_removed(environment: ServiceEnvironment) -> None:
     ctx, participant = environment.ctx, await environment.participant()
     tournament = f"t-{participant}"
@@ -165,6 +206,22 @@ async def test_a_refund_proposes_what_the_policy_gives_back(environment: Service
     assert (await refund(ctx, RefundCommand(payment_id, "cancelled"), CLERK)).money == usd("23")
     await terms.set_refund_policy(ctx, f"t-{participant}", [], ALMATY, CLERK)
     assert (await terms.read(ctx, f"t-{participant}")).policy is None
+
+
+async def test_a_deleted_registration_goes_by_the_policy(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    participant, payment_id = await paid(environment)
+    await terms.set_refund_policy(ctx, f"t-{participant}", ["2000-01-01:50"], ALMATY, CLERK)
+    async with ctx.db.writing() as session:
+        row = await session.get(Participant, participant)
+        assert row is not None
+        await session.delete(row)
+    proposal = await propose(ctx, payment_id)
+    assert proposal is not None
+    assert proposal.money.amount == 0
+    # neither does a caller that skips the check of the proposal refund nothing
+    with pytest.raises(Conflict, match="nothing goes back"):
+        await refund(ctx, RefundCommand(payment_id, "injured", proposed=proposal.money), CLERK)
 
 
 async def test_money_that_settles_no_fee_goes_back_whatever_the_policy(
