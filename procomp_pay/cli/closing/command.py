@@ -126,7 +126,8 @@ def close(
             if console.is_interactive() and not as_json and not steps:
                 await _ask(ctx, closing, order, actor, opened)
             if sign:
-                await _sign(ctx, closing, settings, second)
+                await _sign(ctx, closing, order, actor, settings, second)
+            if sign or closing.is_closed:  # also if it was stopped between the signature and the sheet
                 sheet.write(closing, target)
             return closing
 
@@ -225,13 +226,32 @@ async def _ask(
             going_on = await ask(ctx, closing, actor, use_statement, asked)
             await advance(ctx, closing, replace(order, statements=given, again=frozenset()), actor)
         except PaymentError as error:
+            if not going_on:
+                raise
             console.show_error(error)
 
 
-async def _sign(ctx: AppContext, closing: Closing, settings: Settings, second: str | None) -> None:
-    from procomp_pay.services.closing.evening import sign
+async def _sign(
+    ctx: AppContext, closing: Closing, order: Order, actor: Actor, settings: Settings, second: str | None
+) -> None:
+    """Sign what was counted before the PINs were asked for.
+
+    :raises Conflict: it is no longer the same.
+    """
+    from dataclasses import replace
+
+    from procomp_pay.domain.errors import Conflict
+    from procomp_pay.services.closing.evening import advance, sign
 
     signers, alone = await _signers(ctx, closing, settings, second)
+    if not closing.is_closed:
+        before = closing.to_sign()
+        await advance(ctx, closing, replace(order, statements={}, again=frozenset()), actor)
+        if closing.to_sign() != before:
+            raise Conflict(
+                N_("Something changed while it was being signed: nothing is signed"),
+                next_step=N_("look at it again, then sign: procomp-pay close"),
+            )
     for signer in signers:
         await sign(ctx, closing, signer, alone=alone)
 
@@ -287,13 +307,12 @@ def _system_user() -> str:
 
 
 def _hint(closing: Closing) -> None:
+    from procomp_pay.cli.closing.questions import going_on
     from procomp_pay.domain.closing import Step
 
-    day = f" --date {closing.day.isoformat()}"
-    day += f" --tournament {closing.tournament[0]}" if closing.tournament else ""
     if closing.is_closed:
         return
     if closing.open == [Step.SIGNATURES]:
-        console.hint(f"procomp-pay close{day} --sign")
+        console.hint(f"{going_on(closing)} --sign")
     elif not sys.stdin.isatty():
-        console.hint(f'procomp-pay close{day} --skip {closing.open[0]} --reason "…"')
+        console.hint(f'{going_on(closing)} --skip {closing.open[0]} --reason "…"')

@@ -47,7 +47,9 @@ async def ask(
         return True
     if step is Step.REFUNDS and closing.figures is not None:
         for refund in closing.figures.by_hand:
-            await _record(ctx, refund, actor)
+            show_refund(ctx, refund)
+        console.say("\n" + _("Then, to go on:"))
+        console.hint(going_on(closing))
         return True
     if step in (Step.STRIPE, Step.KASPI):
         name = console.prompt(_("Statement file (Enter for none)"), optional=True).strip()
@@ -60,8 +62,17 @@ async def ask(
     return True
 
 
+def going_on(closing: Closing) -> str:
+    """Return the command that goes on with a closing."""
+    tournament = f" --tournament {closing.tournament[0]}" if closing.tournament else ""
+    return f"procomp-pay close --date {closing.day.isoformat()}{tournament}"
+
+
 async def _resolve(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
-    """Show a discrepancy as `discrepancies show` does, and resolve it by the same service."""
+    """Show a discrepancy as `discrepancies show` does, and resolve it by the same service.
+
+    Where there are operators, a second one approves that money is given up: by the command that is shown.
+    """
     from procomp_pay.services.reconciliation import discrepancies as use
 
     console.print_lines(["", *shown.page(view)], err=True)
@@ -69,15 +80,21 @@ async def _resolve(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None
     how = console.prompt(f"{' / '.join(choices)} ({_('Enter to leave it open')})", optional=True).strip()
     if how not in choices:
         return
+    if ctx.operator is not None and use.How(how) in use.NEED_TWO:
+        console.hint(resolving(ctx, view.discrepancy_id, how, "…"))
+        return
     note = console.prompt(_("Note"), optional=True).strip()
     await _told(use.resolve(ctx, view.discrepancy_id, use.How(how), note, actor))
 
 
-async def _record(ctx: AppContext, refund: ByHand, actor: Actor) -> None:
-    """Record a refund that was made in the Kaspi Pay app, and accept the discrepancy that it was for."""
-    from procomp_pay.services.reconciliation import discrepancies as use
-    from procomp_pay.services.refunds.manual import MadeInApp, record_made
+def resolving(ctx: AppContext, discrepancy_id: str, how: str, note: str) -> str:
+    """Return the command that resolves a discrepancy."""
+    approve = " --approve NAME" if ctx.operator is not None else ""
+    return f'procomp-pay discrepancies resolve {discrepancy_id} --how {how} --note "{note}"{approve}'
 
+
+def show_refund(ctx: AppContext, refund: ByHand) -> None:
+    """Show a refund to be made in the Kaspi Pay app, and the command that records it afterwards."""
     console.say(
         "\n"
         + _(
@@ -88,18 +105,15 @@ async def _record(ctx: AppContext, refund: ByHand, actor: Actor) -> None:
             name=console.clean(refund.name),
         )
     )
-    number = console.prompt(
-        _("Number of the refund in its History (Enter if it is not made yet)"), optional=True
-    ).strip()
-    if not number:
-        return
-    note = f"refunded in the Kaspi Pay app as {number}"
-    if refund.payment_id is not None and not refund.is_second:
-        made = MadeInApp(refund.payment_id, number, f"{refund.why}: closing")
-        if not await _told(record_made(ctx, made, actor)):
-            return
-    if refund.discrepancy_id is not None:
-        await _told(use.resolve(ctx, refund.discrepancy_id, use.How.ACCEPT, note, actor))
+    console.say(_("NUMBER is the refund's own number in its History:"))
+    if refund.is_second and refund.discrepancy_id is not None:
+        note = "refunded in the Kaspi Pay app as NUMBER"
+        console.hint(resolving(ctx, refund.discrepancy_id, "accept", note))
+    else:
+        console.hint(
+            f"procomp-pay refund {refund.payment_id} --made-in-app NUMBER --amount {refund.amount}"
+            ' --reason "…"'
+        )
 
 
 async def _told(work: Awaitable[object]) -> bool:

@@ -97,7 +97,9 @@ def note(record: StepRecord) -> str:
             _("a statement file is needed") if item == "statement" else item for item in record.items
         )
     if record.state is StepState.OPEN and record.items:
-        return _("%(n)s open", n=len(record.items))
+        number = _("%(n)s open", n=len(record.items))
+        is_cut = any(item.startswith("not all is listed") for item in record.items)
+        return f"{number}, {_('not all is listed')}" if is_cut else number
     if "not_configured" in facts:
         return _("not configured")
     if isinstance(facts.get("statement"), dict):

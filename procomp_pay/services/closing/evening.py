@@ -23,12 +23,21 @@ from procomp_pay.domain.closing import (
     after_run,
     already_signed,
     may_begin,
+    of_operators,
     open_steps,
     signed_by,
     skipped,
 )
-from procomp_pay.domain.errors import ConfigurationError, ProviderUnavailable, Refused, Unavailable
+from procomp_pay.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    ProviderUnavailable,
+    Refused,
+    Unavailable,
+)
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.states import PaymentMethod
@@ -111,7 +120,12 @@ class Closing:
     @property
     def second_is_missing(self) -> bool:
         """Return whether it was closed by one signature, since there are no operator accounts."""
-        return self.is_closed and len(self.signatures) < SIGNATURES
+        return self.is_closed and of_operators(self.signatures) < SIGNATURES
+
+    def to_sign(self) -> tuple[str, list[tuple[StepState, tuple[str, ...]]]]:
+        """Return what a signature vouches for: the digest of the figures, and what is open in each step."""
+        figures = digest(self.figures.sums()) if self.figures is not None else ""
+        return figures, [(self.steps[step].state, self.steps[step].items) for step in Step]
 
     def full(self) -> dict[str, Any]:
         """Return the document for ``--json``."""
@@ -182,7 +196,15 @@ async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
     """Return the closing of a day, and begin it if nobody has.
 
     :raises NotFound: no such tournament. :raises Refused: the day has not begun.
+    :raises Forbidden: the operator has not the role, or not all tournaments: both providers are read, and the
+        audit trail is sealed, for all of them.
     """
+    require(ctx.operator, Right.CLOSE)
+    if ctx.operator is not None and ctx.operator.tournaments is not None:
+        raise Forbidden(
+            N_("%(name)s has only some tournaments, and close reads all payments", name=ctx.operator.name),
+            next_step=N_("ask an operator of all tournaments to close the day"),
+        )
     begins = order.period.begins
     if begins is None or begins > ctx.clock():
         raise Refused(
@@ -249,6 +271,9 @@ async def advance(
     closing.figures = figures = await count(ctx, closing.period, _tournament_id(closing), told)
     if closing.is_closed:
         return closing
+    # what is unfinished may be another than when the step ran, or was skipped
+    items = _with_rest([each["id"] for each in figures.unfinished], len(figures.unfinished), figures)
+    await _keep(ctx, closing, Step.PENDING, items, dict(closing.steps[Step.PENDING].facts), actor)
     for step in sorted(LIVE, key=list(Step).index):
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
@@ -399,9 +424,12 @@ def _check_period(statement: Statement, begins: datetime, ends: datetime, closin
 
 def _live(figures: DayFigures, step: Step) -> tuple[list[str], dict[str, Any]]:
     if step is Step.DISCREPANCIES:
-        return [view.discrepancy_id for view in figures.open], {"count": len(figures.open)}
+        items = [view.discrepancy_id for view in figures.open]
+        return _with_rest(items, len(items), figures), {"count": len(items)}
     if step is Step.REFUNDS:
-        return [refund.key for refund in figures.by_hand], {"count": len(figures.by_hand)}
+        items = [refund.key for refund in figures.by_hand]
+        # refunds are also made from the discrepancies that are listed
+        return _with_rest(items, max(len(items), len(figures.open)), figures), {"count": len(items)}
     if step is Step.SUMS:
         items = [
             f"{line.method} {line.currency} {line.difference} {line.not_seen}"
@@ -410,6 +438,14 @@ def _live(figures: DayFigures, step: Step) -> tuple[list[str], dict[str, Any]]:
         ]
         return items, {}
     return [], {"clerks": len(figures.clerks)}
+
+
+def _with_rest(items: list[str], listed: int, figures: DayFigures) -> list[str]:
+    """Add an item if a list ended at the most rows that are listed: what else is open is not known. It names
+    the time, so that a skipped step does not stay so."""
+    if listed < queries.MOST:
+        return items
+    return [*items, f"not all is listed: more than {queries.MOST - 1} ({instant(figures.as_of)})"]
 
 
 async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
@@ -478,6 +514,12 @@ async def skip(ctx: AppContext, closing: Closing, step: Step, reason: str, actor
         return
     async with ctx.db.writing() as session:
         row = await _locked(session, closing)
+        stored = row.steps.get(step.value)
+        if row.closed_at is not None or (stored and stored["state"] == StepState.DONE):
+            raise Conflict(
+                N_("The step %(step)s has changed meanwhile: it is not skipped", step=step.value),
+                next_step="procomp-pay close",
+            )
         row.steps = {**row.steps, step.value: record.full()}
         row.updated_at = now
         after = {"step": step.value, "open": list(record.items)}
@@ -500,7 +542,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
-        if row.closed_at is not None and len(before) < SIGNATURES and not alone:
+        if row.closed_at is not None and of_operators(before) < SIGNATURES and not alone:
             figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
         elif row.closed_at is not None:
             raise already_signed(before)
@@ -510,7 +552,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         dropped = [each.account for each in before if each not in signatures]
         after = {"account": signer.account, "digest": figures, "no_longer_valid": dropped}
         await _record(session, closing.closing_id, actor, "closing_signed", now, after)
-        if row.closed_at is None and (alone or len(signatures) >= SIGNATURES):
+        if row.closed_at is None and (alone or of_operators(signatures) >= SIGNATURES):
             row.closed_at = now
             after = {"digest": figures, "signatures": [each.account for each in signatures]}
             await _record(session, closing.closing_id, actor, "closing_closed", now, after)

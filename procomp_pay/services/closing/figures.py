@@ -13,7 +13,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.period import Period, offsets
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyMethod, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
@@ -263,7 +263,7 @@ async def unfinished(
             "what": "refund", "id": refund.id, "status": refund.state.value, "name": name or "",
             "amount": refund.amount, "currency": refund.currency.value, "payment_id": refund.payment_id,
         }
-        for refund, name in await queries.refunds_in(session, scope, RefundState.PENDING)
+        for refund, name in await queries.pending_refunds(session, tournament_id, before)
     ]  # fmt: skip
 
 
@@ -367,16 +367,16 @@ async def _by_hand(
     ctx: AppContext, session: AsyncSession, scope: Scope, views: Iterable[DiscrepancyView]
 ) -> list[ByHand]:
     """Return the refunds that have to be made in the Kaspi Pay app: of open discrepancies where Kaspi has no
-    refund by API, and those that Kaspi refused today."""
+    refund by API, and those that Kaspi refused; of a payment once, beside a second operation, and never while
+    another refund of it is on its way."""
     wanted = [view for view in views if view.provider == "kaspi" and view.kind in _TO_GIVE_BACK]
-    failed = [
-        row
-        for row, _ in await queries.refunds_in(session, scope, RefundState.FAILED)
-        if row.payment_id not in {view.payment_id for view in wanted}
-    ]
+    failed = []
+    if scope.until is not None:
+        failed = await queries.failed_refunds(session, scope.tournament_id, scope.until)
     ids = {view.payment_id for view in wanted if view.payment_id} | {row.payment_id for row in failed}
     rows = await queries.rows_of(session, ids)
     numbers = await kaspi_operations.of_payments(session, sorted(ids))
+    listed = await queries.being_refunded(session, ids)
     refunds = []
     for view in wanted:
         row = rows.get(view.payment_id or "")
@@ -384,31 +384,32 @@ async def _by_hand(
         if row is None or not (is_second or not can_refund(ctx, row)):
             continue
         amount = _came(view) if is_second else row.detail.charged_amount - row.detail.refunded_amount
-        if amount > 0 and (is_second or row.detail.completed_at is not None):
-            why = view.kind.lower().replace("_", " ")
-            refunds.append(
-                ByHand(
-                    row.payment.id,
-                    number,
-                    amount,
-                    "KZT",
-                    row.full_name or "",
-                    why,
-                    view.discrepancy_id,
-                    is_second,
-                )
+        if amount <= 0 or not (
+            is_second or (row.detail.completed_at is not None and row.payment.id not in listed)
+        ):
+            continue
+        if not is_second:
+            listed.add(row.payment.id)
+        why = view.kind.lower().replace("_", " ")
+        refunds.append(
+            ByHand(
+                row.payment.id,
+                number,
+                amount,
+                "KZT",
+                row.full_name or "",
+                why,
+                view.discrepancy_id,
+                is_second,
             )
+        )
     for refund in failed:
         row = rows.get(refund.payment_id)
-        if row is None or not row.detail.channel.is_kaspi:
+        if row is None or refund.payment_id in listed:
             continue
-        rest = row.detail.charged_amount - row.detail.refunded_amount
-        if rest > 0:
-            number = _operation_of(row, numbers)
-            why = refund.failure_reason or "refused"
-            refunds.append(
-                ByHand(row.payment.id, number, min(rest, refund.amount), "KZT", row.full_name or "", why)
-            )
+        amount = min(refund.amount, row.detail.charged_amount - row.detail.refunded_amount)
+        number, why = _operation_of(row, numbers), refund.failure_reason or "refused"
+        refunds.append(ByHand(row.payment.id, number, amount, "KZT", row.full_name or "", why))
     return refunds
 
 

@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Text, and_, case, exists, func, or_, select, type_coerce
+from sqlalchemy.orm import aliased
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
-from procomp_pay.domain.states import OPEN_STATUSES, AnyMethod
+from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, AnyMethod
 from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
@@ -32,8 +33,10 @@ _operation: Any = KaspiOperation
 _discrepancy: Any = Discrepancy
 _event: Any = WebhookEvent
 
-#: The most rows of one kind that are listed by name.
-MOST = 500
+#: The most rows of one kind that are listed by name; where there are as many, a step stays open.
+MOST = 5000
+#: Ids in one query.
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +180,9 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
     refunds = [row[0] for row in (await session.exec(query)).all()]
     known: set[str] = set()
     payment_ids = sorted({refund.payment_id for refund in refunds})
-    for first in range(0, len(payment_ids), MOST):
+    for first in range(0, len(payment_ids), _CHUNK):
         by_people: Any = select(_audit.action, _audit.source_id, _audit.after).where(
-            _audit.payment_id.in_(payment_ids[first : first + MOST]),
+            _audit.payment_id.in_(payment_ids[first : first + _CHUNK]),
             _audit.action.startswith("refund"),
             _audit.source.in_((Source.PERSON.value, Source.APP.value)),
         )
@@ -232,20 +235,58 @@ async def unfinished(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
     return [PaymentRow(*row) for row in (await session.exec(query)).all()]
 
 
-async def refunds_in(
-    session: AsyncSession, scope: Scope, state: RefundState
+async def pending_refunds(
+    session: AsyncSession, tournament_id: str | None, before: datetime
 ) -> list[tuple[Refund, str | None]]:
-    """Return the refunds in a state that were requested in the scope, with the participant's name."""
+    """Return the refunds of unknown outcome that were requested before a time, with the participant's
+    name."""
     query: Any = (
         select(_refund, type_coerce(_participant.full_name, Text))
         .join(_payment, _payment.id == _refund.payment_id)
         .join(_detail, _detail.payment_id == _refund.payment_id)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
-        .where(_refund.state == state, *scope.of(_refund.created_at))
+        .where(_refund.state == RefundState.PENDING)
+        .where(*Scope(tournament_id, None, before).of(_refund.created_at))
         .order_by(_refund.created_at, _refund.id)
         .limit(MOST)
     )
     return [tuple(row) for row in (await session.exec(query)).all()]
+
+
+async def failed_refunds(session: AsyncSession, tournament_id: str | None, before: datetime) -> list[Refund]:
+    """Return the refunds of Kaspi payments that failed before a time and are still to be made: one per
+    payment, the newest, unless another one came after it or is on its way, or nothing is left to refund."""
+    other: Any = aliased(Refund)
+    later = or_(
+        other.created_at > _refund.created_at,
+        and_(other.created_at == _refund.created_at, other.id > _refund.id),
+    )
+    overtaken = exists().where(
+        other.payment_id == _refund.payment_id,
+        or_(
+            other.state == RefundState.PENDING,
+            and_(later, or_(other.state != RefundState.FAILED, other.created_at < before)),
+        ),
+    )
+    query: Any = (
+        select(_refund)
+        .join(_payment, _payment.id == _refund.payment_id)
+        .join(_detail, _detail.payment_id == _refund.payment_id)
+        .where(_refund.state == RefundState.FAILED, _detail.channel.in_(sorted(KASPI_CHANNELS)))
+        .where(_detail.charged_amount > _detail.refunded_amount, ~overtaken)
+        .where(*Scope(tournament_id, None, before).of(_refund.created_at))
+        .order_by(_refund.created_at, _refund.id)
+        .limit(MOST)
+    )
+    return [row[0] for row in (await session.exec(query)).all()]
+
+
+async def being_refunded(session: AsyncSession, payment_ids: set[str]) -> set[str]:
+    """Return those of the payments of which a refund is on its way."""
+    query: Any = select(_refund.payment_id).where(
+        _refund.payment_id.in_(sorted(payment_ids)), _refund.state == RefundState.PENDING
+    )
+    return {row[0] for row in (await session.exec(query)).all()}
 
 
 async def unhandled_events(session: AsyncSession, before: datetime) -> list[tuple[str, str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,13 @@ import httpx
 import pytest
 
 from procomp_pay.cli.closing import command
-from procomp_pay.domain.closing import Signer
+from procomp_pay.cli.framework.context import load_settings, run_with_context
+from procomp_pay.domain.closing import Signer, Step
+from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.events import Source
+from procomp_pay.services.closing import evening
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.storage.closing import day as queries
 from tests.support.terminal import CommandLine
 
 TWO = [Signer("operator:1", "Aigerim"), Signer("operator:2", "Dias")]
@@ -164,3 +172,83 @@ def test_one_tournament(sqlite_clerk: CommandLine) -> None:
     own = sqlite_clerk.ask("close", "--tournament", tournament, code=6)
     assert own["tournament"]["tournament_id"] == tournament
     assert sqlite_clerk.ask("close", code=6)["closing_id"] != own["closing_id"]
+
+
+def test_a_skipped_step_opens_again_for_another_payment(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    skipped = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "only p1", code=6)
+    assert states(skipped)["pending"] == "skipped"
+    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "skipped"
+    sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
+    assert "open are pending" in sqlite_clerk.type("close", "--sign", code=6).err
+    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "open"
+
+
+def test_a_list_that_is_cut_leaves_its_step_open(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST", 2)
+    for participant in ("p1", "p2", "p3"):
+        sqlite_clerk.ask("initiate", participant, "--method", "kaspi_qr")
+    for _ in range(2):
+        closing = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "all known", code=6)
+        assert states(closing)["pending"] == "open"
+    assert "not all is listed" in sqlite_clerk.type("close", code=6).out
+
+
+def test_what_changes_while_it_is_signed_is_not_signed(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqlite_clerk.ask("close", code=6)["open"] == ["signatures"]
+
+    async def slow(*_: Any) -> tuple[list[Signer], bool]:
+        await asyncio.to_thread(
+            sqlite_clerk.change,
+            "INSERT INTO pay_discrepancy (id, kind, state, provider, fingerprint, detail, opened_at,"
+            " last_seen_at) SELECT 'd1', 'MISSING_LOCALLY', 'open', 'stripe', 'stripe:MISSING_LOCALLY:x',"
+            " '{}', begun_at, begun_at FROM pay_closing",
+        )
+        return TWO, False
+
+    monkeypatch.setattr(command, "_signers", slow)
+    assert "nothing is signed" in sqlite_clerk.type("close", "--sign", code=3).err
+    closing = sqlite_clerk.ask("close", code=6)
+    assert (states(closing)["discrepancies"], closing["signatures"]) == ("open", [])
+
+
+def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    order, actor = evening.Order(command._day(None, load_settings())), Actor("aigerim", Source.PERSON)
+
+    async def work(ctx: AppContext) -> evening.Closing:
+        mine = await evening.begin(ctx, order, actor)
+        await evening.advance(ctx, mine, order, actor)
+        theirs = await evening.begin(ctx, order, actor)
+        await evening.skip(ctx, theirs, Step.PENDING, "theirs", actor)
+        await evening.advance(ctx, theirs, replace(order, sheet=lambda _: []), actor)
+        await evening.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
+        with pytest.raises(Conflict):
+            await evening.skip(ctx, mine, Step.PENDING, "mine", actor)
+        return await evening.begin(ctx, order, actor)
+
+    closed = run_with_context(work)
+    assert (closed.is_closed, closed.steps[Step.PENDING].reason) == (True, "theirs")
+
+
+def test_a_user_is_none_of_the_two_operators(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqlite_clerk.ask("close", "--sign")["state"] == "closed"
+    sign_as(TWO[0], monkeypatch)
+    one = sqlite_clerk.ask("close", "--sign")
+    assert (len(one["signatures"]), one["second_signature_missing"]) == (2, True)
+    sign_as(TWO[1], monkeypatch)
+    assert not sqlite_clerk.ask("close", "--sign")["second_signature_missing"]
+
+
+def test_the_sheet_of_a_closed_day_is_written_again(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("close", "--sign")
+    [page] = (sqlite_clerk.home / "closings").glob("*.html")
+    page.write_text("unsigned")
+    sqlite_clerk.ask("close")
+    assert "Closed, signed by" in page.read_text("utf-8")

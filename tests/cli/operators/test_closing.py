@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.cli.operators.conftest import PINS, Terminal
+import pytest
+
+from procomp_pay.cli.framework import console
+from tests.cli.closing.test_by_hand import paid, second_operation
+from tests.cli.operators.conftest import PINS, ROLES, Terminal
 
 
 def test_two_operators_sign(terminal: Terminal) -> None:
@@ -19,3 +23,30 @@ def test_two_operators_sign(terminal: Terminal) -> None:
     assert all(each["account"].startswith("operator:") for each in done["signatures"])
     assert (done["state"], done["second_signature_missing"]) == ("closed", False)
     terminal.type("audit", "verify")
+
+
+def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.login("aigerim")
+    second_operation(terminal.clerk, paid(terminal.clerk))
+    terminal.login("dana")
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "is_interactive", lambda: True)
+        patch.setattr(console, "prompt", lambda text, **_: "accept" if "write-off" in text else "")
+        shown = terminal.type("close", code=6).err
+    assert 'discrepancies resolve d1 --how accept --note "…" --approve NAME' in shown
+    assert 'as NUMBER" --approve NAME' in shown
+    assert terminal.ask("discrepancies", "show", "d1")["state"] == "open"
+
+
+def test_only_finance_of_all_tournaments_closes(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PINS, "zhan", "452817")
+    monkeypatch.setitem(ROLES, "zhan", "finance")
+    terminal.add("zhan", "--tournament", "t2")
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")
+    terminal.clerk.pay(payment, "pay")
+    assert "needs the role finance" in terminal.type("close", code=3).err
+    terminal.login("zhan")
+    assert "only some tournaments" in terminal.type("close", "--tournament", "t2", code=3).err
+    entries = terminal.ask("audit", "show", payment["payment_id"])["entries"]
+    assert {entry["actor"] for entry in entries} == {"aigerim"}
