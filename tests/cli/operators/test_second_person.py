@@ -137,6 +137,25 @@ def test_an_override_needs_a_second_operator_above_a_sum(
                  "--amount", "23000")  # fmt: skip
 
 
+def test_an_override_is_approved_for_the_sum_that_is_booked(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
+    verify = ("verify-kaspi", payment, "--transaction-id", "19000000001", "--override", "--reason", "seen it",
+              "--amount")  # fmt: skip
+    first = requested(terminal, *verify, "24000")
+    [item] = waiting(terminal)
+    assert item["subject"]["booked"].replace("\N{NO-BREAK SPACE}", "") == "24000.00KZT"
+    assert item["sums"] == {"KZT": "24000.00"}
+    name = terminal.ask("status", "p1")["participant_name"]
+    assert name not in str(item)
+    terminal.login("erlan")
+    terminal.ask("operator", "approve", first, "--yes")
+    terminal.login("aigerim")
+    second = requested(terminal, *verify, "1")
+    assert second != first
+    assert terminal.ask("status", "p1")["status"] == "PENDING"
+
+
 def test_an_accepted_discrepancy_needs_a_second_operator(terminal: Terminal) -> None:
     first = paid(terminal.clerk)
     terminal.clerk.change(
