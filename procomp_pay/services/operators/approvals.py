@@ -14,6 +14,7 @@ from procomp_pay.domain.operators import (
     Right,
     check_second,
     fingerprint,
+    in_short,
     require,
 )
 from procomp_pay.domain.text import N_
@@ -40,7 +41,7 @@ class ApprovalView:
         """Return the JSON document."""
         return {
             "id": self.approval_id,
-            **self.content,
+            **in_short(self.content),
             "requested_by": self.requested_by,
             "requested_at": self.requested_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
@@ -64,7 +65,7 @@ async def approve_now(
     _check_two(operator.operator_id, second)
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, second.operator_id, lock=True)
-        details: dict[str, object] = {**request.content(), "requested_by": operator.name}
+        details: dict[str, object] = {**in_short(request.content()), "requested_by": operator.name}
         await record(ctx, session, row, "approved", second.name, details)
     return second.name
 
@@ -72,8 +73,8 @@ async def approve_now(
 async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest) -> str:
     """Return who approved the operator's request; where there is none yet, make it.
 
-    An approval holds for a day, for the same operator, the same thing and no more money: a refund of a
-    tournament that was stopped goes on with it.
+    An approval holds for a day, for the same operator, the same thing and no more money. It ends when it is
+    used; that of a refund of a tournament holds for its payments alone, so that one that was stopped goes on.
 
     :raises ManualReviewRequired: it waits for a second operator.
     :raises Forbidden: the request was changed after it was approved, or one of the two has not the right.
@@ -82,12 +83,15 @@ async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.approval_for(session, request.subject_hash, operator.operator_id, now)
-        if row is None or not request.is_covered_by(row.content["sums"]):
+        if row is None or not request.is_covered_by(row.content):
             row = _new(ctx, operator, request, now)
             session.add(row)
             await session.flush()
         elif row.approved_by is not None:
-            return await _checked(session, row, request, operator)
+            name = await _checked(session, row, request, operator)
+            if request.is_used_once:
+                row.expires_at = now
+            return name
     raise ManualReviewRequired(
         N_("This needs the approval of a second operator, and waits for it as %(id)s", id=row.id),
         next_step=N_(
@@ -177,7 +181,7 @@ async def approve(
         if row.approved_by is None:
             row.approved_by, row.approved_at = operator.operator_id, now
             row.approved_fingerprint = row.fingerprint
-            details: dict[str, object] = {**row.content, "approval": row.id}
+            details: dict[str, object] = {**in_short(row.content), "approval": row.id}
             details["requested_by"] = names.get(row.requested_by)
             await record(ctx, session, account, "approved", operator.name, details)
         return _view(row, names)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.services.refunds import bulk
 from tests.cli.operators.conftest import PINS, Terminal
 from tests.support.terminal import paid
 
@@ -135,6 +136,54 @@ def test_an_override_needs_a_second_operator_above_a_sum(
     other = terminal.ask("initiate", "p2", "--method", "kaspi_qr")["payment_id"]
     terminal.ask("verify-kaspi", other, "--transaction-id", "19000000002", "--override", "--reason", "seen",
                  "--amount", "23000")  # fmt: skip
+
+
+def test_an_approval_of_a_refund_is_for_its_payments_alone(terminal: Terminal) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    [item] = waiting(terminal)
+    assert (item["payments"], len(item["payments_sha256"])) == (1, 64)
+    terminal.login("marat")
+    terminal.ask("operator", "approve", request, "--yes")
+    terminal.login("dana")
+    terminal.ask(*_REFUND)
+    terminal.ask(*_REFUND)  # nothing is left; a run that was stopped goes on like this
+    terminal.login("aigerim")
+    paid(terminal.clerk, "p2")
+    terminal.login("dana")
+    assert requested(terminal, *_REFUND) != request
+    assert terminal.ask("status", "p2")["status"] == "COMPLETED"
+
+
+def test_a_payment_that_came_after_the_approval_is_not_refunded(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    run, late = bulk.run, []
+
+    async def run_late(ctx: Any, *given: Any, only: Any, **more: Any) -> Any:
+        late.extend(only)
+        return await run(ctx, *given, only={}, **more)
+
+    monkeypatch.setattr(bulk, "run", run_late)
+    report = terminal.with_approver(PINS["marat"], *_REFUND, "--approve", "marat", "--json", code=6).json
+    assert [line["payment_id"] for line in report["failed"]["payments"]] == late
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+
+
+def test_an_approval_of_an_override_is_used_once(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
+    verify = ("verify-kaspi", payment, "--transaction-id", "19000000001", "--override", "--reason", "seen it")
+    request = requested(terminal, *verify)
+    terminal.login("erlan")
+    terminal.ask("operator", "approve", request, "--yes")
+    terminal.login("aigerim")
+    terminal.ask(*verify)
+    assert waiting(terminal) == []
+    assert requested(terminal, *verify) != request
 
 
 def test_an_override_is_approved_for_the_sum_that_is_booked(terminal: Terminal) -> None:
