@@ -53,6 +53,8 @@ RIGHTS: dict[str, str | None] = {
     "init": None,
     "doctor": None,
     "kaspi": None,
+    "kaspi devices register": "admin",
+    "kaspi devices delete": "admin",
     "keys": None,
     "keys rotate": "admin",
     "token": "admin",
