@@ -1,0 +1,48 @@
+"""What a login is asked for: refreshing, devices at Kaspi, parts of a refund."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.operators.conftest import Terminal
+
+
+def _paid_by_kaspi(terminal: Terminal) -> str:
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")
+    terminal.clerk.pay(payment, "pay")
+    return str(payment["payment_id"])
+
+
+@pytest.mark.parametrize("how", ["--refresh", "--watch"])
+def test_a_status_is_refreshed_by_who_is_logged_in(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    terminal.login("aigerim")
+    payment = _paid_by_kaspi(terminal)
+    terminal.type("operator", "logout")
+    monkeypatch.setenv("PROCOMP_OPERATOR", "dana")
+    refused = terminal.ask("status", "--payment", payment, how, code=3)
+    assert refused["detail"] == "dana is not logged in as an operator"
+    assert terminal.ask("status", "--payment", payment)["status"] == "PENDING"
+
+
+def test_devices_at_kaspi_are_an_admins(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    for words in (("register", "desk-2"), ("delete", "--yes")):
+        assert "needs the role admin" in terminal.ask("kaspi", "devices", *words, code=3)["detail"]
+    terminal.login("marat")
+    assert terminal.ask("kaspi", "devices", "register", "desk-2")["device_token"]
+
+
+def test_the_limit_of_the_desk_is_for_all_parts_of_a_refund(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESK_REFUND_LIMIT", "10000 KZT")
+    terminal.login("aigerim")
+    payment = _paid_by_kaspi(terminal)
+    terminal.ask("status", "--payment", payment, "--refresh")
+    part = ("refund", payment, "--amount", "6000", "--reason", "by hand", "--yes", "--made-in-app")
+    terminal.ask(*part, "19000000771")
+    refused = terminal.ask(*part, "19000000772", code=3)
+    assert "refunds at most" in refused["detail"]
+    assert len(terminal.ask("status", "--payment", payment)["refunds"]) == 1
