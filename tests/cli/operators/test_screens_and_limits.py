@@ -26,6 +26,36 @@ def test_a_status_is_refreshed_by_who_is_logged_in(
     assert terminal.ask("status", "--payment", payment)["status"] == "PENDING"
 
 
+def test_a_token_counts_only_with_its_name(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = terminal.ask("operator", "add", "cron", "--role", "finance", "--token")["token"]
+    terminal.login("aigerim")
+    monkeypatch.setenv("PROCOMP_OPERATOR_TOKEN", token)  # as from `.env`
+    assert terminal.ask("operator", "whoami")["operator"] == "aigerim"
+    monkeypatch.setenv("PROCOMP_OPERATOR", "aigerim")
+    for _ in range(11):
+        terminal.ask("operator", "whoami", code=3)
+    monkeypatch.delenv("PROCOMP_OPERATOR")
+    terminal.login("aigerim")  # not locked
+    monkeypatch.setenv("PROCOMP_OPERATOR", "cron")
+    assert terminal.ask("operator", "whoami")["operator"] == "cron"
+
+
+def test_a_report_from_the_replica_needs_the_login_of_the_primary(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.login("dana")
+    url = terminal.clerk.url
+    if url.startswith("postgres"):
+        monkeypatch.setenv(
+            "DATABASE_READ_URL", url + ("&" if "?" in url else "?") + "application_name=replica"
+        )
+    else:
+        monkeypatch.setenv("DATABASE_READ_URL", url.replace("sqlite:///", "sqlite:////"))
+    terminal.ask("report")
+    terminal.login("aigerim")
+    terminal.ask("report", code=3)  # the role desk
+
+
 def test_devices_at_kaspi_are_an_admins(terminal: Terminal) -> None:
     terminal.login("aigerim")
     for words in (("register", "desk-2"), ("delete", "--yes")):
