@@ -20,6 +20,7 @@ from procomp_pay.domain.operators import (
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
+from procomp_pay.storage.audit.chain import OPERATOR_CHAIN
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import Approval
 from procomp_pay.storage.operators import repository
@@ -62,8 +63,8 @@ async def approve_now(
     check_second(operator.name, approver)
     second = await authenticate(ctx, approver, secret, need=request.right)
     require(second, request.right, request.tournament_id)
-    _check_two(operator.operator_id, second)
     async with ctx.db.writing() as session:
+        await _check_two(session, operator.operator_id, second)
         row = await repository.by_id(session, second.operator_id, lock=True)
         details: dict[str, object] = {**in_short(request.content()), "requested_by": operator.name}
         await record(ctx, session, row, "approved", second.name, details)
@@ -127,14 +128,25 @@ async def _checked(session: AsyncSession, row: Approval, request: ApprovalReques
             N_("%(name)s, who approved it, is disabled", name=account.name),
             next_step=N_("use --approve with the name of another operator"),
         )
-    _check_two(operator.operator_id, second)
+    await _check_two(session, operator.operator_id, second)
     require(second, request.right, request.tournament_id)
     return second.name
 
 
-def _check_two(operator_id: str, second: Operator) -> None:
+async def _check_two(session: AsyncSession, operator_id: str, second: Operator) -> None:
+    """Check that two operators are two, and that neither knows the other's PIN.
+
+    :raises Forbidden: they are the same, or one of them gave the other a PIN that was not changed since.
+    """
     if operator_id == second.operator_id:
         check_second(second.name, second.name)
+    first = as_operator(await repository.by_id(session, operator_id))
+    for one, other in ((first, second), (second, first)):
+        if await repository.secret_changed_by(session, f"{OPERATOR_CHAIN}{one.operator_id}") == other.name:
+            raise Forbidden(
+                N_("%(other)s gave %(name)s a new PIN, and may know it", other=other.name, name=one.name),
+                next_step=N_("%(name)s changes it first: procomp-pay operator pin", name=one.name),
+            )
 
 
 async def waiting(ctx: AppContext) -> list[ApprovalView]:
@@ -166,7 +178,7 @@ async def approve(
     async with ctx.db.writing() as session:
         account = await repository.by_id(session, operator.operator_id, lock=True)
         row = await _existing(session, approval_id)
-        _check_two(row.requested_by, operator)
+        await _check_two(session, row.requested_by, operator)
         require(operator, Right(row.content["right"]), row.content["tournament_id"])
         if row.expires_at <= now:
             raise Conflict(
