@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from procomp_pay.domain.errors import Forbidden, Refused
 from procomp_pay.domain.money import Money
@@ -224,6 +225,8 @@ class ApprovalRequest:
     :param subject: what is done, to what and why: text by name.
     :param sums: how much, by currency.
     :param right: what the second person needs, too.
+    :param payments: the only payments that it concerns, with the amount of each; empty where the
+        subject says it.
     """
 
     action: ApprovalAction
@@ -231,25 +234,51 @@ class ApprovalRequest:
     sums: Mapping[str, Decimal]
     right: Right
     tournament_id: str | None = None
+    payments: Mapping[str, Decimal] = field(default_factory=dict)
 
     def content(self) -> dict[str, object]:
         """Return the request as a JSON document without floats."""
-        return {
+        content: dict[str, object] = {
             "action": self.action.value,
             "subject": dict(self.subject),
             "sums": {currency: str(amount) for currency, amount in self.sums.items()},
             "right": self.right.value,
             "tournament_id": self.tournament_id,
         }
+        if self.payments:
+            content["payments"] = {payment: str(amount) for payment, amount in self.payments.items()}
+        return content
 
     @property
     def subject_hash(self) -> str:
-        """The hash of what is done, without the sums."""
-        return fingerprint({**self.content(), "sums": None})
+        """The hash of what is done, without the sums and the payments."""
+        return fingerprint({**replace(self, payments={}).content(), "sums": None})
 
-    def is_covered_by(self, sums: Mapping[str, str]) -> bool:
-        """Return whether it is at most what was approved."""
-        return all(amount <= Decimal(sums.get(currency, "0")) for currency, amount in self.sums.items())
+    @property
+    def is_used_once(self) -> bool:
+        """Whether an approval ends when it is used. A refund of a tournament may be stopped and go on: its
+        approval is for its payments alone, each of which is refunded once.
+        """
+        return self.action is not ApprovalAction.REFUND_ALL
+
+    def is_covered_by(self, content: Mapping[str, Any]) -> bool:
+        """Return whether it is at most what was approved: no more money, and no other payment."""
+        return all(
+            amount <= Decimal(approved.get(name, "-1"))
+            for asked, approved in (
+                (self.sums, content["sums"]),
+                (self.payments, content.get("payments", {})),
+            )
+            for name, amount in asked.items()
+        )
+
+
+def in_short(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a request with the number and the fingerprint of its payments in their place."""
+    if "payments" not in content:
+        return dict(content)
+    payments = content["payments"]
+    return {**content, "payments": len(payments), "payments_sha256": fingerprint(payments)}
 
 
 def fingerprint(content: Mapping[str, object]) -> str:

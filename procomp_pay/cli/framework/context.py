@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,15 +47,18 @@ def run_with_context(
     from procomp_pay.storage.database.migrate import ensure_sqlite
 
     settings = settings or load_settings()
-    if replica and settings.database_read_url is not None:
-        settings = settings.model_copy(update={"database_url": settings.database_read_url})
     # Logs are for a server; here they would repeat an error, or write into a live screen.
     logging.getLogger("procomp_pay").addHandler(logging.NullHandler())
     ensure_sqlite(settings.url)
 
     async def run() -> T:
-        async with open_context(settings) as ctx:
-            return await work(await checked(ctx, settings))
+        async with open_context(settings) as primary:  # who is logged in is asked there
+            ctx = await checked(primary, settings)
+            if not replica or settings.database_read_url is None:
+                return await work(ctx)
+        copy = settings.model_copy(update={"database_url": settings.database_read_url})
+        async with open_context(copy) as reading:
+            return await work(replace(reading, operator=ctx.operator))
 
     return asyncio.run(run())
 

@@ -53,6 +53,8 @@ RIGHTS: dict[str, str | None] = {
     "init": None,
     "doctor": None,
     "kaspi": None,
+    "kaspi devices register": "admin",
+    "kaspi devices delete": "admin",
     "keys": None,
     "keys rotate": "admin",
     "token": "admin",
@@ -127,7 +129,8 @@ async def checked(ctx: AppContext, settings: Settings) -> AppContext:
     from procomp_pay.services.operators.logins import Claim, acting
 
     kept = kept_login(settings)
-    secret = settings.procomp_operator_token
+    # From `.env` alone it would be taken for the secret of everybody who logs in.
+    secret = settings.procomp_operator_token if os.environ.get("PROCOMP_OPERATOR") else None
     claim = Claim(
         name=name or os.environ.get("PROCOMP_OPERATOR") or (kept or {}).get("operator") or os_user(),
         os_user=os_user(),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.context import load_settings
+from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.cli.framework.options import JsonOption, YesOption, command_group
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.providers.kaspi.service import KaspiDevices
+    from procomp_pay.services.context import AppContext
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ def register_device(
     Registering the same name at the same trade point again returns the same token.
     """
     settings = load_settings()
+    run_with_context(_allowed, settings=settings)
     chosen = trade_point if trade_point is not None else settings.kaspi_trade_point_id
 
     async def work(calls: KaspiDevices) -> tuple[str, int]:
@@ -114,6 +116,7 @@ def delete_device(
         raise ConfigurationError(
             "No device is configured", next_step="set KASPI_DEVICE_TOKEN to the token of the device to delete"
         )
+    run_with_context(_allowed, settings=settings)
     if not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
         console.confirm(f"Delete the device …{console.clean(token[-4:])} at Kaspi?")
@@ -126,6 +129,10 @@ def delete_device(
         console.print_json({"deleted": True, "ends_with": token[-4:], "mode": settings.kaspi_mode.value})
     else:
         typer.echo(f"Deleted: the device …{console.clean(token[-4:])}. Its open payments are still polled.")
+
+
+async def _allowed(_ctx: AppContext) -> None:
+    """Do nothing: where there are operators, only an admin gets here."""
 
 
 def _only(points: list[tuple[int, str]]) -> int:

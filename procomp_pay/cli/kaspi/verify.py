@@ -171,15 +171,17 @@ async def _approved(
     from procomp_pay.cli.framework.second_person import approved
     from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right
 
-    amount = max((order.money or view.charged).amount, view.charged.amount)
-    if approver is None and amount <= settings.approve_overrides_above:
+    booked = order.money or view.charged
+    if approver is None and max(booked.amount, view.charged.amount) <= settings.approve_overrides_above:
         return actor
-    subject = {"payment": view.payment_id, "participant": view.participant_name, "number": order.number}
+    # No name: what is approved stays in the audit trail, also after the person was erased.
+    subject = {"payment": view.payment_id, "code": view.code or "", "number": order.number}
+    subject |= {"charged": str(view.charged), "booked": str(booked)}
     subject |= {"reason": order.reason or "", "paid_at": order.paid_at.isoformat() if order.paid_at else ""}
     request = ApprovalRequest(
         ApprovalAction.OVERRIDE,
         subject,
-        {str(view.charged.currency): amount},
+        {str(booked.currency): booked.amount},
         Right.DESK,
         view.tournament_id,
     )

@@ -164,14 +164,22 @@ def pin(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change your PIN, or as an admin that of another operator. All their logins end."""
+    """Change your PIN, or as an admin that of another operator. All their logins end.
+
+    For your own, the current PIN is asked for first (or read from PROCOMP_PIN), then
+    the new one (or read from stdin).
+    """
     settings, actor = load_settings(), operator(acting)
 
     async def work(ctx: AppContext) -> tuple[OperatorView, str | None]:
+        from procomp_pay.domain.operators import folded
         from procomp_pay.services.operators import accounts
 
-        new = None if token else ask_secret(settings.procomp_pin, _("New PIN"), "PROCOMP_PIN", twice=True)
-        return await accounts.change_secret(ctx, name or actor.name, by=actor.name, pin=new)
+        given, current, wanted = settings.procomp_pin, None, name or actor.name
+        if folded(wanted) == folded(actor.name):
+            current, given = ask_secret(given, _("PIN"), "PROCOMP_PIN"), None
+        new = None if token else ask_secret(given, _("New PIN"), "PROCOMP_PIN", twice=True)
+        return await accounts.change_secret(ctx, wanted, by=actor.name, pin=new, current=current)
 
     view, secret = run_with_context(work, settings=settings)
     _show_changed(view, secret, "has a new token" if token else "has a new PIN", as_json=as_json)
@@ -289,6 +297,7 @@ def approve(
 ) -> None:
     """Approve what another operator asked for: for a day, exactly this, and not more money."""
     console.check_can_ask(yes=yes, as_json=as_json)
+    settings = load_settings()
     operator(acting)
 
     async def work(ctx: AppContext) -> ApprovalView:
@@ -304,9 +313,17 @@ def approve(
         if not yes:
             console.print_lines(_lines(view), err=True)
             console.confirm(_("Approve it?"))
+        from procomp_pay.domain.operators import Right
+        from procomp_pay.services.operators.authenticate import authenticate
+
+        name = ctx.operator.name  # an open terminal is not enough
+        secret = ask_secret(
+            settings.procomp_approver_pin, _("PIN of %(name)s", name=name), "PROCOMP_APPROVER_PIN"
+        )
+        await authenticate(ctx, name, secret, need=Right.DESK)
         return await service.approve(ctx, ctx.operator, approval, view.content)
 
-    view = run_with_context(work)
+    view = run_with_context(work, settings=settings)
     if as_json:
         console.print_json(view.full())
         return

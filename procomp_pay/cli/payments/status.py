@@ -98,13 +98,13 @@ def status(
         raise typer.BadParameter(N_("give a PARTICIPANT, or a payment with --payment CODE"))
     settings = load_settings()
     watched: list[str] = []
+    actor = operator(None) if refresh or watch else None  # before the rights are checked
 
     async def work(ctx: AppContext) -> PaymentView:
         view = await _find(ctx, participant, payment, as_json=as_json)
-        if not (refresh or watch):
+        if actor is None:
             return view
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
-        actor = operator(None)
         if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
             raise Refused(
                 N_("Kaspi forbids polling an invoice"),

@@ -70,11 +70,13 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
             return None
         if total and not options.yes:
             console.confirm(_("Refund %(total)s payments?", total=total))
-        acting = await approved(
-            ctx, settings, actor, _approval(request, view.name, preview), options.approver
-        )
+        approval = _approval(request, view.name, preview)
+        acting = await approved(ctx, settings, actor, approval, options.approver)
         with _until_ctrl_c() as stop, bar(_("refunding"), lambda: total, quiet=options.as_json) as show_count:
-            report = await bulk.run(ctx, request, acting, on_progress=_counted(show_count), stop=stop)
+            report = await bulk.run(
+                ctx, request, acting, only=None if ctx.operator is None else approval.payments,
+                on_progress=_counted(show_count), stop=stop,
+            )  # fmt: skip
         if options.as_json:
             _print_document(report, request, dry_run=False)
         else:
@@ -91,12 +93,14 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
 
 
 def _approval(request: bulk.BulkRefundRequest, name: str, preview: Report) -> ApprovalRequest:
-    """Return what a second operator approves: the tournament, the reason, and at most these sums."""
+    """Return what a second operator approves: the tournament, the reason, and these payments and sums."""
     sums: dict[str, Decimal] = {}
     for (_method, currency), total in preview.of(Ending.TO_DO).sums.items():
         sums[str(currency)] = sums.get(str(currency), Decimal(0)) + total.amount
     subject = {"tournament": name, "id": request.tournament_id, "reason": request.reason}
-    return ApprovalRequest(ApprovalAction.REFUND_ALL, subject, sums, Right.FINANCE, request.tournament_id)
+    return ApprovalRequest(
+        ApprovalAction.REFUND_ALL, subject, sums, Right.FINANCE, request.tournament_id, preview.to_do
+    )
 
 
 def _print_document(report: Report, request: bulk.BulkRefundRequest, *, dry_run: bool) -> None:

@@ -11,7 +11,7 @@ from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, check_pin, folded, require
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import secrets
-from procomp_pay.services.operators.authenticate import is_locked, record
+from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.operators import repository
@@ -189,16 +189,20 @@ async def enable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
 
 
 async def change_secret(
-    ctx: AppContext, name: str, *, by: str, pin: str | None = None
+    ctx: AppContext, name: str, *, by: str, pin: str | None = None, current: str | None = None
 ) -> tuple[OperatorView, str | None]:
     """Give an operator another PIN, or without one a new token, which is returned. Every login ends.
 
     An operator may change their own; an admin that of anybody.
 
+    :param current: the PIN or token so far; needed for one's own.
+    :raises Unauthorized: it is wrong.
     :raises NotFound: no such operator. :raises Forbidden: it is somebody else's. :raises Refused: too easy.
     """
     if ctx.operator is None or folded(ctx.operator.name) != folded(name):
         require(ctx.operator, Right.ADMIN, None)
+    else:
+        await authenticate(ctx, name, current or "", need=Right.DESK)
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:

@@ -14,11 +14,13 @@ from procomp_pay.domain.operators import (
     Right,
     check_second,
     fingerprint,
+    in_short,
     require,
 )
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
+from procomp_pay.storage.audit.chain import OPERATOR_CHAIN
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import Approval
 from procomp_pay.storage.operators import repository
@@ -40,7 +42,7 @@ class ApprovalView:
         """Return the JSON document."""
         return {
             "id": self.approval_id,
-            **self.content,
+            **in_short(self.content),
             "requested_by": self.requested_by,
             "requested_at": self.requested_at.isoformat(),
             "expires_at": self.expires_at.isoformat(),
@@ -61,10 +63,10 @@ async def approve_now(
     check_second(operator.name, approver)
     second = await authenticate(ctx, approver, secret, need=request.right)
     require(second, request.right, request.tournament_id)
-    _check_two(operator.operator_id, second)
     async with ctx.db.writing() as session:
+        await _check_two(session, operator.operator_id, second)
         row = await repository.by_id(session, second.operator_id, lock=True)
-        details: dict[str, object] = {**request.content(), "requested_by": operator.name}
+        details: dict[str, object] = {**in_short(request.content()), "requested_by": operator.name}
         await record(ctx, session, row, "approved", second.name, details)
     return second.name
 
@@ -72,8 +74,8 @@ async def approve_now(
 async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest) -> str:
     """Return who approved the operator's request; where there is none yet, make it.
 
-    An approval holds for a day, for the same operator, the same thing and no more money: a refund of a
-    tournament that was stopped goes on with it.
+    An approval holds for a day, for the same operator, the same thing and no more money. It ends when it is
+    used; that of a refund of a tournament holds for its payments alone, so that one that was stopped goes on.
 
     :raises ManualReviewRequired: it waits for a second operator.
     :raises Forbidden: the request was changed after it was approved, or one of the two has not the right.
@@ -82,12 +84,15 @@ async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.approval_for(session, request.subject_hash, operator.operator_id, now)
-        if row is None or not request.is_covered_by(row.content["sums"]):
+        if row is None or not request.is_covered_by(row.content):
             row = _new(ctx, operator, request, now)
             session.add(row)
             await session.flush()
         elif row.approved_by is not None:
-            return await _checked(session, row, request, operator)
+            name = await _checked(session, row, request, operator)
+            if request.is_used_once:
+                row.expires_at = now
+            return name
     raise ManualReviewRequired(
         N_("This needs the approval of a second operator, and waits for it as %(id)s", id=row.id),
         next_step=N_(
@@ -123,14 +128,25 @@ async def _checked(session: AsyncSession, row: Approval, request: ApprovalReques
             N_("%(name)s, who approved it, is disabled", name=account.name),
             next_step=N_("use --approve with the name of another operator"),
         )
-    _check_two(operator.operator_id, second)
+    await _check_two(session, operator.operator_id, second)
     require(second, request.right, request.tournament_id)
     return second.name
 
 
-def _check_two(operator_id: str, second: Operator) -> None:
+async def _check_two(session: AsyncSession, operator_id: str, second: Operator) -> None:
+    """Check that two operators are two, and that neither knows the other's PIN.
+
+    :raises Forbidden: they are the same, or one of them gave the other a PIN that was not changed since.
+    """
     if operator_id == second.operator_id:
         check_second(second.name, second.name)
+    first = as_operator(await repository.by_id(session, operator_id))
+    for one, other in ((first, second), (second, first)):
+        if await repository.secret_changed_by(session, f"{OPERATOR_CHAIN}{one.operator_id}") == other.name:
+            raise Forbidden(
+                N_("%(other)s gave %(name)s a new PIN, and may know it", other=other.name, name=one.name),
+                next_step=N_("%(name)s changes it first: procomp-pay operator pin", name=one.name),
+            )
 
 
 async def waiting(ctx: AppContext) -> list[ApprovalView]:
@@ -162,7 +178,7 @@ async def approve(
     async with ctx.db.writing() as session:
         account = await repository.by_id(session, operator.operator_id, lock=True)
         row = await _existing(session, approval_id)
-        _check_two(row.requested_by, operator)
+        await _check_two(session, row.requested_by, operator)
         require(operator, Right(row.content["right"]), row.content["tournament_id"])
         if row.expires_at <= now:
             raise Conflict(
@@ -177,7 +193,7 @@ async def approve(
         if row.approved_by is None:
             row.approved_by, row.approved_at = operator.operator_id, now
             row.approved_fingerprint = row.fingerprint
-            details: dict[str, object] = {**row.content, "approval": row.id}
+            details: dict[str, object] = {**in_short(row.content), "approval": row.id}
             details["requested_by"] = names.get(row.requested_by)
             await record(ctx, session, account, "approved", operator.name, details)
         return _view(row, names)

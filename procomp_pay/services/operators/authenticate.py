@@ -47,7 +47,7 @@ async def authenticate(
     :raises Forbidden: they have not the right.
     """
     began = time.monotonic()
-    row = await _claim(ctx, name)
+    row = await _claim(ctx, name, secret)
     is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
     if row is None or not is_right:
         if row is not None:
@@ -82,7 +82,7 @@ def is_locked(row: OperatorAccount, now: datetime) -> bool:
     return row.locked_until is not None and row.locked_until > now
 
 
-async def _claim(ctx: AppContext, name: str) -> OperatorAccount | None:
+async def _claim(ctx: AppContext, name: str, secret: str) -> OperatorAccount | None:
     """Return the account, with one more try counted; ``None`` if nobody may log in by this name."""
     now = ctx.clock()
     async with ctx.db.writing() as session:
@@ -91,8 +91,8 @@ async def _claim(ctx: AppContext, name: str) -> OperatorAccount | None:
             return None
         if row.secret_kind is SecretKind.TOKEN:
             return row  # too long to be guessed, and a script must not be locked out by others
-        if is_locked(row, now):
-            return None
+        if is_locked(row, now) or secrets.is_token(secret):
+            return None  # a token that was meant for another account is no wrong PIN
         if row.locked_until is not None:
             row.failed_attempts, row.locked_until = 0, None
         row.failed_attempts += 1

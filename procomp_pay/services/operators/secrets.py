@@ -29,6 +29,11 @@ def new_token() -> str:
     return "ppo_" + secrets.token_urlsafe(32)
 
 
+def is_token(secret: str) -> bool:
+    """Return whether this is a token, and no PIN that somebody guesses."""
+    return secret.startswith("ppo_") and len(secret) >= len("ppo_") + 32
+
+
 def hashed(secret: str) -> str:
     """Return the Argon2 hash of a PIN or token, with its own salt."""
     return _hasher().hash(secret)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -45,6 +45,7 @@ PER_SECOND = 20
 PAGE = 100
 #: Unknown outcomes in a row after which the provider counts as down.
 GIVE_UP_AFTER = 8
+_NOT_APPROVED = N_("it was paid after the others were shown: type the command again")
 _DISPUTED = "a dispute is {state}: the money could be returned twice"
 
 
@@ -75,11 +76,14 @@ async def run(
     command: BulkRefundRequest,
     actor: Actor,
     *,
+    only: Mapping[str, Decimal] | None = None,
     on_progress: Callable[[Line], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Refund every payment that can be refunded.
 
+    :param only: the payments that a second operator approved, with at most these amounts; ``None`` where
+        there are no operators.
     :param on_progress: called with each payment as it ends.
     :param stop: called before each payment; True ends the run after the refunds in progress.
     :raises ConfigurationError, DatabaseUnavailable: it cannot continue; refunds already made are kept.
@@ -87,7 +91,7 @@ async def run(
     require(ctx.operator, Right.FINANCE, command.tournament_id)
     needs_second_person(ctx.operator, actor.approved_by)
     report = await _new_report(ctx, command)
-    work = _Run(ctx, command, actor, report, on_progress, stop)
+    work = _Run(ctx, command, actor, report, only, on_progress, stop)
     await work.go()
     return report
 
@@ -141,11 +145,13 @@ class _Run:
         command: BulkRefundRequest,
         actor: Actor,
         report: Report,
+        only: Mapping[str, Decimal] | None,
         on_progress: Callable[[Line], None],
         stop: Callable[[], bool],
     ) -> None:
         self._ctx, self._command, self._actor = ctx, command, actor
         self._report, self._on_progress, self._stop = report, on_progress, stop
+        self._only = only
         self._unknown_in_a_row = 0
         self._fatal: Exception | None = None
         self._next_start = 0.0
@@ -169,10 +175,18 @@ class _Run:
             if self._is_over():
                 return
             line = _assess(self._ctx, view)
-            if line.ending is Ending.TO_DO:
+            if line.ending is Ending.TO_DO and not self._is_approved(line):
+                self._report_line(Line(view, Ending.FAILED, line.money, _NOT_APPROVED))
+            elif line.ending is Ending.TO_DO:
                 await queue.put(view)
             else:
                 self._report_line(line)
+
+    def _is_approved(self, line: Line) -> bool:
+        if self._only is None:
+            return self._ctx.operator is None
+        most = self._only.get(line.view.payment_id)
+        return most is not None and line.money.amount <= most
 
     def _is_over(self) -> bool:
         report = self._report

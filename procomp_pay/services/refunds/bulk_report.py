@@ -97,6 +97,7 @@ class Report:
     :param still_open: payments that can still be paid.
     :param stopped: an operator stopped it.
     :param gave_up: it ended because the provider does not answer.
+    :param to_do: of a preview: the payments to refund, with their amounts.
     """
 
     refunded_before: int = 0
@@ -104,12 +105,15 @@ class Report:
     stopped: bool = False
     gave_up: bool = False
     groups: dict[Ending, Group] = field(default_factory=dict)
+    to_do: dict[str, Decimal] = field(default_factory=dict)
 
     def of(self, ending: Ending) -> Group:
         return self.groups.setdefault(ending, Group())
 
     def add(self, line: Line) -> None:
         self.of(line.ending).add(line, name=line.ending in _NAMED)
+        if line.ending is Ending.TO_DO:
+            self.to_do[line.view.payment_id] = line.money.amount
 
     @property
     def needs_person(self) -> bool:

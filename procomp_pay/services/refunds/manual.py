@@ -81,7 +81,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
         locked = await load_payment(session, made.payment_id)
         require(ctx.operator, Right.DESK, locked.payment.tournament_id)
         plan = await _check(session, locked, made, number)
-        check_desk_refund(ctx.operator, plan.money, ctx.limits)
+        await _check_limit(session, ctx, locked, plan)
         before = await _total_refunded(session, locked)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)
@@ -90,6 +90,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
             compared, plan = plan.known is None, await _check(session, locked, made, number)
+            await _check_limit(session, ctx, locked, plan)
             if plan.known is None:
                 await _check_unchanged(session, locked, before if compared else None)
             await apply_event_in(session, ctx, _payment_event(ctx, made, plan, number, actor), locked)
@@ -196,6 +197,17 @@ def _without_number(
             next_step=N_("give the refunded amount: --amount AMOUNT"),
         )
     return unnamed[0] if unnamed else None
+
+
+async def _check_limit(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, plan: _Plan) -> None:
+    """Check the limit of the role ``desk`` for the payment: earlier and pending refunds count, too.
+
+    :raises Forbidden: it is more.
+    """
+    rows = await refund_repository.of_payment(session, locked.payment.id)
+    reserved = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
+    total = reserved if plan.known is not None else reserved + plan.money
+    check_desk_refund(ctx.operator, total, ctx.limits)
 
 
 async def _total_refunded(session: AsyncSession, locked: OrmLockedPayment) -> Money:

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from procomp_pay.domain.operators import Role
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import Approval, OperatorAccount, OperatorSession
+from procomp_pay.storage.models.payments import AuditEntry
 
 
 async def by_name(session: AsyncSession, folded_name: str, *, lock: bool = False) -> OperatorAccount | None:
@@ -89,6 +90,20 @@ async def names(session: AsyncSession) -> dict[str, str]:
     """Return the names of all operators by id."""
     rows = await session.exec(select(OperatorAccount.id, OperatorAccount.name))
     return dict(rows.all())
+
+
+async def secret_changed_by(session: AsyncSession, chain: str) -> str | None:
+    """Return who changed an operator's PIN or token last; ``None`` if nobody has since they were added.
+
+    :param chain: the name of the operator's chain of the audit trail.
+    """
+    query = (
+        select(AuditEntry.actor)
+        .where(AuditEntry.payment_id == chain, AuditEntry.action == "operator_secret_changed")
+        .order_by(col(AuditEntry.seq).desc())
+        .limit(1)
+    )
+    return (await session.exec(query)).first()
 
 
 async def approval_for(

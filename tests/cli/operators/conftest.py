@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,10 @@ class Terminal:
         with self._monkeypatch.context() as patch:
             patch.setenv("PROCOMP_APPROVER_PIN", pin)
             return self.clerk.type(*words, code=code)
+
+    def approve(self, name: str, request: str, code: int = 0) -> Any:
+        words = ("operator", "approve", request, "--yes", "--json")
+        return self.with_approver(PINS[name], *words, code=code).json
 
     def login_file(self) -> Path:
         [path] = (self.state / "procomp-pay").glob("login-*.json")

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from procomp_pay.cli.framework import rights
 from procomp_pay.cli.main import app
+from procomp_pay.cli.operators import commands as operator_commands
 from procomp_pay.domain.operators import Right
 from tests.cli.operators.conftest import PINS, Terminal
 from tests.support.terminal import CommandLine
@@ -196,10 +197,19 @@ def test_ten_wrong_pins_lock_the_account(terminal: Terminal) -> None:
 
 def test_a_new_pin_ends_the_logins(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.login("aigerim")
+    monkeypatch.setenv("PROCOMP_PIN", PINS["aigerim"])
+    new: list[str] = []
+    ask = operator_commands.ask_secret
+    monkeypatch.setattr(
+        operator_commands, "ask_secret", lambda given, *a, **more: ask(given, *a, **more) if given else new[0]
+    )
     for pin in ("12345", "111111", "123456", "987654"):
-        monkeypatch.setenv("PROCOMP_PIN", pin)
+        new[:] = [pin]
         terminal.ask("operator", "pin", code=3)
-    monkeypatch.setenv("PROCOMP_PIN", "not so easy")
+    new[:] = ["not so easy"]
+    monkeypatch.setenv("PROCOMP_PIN", "000111")  # not the current one
+    terminal.ask("operator", "pin", code=3)
+    monkeypatch.setenv("PROCOMP_PIN", PINS["aigerim"])
     terminal.ask("operator", "pin")
     monkeypatch.delenv("PROCOMP_PIN")
     terminal.ask("initiate", "p1", "--method", "kaspi_qr", code=3)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.services.refunds import bulk
 from tests.cli.operators.conftest import PINS, Terminal
 from tests.support.terminal import paid
 
@@ -50,14 +51,14 @@ def test_a_request_waits_for_another_operator(terminal: Terminal) -> None:
     terminal.login("dana")
     request = requested(terminal, *_REFUND)
     assert requested(terminal, *_REFUND) == request  # the same one
-    assert "cannot approve" in terminal.ask("operator", "approve", request, "--yes", code=3)["detail"]
+    assert "cannot approve" in terminal.approve("dana", request, code=3)["detail"]
     terminal.login("aigerim")
-    assert "needs the role" in terminal.ask("operator", "approve", request, "--yes", code=3)["detail"]
+    assert "needs the role" in terminal.approve("aigerim", request, code=3)["detail"]
     terminal.login("marat")
     shown = terminal.type("operator", "approvals").out
     assert "refund a whole tournament" in shown
     assert "50.00 USD" in shown.replace("\N{NO-BREAK SPACE}", " ")
-    terminal.ask("operator", "approve", request, "--yes")
+    terminal.approve("marat", request)
     assert terminal.ask("status", "p1")["status"] == "COMPLETED"
     requested(terminal, *_REFUND)  # it was approved for dana, not for marat
     terminal.login("dana")
@@ -72,7 +73,7 @@ def test_an_approval_is_for_what_was_approved(terminal: Terminal, how: str) -> N
     terminal.login("dana")
     request = requested(terminal, *_REFUND)
     terminal.login("marat")
-    terminal.ask("operator", "approve", request, "--yes")
+    terminal.approve("marat", request)
     code = 3
     if how == "more money":
         terminal.login("aigerim")
@@ -104,7 +105,7 @@ def test_a_request_that_was_changed_is_not_approved(terminal: Terminal) -> None:
         + ("::jsonb" if terminal.clerk.url.startswith("postgres") else "")
     )
     terminal.login("marat")
-    refused = terminal.ask("operator", "approve", request, "--yes", code=3)
+    refused = terminal.approve("marat", request, code=3)
     assert "is not what was asked for" in refused["detail"]
 
 
@@ -118,7 +119,7 @@ def test_an_override_needs_a_second_operator_above_a_sum(
     request = requested(terminal, *verify)
     assert terminal.ask("status", "p1")["status"] == "PENDING"
     terminal.login("erlan")  # of this tournament
-    terminal.ask("operator", "approve", request, "--yes")
+    terminal.approve("erlan", request)
     terminal.login("aigerim")
     terminal.ask(*verify)
     [entry] = (
@@ -135,6 +136,95 @@ def test_an_override_needs_a_second_operator_above_a_sum(
     other = terminal.ask("initiate", "p2", "--method", "kaspi_qr")["payment_id"]
     terminal.ask("verify-kaspi", other, "--transaction-id", "19000000002", "--override", "--reason", "seen",
                  "--amount", "23000")  # fmt: skip
+
+
+def test_an_admin_is_not_second_to_whom_they_gave_a_pin(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(terminal.clerk)
+    terminal.login("marat")
+    with monkeypatch.context() as patch:
+        patch.setenv("PROCOMP_PIN", "837261")
+        terminal.ask("operator", "pin", "dana")
+    refused = terminal.with_approver("837261", *_REFUND, "--approve", "dana", "--json", code=3).json
+    assert "gave dana a new PIN" in refused["detail"]
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+
+
+def test_an_approval_needs_the_pin(terminal: Terminal) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    terminal.login("marat")
+    terminal.with_approver(PINS["dana"], "operator", "approve", request, "--yes", code=3)
+    assert waiting(terminal)[0]["approved_by"] is None
+
+
+def test_an_approval_of_a_refund_is_for_its_payments_alone(terminal: Terminal) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    request = requested(terminal, *_REFUND)
+    [item] = waiting(terminal)
+    assert (item["payments"], len(item["payments_sha256"])) == (1, 64)
+    terminal.login("marat")
+    terminal.approve("marat", request)
+    terminal.login("dana")
+    terminal.ask(*_REFUND)
+    terminal.ask(*_REFUND)  # nothing is left; a run that was stopped goes on like this
+    terminal.login("aigerim")
+    paid(terminal.clerk, "p2")
+    terminal.login("dana")
+    assert requested(terminal, *_REFUND) != request
+    assert terminal.ask("status", "p2")["status"] == "COMPLETED"
+
+
+def test_a_payment_that_came_after_the_approval_is_not_refunded(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(terminal.clerk)
+    terminal.login("dana")
+    run, late = bulk.run, []
+
+    async def run_late(ctx: Any, *given: Any, only: Any, **more: Any) -> Any:
+        late.extend(only)
+        return await run(ctx, *given, only={}, **more)
+
+    monkeypatch.setattr(bulk, "run", run_late)
+    report = terminal.with_approver(PINS["marat"], *_REFUND, "--approve", "marat", "--json", code=6).json
+    assert [line["payment_id"] for line in report["failed"]["payments"]] == late
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+
+
+def test_an_approval_of_an_override_is_used_once(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
+    verify = ("verify-kaspi", payment, "--transaction-id", "19000000001", "--override", "--reason", "seen it")
+    request = requested(terminal, *verify)
+    terminal.login("erlan")
+    terminal.approve("erlan", request)
+    terminal.login("aigerim")
+    terminal.ask(*verify)
+    assert waiting(terminal) == []
+    assert requested(terminal, *verify) != request
+
+
+def test_an_override_is_approved_for_the_sum_that_is_booked(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    payment = terminal.ask("initiate", "p1", "--method", "kaspi_qr")["payment_id"]
+    verify = ("verify-kaspi", payment, "--transaction-id", "19000000001", "--override", "--reason", "seen it",
+              "--amount")  # fmt: skip
+    first = requested(terminal, *verify, "24000")
+    [item] = waiting(terminal)
+    assert item["subject"]["booked"].replace("\N{NO-BREAK SPACE}", "") == "24000.00KZT"
+    assert item["sums"] == {"KZT": "24000.00"}
+    name = terminal.ask("status", "p1")["participant_name"]
+    assert name not in str(item)
+    terminal.login("erlan")
+    terminal.approve("erlan", first)
+    terminal.login("aigerim")
+    second = requested(terminal, *verify, "1")
+    assert second != first
+    assert terminal.ask("status", "p1")["status"] == "PENDING"
 
 
 def test_an_accepted_discrepancy_needs_a_second_operator(terminal: Terminal) -> None:
