@@ -90,11 +90,13 @@ _ACTING = "procomp_pay.acting"
 
 def right_of(command: str) -> str | None:
     """Return the right that a command needs; one that is not listed needs ``finance``."""
+    return next((RIGHTS[name] for name in _names(command) if name in RIGHTS), "finance")
+
+
+def _names(command: str) -> list[str]:
+    """Return a command and the groups that it belongs to, the nearest first."""
     words = command.split()
-    for length in range(len(words), 0, -1):
-        if (name := " ".join(words[:length])) in RIGHTS:
-            return RIGHTS[name]
-    return "finance"
+    return [" ".join(words[:length]) for length in range(len(words), 0, -1)]
 
 
 def act_as(name: str) -> None:
@@ -145,7 +147,7 @@ async def checked(ctx: AppContext, settings: Settings) -> AppContext:
             N_("The operator's name is %(name)s", name=operator.name),
             next_step=N_("write it like that, or leave it out"),
         )
-    require(operator, Right(right), *([None] if command in EVERYWHERE else []))
+    require(operator, Right(right), *([] if EVERYWHERE.isdisjoint(_names(command)) else [None]))
     return replace(ctx, operator=operator)
 
 

@@ -14,7 +14,7 @@ from procomp_pay.cli.framework import rights
 from procomp_pay.cli.main import app
 from procomp_pay.cli.operators import commands as operator_commands
 from procomp_pay.domain.operators import Right
-from tests.cli.operators.conftest import PINS, Terminal
+from tests.cli.operators.conftest import PINS, ROLES, Terminal
 from tests.support.terminal import CommandLine
 
 
@@ -126,6 +126,17 @@ def test_an_operator_of_one_tournament_acts_there_alone(terminal: Terminal) -> N
     terminal.ask("participant", "edit", "p5", "--name", "X", code=3)
     terminal.ask("participant", "add", "t2", "Somebody", code=3)
     terminal.ask("participant", "add", "t1", "Somebody")
+
+
+def test_finance_of_one_tournament_sees_no_payouts(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PINS, "zhan", "452817")
+    monkeypatch.setitem(ROLES, "zhan", "finance")
+    terminal.add("zhan", "--tournament", "t1")
+    terminal.login("zhan")
+    for words in (("payouts", "list"), ("payouts", "fetch"), ("export", "payouts"), ("reconcile",)):
+        assert "only for their own tournaments" in terminal.type(*words, code=3).err, words
 
 
 def test_a_disabled_operator_is_out_at_once(terminal: Terminal) -> None:
