@@ -115,14 +115,19 @@ async def read(
         yield [reader(item) for item in page]
 
 
-async def movements(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Movement]]:
-    """Yield the balance transactions of payments, refunds and disputes, a page at a time.
+async def balance(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Object]]:
+    """Yield the balance transactions of a window with their sources, a page at a time.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
     params = {**window(since, until), "expand": ["data.source"]}
     async for page in books.pages("balance_transactions", params):
-        yield [_movement(entry) for entry in page if entry.get("source")]
+        yield page
+
+
+def movements(page: list[Object]) -> list[Movement]:
+    """Return the balance transactions of payments, refunds and disputes."""
+    return [_movement(entry) for entry in page if entry.get("source")]
 
 
 def _units(amount: int) -> Decimal:

@@ -73,6 +73,11 @@ async def costs(stripe: StripePages, since: datetime, until: datetime) -> AsyncI
             yield [_entry(item) for item in page]
 
 
+def costs_among(page: list[Object]) -> list[BalanceLine]:
+    """Return those of some balance transactions that are the account's own costs."""
+    return [_entry(item) for item in page if item["type"] in _COST_TYPES]
+
+
 def _payout(item: Object) -> StripePayout:
     trace = item.get("trace_id") or {}
     return StripePayout(

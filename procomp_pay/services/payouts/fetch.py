@@ -68,16 +68,14 @@ async def fetch_stripe(ctx: AppContext, since: datetime, until: datetime) -> Fet
                     known = await store.entries_net(session, payout_id)
             if known != payout.amount:
                 result.incomplete.append(payout.ref)
-    await keep_costs(ctx, stripe, since, until)
+    async for costs in at_stripe.costs(stripe, since, until):
+        await keep_costs(ctx, costs)
     return result
 
 
-async def keep_costs(ctx: AppContext, stripe: at_stripe.StripePages, since: datetime, until: datetime) -> int:
-    """Store the costs of Stripe's account of a window, which belong to no payment."""
-    kept = 0
-    async for page in at_stripe.costs(stripe, since, until):
-        kept += await _keep(ctx, "stripe", page, None)
-    return kept
+async def keep_costs(ctx: AppContext, costs: list[BalanceLine]) -> None:
+    """Store costs of Stripe's account, which belong to no payment."""
+    await _keep(ctx, "stripe", costs, None)
 
 
 async def keep_kaspi_report(ctx: AppContext, lines: Iterable[StatementLine], zone: ZoneInfo) -> Fetched:

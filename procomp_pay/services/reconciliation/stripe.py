@@ -12,6 +12,7 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
+from procomp_pay.providers.stripe.payouts import costs_among
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.payouts.fetch import keep_costs
 from procomp_pay.services.reconciliation.recover import find_lost
@@ -64,16 +65,18 @@ async def read_window(
 
 
 async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress) -> None:
-    """Keep fees and nets of what moved in the window; as :func:`read_window` when Stripe stops answering."""
+    """Keep fees and nets of what moved in the window, and the account's own costs; as :func:`read_window`
+    when Stripe stops answering."""
     pages = 0
     try:
-        async for page in stripe_window.movements(books_of(ctx), report.since - BEFORE, report.until):
+        async for entries in stripe_window.balance(books_of(ctx), report.since - BEFORE, report.until):
+            page = stripe_window.movements(entries)
             pages += 1
             report.read[MOVEMENTS] += len(page)
             report.settlements += await _store(ctx, page, dry_run=report.dry_run)
+            if not report.dry_run:
+                await keep_costs(ctx, costs_among(entries))
             on_progress(MOVEMENTS, report.read[MOVEMENTS])
-        if not report.dry_run:
-            await keep_costs(ctx, books_of(ctx), report.since - BEFORE, report.until)
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
 
