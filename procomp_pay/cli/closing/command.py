@@ -268,7 +268,7 @@ async def _signers(
     from procomp_pay.cli.framework.second_person import ask_secret
     from procomp_pay.domain.closing import Signer
     from procomp_pay.domain.operators import Right, check_second, require
-    from procomp_pay.services.operators.authenticate import authenticate
+    from procomp_pay.services.operators.approvals import second_operator
 
     if ctx.operator is None:
         if second is not None:
@@ -285,8 +285,7 @@ async def _signers(
         check_second(ctx.operator.name, second)
         question = _("PIN of %(name)s", name=console.clean(second))
         secret = ask_secret(settings.procomp_approver_pin, question, "PROCOMP_APPROVER_PIN")
-        other = await authenticate(ctx, second, secret, need=Right.CLOSE, tournament_id=tournament)
-        require(other, Right.CLOSE, tournament)  # a day of all tournaments is not for operators of some
+        other = await second_operator(ctx, ctx.operator, second, secret, Right.CLOSE, tournament)
         has_signed = f"operator:{ctx.operator.operator_id}" in {each.account for each in closing.signatures}
         operators = [other] if has_signed else [ctx.operator, other]
     return [Signer(f"operator:{each.operator_id}", each.name) for each in operators], False

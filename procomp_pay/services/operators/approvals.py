@@ -56,19 +56,32 @@ async def approve_now(
 ) -> str:
     """Return the name of a second operator whose PIN was typed for this.
 
-    :raises Forbidden: they are the first one, or one of them has not the right.
-    :raises Unauthorized: the PIN is wrong.
+    :raises Forbidden, Unauthorized: as :func:`second_operator`.
     """
-    require(operator, request.right, request.tournament_id)
-    check_second(operator.name, approver)
-    second = await authenticate(ctx, approver, secret, need=request.right)
-    require(second, request.right, request.tournament_id)
+    second = await second_operator(ctx, operator, approver, secret, request.right, request.tournament_id)
     async with ctx.db.writing() as session:
-        await _check_two(session, operator.operator_id, second)
         row = await repository.by_id(session, second.operator_id, lock=True)
         details: dict[str, object] = {**in_short(request.content()), "requested_by": operator.name}
         await record(ctx, session, row, "approved", second.name, details)
     return second.name
+
+
+async def second_operator(
+    ctx: AppContext, operator: Operator, name: str, secret: str, right: Right, tournament_id: str | None
+) -> Operator:
+    """Return the second operator, whose PIN was typed.
+
+    :param tournament_id: what it concerns; ``None`` for all, which is not for operators of some.
+    :raises Forbidden: they are the first one, one of them has not the right, or may know the other's PIN.
+    :raises Unauthorized: the PIN is wrong.
+    """
+    require(operator, right, tournament_id)
+    check_second(operator.name, name)
+    second = await authenticate(ctx, name, secret, need=right)
+    require(second, right, tournament_id)
+    async with ctx.db.reading() as session:
+        await _check_two(session, operator.operator_id, second)
+    return second
 
 
 async def approved(ctx: AppContext, operator: Operator, request: ApprovalRequest) -> str:

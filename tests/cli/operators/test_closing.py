@@ -25,6 +25,16 @@ def test_two_operators_sign(terminal: Terminal) -> None:
     terminal.type("audit", "verify")
 
 
+def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.login("marat")
+    with monkeypatch.context() as patch:
+        patch.setenv("PROCOMP_PIN", "837261")
+        terminal.ask("operator", "pin", "dana")
+    refused = terminal.with_approver("837261", "close", "--sign", "--second", "dana", code=3)
+    assert "gave dana a new PIN" in refused.err
+    assert terminal.ask("close", code=6)["signatures"] == []
+
+
 def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.login("aigerim")
     second_operation(terminal.clerk, paid(terminal.clerk))
