@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.closing import tables
@@ -84,7 +84,12 @@ async def _resolve(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None
         console.hint(resolving(ctx, view.discrepancy_id, how, "…"))
         return
     note = console.prompt(_("Note"), optional=True).strip()
-    await _told(use.resolve(ctx, view.discrepancy_id, use.How(how), note, actor))
+    try:
+        await use.resolve(ctx, view.discrepancy_id, use.How(how), note, actor)
+    except PaymentError as error:  # the next one may be resolved all the same
+        console.show_error(error)
+    else:
+        console.say(f"\N{CHECK MARK} {_('Recorded')}", fg="green")
 
 
 def resolving(ctx: AppContext, discrepancy_id: str, how: str, note: str) -> str:
@@ -114,14 +119,3 @@ def show_refund(ctx: AppContext, refund: ByHand) -> None:
             f"procomp-pay refund {refund.payment_id} --made-in-app NUMBER --amount {refund.amount}"
             ' --reason "…"'
         )
-
-
-async def _told(work: Awaitable[object]) -> bool:
-    """Do it; show an error and go on with the next one."""
-    try:
-        await work
-    except PaymentError as error:
-        console.show_error(error)
-        return False
-    console.say(f"\N{CHECK MARK} {_('Recorded')}", fg="green")
-    return True

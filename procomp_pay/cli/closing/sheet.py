@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from procomp_pay.cli.closing import tables
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.language import _, language
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports import files, html_page, spreadsheet
+from procomp_pay.cli.reports.cells import as_text, to_the_second
 from procomp_pay.cli.reports.html_page import Page
 from procomp_pay.domain.closing import Step
-from procomp_pay.domain.language import Language
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
@@ -46,8 +45,7 @@ def show(closing: Closing) -> None:
 
 def day(closing: Closing) -> str:
     """Return the day in the reader's form."""
-    form = "%Y-%m-%d" if language() is Language.ENGLISH else "%d.%m.%Y"
-    return f"{closing.day:{form}}"
+    return as_text(closing.day)
 
 
 def write(closing: Closing, folder: Path) -> list[str]:
@@ -69,7 +67,7 @@ def write(closing: Closing, folder: Path) -> list[str]:
 def _fill(closing: Closing, kind: str, stream: IO[bytes]) -> None:
     at = closing.figures.as_of if closing.figures is not None else closing.begun_at
     sections = tables.sections(closing, for_paper=True)
-    as_of = _clock(closing, at)
+    as_of = f"{to_the_second(at, closing.period.zone)} {closing.period.zone.key}"
     if kind == "xlsx":
         properties = [
             (_("Closing sheet"), title(closing)),
@@ -98,12 +96,6 @@ def _fill(closing: Closing, kind: str, stream: IO[bytes]) -> None:
             seal=_seal(closing),
         ),
     )
-
-
-def _clock(closing: Closing, at: datetime) -> str:
-    local = at.astimezone(closing.period.zone)
-    form = "%Y-%m-%d %H:%M:%S" if language() is Language.ENGLISH else "%d.%m.%Y %H:%M:%S"
-    return f"{local:{form}} {closing.period.zone.key}"
 
 
 def _seal(closing: Closing) -> str:

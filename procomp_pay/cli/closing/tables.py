@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns
+from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, local_time, method_or_word
 from procomp_pay.domain.closing import Step, StepRecord, StepState
-from procomp_pay.domain.states import METHOD_NAMES, method_name
+from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
     from procomp_pay.storage.closing.day import PaymentRow
-
-_METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
 #: The steps, in the reader's words.
 STEPS = {
@@ -66,10 +64,8 @@ def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
 
 
 def _local(closing: Closing, at: str | datetime | None) -> Cell:
-    if at is None:
-        return Missing.NONE
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return moment.astimezone(closing.period.zone).replace(tzinfo=None)
+    return local_time(moment, closing.period.zone)
 
 
 def _steps(closing: Closing) -> Section:
@@ -107,16 +103,12 @@ def note(record: StepRecord) -> str:
     return ""
 
 
-def _method(name: str) -> str:
-    return _METHODS.get(name) or _(name)
-
-
 def _sums(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
-            _method(line.method), line.currency, line.ours.paid, line.ours.paid_sum, line.ours.refund_sum,
-            line.ours.lost_sum, line.in_dispute, line.ours.kept, *_their_side(line), line.not_seen,
-            Missing.NOT_KNOWN if line.without_fee else line.fees,
+            method_or_word(line.method), line.currency, line.ours.paid, line.ours.paid_sum,
+            line.ours.refund_sum, line.ours.lost_sum, line.in_dispute, line.ours.kept, *_their_side(line),
+            line.not_seen, Missing.NOT_KNOWN if line.without_fee else line.fees,
         ]
         for line in figures.both
     ]  # fmt: skip
@@ -205,7 +197,7 @@ def _since(closing: Closing) -> Section:
     from procomp_pay.services.closing.evening import since_closing
 
     rows: list[list[Cell]] = [
-        [_(change.what), _method(change.method), change.currency, change.signed, change.now,
+        [_(change.what), method_or_word(change.method), change.currency, change.signed, change.now,
          change.now - change.signed]
         for change in since_closing(closing)
     ]  # fmt: skip

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from procomp_pay.cli.framework.language import _, language
 from procomp_pay.domain.language import Language
+from procomp_pay.domain.states import METHOD_NAMES
 from procomp_pay.domain.text import N_
 
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
 _SPACE = "\N{NO-BREAK SPACE}"
+_METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,24 @@ def columns(headings: str) -> list[Column]:
     """Return columns from heads like ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as bars."""
     parts = headings.split("|")
     return [Column(part.lstrip("-="), spare=part[:1] == "-", bar=part[:1] == "=") for part in parts]
+
+
+def local_time(at: datetime | None, zone: ZoneInfo) -> Cell:
+    """Return a time in a zone; a dash for none."""
+    return Missing.NONE if at is None else at.astimezone(zone).replace(tzinfo=None)
+
+
+def method_or_word(name: str) -> str:
+    """Return a method's name from its public one, such as ``apple_pay``; any other word in the reader's
+    language."""
+    return _METHODS.get(name) or _(name)
+
+
+def to_the_second(at: datetime, zone: ZoneInfo) -> str:
+    """Return a time to the second: ``2026-05-01 22:15:07``."""
+    local = at.astimezone(zone)
+    is_english = language() is Language.ENGLISH
+    return f"{local:%Y-%m-%d %H:%M:%S}" if is_english else f"{local:%d.%m.%Y %H:%M:%S}"
 
 
 def as_text(cell: Cell) -> str:

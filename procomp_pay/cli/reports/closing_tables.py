@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.reports import payout_table
-from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, known
+from procomp_pay.cli.reports.cells import (
+    Cell,
+    Id,
+    Missing,
+    Section,
+    columns,
+    known,
+    local_time,
+    method_or_word,
+)
 from procomp_pay.domain.language import Language
-from procomp_pay.domain.states import METHOD_NAMES, method_name
+from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
 
 _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-Pending|-Disputes lost|Kept"
-_METHODS = {label.lower(): name for label, name in METHOD_NAMES.items()}
 
 
 def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
@@ -43,7 +51,7 @@ def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
 
 def _sum(line: Sum) -> list[Cell]:
     return [
-        _METHODS.get(line.name) or _(line.name),
+        method_or_word(line.name),
         line.currency,
         line.started,
         line.paid,
@@ -94,10 +102,10 @@ def _check(check: Check, zone: ZoneInfo) -> list[Cell]:
     at = check.finished_at or check.started_at
     return [
         check.provider,
-        _local(at, zone),
+        local_time(at, zone),
         _(check.state),
-        _local(check.window_from, zone),
-        _local(check.window_until, zone),
+        local_time(check.window_from, zone),
+        local_time(check.window_until, zone),
         _counts(check.counts) or Missing.NONE,
     ]
 
@@ -125,7 +133,7 @@ def _payments(sheet: Closing, for_paper: bool) -> Section:
 
 
 def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
-    started, paid = _local(line.started_at, zone), _local(line.paid_at, zone)
+    started, paid = local_time(line.started_at, zone), local_time(line.paid_at, zone)
     numbers = line.numbers if line.is_kaspi or not for_paper else line.numbers[:1]
     if for_paper and isinstance(paid, datetime) and isinstance(started, datetime):
         paid = (
@@ -148,10 +156,6 @@ def _payment(line: ClosingLine, zone: ZoneInfo, for_paper: bool) -> list[Cell]:
         Id(" ".join(numbers)),
         Id(line.payment_id),
     ]
-
-
-def _local(at: datetime | None, zone: ZoneInfo) -> Cell:
-    return Missing.NONE if at is None else at.astimezone(zone).replace(tzinfo=None)
 
 
 def _payments_total(line: Sum) -> list[Cell]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.framework.language import _, language
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports import closing_tables, html_page, period_tables, spreadsheet
+from procomp_pay.cli.reports.cells import as_text, to_the_second
 from procomp_pay.cli.reports.html_page import Bar, Page
-from procomp_pay.domain.language import Language
 
 if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
     from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period import Report
 
@@ -73,8 +71,6 @@ def fill_report(report: Report, kind: str, to_file: bool, stream: IO[bytes]) -> 
 def letter(report: Report) -> tuple[str, str, str]:
     """Return a report as a letter: its subject, its figures as text, and the page."""
     import io
-
-    from procomp_pay.cli.reports.cells import as_text
 
     subject = f"{_title(report)}: {period_tables.period_text(report.period)}"
     lines = [subject]
@@ -138,17 +134,11 @@ def _title(report: Report) -> str:
 
 
 def _stamp(report: Report) -> str:
-    return f"{_clock(report.made_at, report.period.zone)} {report.period.zone.key}"
-
-
-def _clock(at: datetime, zone: ZoneInfo) -> str:
-    local = at.astimezone(zone)
-    is_english = language() is Language.ENGLISH
-    return f"{local:%Y-%m-%d %H:%M:%S}" if is_english else f"{local:%d.%m.%Y %H:%M:%S}"
+    return f"{to_the_second(report.made_at, report.period.zone)} {report.period.zone.key}"
 
 
 def _moment(sheet: Closing) -> str:
-    return f"{_clock(sheet.as_of, sheet.zone)} {sheet.zone.key}"
+    return f"{to_the_second(sheet.as_of, sheet.zone)} {sheet.zone.key}"
 
 
 def _conclusion(sheet: Closing) -> str:
@@ -169,7 +159,7 @@ def _seal(sheet: Closing) -> str:
     if sheet.seal is None:
         return _("not sealed (procomp-pay audit seal)")
     root, at, operator = sheet.seal
-    return _("%(root)s, %(time)s by %(name)s", root=root, time=_clock(at, sheet.zone), name=operator)
+    return _("%(root)s, %(time)s by %(name)s", root=root, time=to_the_second(at, sheet.zone), name=operator)
 
 
 def _is_long(report: Report) -> bool:

@@ -450,15 +450,10 @@ def _with_rest(items: list[str], listed: int, figures: DayFigures) -> list[str]:
 
 async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
     """Write the sheet, unless it was written for these figures."""
-    record = closing.steps[Step.SHEET]
-    if record.state is StepState.SKIPPED or closing.figures is None or order.sheet is None:
+    if closing.steps[Step.SHEET].state is StepState.SKIPPED or closing.figures is None or order.sheet is None:
         return
     figures = digest(closing.figures.sums())
-    if (
-        record.state is StepState.DONE
-        and record.facts.get("digest") == figures
-        and Step.SHEET not in order.again
-    ):
+    if _is_made(closing, Step.SHEET, figures, order):
         return
     files = order.sheet(closing)
     await _keep(ctx, closing, Step.SHEET, [], {"files": files, "digest": figures}, actor)
@@ -466,17 +461,19 @@ async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) 
 
 async def _seal(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
     """Seal the audit trail, unless that was done for these figures."""
-    record = closing.steps[Step.SEAL]
     figures = digest(closing.figures.sums()) if closing.figures else ""
-    if (
-        record.state is StepState.DONE
-        and record.facts.get("digest") == figures
-        and Step.SEAL not in order.again
-    ):
+    if _is_made(closing, Step.SEAL, figures, order):
         return
     made = await seal(ctx, actor.name)
     facts = {"number": made.number, "root": made.root, "digest": figures}
     await _keep(ctx, closing, Step.SEAL, [], facts, actor)
+
+
+def _is_made(closing: Closing, step: Step, figures: str, order: Order) -> bool:
+    """Return whether a step was done for these figures, and is not to be repeated."""
+    record = closing.steps[step]
+    is_done = record.state is StepState.DONE and record.facts.get("digest") == figures
+    return is_done and step not in order.again
 
 
 async def _keep(
