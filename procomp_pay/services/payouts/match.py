@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -87,6 +89,18 @@ def line_json(line: BankStatementLine) -> dict[str, Any]:
     }
 
 
+@asynccontextmanager
+async def _matching(ctx: AppContext) -> AsyncIterator[None]:
+    """Be the only one that matches or reconciles.
+
+    :raises Conflict: another process does.
+    """
+    async with reconcile_lock(ctx.db) as alone:
+        if not alone:
+            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
+        yield
+
+
 async def match_payouts(
     ctx: AppContext, file: BankFile | None, actor: Actor, zone: ZoneInfo, *, is_ours: bool = False
 ) -> Matched:
@@ -96,19 +110,18 @@ async def match_payouts(
     :raises Refused: the file is of another account than the ones before. :raises Conflict: another process
         matches or reconciles.
     """
-    async with reconcile_lock(ctx.db) as alone:
-        if not alone:
-            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
+    async with _matching(ctx):
         result = Matched()
         async with ctx.db.writing() as session:
+            payouts = await store.payouts(session)
             if file is not None:
                 await _check_account(session, file, is_ours=is_ours)
-                rows = _rows(ctx, file, [row.payout for row in await store.payouts(session)])
+                rows = _rows(ctx, file, [row.payout for row in payouts])
                 result.read, result.kept = len(file.lines), len(rows)
                 days = [row["booked_on"] for row in rows]
                 known = await store.lines_of(session, file.account, min(days), max(days)) if days else []
                 result.new = await store.save_lines(session, _not_known(rows, known))
-            views = {row.payout.id: view_of(row, today(ctx, zone)) for row in await store.payouts(session)}
+            views = {row.payout.id: view_of(row, today(ctx, zone)) for row in payouts}
             lines = {line.id: line for line in await store.free_lines(session)}
             matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
             for found in matches:
@@ -137,34 +150,31 @@ async def match_by_hand(ctx: AppContext, refs: list[str], line_id: str, actor: A
         process matches or reconciles.
     :raises Refused: the sums differ.
     """
-    async with reconcile_lock(ctx.db) as alone:
-        if not alone:
-            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
-        async with ctx.db.writing() as session:
-            rows = await store.payouts(session, refs=refs)
-            unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
-            line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
-            if unknown:
-                raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
-            if line is None:
-                raise NotFound(
-                    f"No line {line_id} of the bank is without a payout",
-                    next_step="procomp-pay payouts match",
-                )
-            taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
-            if taken is not None:
-                raise Conflict(
-                    f"Payout {taken.ref} arrived by another line",
-                    next_step=f"procomp-pay payouts show {taken.ref}",
-                )
-            total = sum(row.payout.amount for row in rows)
-            if total != line.amount or any(row.payout.currency != line.currency for row in rows):
-                raise Refused(
-                    f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
-                    next_step="name all the payouts that the line brought",
-                )
-            found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
-            await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
+    async with _matching(ctx), ctx.db.writing() as session:
+        rows = await store.payouts(session, refs=refs)
+        unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
+        line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
+        if unknown:
+            raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
+        if line is None:
+            raise NotFound(
+                f"No line {line_id} of the bank is without a payout",
+                next_step="procomp-pay payouts match",
+            )
+        taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
+        if taken is not None:
+            raise Conflict(
+                f"Payout {taken.ref} arrived by another line",
+                next_step=f"procomp-pay payouts show {taken.ref}",
+            )
+        total = sum(row.payout.amount for row in rows)
+        if total != line.amount or any(row.payout.currency != line.currency for row in rows):
+            raise Refused(
+                f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
+                next_step="name all the payouts that the line brought",
+            )
+        found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
+        await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
     return found
 
 
