@@ -20,6 +20,7 @@ from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
+from procomp_pay.storage.payments.refunds import kaspi_name, named_by
 from procomp_pay.storage.reports.attempts import Scope
 
 # the tables for SQL expressions, which the type checker does not understand
@@ -65,10 +66,7 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
         select(func.max(_refund.updated_at))
         .where(
             _refund.payment_id == _settlement.payment_id,
-            or_(
-                _refund.provider_refund_id == _settlement.ref,
-                _refund.provider_refund_id == "kaspi:" + _settlement.ref,
-            ),
+            named_by(_settlement.ref),
             _refund.state == RefundState.SUCCEEDED,
         )
         .scalar_subquery()
@@ -188,7 +186,7 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
         )
         for action, number, after in (await session.exec(by_people)).all():
             known.add(
-                str((after or {}).get("refund_id")) if action == "refund_requested" else f"kaspi:{number}"
+                str((after or {}).get("refund_id")) if action == "refund_requested" else kaspi_name(number)
             )
     return [(refund, bool({refund.id, refund.provider_refund_id} & known)) for refund in refunds]
 

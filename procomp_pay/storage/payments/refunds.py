@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import literal
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -62,6 +63,14 @@ def match(refunds: list[Refund], refund_event: RefundEvent) -> Refund | None:
 def kaspi_name(number: str) -> str:
     """Return the form in which Kaspi's number of a refund is stored among other providers' ids."""
     return f"kaspi:{number}"
+
+
+def named_by(ref: Any) -> Any:
+    """Return the condition that a refund is the one of a provider's record; Kaspi's name their number alone.
+
+    :param ref: the column with the record's id.
+    """
+    return col(Refund.provider_refund_id).in_((ref, literal(kaspi_name("")).concat(ref)))
 
 
 async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:

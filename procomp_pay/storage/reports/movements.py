@@ -17,6 +17,7 @@ from procomp_pay.domain.states import AnyMethod
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment, Tournament
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.payments.refunds import named_by
 from procomp_pay.storage.reports.attempts import Scope, rows
 
 # the tables for SQL expressions, which the type checker does not understand
@@ -86,12 +87,10 @@ async def paid_back(session: AsyncSession, scope: Scope) -> AsyncIterator[Moveme
         _refund.id, _refund.updated_at, type_coerce(_refund.state, Text), _refund.amount, _refund.currency,
         _refund.provider_refund_id, _refund.requested_by,
     )  # fmt: skip
-    # a refund of Kaspi's is "kaspi:" and the operation's number, which alone is its settlement's
-    refs = (_settlement.ref, literal("kaspi:").concat(_settlement.ref))
     settled = (
         (_settlement.payment_id == _payment.id)
         & (_settlement.kind == LineKind.REFUND)
-        & _refund.provider_refund_id.in_(refs)
+        & named_by(_settlement.ref)
     )
     query = (
         query.join(_refund, _refund.payment_id == _payment.id)
