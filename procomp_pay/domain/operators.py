@@ -57,7 +57,6 @@ class ApprovalAction(StrEnum):
     REFUND_ALL = "refund_all"
     OVERRIDE = "override"
     WRITE_OFF = "write_off"
-    CLOSE = "close"
 
 
 _LEAST = {

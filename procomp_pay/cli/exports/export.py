@@ -12,6 +12,7 @@ from procomp_pay.cli.framework.context import load_settings, run_with_context, t
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import SinceOption, TournamentFilter, UntilOption
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.exports import Export
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ _EXAMPLES = """[bold]Examples[/]
 
 One row for each movement, on the day on which the money moved; the columns are in
 docs/finance.md."""
-
-
-class What(StrEnum):
-    """What is exported, as it is typed."""
-
-    PAYMENTS = "payments"
-    REFUNDS = "refunds"
-    PAYOUTS = "payouts"
 
 
 class Format(StrEnum):
@@ -50,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    what: Annotated[What, typer.Argument(metavar="payments|refunds|payouts", show_default=False)],
+    what: Annotated[Export, typer.Argument(metavar="payments|refunds|payouts", show_default=False)],
     kind: Annotated[
         Format, typer.Option("--format", metavar="csv|xlsx|json|1c", help="1c is 1CClientBankExchange.")
     ] = Format.CSV,
@@ -73,9 +66,9 @@ def export(
     from procomp_pay.cli.exports import formats as writers
     from procomp_pay.cli.reports import files
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.exports.movements import Export, movements
+    from procomp_pay.services.exports.movements import movements
 
-    if what is What.PAYOUTS and tournament is not None:
+    if what is Export.PAYOUTS and tournament is not None:
         raise typer.BadParameter(N_("a tournament has no payouts of its own: leave --tournament out"))
     zone = ZoneInfo(load_settings().report_timezone)
     period = Period(zone, formats.day(since, "--since", zone), formats.day(until, "--until", zone))
@@ -86,7 +79,7 @@ def export(
     async def work(ctx: AppContext, made: IO[bytes]) -> tuple[int, int]:
         named = await tournament_id(ctx, tournament, as_json=not to_file)
         # 1C books what is in the file as money on the account
-        rows = movements(ctx, Export(what.value), period, named, arrived_only=kind is Format.ONE_C)
+        rows = movements(ctx, what, period, named, arrived_only=kind is Format.ONE_C)
         if kind is Format.CSV:
             return await writers.write_csv(made, rows, for_excel=to_file), 0
         if kind is Format.XLSX:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
 
 #: The rights of ``domain.operators.Right`` by the words of a command; of several entries the longest counts.
-#: ``None``: everybody may. A command with
-#: the right ``desk`` only needs it where it acts, such as ``status --refresh``; others also to show.
+#: ``None``: everybody may. A command with the right ``desk`` only needs it where it acts, such as
+#: ``status --refresh``; others also to show.
 RIGHTS: dict[str, str | None] = {
     "desk": "desk",
     "initiate": "desk",

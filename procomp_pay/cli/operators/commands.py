@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from procomp_pay.cli.framework.context import load_settings, named_tournament, o
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, YesOption, command_group
 from procomp_pay.cli.framework.second_person import ask_secret
+from procomp_pay.domain.operators import Role
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -47,14 +47,6 @@ TokenOption = Annotated[
 ]
 
 
-class RoleName(StrEnum):
-    """The roles of operators."""
-
-    DESK = "desk"
-    FINANCE = "finance"
-    ADMIN = "admin"
-
-
 def register(app: typer.Typer) -> None:
     """Add the group."""
     app.add_typer(group, name="operator")
@@ -63,9 +55,7 @@ def register(app: typer.Typer) -> None:
 @group.command()
 def add(
     name: NameArgument,
-    role: Annotated[
-        RoleName, typer.Option(metavar="ROLE", help="desk, finance or admin.", show_default=False)
-    ],
+    role: Annotated[Role, typer.Option(metavar="ROLE", help="desk, finance or admin.", show_default=False)],
     tournament: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,16 +72,13 @@ def add(
     settings, actor = load_settings(), operator(acting)
 
     async def work(ctx: AppContext) -> tuple[OperatorView, str | None, bool]:
-        from procomp_pay.domain.operators import Role
         from procomp_pay.services.operators import accounts
 
-        await accounts.check_new(ctx, name, Role(role.value))
+        await accounts.check_new(ctx, name, role)
         named = [await named_tournament(ctx, each, as_json=as_json) for each in tournament or ()]
         is_first = not await accounts.any_exists(ctx)
         pin = None if token else ask_secret(settings.procomp_pin, _("New PIN"), "PROCOMP_PIN", twice=True)
-        view, secret = await accounts.add(
-            ctx, name, Role(role.value), by=actor.name, pin=pin, tournaments=named or None
-        )
+        view, secret = await accounts.add(ctx, name, role, by=actor.name, pin=pin, tournaments=named or None)
         return view, secret, is_first
 
     view, secret, is_first = run_with_context(work, settings=settings)
@@ -335,7 +322,6 @@ _ACTIONS = {
     "refund_all": N_("refund a whole tournament"),
     "override": N_("accept a Kaspi payment despite a failed check"),
     "write_off": N_("accept or write off a discrepancy"),
-    "close": N_("close a day"),
 }
 
 

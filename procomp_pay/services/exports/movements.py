@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
 
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.exports import Export
 from procomp_pay.domain.payouts import PayoutState
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import PaymentMethod
@@ -25,14 +25,6 @@ COLUMNS = (
     "method", "currency", "gross", "fee", "net", "balance_currency", "provider_number", "clerk",
     "fiscal_number", "payment_id",
 )  # fmt: skip
-
-
-class Export(StrEnum):
-    """What is exported."""
-
-    PAYMENTS = "payments"
-    REFUNDS = "refunds"
-    PAYOUTS = "payouts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,6 @@ from procomp_pay.storage.models.payouts import BalanceEntry
 from procomp_pay.storage.payouts import repository as store
 from procomp_pay.storage.payouts.repository import PayoutRow
 
-#: States in which nothing is left to do.
-SETTLED = frozenset({PayoutState.ARRIVED, PayoutState.NOTHING_DUE, PayoutState.FAILED})
-
 
 @dataclass(frozen=True, slots=True)
 class PayoutView:
@@ -191,7 +188,7 @@ async def sums_of_tournament(
     on = as_of.astimezone(zone).date()
     states = {row.payout.id: view_of(row, on, as_of).state for row in rows}
     found: dict[str, PayoutSums] = {}
-    for payout_id, currency, net, _ in sorted(parts):
+    for payout_id, currency, net in sorted(parts):
         if payout_id in states:
             found.setdefault(currency, PayoutSums(currency)).add(states[payout_id], net)
     return [found[key] for key in sorted(found, key=lambda key: (key != "KZT", key))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -84,12 +84,6 @@ async def entries_net(session: AsyncSession, payout_id: str) -> Decimal:
 async def set_amount(session: AsyncSession, payout_id: str, amount: Decimal) -> None:
     """Set the amount of a payout that we add up ourselves."""
     await session.exec(update(Payout).where(_payout.id == payout_id).values(amount=amount))
-
-
-async def ours(session: AsyncSession, payment_ids: Iterable[str]) -> set[str]:
-    """Return those of the payments that exist."""
-    query: Any = select(_payment.id).where(_payment.id.in_(set(payment_ids)))
-    return {row[0] for row in (await session.exec(query)).all()}
 
 
 async def payouts(
@@ -227,15 +221,10 @@ async def costs(
     return [(row[0], row[1], row[2]) for row in (await session.exec(query)).all()]
 
 
-async def of_tournament(session: AsyncSession, tournament_id: str) -> list[tuple[str, str, Decimal, int]]:
-    """Return for each payout the net of a tournament's movements in it: payout, currency, net, payments."""
+async def of_tournament(session: AsyncSession, tournament_id: str) -> list[tuple[str, str, Decimal]]:
+    """Return for each payout the net of a tournament's movements in it: payout, currency, net."""
     query: Any = (
-        select(
-            _entry.payout_id,
-            _entry.currency,
-            func.sum(_entry.net),
-            func.count(case((_entry.kind == LineKind.PAYMENT, 1))),
-        )
+        select(_entry.payout_id, _entry.currency, func.sum(_entry.net))
         .join(_payment, _payment.id == _entry.payment_id)
         .where(_payment.tournament_id == tournament_id, _entry.payout_id.is_not(None))
         .group_by(_entry.payout_id, _entry.currency)

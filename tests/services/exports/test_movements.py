@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.exports import Export
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.services.exports.movements import COLUMNS, Export, Movement, movements
+from procomp_pay.services.exports.movements import COLUMNS, Movement, movements
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import AuditEntry, Settlement
 from procomp_pay.storage.models.registrations import ParticipantDetail
