@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +26,7 @@ from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refun
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.queues import Discrepancy
 from procomp_pay.storage.webhooks.intake import WebhookIntake
+from tests.support.terminal import CommandLine
 
 ALMATY = ZoneInfo("Asia/Almaty")
 #: Almaty's clocks went back from +06 to +05 in the night to 1 March 2024.
@@ -45,6 +49,28 @@ class Books:
     settlements: list[Settlement] = field(default_factory=list)
     participants: list[Participant] = field(default_factory=list)
     discrepancies: list[Discrepancy] = field(default_factory=list)
+
+    def name_participants(self, names: Sequence[str], **more: Any) -> None:
+        """Give each payment a participant, by these names in turn."""
+        for number, payment in enumerate(self.payments):
+            self.participants.append(
+                Participant(
+                    id=f"p-{payment.id}", user_id="u1", tournament_id=payment.tournament_id,
+                    status=ParticipantStatus.PAID, full_name=names[number % len(names)],
+                    created_at=BEGINS, updated_at=BEGINS, **more,
+                )
+            )  # fmt: skip
+
+    def clerk(self, home: Path, url: str) -> CommandLine:
+        """Write the rows, and return a clerk who works with them."""
+
+        async def write() -> None:
+            db = PaymentDatabaseService(url)
+            await self.write(db)
+            await db.dispose()
+
+        asyncio.run(write())
+        return CommandLine(home, None, url)  # type: ignore[arg-type] - no provider is asked
 
     async def write(self, db: PaymentDatabaseService) -> None:
         async with db.writing() as session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -12,11 +11,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.services.exports.movements import COLUMNS
-from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.platform import Participant
-from tests.support.report_books import BEGINS, random_books
+from tests.support.report_books import random_books
 from tests.support.terminal import CommandLine
 
 _NAMES = [
@@ -32,21 +28,8 @@ _NAMES = [
 def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     books = random_books(7, 70)
-    for number, p in enumerate(books.payments):
-        books.participants.append(
-            Participant(
-                id=f"p-{p.id}", user_id="u1", tournament_id=p.tournament_id, status=ParticipantStatus.PAID,
-                full_name=_NAMES[number % len(_NAMES)], created_at=BEGINS, updated_at=BEGINS,
-            )
-        )  # fmt: skip
-
-    async def write() -> None:
-        db = PaymentDatabaseService(sqlite_url)
-        await books.write(db)
-        await db.dispose()
-
-    asyncio.run(write())
-    return CommandLine(bare_environment, None, sqlite_url)  # type: ignore[arg-type] - no provider is asked
+    books.name_participants(_NAMES)
+    return books.clerk(bare_environment, sqlite_url)
 
 
 def test_every_format_has_the_same_rows(finance: CommandLine, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -23,11 +22,8 @@ from procomp_pay.cli.reports import files as reporting_files
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
 from procomp_pay.cli.reports.cells import duration
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.states import ParticipantStatus
-from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.platform import Participant
 from tests.support.pseudo_terminal import pseudo_terminal
-from tests.support.report_books import BEGINS, Books, random_books
+from tests.support.report_books import Books, random_books
 from tests.support.terminal import CommandLine
 
 _EVIL = ['=HYPERLINK("http://evil.example","x")', "<script>alert(1)</script>", "@SUM(A1)", "Kid \x1b[31mred",
@@ -39,24 +35,8 @@ def finance(sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyP
     """A clerk with a few days of payments and hostile names."""
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     books = random_books(7, 70)
-    for number, p in enumerate(books.payments):
-        books.participants.append(
-            Participant(
-                id=f"p-{p.id}", user_id="u1", tournament_id=p.tournament_id, status=ParticipantStatus.PAID,
-                full_name=_EVIL[number % len(_EVIL)], category="=cat", created_at=BEGINS, updated_at=BEGINS,
-            )
-        )  # fmt: skip
-    return _with(bare_environment, sqlite_url, books)
-
-
-def _with(home: Path, url: str, books: Books) -> CommandLine:
-    async def write() -> None:
-        db = PaymentDatabaseService(url)
-        await books.write(db)
-        await db.dispose()
-
-    asyncio.run(write())
-    return CommandLine(home, None, url)  # type: ignore[arg-type] - no provider is asked
+    books.name_participants(_EVIL, category="=cat")
+    return books.clerk(bare_environment, sqlite_url)
 
 
 class Tables(HTMLParser):
@@ -329,7 +309,7 @@ def test_an_empty_report(
     sqlite_url: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    clerk = _with(bare_environment, sqlite_url, Books())
+    clerk = Books().clerk(bare_environment, sqlite_url)
     assert "There were no payments" in clerk.type("report").err
     clerk.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     clerk.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")

@@ -59,6 +59,14 @@ async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     return first, second
 
 
+async def archived(environment: ServiceEnvironment, folder: Path) -> files.Archive:
+    """Archive what is old."""
+    await old(environment)
+    made = (await archive(environment.ctx, folder, CLERK, keep=KEEP)).made
+    assert made is not None
+    return made
+
+
 async def entries(environment: ServiceEnvironment) -> dict[int, str]:
     return {row.id: row.hash for row in await environment.rows(AuditEntry) if row.payment_id != files.CHAIN}
 
@@ -162,9 +170,7 @@ async def test_killed_in_the_middle_nothing_is_lost(
 async def test_a_changed_file_or_a_missing_one_is_noticed(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
-    await old(environment)
-    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
-    assert made is not None
+    made = await archived(environment, tmp_path)
     path = tmp_path / made.file
     whole = path.read_text("utf-8")
     for changed in (whole.replace("aigerim", "somebody"), whole.rsplit("\n", 3)[0] + "\n", ""):
@@ -287,9 +293,7 @@ async def test_a_record_that_is_malformed_is_named(environment: ServiceEnvironme
 )
 async def test_a_damaged_line_is_named(environment: ServiceEnvironment, tmp_path: Path, line: bytes) -> None:
     """It is read before the check of the whole file."""
-    await old(environment)
-    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
-    assert made is not None
+    made = await archived(environment, tmp_path)
     path = tmp_path / made.file
     lines = path.read_bytes().splitlines(keepends=True)
     lines[1] = line
@@ -302,9 +306,7 @@ async def test_a_forged_file_of_the_right_sum_but_no_entry_is_named(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
     """Record and file agree, and no entry can be read from the file's lines."""
-    await old(environment)
-    made = (await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)).made
-    assert made is not None
+    made = await archived(environment, tmp_path)
     path = tmp_path / made.file
     head, first, *rest = path.read_bytes().splitlines(keepends=True)
     fields = json.loads(first)
