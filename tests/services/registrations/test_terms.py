@@ -40,6 +40,14 @@ def today(environment: ServiceEnvironment) -> date:
     return environment.now().astimezone(ALMATY).date()
 
 
+@pytest.fixture(autouse=True)
+def _noon(environment: ServiceEnvironment) -> None:
+    """Begin at noon: what is opened before midnight must not still be open after it by chance."""
+    now = environment.now().astimezone(ALMATY)
+    noon = (now + timedelta(days=1)).replace(hour=12, minute=0, second=0, microsecond=0)
+    environment.later((noon - now).total_seconds())
+
+
 async def set_early(environment: ServiceEnvironment, participant: str, **changes: Any) -> None:
     """Charge less until the end of today."""
     for fee in (kzt("20000"), usd("40")):
