@@ -243,7 +243,10 @@ async def _plan(
     if money.amount <= 0:
         raise Conflict(
             N_("By the refund policy nothing goes back"),
-            next_step=N_("give the sum that goes back, and why: --amount 20"),
+            next_step=N_(
+                'refund another sum with a reason: procomp-pay refund %(payment)s --amount 20 --reason "…"',
+                payment=locked.payment.id,
+            ),
         )
     check_desk_refund(ctx.operator, before + money, ctx.limits)  # of the payment, not of each part of it
     return Plan(
