@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -153,7 +154,8 @@ async def test_tournaments_of_one_name_are_told_apart_by_their_day(environment: 
     with pytest.raises(Ambiguous, match="may mean 2") as several:
         await find_tournament(environment.ctx, "Кубок Алматы")
     assert {choice.id for choice in several.value.choices} == {cup, other}
-    assert several.value.choices[0].facts == (f"{environment.now():%Y-%m-%d}",)
+    day = environment.now().astimezone(ZoneInfo("Asia/Almaty")).date()
+    assert several.value.choices[0].facts == (day.isoformat(),)
 
 
 async def add(ctx: AppContext, name: str) -> str:
