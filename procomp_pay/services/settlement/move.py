@@ -16,13 +16,13 @@ from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_replacement_payment
+from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants
