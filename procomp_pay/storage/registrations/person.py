@@ -200,7 +200,7 @@ async def missing_grant(session: AsyncSession) -> str | None:
 
 
 async def mask_audit(
-    session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask, own: Collection[str]
+    session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask, own: Collection[int | None]
 ) -> list[int]:
     """Take the person's names out of audit entries, whose hashes stay; return their numbers.
 
