@@ -326,7 +326,7 @@ class Day:
             channel = Channel.KASPI_QR
         method = PaymentMethod.KASPI_QR if channel.is_kaspi else PaymentMethod.APPLE_PAY
         key = f"key-{chance.randrange(10**9)}" if chance.random() < 0.5 else None
-        phone = "87010000001" if channel is Channel.KASPI_REMOTE else None
+        phone = _phone(name) if channel is Channel.KASPI_REMOTE else None
         wanted = InitiateRequest(name, method, channel, phone=phone, idempotency_key=key)
 
         async def click() -> None:
@@ -350,6 +350,7 @@ class Day:
         shown = self._payments(name)
         if chance.random() < 0.08:
             await self._pay_bill(name)
+        await self._answer_invoices(name)
         if not shown or chance.random() < 0.15:
             return
         payment, channel, ref = shown[-1] if chance.random() < 0.8 else chance.choice(shown)
@@ -375,6 +376,15 @@ class Day:
                     how = chance.choice(("pass", "pass", "fail"))
                     status = await self.network.customer(f"/c/3ds/{intent['id']}", result=how)
                     self.trace(f"{name}: 3-D Secure {how} {payment}: {status}")
+
+    async def _answer_invoices(self, name: str) -> None:
+        """Pay or reject what the phone shows, also an invoice of which Kaspi's answer to us was lost."""
+        for invoice in list(self.sandbox.kaspi._book.payments.values()):
+            if invoice.buyer == _phone(name) and invoice.status == "RemotePaymentCreated":
+                how = self.chance.choice(("pay", "pay", "cancel", None))
+                if how is not None:
+                    status = await self.network.customer(f"/pay/{invoice.token}", action=how)
+                    self.trace(f"{name}: {how} invoice {invoice.payment_id}: {status}")
 
     async def _pay_bill(self, name: str) -> None:
         """Type the account in the Kaspi app; Kaspi repeats its callback until it is answered."""
@@ -543,6 +553,10 @@ class Day:
         await last.start(books.check(self, last.ctx))
         self.result.problems.sort()
         await last.stop()
+
+
+def _phone(name: str) -> str:
+    return f"8701000001{name[1:]}"
 
 
 class _ErrorLog(logging.Handler):
