@@ -46,6 +46,7 @@ from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
+from procomp_pay.services.operators import logins
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.registrations.tournaments import tournament_view
@@ -536,6 +537,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
