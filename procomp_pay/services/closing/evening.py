@@ -43,7 +43,7 @@ from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.services.audit.seals import seal
-from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
+from procomp_pay.services.closing.figures import DayFigures, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.operators import logins
@@ -54,6 +54,7 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing import repository
+from procomp_pay.storage.closing.repository import digest
 from procomp_pay.storage.database.locks import maintenance_lock, reconcile_lock
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.closing import ClosingDay
