@@ -71,6 +71,10 @@ def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: 
     refused = terminal.with_approver("837261", "close", "--sign", "--second", "dana", code=3)
     assert "gave dana a new PIN" in refused.err
     assert terminal.ask("close", code=6)["signatures"] == []
+    terminal.type("close", "--sign", code=6)
+    terminal.login("dana", "837261")  # nor by a login of her own
+    assert "gave dana a new PIN" in terminal.type("close", "--sign", code=3).err
+    assert len(terminal.ask("close", code=6)["signatures"]) == 1
 
 
 def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
