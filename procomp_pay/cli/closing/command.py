@@ -39,10 +39,10 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay close --kaspi-statement kaspi.xlsx
   procomp-pay close --skip kaspi --reason "no statement before tomorrow"
   procomp-pay close --date yesterday --sign --second Dias
-  30 23 * * *  procomp-pay close --json > /var/log/procomp-closing.json
+  30 23 * * *  procomp-pay close --json --exports /srv/exports > /var/log/closing.json
 
-Steps: pending, stripe, kaspi, discrepancies, refunds, sums, clerks, sheet, seal,
-signatures. What is done is not done again; a step that is left open is tried anew.
+Steps: pending, stripe, kaspi, discrepancies, refunds, sums, clerks, sheet, exports,
+seal, signatures. What is done is not done again; a step that is left open is tried anew.
 Once two people have signed, the day stays as it was signed: what changes later is
 shown as "since the closing". The sheet is written to the folder closings.
 
@@ -83,17 +83,22 @@ def close(
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the sheet is written.", show_default=False)
     ] = None,
+    exports: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the day's exports for accounting are written, as CSV."),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Use a statement although it seems to be another merchant's.")
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a day: what is unfinished, both sides, refunds by hand, sheet, seal, signatures.
+    """Close a day: what is unfinished, both sides, refunds by hand, sheet, exports, seal, signatures.
 
     In a terminal it asks about what is open. Stopped at any step, it goes on there.
     """
     from procomp_pay.cli.closing import sheet
+    from procomp_pay.cli.closing.exports import absolute, write_exports
     from procomp_pay.domain.closing import Step
 
     steps, repeated = _steps(skip, "--skip"), _steps(again, "--again")
@@ -120,6 +125,8 @@ def close(
                 statements,
                 frozenset(repeated),
                 lambda closing: sheet.write(closing, target),
+                write_exports,
+                None if exports is None else absolute(exports),
             )
             closing = await begin(ctx, order, actor)
             await _advance(ctx, closing, order, actor, steps, reason or "", progress)
@@ -136,7 +143,8 @@ def close(
         console.print_json(closing.full())
     else:
         sheet.show(closing)
-        for name in closing.steps[Step.SHEET].facts.get("files", ()):
+        exported = [each["file"] for each in closing.steps[Step.EXPORTS].facts.get("files", ())]
+        for name in [*closing.steps[Step.SHEET].facts.get("files", ()), *exported]:
             console.say(f"\N{CHECK MARK} {console.clean(name)}", fg="green")
         _hint(closing)
     if not closing.is_closed:
@@ -209,22 +217,30 @@ async def _ask(
 ) -> None:
     from dataclasses import replace
 
+    from procomp_pay.cli.closing.exports import absolute
     from procomp_pay.cli.closing.questions import ask
+    from procomp_pay.domain.closing import Step
     from procomp_pay.domain.errors import PaymentError
     from procomp_pay.services.closing.evening import advance
 
     asked: set[Step] = set()
     given: dict[str, Statement] = {}
+    folder = order.exports
 
-    def use_statement(provider: str, name: str) -> None:
-        given[provider] = opened(provider, Path(name).expanduser())
+    def use_file(step: Step, name: str) -> None:
+        nonlocal folder
+        if step is Step.EXPORTS:
+            folder = absolute(Path(name))
+        else:
+            given[step.value] = opened(step.value, Path(name).expanduser())
 
     going_on = True
     while going_on:
         given.clear()
         try:
-            going_on = await ask(ctx, closing, actor, use_statement, asked)
-            await advance(ctx, closing, replace(order, statements=given, again=frozenset()), actor)
+            going_on = await ask(ctx, closing, actor, use_file, asked)
+            now = replace(order, statements=given, again=frozenset(), exports=folder)
+            await advance(ctx, closing, now, actor)
         except PaymentError as error:
             if not going_on:
                 raise
@@ -313,5 +329,7 @@ def _hint(closing: Closing) -> None:
         return
     if closing.open == [Step.SIGNATURES]:
         console.hint(f"{going_on(closing)} --sign")
+    elif closing.open[0] is Step.EXPORTS:
+        console.hint(f"{going_on(closing)} --exports DIR")
     elif not sys.stdin.isatty():
         console.hint(f'{going_on(closing)} --skip {closing.open[0]} --reason "…"')

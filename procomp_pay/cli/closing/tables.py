@@ -27,6 +27,7 @@ STEPS = {
     Step.SUMS: N_("sums of both sides"),
     Step.CLERKS: N_("clerks"),
     Step.SHEET: N_("closing sheet"),
+    Step.EXPORTS: N_("exports for accounting"),
     Step.SEAL: N_("audit seal"),
     Step.SIGNATURES: N_("signatures"),
 }
@@ -85,22 +86,28 @@ def _steps(closing: Closing) -> Section:
 
 def note(record: StepRecord) -> str:
     """Return a step's reason, or what is open in it, in a few words."""
+    facts = record.facts
     if record.state is StepState.SKIPPED:
         return record.reason or ""
-    facts = record.facts
-    if record.state is StepState.OPEN and record.step in (Step.STRIPE, Step.KASPI):
-        return ", ".join(
-            _("a statement file is needed") if item == "statement" else item for item in record.items
-        )
     if record.state is StepState.OPEN and record.items:
-        number = _("%(n)s open", n=len(record.items))
-        is_cut = any(item.startswith("not all is listed") for item in record.items)
-        return f"{number}, {_('not all is listed')}" if is_cut else number
+        return _what_is_open(record)
     if "not_configured" in facts:
         return _("not configured")
     if isinstance(facts.get("statement"), dict):
         return str(facts["statement"].get("file"))
-    return ""
+    return str(facts.get("folder", ""))
+
+
+def _what_is_open(record: StepRecord) -> str:
+    if record.step in (Step.STRIPE, Step.KASPI):
+        return ", ".join(
+            _("a statement file is needed") if item == "statement" else item for item in record.items
+        )
+    if record.step is Step.EXPORTS:
+        return _("a folder is needed: --exports DIR")
+    number = _("%(n)s open", n=len(record.items))
+    is_cut = any(item.startswith("not all is listed") for item in record.items)
+    return f"{number}, {_('not all is listed')}" if is_cut else number
 
 
 def _sums(figures: DayFigures) -> Section:

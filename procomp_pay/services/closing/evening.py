@@ -61,8 +61,9 @@ from procomp_pay.storage.reports.attempts import Scope
 Progress = Callable[[str, int], None]
 #: What `reconcile` reads without a day.
 _DEFAULT_DAYS = 7
-#: What is open where a provider's statement file is needed.
+#: What is open where a provider's statement file, or the folder of the exports, is needed.
 STATEMENT = "statement"
+FOLDER = "folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ class SheetWriter(Protocol):
     """Write the closing sheet; return the names of its files."""
 
     def __call__(self, closing: Closing) -> list[str]: ...
+
+
+class Exporter(Protocol):
+    """Write the day's exports into a folder; return what, file, rows and SHA-256 of each. A file that has the
+    same content already stays as it is."""
+
+    async def __call__(self, ctx: AppContext, closing: Closing, folder: str) -> list[dict[str, Any]]: ...
 
 
 @dataclass(slots=True)
@@ -183,6 +191,8 @@ class Order:
 
     :param statements: by provider. :param again: steps to repeat although they are done.
     :param sheet: writes the sheet; ``None`` leaves the step open.
+    :param exporter: writes the exports; ``None`` leaves the step open.
+    :param exports: the folder for them; ``None`` for the one that is recorded.
     """
 
     period: Period
@@ -190,6 +200,8 @@ class Order:
     statements: Mapping[str, Statement] = field(default_factory=dict)
     again: frozenset[Step] = frozenset()
     sheet: SheetWriter | None = None
+    exporter: Exporter | None = None
+    exports: str | None = None
 
 
 async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
@@ -279,6 +291,8 @@ async def advance(
         await _keep(ctx, closing, step, items, facts, actor)
     if may_begin(Step.SHEET, closing.steps.values()):
         await _sheet(ctx, closing, order, actor)
+    if may_begin(Step.EXPORTS, closing.steps.values()):
+        await _exports(ctx, closing, order, actor)
     if (
         may_begin(Step.SEAL, closing.steps.values())
         and closing.steps[Step.SEAL].state is not StepState.SKIPPED
@@ -459,6 +473,19 @@ async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) 
     await _keep(ctx, closing, Step.SHEET, [], {"files": files, "digest": figures}, actor)
 
 
+async def _exports(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+    """Write the exports where they are not what the books say."""
+    record = closing.steps[Step.EXPORTS]
+    if order.exporter is None or (record.state is StepState.SKIPPED and order.exports is None):
+        return
+    folder = order.exports or record.facts.get("folder")
+    if folder is None:
+        await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {}, actor)
+        return
+    files = await order.exporter(ctx, closing, folder)
+    await _keep(ctx, closing, Step.EXPORTS, [], {"folder": folder, "files": files}, actor)
+
+
 async def _seal(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
     """Seal the audit trail, unless that was done for these figures."""
     figures = digest(closing.figures.sums()) if closing.figures else ""
@@ -490,7 +517,11 @@ async def _keep(
             return  # another process closed it meanwhile
         row.steps = {**row.steps, step.value: record.full()}
         row.updated_at = now
-        after = {"step": step.value, "state": record.state.value, "open": len(record.items)}
+        after: dict[str, Any] = {
+            "step": step.value, "state": record.state.value, "open": len(record.items),
+        }  # fmt: skip
+        if step is Step.EXPORTS:
+            after["files"] = {each["what"]: each["sha256"] for each in facts.get("files", ())}
         await _record(session, closing.closing_id, actor, "closing_step", now, after)
     closing.steps[step] = record
 
