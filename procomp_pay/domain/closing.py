@@ -22,6 +22,7 @@ class Step(StrEnum):
     PENDING = "pending"  # events, unknown outcomes, open payments and refunds
     STRIPE = "stripe"
     KASPI = "kaspi"
+    PAYOUTS = "payouts"  # to the bank
     DISCREPANCIES = "discrepancies"
     REFUNDS = "refunds"  # to be made by hand in the Kaspi Pay app
     SUMS = "sums"

@@ -26,6 +26,7 @@ UseFile = Callable[[Step, str], None]
 _FILES = {
     Step.STRIPE: N_("Statement file (Enter for none)"),
     Step.KASPI: N_("Statement file (Enter for none)"),
+    Step.PAYOUTS: N_("The bank's statement (Enter for none)"),
     Step.EXPORTS: N_("Folder for the exports (Enter for none)"),
 }
 
@@ -34,20 +35,15 @@ async def ask(ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile
     """Ask about the first open step that was not asked about yet; return False if there is none."""
     from procomp_pay.services.closing.evening import skip
 
-    step = next(
-        (
-            step
-            for step in closing.open
-            if step not in asked
-            and (step not in LAST or (step is Step.EXPORTS and may_begin(step, closing.steps.values())))
-        ),
-        None,
-    )
+    step = next((step for step in closing.open if step not in asked and _can_be_asked(step, closing)), None)
     if step is None:
         return False
     asked.add(step)
     console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
     console.say(tables.note(closing.steps[step]), fg="yellow")
+    if step is Step.PAYOUTS:
+        console.print_lines([console.clean(item) for item in closing.steps[step].items], err=True)
+        console.hint("procomp-pay payouts match")
     if step is Step.DISCREPANCIES and closing.figures is not None:
         for view in closing.figures.open:
             await _resolve(ctx, view, actor)
@@ -67,6 +63,10 @@ async def ask(ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile
     if reason:
         await skip(ctx, closing, step, reason, actor)
     return True
+
+
+def _can_be_asked(step: Step, closing: Closing) -> bool:
+    return step not in LAST or (step is Step.EXPORTS and may_begin(step, closing.steps.values()))
 
 
 def going_on(closing: Closing) -> str:

@@ -38,14 +38,18 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import Right, require
+from procomp_pay.domain.payouts import WITHIN_DAYS
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
+from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
+from procomp_pay.services.payouts.fetch import fetch_stripe
+from procomp_pay.services.payouts.match import match_payouts
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.registrations.tournaments import tournament_view
@@ -64,6 +68,8 @@ _DEFAULT_DAYS = 7
 #: What is open where a provider's statement file, or the folder of the exports, is needed.
 STATEMENT = "statement"
 FOLDER = "folder"
+#: How long before the day Stripe's payouts are read: one may fail weeks after it was made.
+PAYOUTS_BEFORE = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,19 @@ class Statement:
 
     name: str
     lines: StatementLines
+    sha256: str
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BankStatement:
+    """The bank's file.
+
+    :param is_ours: its account was named, so that another one than before is accepted.
+    """
+
+    name: str
+    file: BankFile
     sha256: str
     is_ours: bool = False
 
@@ -202,6 +221,7 @@ class Order:
     sheet: SheetWriter | None = None
     exporter: Exporter | None = None
     exports: str | None = None
+    bank: BankStatement | None = None
 
 
 async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
@@ -274,7 +294,7 @@ async def advance(
     :param on_step: called when a step begins.
     """
     if not closing.is_closed:
-        for step in (Step.PENDING, Step.STRIPE, Step.KASPI):
+        for step in (Step.PENDING, Step.STRIPE, Step.KASPI, Step.PAYOUTS):
             if _is_due(closing, step, order):
                 on_step(step)
                 items, facts = await _run_step(ctx, closing, step, order, actor, on_progress)
@@ -286,6 +306,9 @@ async def advance(
     # what is unfinished may be another than when the step ran, or was skipped
     items = _with_rest([each["id"] for each in figures.unfinished], len(figures.unfinished), figures)
     await _keep(ctx, closing, Step.PENDING, items, dict(closing.steps[Step.PENDING].facts), actor)
+    facts = dict(closing.steps[Step.PAYOUTS].facts)
+    items = [*facts.get("asked", ()), *(each.key for each in figures.payouts if each.is_open)]
+    await _keep(ctx, closing, Step.PAYOUTS, items, facts, actor)
     for step in sorted(LIVE, key=list(Step).index):
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
@@ -307,7 +330,7 @@ def _tournament_id(closing: Closing) -> str | None:
 
 def _is_due(closing: Closing, step: Step, order: Order) -> bool:
     record = closing.steps[step]
-    if step in order.again or step.value in order.statements:
+    if step in order.again or step.value in order.statements or (step is Step.PAYOUTS and order.bank):
         return True
     if record.state is StepState.SKIPPED:
         return False
@@ -327,6 +350,8 @@ async def _run_step(
     """Run a step that asks or changes something; return what stays open, and what it found."""
     if step is Step.PENDING:
         return await _pending(ctx, closing)
+    if step is Step.PAYOUTS:
+        return await _payouts(ctx, closing, order.bank, actor)
     statement = order.statements.get(step.value)
     try:
         report = await _reconcile(ctx, closing, step.value, statement, actor, on_progress)
@@ -350,6 +375,33 @@ async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[s
         listed = await unfinished(session, _tournament_id(closing), ends)
     # names stay out of the record: it has to hold when a person is erased
     return [each["id"] for each in listed], {"failures": failures}
+
+
+async def _payouts(
+    ctx: AppContext, closing: Closing, bank: BankStatement | None, actor: Actor
+) -> tuple[list[str], dict[str, Any]]:
+    """Read Stripe's payouts and match all with the bank's lines; what is open among them is counted later."""
+    facts: dict[str, Any] = {"asked": []}
+    now = ctx.clock()
+    begins, _ = day_of(closing)
+    try:
+        await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+    except ConfigurationError as error:
+        facts["not_configured"] = error.message
+    except ProviderUnavailable as error:
+        facts["asked"].append(f"stripe: {error.message}")
+    zone = closing.period.zone
+    file = None if bank is None else bank.file
+    result = await match_payouts(ctx, file, actor, zone, is_ours=bank is not None and bank.is_ours)
+    before = closing.steps[Step.PAYOUTS].facts.get("bank_file")
+    facts["bank_file"] = before if bank is None else {"file": bank.name, "sha256": bank.sha256}
+    first = closing.day - timedelta(days=WITHIN_DAYS)
+    facts["asked"] += [
+        f"no payout is known for the bank's line {line.id}"
+        for line in result.unexplained
+        if first <= line.booked_on <= closing.day
+    ]
+    return facts["asked"], facts
 
 
 async def _reconcile(
