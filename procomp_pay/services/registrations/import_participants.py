@@ -593,13 +593,13 @@ def _leave_doubtful(match: _Match, found: _Comparison) -> None:
 
 
 def _leave_alike_lines(match: _Match, found: _Comparison) -> None:
-    """Register one of several lines of a category and a club whose names sound the same: the first of them,
-    or the one that is registered already."""
+    """Register one of several lines of a category, a club and a year of birth whose names sound the same: the
+    first of them, or the one that is registered already."""
     free = {entrant.line for entrant in match.free()}
     known: dict[tuple[str, str], list[Entrant]] = {}
     for entrant in sorted(match.entrants, key=lambda one: one.line in free):
         others = known.setdefault((match.sound(entrant), same_key(entrant.category)), [])
-        same = next((one for one in others if _one_club(one.details.club, entrant.details.club)), None)
+        same = next((one for one in others if _one_person(one.details, entrant.details)), None)
         if same is None or entrant.line not in free:
             others.append(entrant)
             continue
