@@ -24,11 +24,13 @@ class Step(StrEnum):
     PENDING = "pending"  # events, unknown outcomes, open payments and refunds
     STRIPE = "stripe"
     KASPI = "kaspi"
+    PAYOUTS = "payouts"  # to the bank
     DISCREPANCIES = "discrepancies"
     REFUNDS = "refunds"  # to be made by hand in the Kaspi Pay app
     SUMS = "sums"
     CLERKS = "clerks"
     SHEET = "sheet"
+    EXPORTS = "exports"  # before the seal, which then covers what was exported
     SEAL = "seal"
     SIGNATURES = "signatures"
 
@@ -36,7 +38,7 @@ class Step(StrEnum):
 #: Steps that only read our books: their result is made anew each time.
 LIVE = frozenset({Step.DISCREPANCIES, Step.REFUNDS, Step.SUMS, Step.CLERKS})
 #: Steps that begin when nothing before them is open.
-LAST = frozenset({Step.SHEET, Step.SEAL, Step.SIGNATURES})
+LAST = frozenset({Step.SHEET, Step.EXPORTS, Step.SEAL, Step.SIGNATURES})
 
 
 class StepState(StrEnum):

@@ -17,6 +17,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import logins
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_replacement_payment
+from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.states import DiscrepancyState
@@ -30,8 +31,6 @@ from procomp_pay.storage.registrations.terms import fee_schedule
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
-#: The action of the audit entry; ``before`` has the former participant's id.
-MOVED = "payment_moved"
 
 
 async def move_payment(
@@ -269,7 +268,7 @@ async def _move(
         "participant_id": target.id,
         "former_participant_status": former.status.value if former else None,
     }
-    await side_effects.append_audit_entry(session, moved, event, MOVED, before, now, after=after)
+    await side_effects.append_audit_entry(session, moved, event, PAYMENT_MOVED, before, now, after=after)
     # a repeated request of the former participant must not be answered with another one's payment
     await idempotency.forget_starts(session, payment.id)
     await side_effects.enqueue_message(

@@ -6,19 +6,20 @@ import pytest
 
 from procomp_pay.cli.framework import console
 from tests.cli.closing.test_by_hand import paid, second_operation
+from tests.cli.closing.test_close import CLOSE
 from tests.cli.operators.conftest import PINS, ROLES, Terminal
 
 
 def test_two_operators_sign(terminal: Terminal) -> None:
     terminal.login("aigerim")
-    terminal.type("close", "--sign", code=3)  # the desk does not close
+    terminal.type(*CLOSE, "--sign", code=3)  # the desk does not close
     terminal.login("dana")
-    terminal.type("close", "--sign", code=6)
-    assert "another person" in terminal.type("close", "--sign", code=3).err
-    terminal.type("close", "--sign", "--second", "dana", code=3)
-    terminal.with_approver("000001", "close", "--sign", "--second", "marat", code=3)
-    terminal.with_approver(PINS["aigerim"], "close", "--sign", "--second", "aigerim", code=3)
-    done = terminal.with_approver(PINS["marat"], "close", "--sign", "--second", "marat", "--json").json
+    terminal.type(*CLOSE, "--sign", code=6)
+    assert "another person" in terminal.type(*CLOSE, "--sign", code=3).err
+    terminal.type(*CLOSE, "--sign", "--second", "dana", code=3)
+    terminal.with_approver("000001", *CLOSE, "--sign", "--second", "marat", code=3)
+    terminal.with_approver(PINS["aigerim"], *CLOSE, "--sign", "--second", "aigerim", code=3)
+    done = terminal.with_approver(PINS["marat"], *CLOSE, "--sign", "--second", "marat", "--json").json
     assert [each["name"] for each in done["signatures"]] == ["dana", "marat"]
     assert all(each["account"].startswith("operator:") for each in done["signatures"])
     assert (done["state"], done["second_signature_missing"]) == ("closed", False)
@@ -68,7 +69,7 @@ def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setenv("PROCOMP_PIN", "837261")
         terminal.ask("operator", "pin", "dana")
-    refused = terminal.with_approver("837261", "close", "--sign", "--second", "dana", code=3)
+    refused = terminal.with_approver("837261", *CLOSE, "--sign", "--second", "dana", code=3)
     assert "gave dana a new PIN" in refused.err
     assert terminal.ask("close", code=6)["signatures"] == []
     terminal.type("close", "--sign", code=6)
