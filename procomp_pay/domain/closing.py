@@ -13,6 +13,8 @@ from procomp_pay.domain.text import N_
 
 #: Signatures that a closing needs where there are operator accounts.
 SIGNATURES = 2
+#: The beginning of the account of a signature by an operator, before the operator's id.
+OPERATOR = "operator:"
 _LONGEST_REASON = 500
 
 
@@ -162,7 +164,7 @@ class Signature:
 
 def of_operators(signatures: Iterable[Signature]) -> int:
     """Count the signatures of operator accounts; a user of the operating system is none of the two."""
-    return sum(signature.account.startswith("operator:") for signature in signatures)
+    return sum(signature.account.startswith(OPERATOR) for signature in signatures)
 
 
 def signed_by(

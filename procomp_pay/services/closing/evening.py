@@ -6,7 +6,7 @@ repeated without harm: a pass of background work, a reconciliation, a sheet that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from procomp_pay.domain.closing import (
     LIVE,
+    OPERATOR,
     SIGNATURES,
     Signature,
     Signer,
@@ -45,9 +46,11 @@ from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
-from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
+from procomp_pay.services.closing.figures import DayFigures, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
+from procomp_pay.services.operators import logins
+from procomp_pay.services.operators.approvals import check_two
 from procomp_pay.services.payouts.fetch import fetch_stripe
 from procomp_pay.services.payouts.match import match_payouts
 from procomp_pay.services.reconciliation.report import Report
@@ -57,6 +60,7 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing import repository
+from procomp_pay.storage.closing.repository import digest
 from procomp_pay.storage.database.locks import maintenance_lock, reconcile_lock
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.closing import ClosingDay
@@ -619,6 +623,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
@@ -627,6 +632,8 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         elif row.closed_at is not None:
             raise already_signed(before)
         signatures = signed_by(signer, before, figures, now, steps.values())
+        if not alone:
+            await _check_two(session, signer, signatures[:-1])
         row.signatures = [signature.full() for signature in signatures]
         row.sums, row.updated_at = sums, now
         dropped = [each.account for each in before if each not in signatures]
@@ -642,6 +649,17 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         closed_at = row.closed_at
     closing.signatures, closing.signed, closing.closed_at = signatures, sums, closed_at
     closing.steps[Step.SIGNATURES] = record
+
+
+async def _check_two(session: AsyncSession, signer: Signer, signatures: Iterable[Signature]) -> None:
+    """Check that who signs is nobody who may know the PIN of who has signed, or the other way round.
+
+    :raises Forbidden: one of them gave it to the other.
+    """
+    for signature in signatures:
+        if signature.account.startswith(OPERATOR):
+            ids = [each.account.removeprefix(OPERATOR) for each in (signature, signer)]
+            await check_two(session, *ids)
 
 
 async def _locked(session: AsyncSession, closing: Closing) -> ClosingDay:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +24,6 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing.day import PaymentRow
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope, one_moment
@@ -210,11 +208,6 @@ class DayFigures:
             "refunds_by_hand": [refund.full() for refund in self.by_hand],
             "payouts": [payout.full() for payout in self.payouts],
         }
-
-
-def digest(sums: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of figures, as a signature names them."""
-    return hashlib.sha256(exact_json.dumps(sums, canonical=True).encode()).hexdigest()
 
 
 async def count(

@@ -20,6 +20,7 @@ from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.registrations import search_keys
 
 #: In the place of a name, an address or a number that was erased.
 ERASED = "[erased]"
@@ -171,6 +172,7 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
     await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))
     which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
     await session.exec(delete(ParticipantDetail).where(which))
+    await search_keys.forget(session, person.participant_ids)
     for refund in await rows_of(session, Refund, col(Refund.payment_id), ids):
         refund.reason = mask(refund.reason)
     for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ids):

@@ -26,6 +26,44 @@ def test_two_operators_sign(terminal: Terminal) -> None:
     terminal.type("audit", "verify")
 
 
+def test_a_closing_that_was_edited_is_found(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    paid(terminal.clerk)
+    terminal.login("dana")
+    terminal.ask("close", code=6)
+    for step in ("kaspi", "sums"):
+        terminal.ask("close", "--skip", step, "--reason", "no statement yet", code=6)
+    terminal.with_approver(PINS["marat"], "close", "--sign", "--second", "marat")
+    assert terminal.ask("audit", "verify")["sound"]
+    json = "::jsonb" if terminal.clerk.url.startswith("postgres") else ""
+
+    def replaced(column: str, old: str, new: str) -> str:
+        return f"{column} = replace(CAST({column} AS TEXT), '{old}', '{new}'){json}"
+
+    for change, what in (
+        (replaced("sums", "24000", "23000"), "the sums that were signed"),
+        ("sums = NULL", "the sums that were signed"),
+        (replaced("signatures", "dana", "erlan"), "the signatures"),
+        (f"signatures = '[]'{json}", "the signatures"),
+        (replaced("steps", "skipped", "done"), "the state of a step"),
+        ("closed_at = NULL", "when it was closed"),
+        ("begun_by = 'erlan'", "or who began it"),
+    ):
+        terminal.clerk.change("CREATE TABLE kept AS SELECT * FROM pay_closing")
+        terminal.clerk.change(f"UPDATE pay_closing SET {change}")
+        report = terminal.ask("audit", "verify", code=6)
+        details = [finding["detail"] for finding in report["findings"]]
+        assert details == [f"the closing is not as it was recorded: {details[0].partition(': ')[2]}"]
+        assert what in details[0], change
+        terminal.clerk.change("DELETE FROM pay_closing")
+        assert "deleted" in terminal.ask("audit", "verify", code=6)["findings"][0]["detail"]
+        terminal.clerk.change("INSERT INTO pay_closing SELECT * FROM kept")
+        terminal.clerk.change("DROP TABLE kept")
+    assert terminal.ask("audit", "verify")["sound"]
+    terminal.clerk.change("DELETE FROM pay_audit_entry WHERE payment_id LIKE 'closing:%'")
+    assert "no audit entry" in str(terminal.ask("audit", "verify", code=6)["findings"])
+
+
 def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.login("marat")
     with monkeypatch.context() as patch:
@@ -34,6 +72,10 @@ def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: 
     refused = terminal.with_approver("837261", *CLOSE, "--sign", "--second", "dana", code=3)
     assert "gave dana a new PIN" in refused.err
     assert terminal.ask("close", code=6)["signatures"] == []
+    terminal.type("close", "--sign", code=6)
+    terminal.login("dana", "837261")  # nor by a login of her own
+    assert "gave dana a new PIN" in terminal.type("close", "--sign", code=3).err
+    assert len(terminal.ask("close", code=6)["signatures"]) == 1
 
 
 def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
