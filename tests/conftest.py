@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,12 @@ _PURE = (
     "storage/database/test_urls", "storage/encryption/",
 )  # fmt: skip
 _STARTING = {"database_url", "sqlite_template", "postgres_server", "sandbox", "providers"}
+
+
+# Keep compiled modules and rewritten assertions for the next process, whatever this one was told: compiling
+# is half of the time to collect. Workers and the commands of tests inherit this.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_configure() -> None:

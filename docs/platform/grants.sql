@@ -13,7 +13,7 @@ TO :"role";
 -- what is deleted: fees and details that are taken back, and finished rows after their time
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     pay_tournament_fee, pay_idempotency_key, pay_webhook_event, pay_outbox, pay_delivery, pay_participant_detail,
-    pay_archived_tournament, pay_fee_period, pay_refund_step, pay_operator_session
+    pay_archived_tournament, pay_fee_period, pay_refund_step, pay_operator_session, pay_participant_search
 TO :"role";
 -- `person erase` alone updates an audit entry; PostgreSQL allows the lock of `audit seal` by UPDATE too
 -- (DELETE is for `audit archive` alone: give it to the role that runs it)

@@ -13,6 +13,8 @@ from procomp_pay.domain.text import N_
 
 #: Signatures that a closing needs where there are operator accounts.
 SIGNATURES = 2
+#: The beginning of the account of a signature by an operator, before the operator's id.
+OPERATOR = "operator:"
 _LONGEST_REASON = 500
 
 
@@ -22,11 +24,13 @@ class Step(StrEnum):
     PENDING = "pending"  # events, unknown outcomes, open payments and refunds
     STRIPE = "stripe"
     KASPI = "kaspi"
+    PAYOUTS = "payouts"  # to the bank
     DISCREPANCIES = "discrepancies"
     REFUNDS = "refunds"  # to be made by hand in the Kaspi Pay app
     SUMS = "sums"
     CLERKS = "clerks"
     SHEET = "sheet"
+    EXPORTS = "exports"  # before the seal, which then covers what was exported
     SEAL = "seal"
     SIGNATURES = "signatures"
 
@@ -34,7 +38,7 @@ class Step(StrEnum):
 #: Steps that only read our books: their result is made anew each time.
 LIVE = frozenset({Step.DISCREPANCIES, Step.REFUNDS, Step.SUMS, Step.CLERKS})
 #: Steps that begin when nothing before them is open.
-LAST = frozenset({Step.SHEET, Step.SEAL, Step.SIGNATURES})
+LAST = frozenset({Step.SHEET, Step.EXPORTS, Step.SEAL, Step.SIGNATURES})
 
 
 class StepState(StrEnum):
@@ -160,7 +164,7 @@ class Signature:
 
 def of_operators(signatures: Iterable[Signature]) -> int:
     """Count the signatures of operator accounts; a user of the operating system is none of the two."""
-    return sum(signature.account.startswith("operator:") for signature in signatures)
+    return sum(signature.account.startswith(OPERATOR) for signature in signatures)
 
 
 def signed_by(

@@ -2,7 +2,7 @@
 
 A name is compared by its key: its sounds in Latin letters, where ``Қайрат``, ``Кайрат``, ``Qairat`` and
 ``Kayrat`` are the same. Sounds that Latin spells in several ways are capitals: ``C`` is ч, ``J`` ж, ``W`` ш
-and щ, ``X`` х and һ. Keys are only compared, never stored or shown.
+and щ, ``X`` х and һ. Keys are only compared, never shown.
 """
 
 from __future__ import annotations
@@ -73,6 +73,25 @@ def name_keys(names: Iterable[str]) -> list[str]:
     for spelling, sound in _SEVERAL:
         text = text.replace(spelling, sound)
     return text.split(_SEPARATOR)[:-1]
+
+
+#: The version of stored keys. Raise it with every change of what a name's key is.
+KEY_VERSION = 1
+
+
+def stored_keys(names: Sequence[str]) -> list[str]:
+    """Return the key of each name as it is stored: those of its words, one after the other."""
+    words = list(set(" ".join(names).split()))
+    keys = dict(zip(words, name_keys(words), strict=True))
+    return ["".join(keys[word] for word in name.split()) for name in names]
+
+
+def fragments(typed: str) -> list[list[str]]:
+    """Return for each typed word the texts of which a name that :func:`matches` has at least one in its
+    stored key; none if nothing is typed."""
+    return [
+        [_part(text) for text, _ in readings] for word in _typed_words(typed) if (readings := _readings(word))
+    ]
 
 
 class Match(NamedTuple):
@@ -218,15 +237,17 @@ _HALF_TYPED = 2
 _HALF = {"s": "W", "z": "J", "k": "XC", "d": "J", "t": "C"}
 
 
-def _fits(readings: list[tuple[str, int]], keys: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
-    """Return the words of names that a typed word fits, each with its best place and reading.
+def _part(text: str) -> str:
+    """Return what a key must have. One letter is the beginning of a word: inside it is in every name."""
+    return text if len(text) > 1 else f" {text}"
 
-    One letter is the beginning of a word: inside it is in every name.
-    """
+
+def _fits(readings: list[tuple[str, int]], keys: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
+    """Return the words of names that a typed word fits, each with its best place and reading."""
     fits: dict[str, tuple[int, int]] = {}
     for text, reading in readings:
         whole, beginning = f" {text} ", f" {text}"
-        part = text if len(text) > 1 else beginning
+        part = _part(text)
         for word, key in [pair for pair in keys if part in pair[1]]:
             fit = (0 if whole in key else 1 if beginning in key else 2), reading
             fits[word] = min(fit, fits.get(word, fit))

@@ -72,12 +72,30 @@ class Operator:
     """An operator whose login was checked.
 
     :param tournaments: the only ones that are theirs; ``None`` for all.
+    :param secret_hash: of the PIN or token that was checked: a new one ends what was begun with it.
     """
 
     operator_id: str
     name: str
     role: Role
     tournaments: frozenset[str] | None = None
+    secret_hash: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a command says it is, and what proves it.
+
+    :param name: as typed, from the environment or from the file of the login.
+    :param token: of the file of the login; ``None`` where there is none.
+    :param secret: an operator's token from the environment, for scripts.
+    :param os_user: the user of the operating system.
+    """
+
+    name: str
+    os_user: str
+    token: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

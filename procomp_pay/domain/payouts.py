@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -25,6 +25,8 @@ _DAY = re.compile(r"(?<!\d)(?:(\d\d)[./](\d\d)[./](\d{4}|\d\d)|(\d{4})-(\d\d)-(\
 _NAMES = {"kaspi": ("kaspi", "каспи", "caspkzka"), "stripe": ("stripe",)}
 #: Stripe's words for a payout that does not arrive.
 _ENDED = frozenset({"failed", "canceled"})
+#: Stripe's reporting category of what puts a failed payout on the balance again.
+REVERSAL = "payout_reversal"
 #: Stripe's reporting categories that are the account's own costs, of no payment.
 COSTS = frozenset({"fee", "network_cost", "tax", "stripe_fee", "stripe_fx_fee", "tax_fee"})
 
@@ -160,6 +162,20 @@ def state_of(
         return PayoutState.NOTHING_DUE
     late = (today - expected_on).days > MISSING_AFTER_DAYS
     return PayoutState.MISSING if late else PayoutState.ON_THE_WAY
+
+
+def due_on(provider: str, expected_on: date) -> date:
+    """Return the day on whose evening a payout should be at the bank: the arrival that Stripe names. Kaspi
+    pays a day out on a later one."""
+    return expected_on + timedelta(days=1) if provider == "kaspi" else expected_on
+
+
+def is_open_on(day: date, state: PayoutState, due: date, failed_on: date | None) -> bool:
+    """Return whether a payout keeps the closing of a day open: it is due and did not arrive, or with another
+    sum; or it failed on that day (the provider pays its money out again). What is due later does not."""
+    if state in (PayoutState.FAILED, PayoutState.RETURNED):
+        return day == (failed_on or due)
+    return due <= day and state in (PayoutState.ON_THE_WAY, PayoutState.MISSING, PayoutState.DIFFERS)
 
 
 def match(payouts: Sequence[Expected], lines: Sequence[Credit]) -> tuple[list[Match], list[Question]]:

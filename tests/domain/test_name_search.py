@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procomp_pay.domain.name_search import Meant, matches, meant, name_keys, nearest
+from procomp_pay.domain.name_search import (
+    KEY_VERSION,
+    Meant,
+    fragments,
+    matches,
+    meant,
+    name_keys,
+    nearest,
+    stored_keys,
+)
 
 
 def found(typed: str, *names: str) -> list[str]:
@@ -115,3 +127,20 @@ def test_any_name_has_one_key_and_is_found_by_itself(names: list[str]) -> None:
     assert len(name_keys(names)) == len(names)
     for number, name in enumerate(names):
         assert number in {match.number for match in matches(names, name)} or not name_keys([name])[0].strip()
+
+
+@given(st.lists(st.text(max_size=30), max_size=5), st.text(max_size=8))
+def test_stored_key_of_a_name_has_a_fragment_of_each_typed_word(names: list[str], typed: str) -> None:
+    keys = stored_keys(names)
+    for part in (typed, *(name[:4] for name in names)):
+        for match in matches(names, part):
+            key = keys[match.number]
+            assert all(any(text in key for text in texts) for texts in fragments(part)), part
+
+
+def test_version_of_stored_keys_is_raised_when_a_key_changes() -> None:
+    """Raise KEY_VERSION and change the checksum here: stored keys of an older version are made anew."""
+    letters = [chr(number) for number in (*range(0x20, 0x250), *range(0x400, 0x530))]
+    words = ["".join(pair) for pair in itertools.product("abcdehjkqstvwxyzшщжяхйь", repeat=3)]
+    text = "".join(stored_keys([*letters, *words]))
+    assert (KEY_VERSION, zlib.crc32(text.encode())) == (1, 1828866294)

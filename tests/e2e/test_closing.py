@@ -156,7 +156,7 @@ def test_a_day_with_faults_of_every_kind(evening: Deployment, tmp_path: Path) ->
         evening.run("discrepancies", "resolve", each["id"], "--how", "accept", "--note", "looked into")
 
     lines = statement(evening, file)
-    done = evening.run_json("close", "--kaspi-statement", str(file), "--sign")
+    done = evening.run_json("close", "--kaspi-statement", str(file), "--exports", str(tmp_path), "--sign")
     assert done["state"] == "closed"
     assert {line["difference"] for line in done["figures"]["sums"]} == {0}
     unknown = {"USD": Decimal(77) - 50}  # and what the dispute holds back
@@ -227,7 +227,7 @@ def test_killed_at_several_steps(evening: Deployment, tmp_path: Path) -> None:
     kill_when(evening, "stripe", "/r1/v01/payment/status")
     file = tmp_path / "kaspi.csv"
     statement(evening, file)
-    closing = evening.run_json("close", "--kaspi-statement", str(file), "--sign")
+    closing = evening.run_json("close", "--kaspi-statement", str(file), "--exports", str(tmp_path), "--sign")
     assert closing["state"] == "closed"
     sums = closing["figures"]["sums"]
     assert [(line["method"], line["ours"]["payments"], line["difference"]) for line in sums] == [

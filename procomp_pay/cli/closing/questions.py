@@ -9,8 +9,9 @@ from procomp_pay.cli.closing import tables
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reconciliation import discrepancies as shown
-from procomp_pay.domain.closing import Step
+from procomp_pay.domain.closing import LAST, Step, may_begin
 from procomp_pay.domain.errors import PaymentError
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
@@ -18,29 +19,31 @@ if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
-#: Called with a provider and a file: read it in place of the API.
-UseStatement = Callable[[str, str], None]
+#: Called with a step and what was typed: read a provider's file in place of its API, or export into a folder.
+UseFile = Callable[[Step, str], None]
 
 
-async def ask(
-    ctx: AppContext, closing: Closing, actor: Actor, use_statement: UseStatement, asked: set[Step]
-) -> bool:
+_FILES = {
+    Step.STRIPE: N_("Statement file (Enter for none)"),
+    Step.KASPI: N_("Statement file (Enter for none)"),
+    Step.PAYOUTS: N_("The bank's statement (Enter for none)"),
+    Step.EXPORTS: N_("Folder for the exports (Enter for none)"),
+}
+
+
+async def ask(ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile, asked: set[Step]) -> bool:
     """Ask about the first open step that was not asked about yet; return False if there is none."""
     from procomp_pay.services.closing.evening import skip
 
-    step = next(
-        (
-            step
-            for step in closing.open
-            if step not in asked and step not in (Step.SHEET, Step.SEAL, Step.SIGNATURES)
-        ),
-        None,
-    )
+    step = next((step for step in closing.open if step not in asked and _can_be_asked(step, closing)), None)
     if step is None:
         return False
     asked.add(step)
     console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
     console.say(tables.note(closing.steps[step]), fg="yellow")
+    if step is Step.PAYOUTS:
+        console.print_lines([console.clean(item) for item in closing.steps[step].items], err=True)
+        console.hint("procomp-pay payouts match")
     if step is Step.DISCREPANCIES and closing.figures is not None:
         for view in closing.figures.open:
             await _resolve(ctx, view, actor)
@@ -51,15 +54,19 @@ async def ask(
         console.say("\n" + _("Then, to go on:"))
         console.hint(going_on(closing))
         return True
-    if step in (Step.STRIPE, Step.KASPI):
-        name = console.prompt(_("Statement file (Enter for none)"), optional=True).strip()
+    if step in _FILES:
+        name = console.prompt(_(_FILES[step]), optional=True).strip()
         if name:
-            use_statement(step.value, name)
+            use_file(step, name)
             return True
     reason = console.prompt(_("Reason to skip this step (Enter to leave it open)"), optional=True).strip()
     if reason:
         await skip(ctx, closing, step, reason, actor)
     return True
+
+
+def _can_be_asked(step: Step, closing: Closing) -> bool:
+    return step not in LAST or (step is Step.EXPORTS and may_begin(step, closing.steps.values()))
 
 
 def going_on(closing: Closing) -> str:

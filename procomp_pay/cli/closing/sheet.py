@@ -53,7 +53,7 @@ def write(closing: Closing, folder: Path) -> list[str]:
 
     :raises Refused: a file cannot be written.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.private_folder(folder)
     name = f"closing-{closing.day.isoformat()}"
     name += f"-{closing.tournament[0]}" if closing.tournament else ""
     written = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, local_time, method_or_word
+from procomp_pay.cli.reports.payout_table import WORDS
 from procomp_pay.domain.closing import Step, StepRecord, StepState
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
@@ -22,11 +23,13 @@ STEPS = {
     Step.PENDING: N_("unfinished payments, refunds and events"),
     Step.STRIPE: N_("reconcile Stripe"),
     Step.KASPI: N_("reconcile Kaspi"),
+    Step.PAYOUTS: N_("payouts to the bank"),
     Step.DISCREPANCIES: N_("discrepancies"),
     Step.REFUNDS: N_("refunds by hand in Kaspi Pay"),
     Step.SUMS: N_("sums of both sides"),
     Step.CLERKS: N_("clerks"),
     Step.SHEET: N_("closing sheet"),
+    Step.EXPORTS: N_("exports for accounting"),
     Step.SEAL: N_("audit seal"),
     Step.SIGNATURES: N_("signatures"),
 }
@@ -44,7 +47,7 @@ MARKED = (
     N_("Verified"), N_("Operation"), N_("Signed by"),
     N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
     N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
-    N_("payment"), N_("refund"), N_("Id"),
+    N_("payment"), N_("refund"), N_("Id"), N_("Payout"), N_("Of this day"), N_("Expected"), N_("Arrived"),
 )  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
     if figures is not None:
         tables += [
             _sums(figures), _clerks(figures), _unfinished(figures), _open(figures), _unknown(figures),
-            _by_hand(figures), _since(closing),
+            _by_hand(figures), _payouts(figures), _since(closing),
         ]  # fmt: skip
     tables.append(_signatures(closing))
     if for_paper and figures is not None:
@@ -85,22 +88,30 @@ def _steps(closing: Closing) -> Section:
 
 def note(record: StepRecord) -> str:
     """Return a step's reason, or what is open in it, in a few words."""
+    facts = record.facts
     if record.state is StepState.SKIPPED:
         return record.reason or ""
-    facts = record.facts
-    if record.state is StepState.OPEN and record.step in (Step.STRIPE, Step.KASPI):
-        return ", ".join(
-            _("a statement file is needed") if item == "statement" else item for item in record.items
-        )
     if record.state is StepState.OPEN and record.items:
-        number = _("%(n)s open", n=len(record.items))
-        is_cut = any(item.startswith("not all is listed") for item in record.items)
-        return f"{number}, {_('not all is listed')}" if is_cut else number
-    if "not_configured" in facts:
+        return _what_is_open(record)
+    if "not_configured" in facts and record.step is not Step.PAYOUTS:
         return _("not configured")
     if isinstance(facts.get("statement"), dict):
         return str(facts["statement"].get("file"))
-    return ""
+    if isinstance(facts.get("bank_file"), dict):
+        return str(facts["bank_file"].get("file"))
+    return str(facts.get("folder", ""))
+
+
+def _what_is_open(record: StepRecord) -> str:
+    if record.step in (Step.STRIPE, Step.KASPI):
+        return ", ".join(
+            _("a statement file is needed") if item == "statement" else item for item in record.items
+        )
+    if record.step is Step.EXPORTS:
+        return _("a folder is needed: --exports DIR")
+    number = _("%(n)s open", n=len(record.items))
+    is_cut = any(item.startswith("not all is listed") for item in record.items)
+    return f"{number}, {_('not all is listed')}" if is_cut else number
 
 
 def _sums(figures: DayFigures) -> Section:
@@ -191,6 +202,18 @@ def _by_hand(figures: DayFigures) -> Section:
     ]
     title = _("Refund by hand in the Kaspi Pay app")
     return Section(title, columns("Operation|Amount|Currency|Participant|Why"), rows)
+
+
+def _payouts(figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = []
+    for each in figures.payouts:
+        payout = each.view.row.payout
+        rows.append([
+            payout.provider, Id(payout.ref), payout.amount, payout.currency, each.part, payout.expected_on,
+            each.view.arrived_on or "", _(WORDS[each.view.state]),
+        ])  # fmt: skip
+    headings = "Provider|Payout|Amount|Currency|Of this day|-Expected|-Arrived|State"
+    return Section(_("Payouts to the bank"), columns(headings), rows)
 
 
 def _since(closing: Closing) -> Section:

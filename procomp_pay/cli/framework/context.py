@@ -58,7 +58,7 @@ def run_with_context(
                 return await work(ctx)
         copy = settings.model_copy(update={"database_url": settings.database_read_url})
         async with open_context(copy) as reading:
-            return await work(replace(reading, operator=ctx.operator))
+            return await work(replace(reading, operator=ctx.operator, claim=ctx.claim))
 
     return asyncio.run(run())
 

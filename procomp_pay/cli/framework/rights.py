@@ -127,8 +127,8 @@ async def checked(ctx: AppContext, settings: Settings) -> AppContext:
     right = right_of(command) if command else None
     if right is None or (right == "desk" and name is None):
         return ctx
-    from procomp_pay.domain.operators import Right, require
-    from procomp_pay.services.operators.logins import Claim, acting
+    from procomp_pay.domain.operators import Claim, Right, require
+    from procomp_pay.services.operators.logins import acting
 
     kept = kept_login(settings)
     # From `.env` alone it would be taken for the secret of everybody who logs in.
@@ -141,14 +141,14 @@ async def checked(ctx: AppContext, settings: Settings) -> AppContext:
     )
     operator = await acting(ctx, claim)
     if operator is None:
-        return ctx
+        return replace(ctx, claim=claim)
     if name is not None and name != operator.name:  # the audit trail has one spelling of a name
         raise Unauthorized(
             N_("The operator's name is %(name)s", name=operator.name),
             next_step=N_("write it like that, or leave it out"),
         )
     require(operator, Right(right), *([] if EVERYWHERE.isdisjoint(_names(command)) else [None]))
-    return replace(ctx, operator=operator)
+    return replace(ctx, operator=operator, claim=claim)
 
 
 # The file of a login

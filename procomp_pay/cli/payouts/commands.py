@@ -153,7 +153,7 @@ def match(
         return
     file = None
     if bank_file is not None:
-        file = read_bank_file(bank_file, account=account, columns=_mapped(columns))
+        file = read_bank_file(bank_file, account=account, columns=columns_of(columns))
     result = run_with_context(
         lambda ctx: matching.match_payouts(ctx, file, actor, zone, is_ours=account is not None)
     )
@@ -165,7 +165,8 @@ def match(
         raise typer.Exit(6)
 
 
-def _mapped(columns: str | None) -> dict[str, str] | None:
+def columns_of(columns: str | None) -> dict[str, str] | None:
+    """Parse ``date=Дата,credit=Кредит``; raise BadParameter for a name that is none of ours."""
     if columns is None:
         return None
     from procomp_pay.providers.bank.csv_statement import COLUMNS
@@ -289,7 +290,8 @@ def _content(content: PayoutContent) -> list[str]:
         ("expected", payout.expected_on.isoformat()),
     ]
     if payout.failure:
-        rows.append(("failure", console.clean(payout.failure)))
+        failed = "" if view.failed_at is None else f", {formats.clock_time(view.failed_at)}"
+        rows.append(("failure", console.clean(payout.failure) + failed))
     if line is not None:
         rows.append(("bank line", _line_text(line)))
         rows.append(("matched", f"by {payout.matched_how}, {console.clean(payout.matched_by or '')}"))

@@ -80,6 +80,21 @@ def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> Non
         ) from error
 
 
+def private_folder(path: Path) -> Path:
+    """Return a folder; one that is new only its owner may open.
+
+    :raises Refused: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            N_("%(path)s cannot be written: %(why)s", path=console.clean(path), why=error.strerror),
+            next_step=N_("choose another path"),
+        ) from error
+    return path
+
+
 def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -13,7 +13,8 @@ from procomp_pay.domain.text import N_
 if TYPE_CHECKING:
     from procomp_pay.services.payouts.view import PayoutSums
 
-_WORDS = {
+#: Where the money of a payout is.
+WORDS = {
     PayoutState.ARRIVED: N_("arrived at the bank"),
     PayoutState.ON_THE_WAY: N_("on the way to the bank"),
     PayoutState.MISSING: N_("missing at the bank"),
@@ -29,7 +30,7 @@ def sections(sums: Sequence[PayoutSums]) -> list[Section]:
     rows: list[list[Cell]] = [
         [each.currency, _(word), *each.by_state[state]]
         for each in sums
-        for state, word in _WORDS.items()
+        for state, word in WORDS.items()
         if state in each.by_state
     ]
     table = Section(_("Payouts to the bank"), columns("Currency|Where|Number|Amount"), rows)

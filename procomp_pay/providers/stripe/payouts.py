@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from procomp_pay.domain.payouts import BalanceLine
+from procomp_pay.domain.payouts import REVERSAL, BalanceLine
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.stripe.listing import KINDS, window
 from procomp_pay.providers.stripe.objects import Object
@@ -41,6 +41,8 @@ class StripePayout:
     expected_on: date
     trace: str | None = None
     failure: str | None = None
+    #: What put a failed payout on the balance again, described by the payout's id.
+    reversal: BalanceLine | None = None
 
 
 async def payouts(stripe: StripePages, since: datetime, until: datetime) -> AsyncIterator[list[StripePayout]]:
@@ -48,7 +50,8 @@ async def payouts(stripe: StripePages, since: datetime, until: datetime) -> Asyn
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
-    async for page in stripe.pages("payouts", window(since, until)):
+    params = window(since, until) | {"expand": ["data.failure_balance_transaction"]}
+    async for page in stripe.pages("payouts", params):
         yield [_payout(item) for item in page]
 
 
@@ -80,6 +83,7 @@ def costs_among(page: list[Object]) -> list[BalanceLine]:
 
 def _payout(item: Object) -> StripePayout:
     trace = item.get("trace_id") or {}
+    reversal = item.get("failure_balance_transaction")
     return StripePayout(
         ref=item["id"],
         amount=Decimal(item["amount"]).scaleb(-2),
@@ -88,6 +92,7 @@ def _payout(item: Object) -> StripePayout:
         expected_on=datetime.fromtimestamp(item["arrival_date"], UTC).date(),
         trace=trace.get("value"),
         failure=item.get("failure_message") or item.get("failure_code"),
+        reversal=_entry(reversal) if reversal else None,
     )
 
 
@@ -109,7 +114,8 @@ def _entry(item: Object) -> BalanceLine:
         net=Decimal(item["net"]).scaleb(-2),
         currency=str(item["currency"]).upper(),
         at=datetime.fromtimestamp(item["created"], UTC),
-        description=item.get("description") or "",
+        # a failed payout is found by the movement that names it
+        description=(source.get("id") if category == REVERSAL else item.get("description")) or "",
         source=source.get("id") or "",
         payment_refs=tuple(ref for ref in refs if isinstance(ref, str)),
     )

@@ -6,6 +6,7 @@ from the payment's id, so each call may be repeated until it is answered.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -176,17 +177,24 @@ class StripePaymentService:
         return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
 
     async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
-        """Yield all objects of a kind, newest first, a page at a time, with retries.
+        """Yield all objects of a kind, newest first, a page at a time, with retries. While the caller works
+        on a page, the next one is fetched.
 
         :param kind: the path in Stripe's API: ``payment_intents``, ``balance_transactions`` and so on.
         """
         query = {"limit": 100, **params}
-        while True:
-            page = await self._page(kind, query)
-            yield page["data"]
-            if not page["has_more"]:
-                return
-            query["starting_after"] = page["data"][-1]["id"]
+        page = await self._page(kind, query)
+        while page["has_more"]:
+            query = query | {"starting_after": page["data"][-1]["id"]}
+            following = asyncio.create_task(self._page(kind, query))
+            try:
+                yield page["data"]
+                page = await following
+            finally:
+                if not following.done():
+                    following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        yield page["data"]
 
     async def dispute(self, dispute_id: str) -> DisputeEvent:
         """Return the current state of a dispute."""

@@ -28,6 +28,7 @@ from procomp_pay.services.maintenance.run import (
     work_outbox,
     work_refunds,
     work_retention,
+    work_search_keys,
     work_watch,
 )
 from procomp_pay.storage.payments import repository as payments
@@ -140,6 +141,7 @@ class Background:
             Loop("missed events", self._fetch_missed_events),
             Loop("providers", self._check_providers),
             Loop("retention", self._prune),
+            Loop("search keys", self._store_search_keys),
             *self._watchers,
         ]
         self._stop = asyncio.Event()
@@ -286,6 +288,10 @@ class Background:
         await work_retention(self._ctx, result, on_progress=loop.note_progress)
         if result.pruned:
             log.info("retention: %d old rows pruned", result.pruned)
+        return PRUNE_PAUSE_S * _jitter()
+
+    async def _store_search_keys(self, loop: Loop) -> float:
+        await work_search_keys(self._ctx, Pass(), on_progress=loop.note_progress)
         return PRUNE_PAUSE_S * _jitter()
 
     async def _check_providers(self, _loop: Loop) -> float:

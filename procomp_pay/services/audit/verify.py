@@ -1,4 +1,5 @@
-"""Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment.
+"""Verify the audit trail: recompute every chain in bounded memory, and compare its end with the payment, or
+with the closing that was signed.
 
 A chain alone reveals entries that were edited, removed from the middle, inserted or swapped. A truncated
 chain, one deleted with its payment, or one rewritten with new hashes is revealed by the seals
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.services.audit.closings import ClosingRecord
 from procomp_pay.services.audit.seals import SealCheck, choose
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import archive as archive_files
@@ -26,6 +28,8 @@ from procomp_pay.storage.audit.archive import CHAIN, ArchivedEntries
 from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.erasure import Erasures
 from procomp_pay.storage.audit.read import ChainEndRow, Link
+from procomp_pay.storage.closing import repository as closings
+from procomp_pay.storage.models.closing import ClosingDay
 from procomp_pay.storage.models.queues import AuditSeal
 
 #: Findings listed in a report; further ones are only counted.
@@ -115,6 +119,11 @@ class _Chain:
     is_platforms: bool = False
     #: The newest id that may be missing here, because it is in an archive.
     archived_until: int = 0
+    closing: ClosingRecord | None = None
+
+    def __post_init__(self) -> None:
+        if self.payment_id.startswith(audit.CLOSING_CHAIN):
+            self.closing = ClosingRecord()
 
     @property
     def _is_of_no_payment(self) -> bool:
@@ -142,6 +151,8 @@ class _Chain:
             self.erasures.take(entry)
         self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
         if entry is not None:
+            if self.closing is not None:
+                self.closing.take(entry)
             self.is_platforms = entry.action == KEPT_BY_PLATFORM or self._is_of_no_payment
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
@@ -150,13 +161,17 @@ class _Chain:
             self.refunded = entry.after.get("refunded", default)
         return findings
 
-    def end(self, row: ChainEndRow | None) -> list[Finding]:
-        """Return the differences between the chain's end and the payment's row."""
+    def end(self, row: ChainEndRow | None, day: ClosingDay | None = None) -> list[Finding]:
+        """Return the differences between the chain's end and the row of the payment, or of the closing."""
         findings = [
             self._flaw(Flaw.EDITED, seq, _CHANGED_AFTER if seq in self.erasures.proven else _NOT_WHOLE)
             for seq in self.erasures.unproven()
         ]
         findings += [self._flaw(Flaw.EDITED, seq, _UNSIGNED) for seq in self.erasures.unsigned]
+        if self.closing is not None:
+            differences = ["its row, which was deleted"] if day is None else self.closing.differences(day)
+            details = [f"the closing is not as it was recorded: {each}" for each in differences]
+            return findings + [self._flaw(Flaw.DISAGREES, self.seq, detail) for detail in details]
         if row is None:
             if self.is_platforms:
                 return findings  # no payment of ours, whatever became of it
@@ -223,7 +238,7 @@ async def verify(
             for missing_id in archived.unseen():
                 detail = "its entries are in an archive, and none of it is left in the database"
                 report.add([Finding(missing_id, Flaw.MISSING, None, detail)])
-    async for missing_id in audit_read.without_chain(ctx.db, payment_id):
+    async for missing_id in _without_chain(ctx, payment_id):
         report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
     flaws = [
@@ -235,6 +250,17 @@ async def verify(
     if payment_id is not None and not report.chains and report.is_sound:
         raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
     return report
+
+
+async def _without_chain(ctx: AppContext, payment_id: str | None) -> AsyncIterator[str]:
+    """Yield the payments without any audit entry, and then the closings."""
+    async for missing_id in audit_read.without_chain(ctx.db, payment_id):
+        yield missing_id
+    if payment_id is None:
+        async with ctx.db.reading() as session:
+            unchained = await closings.without_chain(session)
+        for missing_id in unchained:
+            yield missing_id
 
 
 def _not_recomputed(chosen: list[AuditSeal], check: SealCheck, root: str | None) -> list[str]:
@@ -303,13 +329,17 @@ async def _check_rows(ctx: AppContext, ended: list[_Chain], report: AuditReport)
     ended.clear()
     for _ in range(_ROUNDS):
         rows = await audit_read.chain_end_rows(ctx.db, [chain.payment_id for chain in waiting])
+        async with ctx.db.reading() as session:
+            of_closings = [chain.payment_id for chain in waiting if chain.closing is not None]
+            days = await closings.with_chain_ends(session, of_closings) if of_closings else {}
         grown = []
         for chain in waiting:
             row = rows.get(chain.payment_id)
-            if row is not None and row.last_seq > chain.seq:
+            day, last_seq = days.get(chain.payment_id, (None, row.last_seq if row is not None else 0))
+            if last_seq > chain.seq:
                 grown.append(chain)
             else:
-                report.add(chain.end(row))
+                report.add(chain.end(row, day))
                 report.erased += len(chain.erasures.changed) - len(chain.erasures.unproven())
         waiting = grown
         for chain in waiting:

@@ -6,7 +6,7 @@ repeated without harm: a pass of background work, a reconciliation, a sheet that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from procomp_pay.domain.closing import (
     LIVE,
+    OPERATOR,
     SIGNATURES,
     Signature,
     Signer,
@@ -38,14 +39,20 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import Right, require
+from procomp_pay.domain.payouts import WITHIN_DAYS
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
+from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
-from procomp_pay.services.closing.figures import DayFigures, count, digest, unfinished
+from procomp_pay.services.closing.figures import DayFigures, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
+from procomp_pay.services.operators import logins
+from procomp_pay.services.operators.approvals import check_two
+from procomp_pay.services.payouts.fetch import fetch_stripe
+from procomp_pay.services.payouts.match import match_payouts
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.registrations.tournaments import tournament_view
@@ -53,6 +60,7 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing import repository
+from procomp_pay.storage.closing.repository import digest
 from procomp_pay.storage.database.locks import maintenance_lock, reconcile_lock
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.closing import ClosingDay
@@ -61,8 +69,11 @@ from procomp_pay.storage.reports.attempts import Scope
 Progress = Callable[[str, int], None]
 #: What `reconcile` reads without a day.
 _DEFAULT_DAYS = 7
-#: What is open where a provider's statement file is needed.
+#: What is open where a provider's statement file, or the folder of the exports, is needed.
 STATEMENT = "statement"
+FOLDER = "folder"
+#: How long before the day Stripe's payouts are read: one may fail weeks after it was made.
+PAYOUTS_BEFORE = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +86,30 @@ class Statement:
     is_ours: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BankStatement:
+    """The bank's file.
+
+    :param is_ours: its account was named, so that another one than before is accepted.
+    """
+
+    name: str
+    file: BankFile
+    sha256: str
+    is_ours: bool = False
+
+
 class SheetWriter(Protocol):
     """Write the closing sheet; return the names of its files."""
 
     def __call__(self, closing: Closing) -> list[str]: ...
+
+
+class Exporter(Protocol):
+    """Write the day's exports into a folder; return what, file, rows and SHA-256 of each. A file that has the
+    same content already stays as it is."""
+
+    async def __call__(self, ctx: AppContext, closing: Closing, folder: str) -> list[dict[str, Any]]: ...
 
 
 @dataclass(slots=True)
@@ -183,6 +214,8 @@ class Order:
 
     :param statements: by provider. :param again: steps to repeat although they are done.
     :param sheet: writes the sheet; ``None`` leaves the step open.
+    :param exporter: writes the exports; ``None`` leaves the step open.
+    :param exports: the folder for them; ``None`` for the one that is recorded.
     """
 
     period: Period
@@ -190,6 +223,9 @@ class Order:
     statements: Mapping[str, Statement] = field(default_factory=dict)
     again: frozenset[Step] = frozenset()
     sheet: SheetWriter | None = None
+    exporter: Exporter | None = None
+    exports: str | None = None
+    bank: BankStatement | None = None
 
 
 async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
@@ -262,7 +298,7 @@ async def advance(
     :param on_step: called when a step begins.
     """
     if not closing.is_closed:
-        for step in (Step.PENDING, Step.STRIPE, Step.KASPI):
+        for step in (Step.PENDING, Step.STRIPE, Step.KASPI, Step.PAYOUTS):
             if _is_due(closing, step, order):
                 on_step(step)
                 items, facts = await _run_step(ctx, closing, step, order, actor, on_progress)
@@ -274,11 +310,16 @@ async def advance(
     # what is unfinished may be another than when the step ran, or was skipped
     items = _with_rest([each["id"] for each in figures.unfinished], len(figures.unfinished), figures)
     await _keep(ctx, closing, Step.PENDING, items, dict(closing.steps[Step.PENDING].facts), actor)
+    facts = dict(closing.steps[Step.PAYOUTS].facts)
+    items = [*facts.get("asked", ()), *(each.key for each in figures.payouts if each.is_open)]
+    await _keep(ctx, closing, Step.PAYOUTS, items, facts, actor)
     for step in sorted(LIVE, key=list(Step).index):
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
     if may_begin(Step.SHEET, closing.steps.values()):
         await _sheet(ctx, closing, order, actor)
+    if may_begin(Step.EXPORTS, closing.steps.values()):
+        await _exports(ctx, closing, order, actor)
     if (
         may_begin(Step.SEAL, closing.steps.values())
         and closing.steps[Step.SEAL].state is not StepState.SKIPPED
@@ -293,7 +334,7 @@ def _tournament_id(closing: Closing) -> str | None:
 
 def _is_due(closing: Closing, step: Step, order: Order) -> bool:
     record = closing.steps[step]
-    if step in order.again or step.value in order.statements:
+    if step in order.again or step.value in order.statements or (step is Step.PAYOUTS and order.bank):
         return True
     if record.state is StepState.SKIPPED:
         return False
@@ -313,6 +354,8 @@ async def _run_step(
     """Run a step that asks or changes something; return what stays open, and what it found."""
     if step is Step.PENDING:
         return await _pending(ctx, closing)
+    if step is Step.PAYOUTS:
+        return await _payouts(ctx, closing, order.bank, actor)
     statement = order.statements.get(step.value)
     try:
         report = await _reconcile(ctx, closing, step.value, statement, actor, on_progress)
@@ -336,6 +379,33 @@ async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[s
         listed = await unfinished(session, _tournament_id(closing), ends)
     # names stay out of the record: it has to hold when a person is erased
     return [each["id"] for each in listed], {"failures": failures}
+
+
+async def _payouts(
+    ctx: AppContext, closing: Closing, bank: BankStatement | None, actor: Actor
+) -> tuple[list[str], dict[str, Any]]:
+    """Read Stripe's payouts and match all with the bank's lines; what is open among them is counted later."""
+    facts: dict[str, Any] = {"asked": []}
+    now = ctx.clock()
+    begins, _ = day_of(closing)
+    try:
+        await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+    except ConfigurationError as error:
+        facts["not_configured"] = error.message
+    except ProviderUnavailable as error:
+        facts["asked"].append(f"stripe: {error.message}")
+    zone = closing.period.zone
+    file = None if bank is None else bank.file
+    result = await match_payouts(ctx, file, actor, zone, is_ours=bank is not None and bank.is_ours)
+    before = closing.steps[Step.PAYOUTS].facts.get("bank_file")
+    facts["bank_file"] = before if bank is None else {"file": bank.name, "sha256": bank.sha256}
+    first = closing.day - timedelta(days=WITHIN_DAYS)
+    facts["asked"] += [
+        f"no payout is known for the bank's line {line.id}"
+        for line in result.unexplained
+        if first <= line.booked_on <= closing.day
+    ]
+    return facts["asked"], facts
 
 
 async def _reconcile(
@@ -459,6 +529,19 @@ async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) 
     await _keep(ctx, closing, Step.SHEET, [], {"files": files, "digest": figures}, actor)
 
 
+async def _exports(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+    """Write the exports where they are not what the books say."""
+    record = closing.steps[Step.EXPORTS]
+    if order.exporter is None or (record.state is StepState.SKIPPED and order.exports is None):
+        return
+    folder = order.exports or record.facts.get("folder")
+    if folder is None:
+        await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {}, actor)
+        return
+    files = await order.exporter(ctx, closing, folder)
+    await _keep(ctx, closing, Step.EXPORTS, [], {"folder": folder, "files": files}, actor)
+
+
 async def _seal(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
     """Seal the audit trail, unless that was done for these figures."""
     figures = digest(closing.figures.sums()) if closing.figures else ""
@@ -490,7 +573,11 @@ async def _keep(
             return  # another process closed it meanwhile
         row.steps = {**row.steps, step.value: record.full()}
         row.updated_at = now
-        after = {"step": step.value, "state": record.state.value, "open": len(record.items)}
+        after: dict[str, Any] = {
+            "step": step.value, "state": record.state.value, "open": len(record.items),
+        }  # fmt: skip
+        if step is Step.EXPORTS:
+            after["files"] = {each["what"]: each["sha256"] for each in facts.get("files", ())}
         await _record(session, closing.closing_id, actor, "closing_step", now, after)
     closing.steps[step] = record
 
@@ -536,6 +623,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
@@ -544,6 +632,8 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         elif row.closed_at is not None:
             raise already_signed(before)
         signatures = signed_by(signer, before, figures, now, steps.values())
+        if not alone:
+            await _check_two(session, signer, signatures[:-1])
         row.signatures = [signature.full() for signature in signatures]
         row.sums, row.updated_at = sums, now
         dropped = [each.account for each in before if each not in signatures]
@@ -559,6 +649,17 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         closed_at = row.closed_at
     closing.signatures, closing.signed, closing.closed_at = signatures, sums, closed_at
     closing.steps[Step.SIGNATURES] = record
+
+
+async def _check_two(session: AsyncSession, signer: Signer, signatures: Iterable[Signature]) -> None:
+    """Check that who signs is nobody who may know the PIN of who has signed, or the other way round.
+
+    :raises Forbidden: one of them gave it to the other.
+    """
+    for signature in signatures:
+        if signature.account.startswith(OPERATOR):
+            ids = [each.account.removeprefix(OPERATOR) for each in (signature, signer)]
+            await check_two(session, *ids)
 
 
 async def _locked(session: AsyncSession, closing: Closing) -> ClosingDay:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +17,13 @@ from procomp_pay.domain.states import AnyMethod, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.payouts.view import DayPayout, payouts_of_day, today
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView, view_of
 from procomp_pay.services.reports.closing import THE_APP
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing.day import PaymentRow
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope, one_moment
@@ -184,6 +183,7 @@ class DayFigures:
     open: list[DiscrepancyView] = field(default_factory=list)
     by_hand: list[ByHand] = field(default_factory=list)
     unfinished: list[dict[str, Any]] = field(default_factory=list)
+    payouts: list[DayPayout] = field(default_factory=list)
     payments: list[PaymentRow] = field(default_factory=list)
     numbers: dict[str, list[str]] = field(default_factory=dict)
 
@@ -196,6 +196,7 @@ class DayFigures:
             "clerks": [clerk.full() for clerk in self.clerks],
             "open_discrepancies": [view.discrepancy_id for view in self.open],
             "refunds_by_hand": [refund.signed() for refund in self.by_hand],
+            "payouts": [payout.signed() for payout in self.payouts],
         }
 
     def full(self) -> dict[str, Any]:
@@ -205,12 +206,8 @@ class DayFigures:
             "unfinished": self.unfinished,
             "open_discrepancies": [view.full() for view in self.open],
             "refunds_by_hand": [refund.full() for refund in self.by_hand],
+            "payouts": [payout.full() for payout in self.payouts],
         }
-
-
-def digest(sums: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of figures, as a signature names them."""
-    return hashlib.sha256(exact_json.dumps(sums, canonical=True).encode()).hexdigest()
 
 
 async def count(
@@ -231,6 +228,7 @@ async def count(
         figures.open = [
             await view_of(session, row) for row in await queries.open_discrepancies(session, tournament_id)
         ]
+        figures.payouts = await payouts_of_day(session, period, tournament_id, today(ctx, period.zone))
         figures.payments = await queries.of_the_day(session, scope)
         if scope.until is not None:
             figures.unfinished = await unfinished(session, tournament_id, scope.until)

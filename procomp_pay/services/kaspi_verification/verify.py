@@ -24,13 +24,14 @@ from procomp_pay.domain.kaspi_verification import (
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
-from procomp_pay.domain.operators import Right, needs_second_person, require
+from procomp_pay.domain.operators import Right, needs_second_person
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
+from procomp_pay.services.operators import logins
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
@@ -256,7 +257,7 @@ async def _verify(
     kaspi: KaspiResult,
 ) -> Verified:
     locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
-    require(ctx.operator, Right.DESK, locked.payment.tournament_id)
+    await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
     if await _is_known(session, request, actor):
         return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)

@@ -17,6 +17,7 @@ from procomp_pay.services.maintenance.health_alerts import check_provider_health
 from procomp_pay.services.maintenance.retention import prune
 from procomp_pay.services.notifications.deliver import deliver_due
 from procomp_pay.services.refunds.send import REFUND_LEASE_S, follow_up
+from procomp_pay.services.registrations.search_keys import catch_up
 from procomp_pay.services.settlement.apply import AppliedEvent
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.services.webhooks.batch import handle_due
@@ -150,6 +151,18 @@ async def work_retention(
         done.failures.append(f"pruning: {error.message}")
 
 
+async def work_search_keys(
+    ctx: AppContext, done: Pass, *, on_progress: Callable[[], None] = lambda: None
+) -> None:
+    """Make search keys of participants whom the platform added or renamed; after a failure the next pass
+    continues."""
+    try:
+        await catch_up(ctx, on_progress)
+    except PaymentError as error:
+        log.warning("search keys: %s", error.message, extra=fault_of(error))
+        done.failures.append(f"search keys: {error.message}")
+
+
 async def _isolated(work: Callable[[], Awaitable[None]], name: str, done: Pass, **fields: str) -> bool:
     """Do one piece of work, and record its failure without stopping the others; return False if it failed.
 
@@ -187,4 +200,5 @@ async def one_pass(ctx: AppContext, *, backfill: bool = True) -> Pass:
     await check_provider_health(ctx)
     await work_outbox(ctx, done)
     await work_retention(ctx, done)
+    await work_search_keys(ctx, done)
     return done

@@ -80,7 +80,7 @@ async def second_operator(
     second = await authenticate(ctx, name, secret, need=right)
     require(second, right, tournament_id)
     async with ctx.db.reading() as session:
-        await _check_two(session, operator.operator_id, second)
+        await check_two(session, operator.operator_id, second.operator_id)
     return second
 
 
@@ -141,21 +141,21 @@ async def _checked(session: AsyncSession, row: Approval, request: ApprovalReques
             N_("%(name)s, who approved it, is disabled", name=account.name),
             next_step=N_("use --approve with the name of another operator"),
         )
-    await _check_two(session, operator.operator_id, second)
+    await check_two(session, operator.operator_id, second.operator_id)
     require(second, request.right, request.tournament_id)
     return second.name
 
 
-async def _check_two(session: AsyncSession, operator_id: str, second: Operator) -> None:
-    """Check that two operators are two, and that neither knows the other's PIN.
+async def check_two(session: AsyncSession, first_id: str, second_id: str) -> None:
+    """Check that two operators are two, and that neither knows the other's PIN: the rule for everything that
+    needs two people.
 
     :raises Forbidden: they are the same, or one of them gave the other a PIN that was not changed since.
     """
-    if operator_id == second.operator_id:
-        check_second(second.name, second.name)
-    first = as_operator(await repository.by_id(session, operator_id))
+    first, second = [await repository.by_id(session, each) for each in (first_id, second_id)]
+    check_second(first.name, second.name)
     for one, other in ((first, second), (second, first)):
-        if await repository.secret_changed_by(session, f"{OPERATOR_CHAIN}{one.operator_id}") == other.name:
+        if await repository.secret_changed_by(session, f"{OPERATOR_CHAIN}{one.id}") == other.name:
             raise Forbidden(
                 N_("%(other)s gave %(name)s a new PIN, and may know it", other=other.name, name=one.name),
                 next_step=N_("%(name)s changes it first: procomp-pay operator pin", name=one.name),
@@ -191,7 +191,7 @@ async def approve(
     async with ctx.db.writing() as session:
         account = await repository.by_id(session, operator.operator_id, lock=True)
         row = await _existing(session, approval_id)
-        await _check_two(session, row.requested_by, operator)
+        await check_two(session, row.requested_by, operator.operator_id)
         require(operator, Right(row.content["right"]), row.content["tournament_id"])
         if row.expires_at <= now:
             raise Conflict(

@@ -72,9 +72,8 @@ async def authenticate(
 
 def as_operator(row: OperatorAccount) -> Operator:
     """Return an account as the rules need it."""
-    return Operator(
-        row.id, row.name, row.role, None if row.tournaments is None else frozenset(row.tournaments)
-    )
+    tournaments = None if row.tournaments is None else frozenset(row.tournaments)
+    return Operator(row.id, row.name, row.role, tournaments, row.secret_hash)
 
 
 def is_locked(row: OperatorAccount, now: datetime) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from procomp_pay.domain.errors import Unauthorized
-from procomp_pay.domain.operators import SHIFT, Operator, Right, folded
+from procomp_pay.domain.operators import SHIFT, Claim, Operator, Right, folded, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
 from procomp_pay.services.operators.secrets import token_hash
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorSession
 from procomp_pay.storage.operators import repository
 
@@ -23,22 +24,6 @@ class Login:
     operator: Operator
     token: str
     until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Who a command says it is, and what proves it.
-
-    :param name: as typed, from the environment or from the file of the login.
-    :param token: of the file of the login; ``None`` where there is none.
-    :param secret: an operator's token from the environment, for scripts.
-    :param os_user: the user of the operating system.
-    """
-
-    name: str
-    os_user: str
-    token: str | None = None
-    secret: str | None = None
 
 
 async def log_in(ctx: AppContext, name: str, secret: str, os_user: str) -> Login:
@@ -88,13 +73,57 @@ async def acting(ctx: AppContext, claim: Claim) -> Operator | None:
     if login is None or login.os_user != claim.os_user or account.disabled_at is not None:
         raise _not_logged_in(claim.name)
     if login.expires_at <= ctx.clock():
-        raise Unauthorized(
-            N_("The login of %(name)s has ended: a shift is 12 hours", name=account.name),
-            next_step=N_("log in again: procomp-pay operator login %(name)s", name=account.name),
-        )
+        raise _ended(account.name)
     if folded(account.name) != folded(claim.name):
         raise _not_logged_in(claim.name)
     return as_operator(account)
+
+
+async def check(ctx: AppContext, session: AsyncSession, right: Right, *tournament_ids: str | None) -> None:
+    """Check that the operator may do something, and still is who they were when the command began: a screen
+    or a question may have been open for hours. Called in the transaction that does it.
+
+    :param tournament_ids: as in :func:`~procomp_pay.domain.operators.require`.
+    :raises Unauthorized: they logged out, the shift is over, or the account was disabled or changed.
+    :raises Forbidden: they may not.
+    """
+    if ctx.claim is not None:
+        await _check_still(ctx, session, ctx.claim)
+    require(ctx.operator, right, *tournament_ids)
+
+
+async def _check_still(ctx: AppContext, session: AsyncSession, claim: Claim) -> None:
+    if ctx.operator is None:
+        if await repository.login(session, None) is not None:  # the first operator was added meanwhile
+            raise _not_logged_in(claim.name)
+        return
+    hashed = None if claim.token is None else token_hash(claim.token)
+    account, login = await repository.login_of(session, ctx.operator.operator_id, hashed)
+    name = account.name
+    if account.disabled_at is not None:
+        raise Unauthorized(
+            N_("The account of %(name)s was disabled", name=name),
+            next_step=N_("ask an admin: procomp-pay operator enable %(name)s", name=name),
+        )
+    if claim.secret is None and login is None:
+        raise Unauthorized(
+            N_("%(name)s was logged out", name=name),
+            next_step=N_("log in, then begin again: procomp-pay operator login %(name)s", name=name),
+        )
+    if claim.secret is None and login is not None and login.expires_at <= ctx.clock():
+        raise _ended(name)
+    if as_operator(account) != ctx.operator:
+        raise Unauthorized(
+            N_("The account of %(name)s was changed", name=name),
+            next_step=N_("log in, then begin again: procomp-pay operator login %(name)s", name=name),
+        )
+
+
+def _ended(name: str) -> Unauthorized:
+    return Unauthorized(
+        N_("The login of %(name)s has ended: a shift is 12 hours", name=name),
+        next_step=N_("log in again: procomp-pay operator login %(name)s", name=name),
+    )
 
 
 def _not_logged_in(name: str) -> Unauthorized:

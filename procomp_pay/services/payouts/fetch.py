@@ -57,6 +57,8 @@ async def fetch_stripe(ctx: AppContext, since: datetime, until: datetime) -> Fet
         for payout in page:
             async with ctx.db.writing() as session:
                 payout_id, is_new = await store.save_payout(session, _stripe_values(ctx, payout))
+            if payout.reversal is not None:
+                await _keep(ctx, "stripe", [payout.reversal], None)
             result.payouts += 1
             result.new += is_new
             async with ctx.db.reading() as session:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.payouts import PayoutState, state_of
+from procomp_pay.domain.payouts import PayoutState, due_on, is_open_on, state_of
+from procomp_pay.domain.period import Period
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -35,6 +36,10 @@ class PayoutView:
     def arrived_on(self) -> date | None:
         return None if self.row.line is None else self.row.line.booked_on
 
+    @property
+    def failed_at(self) -> datetime | None:
+        return self.row.failed_at if self.state in (PayoutState.FAILED, PayoutState.RETURNED) else None
+
     def full(self) -> dict[str, Any]:
         payout, line = self.row.payout, self.row.line
         return {
@@ -44,6 +49,7 @@ class PayoutView:
             "state": self.state.value,
             "provider_status": payout.status,
             "failure": payout.failure,
+            "failed_at": instant(self.failed_at),
             "currency": payout.currency,
             "gross": self.row.gross,
             "fee": self.row.fee,
@@ -63,14 +69,16 @@ class PayoutView:
 
 
 def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> PayoutView:
-    """Return a payout's view; with ``as_of``, without a match that was made later."""
+    """Return a payout's view; with ``as_of``, without a match that was made or a failure that came later."""
     payout = row.payout
+    status = payout.status
     if as_of is not None and payout.matched_at is not None and payout.matched_at > as_of:
-        row = PayoutRow(payout, None, row.entries, row.payments, row.gross, row.fee, row.net, row.due)
+        row = replace(row, line=None)
+    if as_of is not None and row.failed_at is not None and row.failed_at > as_of:
+        row, status = replace(row, failed_at=None), "paid"
     arrived = None if row.line is None else row.line.amount
     return PayoutView(
-        row,
-        state_of(payout.status, payout.amount, payout.expected_on, today, arrived=arrived, due=row.due),
+        row, state_of(status, payout.amount, payout.expected_on, today, arrived=arrived, due=row.due)
     )
 
 
@@ -86,6 +94,65 @@ async def list_payouts(
 def today(ctx: AppContext, zone: ZoneInfo) -> date:
     """Return the day in a zone."""
     return ctx.clock().astimezone(zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class DayPayout:
+    """A payout on the evening of a day.
+
+    :param payments, part: the day's payments in it, and the net of all that moved in it on that day.
+    :param is_open: it is due and did not arrive, or something is wrong with it.
+    """
+
+    view: PayoutView
+    payments: int
+    part: Decimal
+    is_open: bool
+
+    @property
+    def key(self) -> str:
+        """Return what stays the same while it is open for the same cause."""
+        payout, state = self.view.row.payout, self.view.state
+        why = "not arrived" if state in (PayoutState.ON_THE_WAY, PayoutState.MISSING) else state.value
+        return f"{payout.provider} {payout.ref} {payout.currency}: {why}"
+
+    def signed(self) -> dict[str, Any]:
+        """Return what a closing keeps of it."""
+        payout, arrived = self.view.row.payout, self.view.arrived_on
+        return {
+            "provider": payout.provider,
+            "ref": payout.ref,
+            "currency": payout.currency,
+            "net": payout.amount,
+            "payments_of_the_day": self.payments,
+            "part_of_the_day": self.part,
+            "expected_on": payout.expected_on.isoformat(),
+            "arrived_on": None if arrived is None else arrived.isoformat(),
+            "open": self.is_open,
+        }
+
+    def full(self) -> dict[str, Any]:
+        return self.signed() | {"state": self.view.state.value, "failed_at": instant(self.view.failed_at)}
+
+
+async def payouts_of_day(
+    session: AsyncSession, period: Period, tournament_id: str | None, on: date
+) -> list[DayPayout]:
+    """Return the payouts that a day has a part in; for all tournaments also those that are expected, arrived
+    or failed on it, or are open on its evening."""
+    begins, ends, day = period.begins, period.ends, period.since
+    assert begins and ends and day  # noqa: S101, PT018 - a closing is of one day
+    parts = await store.parts(session, begins, ends, tournament_id)
+    found = []
+    for row in await store.payouts(session):
+        view = view_of(row, on)
+        payout, failed = row.payout, view.failed_at
+        failed_on = None if failed is None else failed.astimezone(period.zone).date()
+        is_open = is_open_on(day, view.state, due_on(payout.provider, payout.expected_on), failed_on)
+        is_of_day = is_open or day in (payout.expected_on, view.arrived_on, failed_on)
+        if payout.id in parts or (is_of_day and tournament_id is None):
+            found.append(DayPayout(view, *parts.get(payout.id, (0, Decimal("0.00"))), is_open))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

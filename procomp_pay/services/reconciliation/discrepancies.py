@@ -11,17 +11,12 @@ from typing import Any
 
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.operators import (
-    ApprovalAction,
-    ApprovalRequest,
-    Right,
-    needs_second_person,
-    require,
-)
+from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, needs_second_person
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import logins
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
@@ -185,12 +180,11 @@ async def _check_allowed(ctx: AppContext, view: DiscrepancyView, how: How, actor
 
     :raises Forbidden: it is not allowed.
     """
-    tournament_id = None
-    if view.payment_id is not None and ctx.operator is not None:
-        async with ctx.db.reading() as session:
-            if await exists(session, view.payment_id):
-                tournament_id = (await load_payment(session, view.payment_id)).payment.tournament_id
-    require(ctx.operator, Right.FINANCE, tournament_id)
+    tournament_id, payment_id = None, view.payment_id
+    async with ctx.db.reading() as session:
+        if payment_id is not None and ctx.operator is not None and await exists(session, payment_id):
+            tournament_id = (await load_payment(session, payment_id)).payment.tournament_id
+        await logins.check(ctx, session, Right.FINANCE, tournament_id)
     if how in NEED_TWO:
         needs_second_person(ctx.operator, actor.approved_by)
 

@@ -8,7 +8,7 @@ from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read
-from procomp_pay.domain.operators import Right, check_desk_refund, require
+from procomp_pay.domain.operators import Right, check_desk_refund
 from procomp_pay.domain.refunds import (
     RefundEvent,
     RefundState,
@@ -20,6 +20,7 @@ from procomp_pay.domain.refunds import (
 from procomp_pay.domain.states import CreateState, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import logins
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import provider_ref_of
@@ -79,7 +80,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        require(ctx.operator, Right.DESK, locked.payment.tournament_id)
+        await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         plan = await _check(session, locked, made, number)
         await _check_limit(session, ctx, locked, plan)
         before = await _total_refunded(session, locked)

@@ -32,6 +32,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.payments.repository import lock_payment, lock_rows
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import search_keys
 from procomp_pay.storage.registrations.person import PERSONAL
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ async def edit_participant(
             await set_email(session, ctx, row, address)
         row.updated_at = ctx.clock()
         await session.flush()
+        await search_keys.store(session, {} if full_name is None else {row.id: full_name})
         await repository.set_detail(session, participant_id, ctx.clock(), **details.columns(ctx))
         [view] = await views_of(session, ctx, [participant_id])
         changes = _changes(before, view)

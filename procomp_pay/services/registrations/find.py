@@ -47,10 +47,11 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
         return Found(payment.participant_id)
     async with ctx.db.reading() as session:
-        ids, names = await repository.all_names(session)
+        ids, names = await repository.all_names(session, typed=wanted)
         found = meant(names, wanted)
         views = await views_of(session, ctx, [ids[number] for number in found.numbers[:MOST_CHOICES]])
         if not views:
+            ids, names = await repository.all_names(session)
             close = await views_of(session, ctx, [ids[number] for number in nearest(names, wanted)])
             if payment_code.looks_like_one(wanted):
                 payment_code.read(wanted)  # tells that it is mistyped

@@ -40,6 +40,7 @@ from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.payments.repository import lock_rows
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import search_keys
 
 T = TypeVar("T")
 
@@ -592,13 +593,13 @@ def _leave_doubtful(match: _Match, found: _Comparison) -> None:
 
 
 def _leave_alike_lines(match: _Match, found: _Comparison) -> None:
-    """Register one of several lines of a category and a club whose names sound the same: the first of them,
-    or the one that is registered already."""
+    """Register one of several lines of a category, a club and a year of birth whose names sound the same: the
+    first of them, or the one that is registered already."""
     free = {entrant.line for entrant in match.free()}
     known: dict[tuple[str, str], list[Entrant]] = {}
     for entrant in sorted(match.entrants, key=lambda one: one.line in free):
         others = known.setdefault((match.sound(entrant), same_key(entrant.category)), [])
-        same = next((one for one in others if _one_club(one.details.club, entrant.details.club)), None)
+        same = next((one for one in others if _one_person(one.details, entrant.details)), None)
         if same is None or entrant.line not in free:
             others.append(entrant)
             continue
@@ -687,6 +688,8 @@ async def _change(
         others = {name: pair for name, pair in one.changes.items() if name not in ("name", "category")}
         await add_edits(session, ctx, payment_ids.get(row.id, ()), actor, before, after, others)
     await session.flush()
+    renamed = {one.participant_id: one.full_name for one in changed if "name" in one.changes}
+    await search_keys.store(session, renamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -729,3 +732,4 @@ async def _write(session: AsyncSession, ctx: AppContext, tournament_id: str, add
         if (columns := entrant.details.columns(ctx))
     )
     await session.flush()
+    await search_keys.store(session, {entrant.participant_id: entrant.full_name for entrant in added})

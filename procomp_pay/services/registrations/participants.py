@@ -30,6 +30,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import search_keys
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ async def add_participant(
             )
         )
         await session.flush()
+        await search_keys.store(session, {participant_id: name})
         await repository.set_detail(session, participant_id, now, **details.columns(ctx))
         [view] = await views_of(session, ctx, [participant_id])
     _log.info("participant %s added to tournament %s by %s", participant_id, row.id, actor.name)
@@ -246,7 +248,7 @@ async def _search(
     paid: bool | None,
     limit: int,
 ) -> ParticipantPage:
-    ids, names = await repository.all_names(session, tournament_id, paid)
+    ids, names = await repository.all_names(session, tournament_id, paid, typed=text)
     found = matches(names, text)
     best = [ids[match.number] for match in heapq.nsmallest(limit, found)]
     return ParticipantPage(await views_of(session, ctx, best), len(found))

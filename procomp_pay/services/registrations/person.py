@@ -10,10 +10,10 @@ from typing import Any
 from procomp_pay.domain.errors import ConfigurationError, Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.redact import redact
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.settlement.move import MOVED
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
@@ -70,7 +70,8 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
             name: await store.rows_of(session, table, getattr(table, column), person.payment_ids)
             for name, (table, column) in of_payments.items()
         }
-        rows["audit"] = _own(rows["audit"], person)
+        of_moved = await store.rows_of(session, AuditEntry, AuditEntry.payment_id, person.moved_payment_ids)
+        rows["audit"] = _own(rows["audit"] + of_moved, person)
         details = await _details(session, person)
         rows["registrations"] = person.participants
         rows["registration_details"] = details
@@ -80,15 +81,20 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
 
 
 def _own(entries: list[AuditEntry], person: Person) -> list[AuditEntry]:
-    """Leave out changes of another person's registration, whose payment was moved to this one afterwards."""
-    moves = sorted((entry for entry in entries if entry.action == MOVED), key=lambda entry: entry.seq)
+    """Return the entries about the person. A payment that was moved had another participant before, whose
+    changes are in its trail too: of a payment that is theirs now, changes of somebody else's registration
+    are left out; of one that was moved away, everything since."""
+    moves = sorted((entry for entry in entries if entry.action == PAYMENT_MOVED), key=lambda entry: entry.seq)
 
     def is_own(entry: AuditEntry) -> bool:
-        if entry.action != "participant_edited":
+        is_theirs_now = entry.payment_id not in person.moved_payment_ids
+        if is_theirs_now and entry.action != "participant_edited":
             return True
-        later = (move for move in moves if move.payment_id == entry.payment_id and move.seq > entry.seq)
+        later = (move for move in moves if move.payment_id == entry.payment_id and move.seq >= entry.seq)
         move = next(later, None)
-        return move is None or (move.before or {}).get("participant_id") in person.participant_ids
+        if move is None:
+            return is_theirs_now
+        return (move.before or {}).get("participant_id") in person.participant_ids
 
     return [entry for entry in entries if is_own(entry)]
 
@@ -108,16 +114,20 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
                 next_step=f"as the owner of the table, in psql: {grant}",
             )
         found = await _find(session, person_id)
-        for payment_id in found.payment_ids:
+        for payment_id in sorted(found.payment_ids + found.moved_payment_ids):
             await lock_payment(session, payment_id)
         person = await _find(session, person_id)  # as it is under the locks
         planned = await _plan(session, person)
-        trails = [await _trail(ctx, session, payment_id) for payment_id in person.payment_ids]
-        mask = await _mask(ctx, session, person)
+        ids = person.payment_ids + person.moved_payment_ids
+        trails = [await _trail(ctx, session, payment_id) for payment_id in ids]
+        own = _own([entry for trail in trails for entry in trail], person)
+        mask = await _mask(ctx, session, person, own)
         await store.erase(session, person, mask, with_platform_rows=with_platform_rows)
         entries = 0
         for trail in trails:
-            erased = await store.mask_audit(session, trail, mask)
+            erased = await store.mask_audit(session, trail, mask, {entry.id for entry in own})
+            if not erased and trail[0].payment_id in person.moved_payment_ids:
+                continue
             entries += len(erased)
             by = (actor.name, actor.source)
             await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
@@ -144,7 +154,7 @@ async def _plan(session: AsyncSession, person: Person) -> Erasure:
     events = await store.rows_of(session, WebhookEvent, WebhookEvent.payment_id, person.payment_ids)
     messages = await store.messages(session, person)
     user_id = person.user.id if person.user else None
-    archives = await archive.files_of(session, person.payment_ids)
+    archives = await archive.files_of(session, person.payment_ids + person.moved_payment_ids)
     ids = user_id, person.participant_ids, person.payment_ids
     return Erasure(*ids, len(events), len(messages), archives)
 
@@ -164,8 +174,7 @@ async def _details(session: AsyncSession, person: Person) -> list[ParticipantDet
     return await store.rows_of(session, ParticipantDetail, column, person.participant_ids)
 
 
-async def _mask(ctx: AppContext, session: AsyncSession, person: Person) -> Mask:
-    entries = await store.rows_of(session, AuditEntry, AuditEntry.payment_id, person.payment_ids)
+async def _mask(ctx: AppContext, session: AsyncSession, person: Person, entries: list[AuditEntry]) -> Mask:
     payments = await store.rows_of(session, PaymentDetail, PaymentDetail.payment_id, person.payment_ids)
     sealed = [row.phone_enc for row in (*payments, *await _details(session, person)) if row.phone_enc]
     return Mask(store.known_words(person, entries, [ctx.keyring.unseal(phone).decode() for phone in sealed]))

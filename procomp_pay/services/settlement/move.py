@@ -8,14 +8,16 @@ from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.names import payment_description
-from procomp_pay.domain.operators import Right, require
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.refunds import RefundState, total_refunded
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import logins
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_replacement_payment
+from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.states import DiscrepancyState
@@ -29,8 +31,6 @@ from procomp_pay.storage.registrations.terms import fee_schedule
 
 _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
-#: The action of the audit entry; ``before`` has the former participant's id.
-MOVED = "payment_moved"
 
 
 async def move_payment(
@@ -52,7 +52,7 @@ async def move_payment(
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
         target = await participants.participant(session, participant_id)
-        require(ctx.operator, Right.DESK, locked.payment.tournament_id, target.tournament_id)
+        await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
         _check_former(locked, former_id, target)
         await _check_payment(session, locked)
         await _check_target(session, locked, target)
@@ -268,7 +268,7 @@ async def _move(
         "participant_id": target.id,
         "former_participant_status": former.status.value if former else None,
     }
-    await side_effects.append_audit_entry(session, moved, event, MOVED, before, now, after=after)
+    await side_effects.append_audit_entry(session, moved, event, PAYMENT_MOVED, before, now, after=after)
     # a repeated request of the former participant must not be answered with another one's payment
     await idempotency.forget_starts(session, payment.id)
     await side_effects.enqueue_message(

@@ -19,7 +19,6 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.settlement.move import MOVED
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import (
     Account,
@@ -169,7 +168,7 @@ async def _was_recorded_for(session: AsyncSession, payment_id: str, participant_
     if await numbers.participant_of(session, payment_id) == participant_id:
         return True
     return any(
-        entry.action == MOVED and entry.before["participant_id"] == participant_id
+        entry.action == chain.PAYMENT_MOVED and entry.before["participant_id"] == participant_id
         for entry in await chain.entries(session, payment_id)
     )
 

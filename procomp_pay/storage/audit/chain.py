@@ -25,6 +25,8 @@ GENESIS = "0" * 64
 KEPT_BY_PLATFORM = "kept_by_platform"
 #: The action of the record of an erasure: ``after["erased"]`` are the entries that lost a person's names.
 PERSON_ERASED = "person_erased"
+#: Of a payment that goes to another participant; ``before`` has the former one's id.
+PAYMENT_MOVED = "payment_moved"
 #: The beginning of the names of the chains of closings, which belong to no payment.
 CLOSING_CHAIN = "closing:"
 #: The beginning of the names of the chains of operators, which belong to no payment.

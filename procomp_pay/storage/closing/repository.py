@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
-from sqlmodel import select
+from sqlalchemy import String, literal
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.storage.audit.chain import CLOSING_CHAIN
 from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.closing import ClosingDay
+from procomp_pay.storage.models.payments import AuditEntry
+
+#: The name of a closing's chain of the audit trail.
+_CHAIN = literal(CLOSING_CHAIN, String) + col(ClosingDay.id)
+
+
+def digest(sums: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of figures, as a signature names them."""
+    return hashlib.sha256(exact_json.dumps(sums, canonical=True).encode()).hexdigest()
+
+
+async def with_chain_ends(session: AsyncSession, chains: list[str]) -> dict[str, tuple[ClosingDay, int]]:
+    """Return closings by their chains, each with the number of its chain's last entry at that moment."""
+    last = select(func.max(AuditEntry.seq)).where(AuditEntry.payment_id == _CHAIN).scalar_subquery()
+    ids = [chain.removeprefix(CLOSING_CHAIN) for chain in chains]
+    rows = await session.exec(select(ClosingDay, last).where(col(ClosingDay.id).in_(ids)))
+    return {CLOSING_CHAIN + row.id: (row, seq or 0) for row, seq in rows.all()}
+
+
+async def without_chain(session: AsyncSession) -> list[str]:
+    """Return the chains that closings should have, and of which there is no entry."""
+    chained = select(AuditEntry.id).where(AuditEntry.payment_id == _CHAIN).exists()
+    ids = await session.exec(select(ClosingDay.id).where(~chained).order_by(ClosingDay.id))
+    return [CLOSING_CHAIN + each for each in ids.all()]
 
 
 async def find(

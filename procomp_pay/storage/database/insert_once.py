@@ -32,6 +32,16 @@ async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[di
         await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
 
 
+async def replace_all(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
+    """Insert ``rows``, in place of those with the same primary key."""
+    if rows:
+        statement = _insert(session, table)
+        keys = [column.name for column in table.metadata.tables[str(table.__tablename__)].primary_key]
+        values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        connection = await session.connection()
+        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+
 async def insert_returning(
     session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], column: str
 ) -> set[str]:

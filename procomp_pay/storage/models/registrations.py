@@ -34,6 +34,21 @@ class ParticipantDetail(Row, table=True):
     updated_at: datetime = Field(sa_column=moment("updated_at"))
 
 
+class ParticipantSearch(Row, table=True):
+    """The key by which a participant's name is searched, and the name of which it was made.
+
+    The platform adds, renames and deletes participants without it: a row counts only while the name is the
+    participant's. There is no foreign key, whose check would lock the platform's row.
+    """
+
+    __tablename__ = "pay_participant_search"
+
+    participant_id: str = Field(sa_column=key("participant_id"))
+    full_name: str = Field(sa_column=text("full_name"))
+    key_version: int = Field(sa_column=Column("key_version", Integer, nullable=False))
+    search_key: str = Field(sa_column=text("search_key"))
+
+
 class FeePeriodRow(Row, table=True):
     """A fee that replaces the tournament's on some days of a time zone; an open end is NULL."""
 

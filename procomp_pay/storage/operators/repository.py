@@ -63,6 +63,23 @@ async def login(
     return None if row is None else (row[0], row[1])
 
 
+async def login_of(
+    session: AsyncSession, operator_id: str, token_hash: str | None
+) -> tuple[OperatorAccount, OperatorSession | None]:
+    """Return an operator as they are now, with the login of a token if it is still theirs."""
+    joined = (
+        select(OperatorAccount, OperatorSession)
+        .outerjoin(
+            OperatorSession,
+            (col(OperatorSession.operator_id) == OperatorAccount.id)
+            & (col(OperatorSession.token_hash) == token_hash),
+        )
+        .where(OperatorAccount.id == operator_id)
+    )
+    row = (await session.exec(joined)).one()
+    return row[0], row[1]
+
+
 async def logins_since(session: AsyncSession, now: datetime) -> dict[str, datetime]:
     """Return when the last login of each operator that still holds will end."""
     query = (

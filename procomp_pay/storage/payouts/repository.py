@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import case, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.payouts import COSTS
+from procomp_pay.domain.payouts import COSTS, REVERSAL
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.types import UtcDateTime
 
 _payout: Any = Payout
 _entry: Any = BalanceEntry
@@ -32,6 +33,7 @@ class PayoutRow:
 
     :param gross, fee: of its entries. :param net: their sum, which should be the payout's amount.
     :param due: the sum of all payouts that its bank line was matched with.
+    :param failed_at: when the provider had the money of a failed one again; ``None`` if it is not known.
     """
 
     payout: Payout
@@ -42,6 +44,7 @@ class PayoutRow:
     fee: Decimal
     net: Decimal
     due: Decimal
+    failed_at: datetime | None = None
 
 
 async def save_payout(session: AsyncSession, values: dict[str, Any]) -> tuple[str, bool]:
@@ -117,13 +120,28 @@ async def payouts(
         .group_by(_payout.bank_line_id)
         .subquery()
     )
+    failed = (
+        select(_entry.description.label("ref"), func.min(_entry.at, type_=UtcDateTime()).label("at"))
+        .where(_entry.category == REVERSAL)
+        .group_by(_entry.description)
+        .subquery()
+    )
     query: Any = (
         select(
-            _payout, _line, sums.c.entries, sums.c.payments, sums.c.gross, sums.c.fee, sums.c.net, due.c.due
+            _payout,
+            _line,
+            sums.c.entries,
+            sums.c.payments,
+            sums.c.gross,
+            sums.c.fee,
+            sums.c.net,
+            due.c.due,
+            failed.c.at,
         )
         .join(_line, _line.id == _payout.bank_line_id, isouter=True)
         .join(sums, sums.c.payout_id == _payout.id, isouter=True)
         .join(due, due.c.line_id == _payout.bank_line_id, isouter=True)
+        .join(failed, failed.c.ref == _payout.ref, isouter=True)
         .order_by(_payout.expected_on, _payout.provider, _payout.ref, _payout.currency)
     )
     if since is not None:
@@ -136,7 +154,17 @@ async def payouts(
         query = query.where(_payout.recorded_at <= recorded_by)
     none = Decimal("0.00")
     return [
-        PayoutRow(row[0], row[1], row[2] or 0, row[3] or 0, *(value or none for value in row[4:]))
+        PayoutRow(
+            row[0],
+            row[1],
+            row[2] or 0,
+            row[3] or 0,
+            row[4] or none,
+            row[5] or none,
+            row[6] or none,
+            row[7] or none,
+            row[8],
+        )
         for row in (await session.exec(query)).all()
     ]
 
@@ -219,6 +247,25 @@ async def costs(
     if until is not None:
         query = query.where(_entry.at < until)
     return [(row[0], row[1], row[2]) for row in (await session.exec(query)).all()]
+
+
+async def parts(
+    session: AsyncSession, since: datetime, until: datetime, tournament_id: str | None
+) -> dict[str, tuple[int, Decimal]]:
+    """Return by payout what of it moved in a period: its payments and the net of all. A payment counts when
+    we booked it, anything else when it moved at the provider."""
+    booked = case((_entry.kind == LineKind.PAYMENT, _detail.completed_at))
+    at = func.coalesce(booked, _entry.at, type_=UtcDateTime())
+    query: Any = (
+        select(_entry.payout_id, func.count(case((_entry.kind == LineKind.PAYMENT, 1))), func.sum(_entry.net))
+        .join(_detail, _detail.payment_id == _entry.payment_id, isouter=True)
+        .join(_payment, _payment.id == _entry.payment_id, isouter=True)
+        .where(_entry.payout_id.is_not(None), at >= since, at < until)
+        .group_by(_entry.payout_id)
+    )
+    if tournament_id is not None:
+        query = query.where(_payment.tournament_id == tournament_id)
+    return {row[0]: (row[1], row[2]) for row in (await session.exec(query)).all()}
 
 
 async def of_tournament(session: AsyncSession, tournament_id: str) -> list[tuple[str, str, Decimal]]:

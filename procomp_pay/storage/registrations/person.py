@@ -14,12 +14,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.names import is_placeholder, placeholder_email
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import Topic
-from procomp_pay.storage.audit.chain import PERSON_ERASED
+from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.registrations import search_keys
 
 #: In the place of a name, an address or a number that was erased.
 ERASED = "[erased]"
@@ -34,11 +35,13 @@ class Person:
     """A user with all registrations, or one registration.
 
     :param user: ``None`` if it has further registrations, which are somebody else's.
+    :param moved_payment_ids: payments that were theirs and were moved to somebody else.
     """
 
     user: User | None
     participants: list[Participant]
     payment_ids: list[str]
+    moved_payment_ids: list[str]
 
     @property
     def participant_ids(self) -> list[str]:
@@ -60,7 +63,13 @@ async def find(session: AsyncSession, some_id: str) -> Person | None:
         rows = list((await session.exec(query)).all())
     ids = [row.id for row in rows]
     paid = select(PaymentDetail.payment_id).where(col(PaymentDetail.participant_id).in_(ids))
-    return Person(user, rows, sorted((await session.exec(paid)).all()))
+    payment_ids = sorted((await session.exec(paid)).all())
+    former: Any = col(AuditEntry.before)["participant_id"].as_string()
+    moves = (
+        select(AuditEntry.payment_id).where(AuditEntry.action == PAYMENT_MOVED, former.in_(ids)).distinct()
+    )
+    moved = sorted(payment for payment in (await session.exec(moves)).all() if payment not in payment_ids)
+    return Person(user, rows, payment_ids, moved)
 
 
 async def _registrations(session: AsyncSession, user_id: str) -> int:
@@ -163,6 +172,7 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
     await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))
     which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
     await session.exec(delete(ParticipantDetail).where(which))
+    await search_keys.forget(session, person.participant_ids)
     for refund in await rows_of(session, Refund, col(Refund.payment_id), ids):
         refund.reason = mask(refund.reason)
     for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ids):
@@ -195,17 +205,21 @@ async def missing_grant(session: AsyncSession) -> str | None:
     return None if role is None else f"GRANT UPDATE ({', '.join(names.values())}) ON {table} TO {role};"
 
 
-async def mask_audit(session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask) -> list[int]:
+async def mask_audit(
+    session: AsyncSession, entries: Sequence[AuditEntry], mask: Mask, own: Collection[int | None]
+) -> list[int]:
     """Take the person's names out of audit entries, whose hashes stay; return their numbers.
 
     Records of erasures have no names.
+
+    :param own: the ids of the entries about this person alone, which lose club, phone and the like too.
     """
     changed: list[int] = []
     for entry in entries:
         if entry.action == PERSON_ERASED:
             continue
         values = {name: mask(getattr(entry, name)) for name in ("before", "after", "note")}
-        if entry.action == "participant_edited":
+        if entry.action == "participant_edited" and entry.id in own:
             values |= {name: _without_details(values[name]) for name in ("before", "after")}
         if any(values[name] != getattr(entry, name) for name in values):
             await session.exec(update(AuditEntry).where(col(AuditEntry.id) == entry.id).values(**values))

@@ -21,6 +21,8 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.storage.closing import day as queries
 from tests.support.terminal import CommandLine
 
+#: What a clerk types, with a folder for the exports.
+CLOSE = ("close", "--exports", "exports")
 TWO = [Signer("operator:1", "Aigerim"), Signer("operator:2", "Dias")]
 
 
@@ -43,7 +45,7 @@ def pay(clerk: CommandLine, participant: str, method: str) -> Any:
 def ready(clerk: CommandLine) -> Any:
     """Close until only signatures are open: Stripe lists what moved in this second in the next one."""
     for _ in range(30):
-        closing = clerk.ask("close", code=6)
+        closing = clerk.ask(*CLOSE, code=6)
         if closing["open"] == ["signatures"]:
             break
     return closing
@@ -68,14 +70,14 @@ def test_two_people_close_a_day(clerk: CommandLine, monkeypatch: pytest.MonkeyPa
     assert (line["ours"]["paid"], line["provider"]["paid"], line["difference"]) == (50, 50, 0)
     assert {path.name.split(".")[1] for path in (clerk.home / "closings").iterdir()} == {"html", "xlsx"}
     sign_as(TWO[0], monkeypatch)
-    assert clerk.ask("close", "--sign", code=6)["open"] == ["signatures"]
-    refused = clerk.type("close", "--sign", code=3)
+    assert clerk.ask(*CLOSE, "--sign", code=6)["open"] == ["signatures"]
+    refused = clerk.type(*CLOSE, "--sign", code=3)
     assert "another person" in refused.err
     sign_as(TWO[1], monkeypatch)
-    done = clerk.ask("close", "--sign")
+    done = clerk.ask(*CLOSE, "--sign")
     assert (done["state"], [each["name"] for each in done["signatures"]]) == ("closed", ["Aigerim", "Dias"])
     assert not done["second_signature_missing"]
-    assert clerk.ask("close")["signed"] == done["signed"]
+    assert clerk.ask(*CLOSE)["signed"] == done["signed"]
     clerk.type("audit", "verify")
 
 
@@ -85,13 +87,13 @@ def test_a_signature_does_not_count_when_the_figures_change(
     payment = pay(clerk, "p1", "apple_pay")
     ready(clerk)
     sign_as(TWO[0], monkeypatch)
-    clerk.ask("close", "--sign", code=6)
+    clerk.ask(*CLOSE, "--sign", code=6)
     clerk.type("refund", payment["payment_id"], "--amount", "10", "--reason", "part", "--yes")
     ready(clerk)
     sign_as(TWO[1], monkeypatch)
-    assert [each["name"] for each in clerk.ask("close", "--sign", code=6)["signatures"]] == ["Dias"]
+    assert [each["name"] for each in clerk.ask(*CLOSE, "--sign", code=6)["signatures"]] == ["Dias"]
     sign_as(TWO[0], monkeypatch)
-    assert clerk.ask("close", "--sign")["state"] == "closed"
+    assert clerk.ask(*CLOSE, "--sign")["state"] == "closed"
 
 
 def test_a_signature_is_of_the_user_of_the_system(
@@ -99,34 +101,34 @@ def test_a_signature_is_of_the_user_of_the_system(
 ) -> None:
     monkeypatch.setenv("USER", "director")
     monkeypatch.setenv("LOGNAME", "director")
-    closing = sqlite_clerk.ask("close", "--sign", "--as", "director")
+    closing = sqlite_clerk.ask(*CLOSE, "--sign", "--as", "director")
     [signature] = closing["signatures"]
     assert signature["account"].startswith("user:")
     assert "director" not in signature["account"]
     assert closing["second_signature_missing"]
-    assert "second signature is missing" in sqlite_clerk.type("close").err
+    assert "second signature is missing" in sqlite_clerk.type(*CLOSE).err
 
 
 def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
     pay(sqlite_clerk, "p1", "kaspi_qr")
-    closing = sqlite_clerk.ask("close", code=6)
+    closing = sqlite_clerk.ask(*CLOSE, code=6)
     assert states(closing)["kaspi"] == "open"
     sqlite_clerk.type("close", "--skip", "kaspi", code=2)
     sqlite_clerk.type("close", "--skip", "clerks", "--reason", "why", code=3)
     words = ("--skip", "kaspi", "--skip", "sums", "--reason", "no statement before tomorrow")
-    skipped = sqlite_clerk.ask("close", *words, code=6)
+    skipped = sqlite_clerk.ask(*CLOSE, *words, code=6)
     assert skipped["open"] == ["signatures"]
     [record] = [step for step in skipped["steps"] if step["step"] == "kaspi"]
     assert (record["reason"], record["by"]) == ("no statement before tomorrow", "aigerim")
-    assert sqlite_clerk.ask("close", "--sign")["state"] == "closed"
+    assert sqlite_clerk.ask(*CLOSE, "--sign")["state"] == "closed"
 
 
 def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) -> None:
-    signed = sqlite_clerk.ask("close", "--sign")["signed"]
+    signed = sqlite_clerk.ask(*CLOSE, "--sign")["signed"]
     pay(sqlite_clerk, "p1", "apple_pay")
     for _ in range(30):
         sqlite_clerk.type("reconcile", "--provider", "stripe")
-        later = sqlite_clerk.ask("close")
+        later = sqlite_clerk.ask(*CLOSE)
         if len(later["since_closing"]) == 3:
             break
     assert later["signed"] == signed
@@ -171,17 +173,17 @@ def test_one_tournament(sqlite_clerk: CommandLine) -> None:
     tournament = sqlite_clerk.ask("status", "p1")["tournament_id"]
     own = sqlite_clerk.ask("close", "--tournament", tournament, code=6)
     assert own["tournament"]["tournament_id"] == tournament
-    assert sqlite_clerk.ask("close", code=6)["closing_id"] != own["closing_id"]
+    assert sqlite_clerk.ask(*CLOSE, code=6)["closing_id"] != own["closing_id"]
 
 
 def test_a_skipped_step_opens_again_for_another_payment(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
     skipped = sqlite_clerk.ask("close", "--skip", "pending", "--reason", "only p1", code=6)
     assert states(skipped)["pending"] == "skipped"
-    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "skipped"
+    assert states(sqlite_clerk.ask(*CLOSE, code=6))["pending"] == "skipped"
     sqlite_clerk.ask("initiate", "p2", "--method", "kaspi_qr")
-    assert "open are pending" in sqlite_clerk.type("close", "--sign", code=6).err
-    assert states(sqlite_clerk.ask("close", code=6))["pending"] == "open"
+    assert "open are pending" in sqlite_clerk.type(*CLOSE, "--sign", code=6).err
+    assert states(sqlite_clerk.ask(*CLOSE, code=6))["pending"] == "open"
 
 
 def test_a_list_that_is_cut_leaves_its_step_open(
@@ -199,7 +201,7 @@ def test_a_list_that_is_cut_leaves_its_step_open(
 def test_what_changes_while_it_is_signed_is_not_signed(
     sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sqlite_clerk.ask("close", code=6)["open"] == ["signatures"]
+    assert sqlite_clerk.ask(*CLOSE, code=6)["open"] == ["signatures"]
 
     async def slow(*_: Any) -> tuple[list[Signer], bool]:
         await asyncio.to_thread(
@@ -211,13 +213,17 @@ def test_what_changes_while_it_is_signed_is_not_signed(
         return TWO, False
 
     monkeypatch.setattr(command, "_signers", slow)
-    assert "nothing is signed" in sqlite_clerk.type("close", "--sign", code=3).err
-    closing = sqlite_clerk.ask("close", code=6)
+    assert "nothing is signed" in sqlite_clerk.type(*CLOSE, "--sign", code=3).err
+    closing = sqlite_clerk.ask(*CLOSE, code=6)
     assert (states(closing)["discrepancies"], closing["signatures"]) == ("open", [])
 
 
 def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+
+    async def exported(*_: Any) -> list[Any]:
+        return []
+
     order, actor = evening.Order(command._day(None, load_settings())), Actor("aigerim", Source.PERSON)
 
     async def work(ctx: AppContext) -> evening.Closing:
@@ -225,7 +231,8 @@ def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> No
         await evening.advance(ctx, mine, order, actor)
         theirs = await evening.begin(ctx, order, actor)
         await evening.skip(ctx, theirs, Step.PENDING, "theirs", actor)
-        await evening.advance(ctx, theirs, replace(order, sheet=lambda _: []), actor)
+        whole = replace(order, sheet=lambda _: [], exporter=exported, exports="x")
+        await evening.advance(ctx, theirs, whole, actor)
         await evening.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
         with pytest.raises(Conflict):
             await evening.skip(ctx, mine, Step.PENDING, "mine", actor)
@@ -238,17 +245,17 @@ def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> No
 def test_a_user_is_none_of_the_two_operators(
     sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sqlite_clerk.ask("close", "--sign")["state"] == "closed"
+    assert sqlite_clerk.ask(*CLOSE, "--sign")["state"] == "closed"
     sign_as(TWO[0], monkeypatch)
-    one = sqlite_clerk.ask("close", "--sign")
+    one = sqlite_clerk.ask(*CLOSE, "--sign")
     assert (len(one["signatures"]), one["second_signature_missing"]) == (2, True)
     sign_as(TWO[1], monkeypatch)
-    assert not sqlite_clerk.ask("close", "--sign")["second_signature_missing"]
+    assert not sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]
 
 
 def test_the_sheet_of_a_closed_day_is_written_again(sqlite_clerk: CommandLine) -> None:
-    sqlite_clerk.ask("close", "--sign")
+    sqlite_clerk.ask(*CLOSE, "--sign")
     [page] = (sqlite_clerk.home / "closings").glob("*.html")
     page.write_text("unsigned")
-    sqlite_clerk.ask("close")
+    sqlite_clerk.ask(*CLOSE)
     assert "Closed, signed by" in page.read_text("utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from procomp_pay.cli.desk.search import SearchScreen
 from procomp_pay.config import load_settings
 from procomp_pay.domain.events import Source
 from procomp_pay.services.bootstrap import open_context
-from procomp_pay.services.context import Actor
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments.listing import Filter
@@ -108,9 +108,13 @@ def open_desk(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Ope
 
     @asynccontextmanager
     async def opened(
-        size: tuple[int, int] = (80, 24), operator: str = "aigerim", **more: Any
+        size: tuple[int, int] = (80, 24),
+        operator: str = "aigerim",
+        login: Callable[[AppContext], Awaitable[AppContext]] | None = None,
+        **more: Any,
     ) -> AsyncIterator[Desk]:
-        async with open_context(load_settings()) as ctx:
+        async with open_context(load_settings()) as bare:
+            ctx = bare if login is None else await login(bare)
             app = DeskApp(ctx, Actor(operator, Source.PERSON), SearchScreen, is_live=False, **more)
             async with app.run_test(size=size, notifications=True) as pilot:
                 desk = Desk(app, pilot, sqlite_clerk)

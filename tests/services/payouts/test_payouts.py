@@ -81,18 +81,26 @@ async def test_a_stripe_payout_from_the_payment_to_the_bank(environment: Service
 
 
 async def test_a_failed_payout_comes_back_and_is_in_the_next_one(environment: ServiceEnvironment) -> None:
-    await paid(environment)
+    opened = await paid(environment)
     payout = await control(environment, "payouts")
     await fetched(environment)
     (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
     day = view.row.payout.expected_on
     await matched(environment, bank((day, "48.25", "USD", "STRIPE")))
+    environment.later(60)
+    before = environment.now()
+    environment.later(60)
     await control(environment, f"payouts/{payout['id']}/fail")
     await control(environment, "payouts")
     assert (await fetched(environment)).incomplete == []
     views = await list_payouts(environment.ctx, ALMATY, None, None)
     assert sorted(view.state for view in views) == [PayoutState.ON_THE_WAY, PayoutState.RETURNED]
     assert {view.row.payout.amount for view in views} == {Decimal("48.25")}
+    [returned] = [view for view in views if view.state is PayoutState.RETURNED]
+    assert returned.full()["failed_at"] is not None
+    # before it failed, it had arrived
+    then = await closing(environment.ctx, opened.view.tournament_id, ALMATY, before)
+    assert [list(each["states"]) for each in then.full()["payouts"]] == [["arrived"]]
 
 
 async def test_payouts_and_all_fees_are_in_the_report_and_on_the_closing_sheet(

@@ -271,6 +271,38 @@ async def test_the_export_has_no_changes_of_a_payments_former_participant(
     assert NAME not in shown
 
 
+async def test_the_trail_of_a_payment_that_was_moved_forgets_the_former_participant(
+    environment: ServiceEnvironment,
+) -> None:
+    ctx = environment.ctx
+    former = await environment.participant(full_name=FIRST)
+    other = await environment.participant(full_name="Dias Omarov", tournament_id=f"t-{former}")
+    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    await edit_participant(ctx, former, CLERK, name=NAME, details=Details.read(CLUB, None, None, None))
+    payment_id = opened.view.payment_id
+    await move_payment(ctx, payment_id, other, CLERK, reason=f"for {NAME}", former_id=former)
+    await edit_participant(ctx, other, CLERK, details=Details.read("Samruk", None, None, None))
+
+    async def trail() -> str:
+        async with ctx.db.reading() as session:
+            entries = await chain.entries(session, payment_id)
+        rows = [(entry.before, entry.after, entry.note) for entry in entries]
+        return json.dumps(rows, ensure_ascii=False, default=str)
+
+    assert NAME in json.dumps((await person.export(ctx, former))["audit"], ensure_ascii=False, default=str)
+    # the new participant's erasure leaves the former one's entries, and the other way round
+    await environment.deliver()
+    await person.erase(ctx, other, CLERK, with_platform_rows=False)
+    assert CLUB in await trail()
+    assert "Samruk" not in await trail()
+    await person.erase(ctx, former, CLERK, with_platform_rows=False)
+    left = await trail()
+    assert not [word for word in (FIRST, NAME, CLUB) if word in left]
+    assert (await audit_verify.verify(ctx, payment_id)).is_sound
+
+
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     child = (await environment.rows(Participant))[0]
