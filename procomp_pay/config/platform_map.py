@@ -12,17 +12,14 @@ What these names cannot express (ids as ``uuid``, views, one of our tables in tw
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.money import Currency
@@ -118,24 +115,24 @@ class PlatformMap:
         return columns[0]
 
 
-class _Setting(BaseSettings):
-    """The one setting, read where tables are declared: other settings may be faulty there."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
-    )
-
-    platform_map: Path | None = None
-
-
 @cache
 def current() -> PlatformMap:
     """Return the map of this process: of the file in ``PLATFORM_MAP``, or an empty one.
 
     :raises ConfigurationError: as :func:`read`.
     """
-    path = _Setting().platform_map
-    return PlatformMap() if path is None else read(path)
+    path = _setting()
+    return read(Path(path)) if path else PlatformMap()
+
+
+def _setting() -> str | None:
+    """Return the one setting as ``Settings`` reads it: tables are declared wherever others are faulty too."""
+    given = {name.upper(): value for name, value in os.environ.items() if value}
+    if "PLATFORM_MAP" not in given and Path(".env").is_file():
+        from dotenv import dotenv_values
+
+        given = {name.upper(): value or "" for name, value in dotenv_values(".env").items()}
+    return given.get("PLATFORM_MAP")
 
 
 def read(path: Path) -> PlatformMap:
@@ -144,6 +141,8 @@ def read(path: Path) -> PlatformMap:
     :raises ConfigurationError: it cannot be read, names something of ours that does not exist, or the same of
         theirs twice.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -209,6 +208,8 @@ def _known(section: Mapping[str, Any], known: Iterable[str], what: str) -> None:
     names = list(known)
     for name in section:
         if name not in names:
+            from difflib import get_close_matches
+
             alike = get_close_matches(name, names, n=1)
             hint = f", do you mean {alike[0]}?" if alike else f" (there are: {', '.join(names)})"
             raise _wrong(f"{name[:70]!r} is no {what} of procomp-pay{hint}")

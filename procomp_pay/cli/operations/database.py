@@ -244,11 +244,15 @@ def examine(url: str) -> dict[str, Any]:
     """Return where the database is, its revision and the pending ones.
 
     :raises DatabaseUnavailable: there is no connection, no file, or no tables of ours.
+    :raises ConfigurationError: there are none of ours yet, and ``PLATFORM_MAP`` does not fit the platform's.
     """
+    from procomp_pay.config import platform_map
     from procomp_pay.storage.database import migrate
 
     now = migrate.current(url)
     if now is None:
+        if platform_map.current():
+            migrate.check_platform(url)
         raise DatabaseUnavailable(
             f"{_sentence(url)} is not set up yet: it has no tables of procomp-pay",
             next_step="procomp-pay db upgrade",

@@ -114,6 +114,50 @@ def test_a_faulty_map_is_refused_by_every_command(
         assert message in " ".join((refused.stdout + refused.stderr).split())
 
 
+def run(command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "procomp_pay", *command.split()]
+    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_map_that_does_not_fit(
+    empty_postgres_url: str, bare_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first upgrade, and when it is changed to another table later."""
+    monkeypatch.setenv("ENCRYPTION_KEYS", new_key())
+    create_platform_tables(empty_postgres_url)
+    file = rename(empty_postgres_url, '[tables]\nPayment = "payments"', tmp_path)
+    settings = {"DATABASE_URL": empty_postgres_url, "PLATFORM_MAP": str(file)}
+    file.write_text('[tables]\nPayment = "bills"')
+    for command in ("doctor", "db map"):
+        refused = run(command, **settings)
+        assert (refused.returncode, 'the table "bills" is missing' in refused.stdout + refused.stderr) == (
+            7,
+            True,
+        )
+    file.write_text('[tables]\nPayment = "payments"')
+    assert run("db upgrade", **settings).returncode == 0
+    with psycopg.connect(empty_postgres_url) as connection:
+        connection.execute("CREATE TABLE bills (LIKE payments INCLUDING ALL)")
+    file.write_text('[tables]\nPayment = "bills"')
+    for command in ("doctor", "db upgrade"):
+        refused = run(command, **settings)
+        text = " ".join((refused.stdout + refused.stderr).split())
+        assert (refused.returncode, 'those of "payments", not of "bills"' in text) == (7, True), text
+
+
+def test_the_setting_is_read_as_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("env", "dotenv"):
+        (tmp_path / f"{name}.toml").write_text(f'schema = "of_{name}"')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PLATFORM_MAP", raising=False)
+    assert not platform_map.current.__wrapped__()
+    (tmp_path / ".env").write_text("PLATFORM_MAP=dotenv.toml\n")
+    assert platform_map.current.__wrapped__().schema == "of_dotenv"
+    monkeypatch.setenv("PLATFORM_MAP", "env.toml")
+    assert platform_map.current.__wrapped__().schema == "of_env"
+
+
 def test_sqlite_has_no_platform(
     bare_environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
