@@ -281,7 +281,7 @@ def platform_notes(database: dict[str, Any]) -> list[tuple[str, str]]:
         notes.append(
             (
                 f"tables that no longer fit procomp-pay: {console.clean('; '.join(faults))}",
-                "undo it in the platform's Prisma schema: docs/platform says what may differ",
+                "undo it in the platform's Prisma schema, or correct PLATFORM_MAP: see docs/platform",
             )
         )
     if labels := database["unknown_labels"]:

@@ -48,12 +48,11 @@ def refuse_faults(connection: Connection) -> None:
     :raises ConfigurationError: they are not what we need: it lists each fault.
     """
     if faults := _faults(connection, inspect(connection)):
-        update = "bring the platform's Prisma schema up to date, then: procomp-pay db upgrade"
-        if platform_map.current():
-            update = f"correct the map (for a first one: procomp-pay db map --suggest), or {update}"
+        what = "correct the map" if platform_map.current() else "write a map of its names"
         raise ConfigurationError(
             f"The platform's tables do not fit procomp-pay: {'; '.join(faults)}",
-            next_step=update,
+            next_step=f"bring the platform's Prisma schema up to date, or {what} "
+            "(procomp-pay db map --suggest), then: procomp-pay db upgrade",
         )
 
 
@@ -70,13 +69,16 @@ def _faults(connection: Connection, inspector: Inspector) -> list[str]:
     return faults
 
 
-#: The two of the platform's tables whose names nothing else has by chance.
+#: The two of the platform's tables whose names nothing else has by chance, nor both in lower case or plural.
 _TELLING = ("Participant", "Payment")
 _TRACES = text("""
     SELECT n.nspname, c.relname, CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND CASE WHEN n.nspname = current_schema()
         THEN c.relname = '_prisma_migrations' OR c.relname = ANY(:tables) ELSE c.relname = ANY(:telling) END
+    OR c.relkind IN ('r', 'p', 'f', 'v', 'm') AND lower(c.relname) = ANY(:alike) AND 2 = (
+        SELECT count(DISTINCT rtrim(lower(o.relname), 's')) FROM pg_class o WHERE o.relnamespace = n.oid
+            AND o.relkind IN ('r', 'p', 'f', 'v', 'm') AND lower(o.relname) = ANY(:alike))
     UNION ALL
     SELECT n.nspname, t.typname, 'enum' FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE t.typtype = 'e' AND t.typname = ANY(:enums) AND n.nspname = current_schema()
@@ -92,7 +94,8 @@ def _refuse_second_platform(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
     names = {"tables": sorted(PLATFORM_TABLES), "telling": list(_TELLING), "enums": sorted(_enums())}
-    traces = connection.execute(_TRACES, names).all()
+    alike = [f"{name.lower()}{plural}" for name in _TELLING for plural in ("", "s")]
+    traces = connection.execute(_TRACES, {**names, "alike": alike}).all()
     if not traces:
         return
     here = str(connection.execute(text("SELECT current_schema()")).scalar())
@@ -101,9 +104,12 @@ def _refuse_second_platform(connection: Connection) -> None:
     raise ConfigurationError(
         f'The platform\'s tables are not in the schema "{here}", but a platform is there: {found}. '
         "A second one is not made beside it",
-        next_step=f"name its schema in DATABASE_URL: ?schema={others[0]}"
-        if others
-        else "run the platform's own migrations first, or use a database of its own for the desk",
+        next_step=(
+            f"name its schema in DATABASE_URL: ?schema={others[0]}"
+            if others
+            else "run the platform's own migrations first, or use a database of its own for the desk"
+        )
+        + "; if its tables have other names, write a map: procomp-pay db map --suggest",
     )
 
 

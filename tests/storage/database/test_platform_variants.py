@@ -18,6 +18,7 @@ import pytest
 from sqlmodel import col, select
 
 from procomp_pay.config import platform_map
+from procomp_pay.config.platform_map import ENUMS
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.money import Currency
 from procomp_pay.storage.database import migrate
@@ -95,6 +96,7 @@ ADOPTED = {
     "a view beside them": 'CREATE VIEW "PaidParticipant" AS SELECT id FROM "Participant"',
 }
 
+OTHER_NAMES = "; ".join(f'ALTER TABLE "{name}" RENAME TO {name.lower()}s' for name in sorted(PLATFORM_TABLES))
 #: What is different, and what the refusal says.
 REFUSED = {
     "a column that needs a value": (
@@ -145,6 +147,18 @@ REFUSED = {
     "a view in place of a table": (
         'ALTER TABLE "Tournament" RENAME TO events; CREATE VIEW "Tournament" AS SELECT * FROM events',
         'the table "Tournament" is missing',
+    ),
+    "other names": (
+        OTHER_NAMES,
+        'the table "public"."payments".* A second one is not made beside it',
+    ),
+    "other names in another schema": (
+        OTHER_NAMES
+        + "; CREATE SCHEMA other; "
+        + "; ".join(f'ALTER TABLE "{table.lower()}s" SET SCHEMA other' for table in sorted(PLATFORM_TABLES))
+        + "; "
+        + "; ".join(f'ALTER TYPE "{enum}" SET SCHEMA other' for enum in sorted(ENUMS)),
+        'the table "other"."payments".* A second one is not made beside it',
     ),
     "another schema": (
         "CREATE SCHEMA other; "
