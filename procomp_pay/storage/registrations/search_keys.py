@@ -75,8 +75,9 @@ async def forget_removed(session: AsyncSession) -> None:
 
 
 def _no_database_takes(typed: str) -> bool:
-    """Return whether a statement with this text would fail: it has NUL, or bytes that are no UTF-8."""
-    return any(c == "\0" or "\ud800" <= c <= "\udfff" for c in typed)
+    """Return whether a statement with this text would fail: it has NUL, bytes that are no UTF-8, or is longer
+    than any name (SQLite takes 50,000 bytes)."""
+    return len(typed) > 1000 or any(c == "\0" or "\ud800" <= c <= "\udfff" for c in typed)
 
 
 def _is_of_participant() -> ColumnElement[bool]:
