@@ -67,6 +67,7 @@ def main() -> None:
     runs = 5 if parser.parse_args().quick else 21
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"PROCOMP_HOME": folder, "NO_COLOR": "1"}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
         participant_id = participant_with_payment(Path(folder), env)
         compare("help", [*OURS, "--help"], "typer, rich", 2.0, runs, env)
         compare("status_sqlite", [*OURS, "status", participant_id], "sqlmodel", 1.5, runs, env)
