@@ -44,7 +44,7 @@ ROOTS = """
 ENDINGS = "ов ова ев ева ұлы қызы енко ин ина бек бекова"
 #: Somebody with a payment, and how the name may be typed.
 SOMEBODY = "Жұлдызай Бірегеев"
-TYPED = ("zhuldyzai biregeev", "бірегеев", ";ekls")
+TYPED = ("zhuldyzai biregeev", "бірегеев", ";eklspfq")
 
 
 def name(chance: random.Random) -> str:
