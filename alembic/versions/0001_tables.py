@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ENUM
 
+from procomp_pay.config.platform_map import current
 from procomp_pay.storage.database.platform_check import adopts_platform
 from procomp_pay.storage.models import types
 
@@ -233,7 +234,7 @@ def _make_of_payments() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["payment_id"],
-            ["Payment.id"],
+            [current().key("Payment")],
             name=op.f("pay_payment_detail_payment_id_fkey"),
             ondelete="RESTRICT",
         ),
@@ -276,7 +277,7 @@ def _make_of_payments() -> None:
         sa.CheckConstraint("amount > 0", name=op.f("pay_tournament_fee_amount_check")),
         sa.ForeignKeyConstraint(
             ["tournament_id"],
-            ["Tournament.id"],
+            [current().key("Tournament")],
             name=op.f("pay_tournament_fee_tournament_id_fkey"),
             ondelete="RESTRICT",
         ),
@@ -315,7 +316,10 @@ def _make_of_payments() -> None:
         ),
         sa.CheckConstraint("amount > 0", name=op.f("pay_refund_amount_check")),
         sa.ForeignKeyConstraint(
-            ["payment_id"], ["Payment.id"], name=op.f("pay_refund_payment_id_fkey"), ondelete="RESTRICT"
+            ["payment_id"],
+            [current().key("Payment")],
+            name=op.f("pay_refund_payment_id_fkey"),
+            ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pay_refund_pkey")),
         sa.UniqueConstraint("provider_refund_id", name=op.f("pay_refund_provider_refund_id_key")),
@@ -333,7 +337,7 @@ def _make_of_payments() -> None:
         sa.CheckConstraint("amount > 0", name=op.f("pay_kaspi_operation_amount_check")),
         sa.ForeignKeyConstraint(
             ["payment_id"],
-            ["Payment.id"],
+            [current().key("Payment")],
             name=op.f("pay_kaspi_operation_payment_id_fkey"),
             ondelete="RESTRICT",
         ),

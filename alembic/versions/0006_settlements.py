@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from procomp_pay.config.platform_map import current
 from procomp_pay.storage.models import types
 
 revision = "0006"
@@ -41,7 +42,10 @@ def upgrade() -> None:
         sa.Column("recorded_at", types.UtcDateTime(), nullable=False),
         sa.CheckConstraint(_KINDS, name=op.f("pay_settlement_kind_check")),
         sa.ForeignKeyConstraint(
-            ["payment_id"], ["Payment.id"], name=op.f("pay_settlement_payment_id_fkey"), ondelete="RESTRICT"
+            ["payment_id"],
+            [current().key("Payment")],
+            name=op.f("pay_settlement_payment_id_fkey"),
+            ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pay_settlement_pkey")),
         sa.UniqueConstraint("provider", "kind", "ref", name=op.f("pay_settlement_provider_kind_ref_key")),

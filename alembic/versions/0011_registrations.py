@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from procomp_pay.config.platform_map import current
 from procomp_pay.storage.models import types
 
 revision = "0011"
@@ -32,7 +33,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["participant_id"],
-            ["Participant.id"],
+            [current().key("Participant")],
             name=op.f("pay_participant_detail_participant_id_fkey"),
             ondelete="CASCADE",
         ),
@@ -45,7 +46,7 @@ def upgrade() -> None:
         sa.Column("archived_at", types.UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tournament_id"],
-            ["Tournament.id"],
+            [current().key("Tournament")],
             name=op.f("pay_archived_tournament_tournament_id_fkey"),
             ondelete="CASCADE",
         ),

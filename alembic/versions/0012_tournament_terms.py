@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from procomp_pay.config.platform_map import current
 from procomp_pay.storage.models import types
 
 revision = "0012"
@@ -75,5 +76,8 @@ def _who_set_it() -> tuple[sa.Column[str], ...]:
 
 def _tournament(table: str) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(
-        ["tournament_id"], ["Tournament.id"], name=op.f(f"{table}_tournament_id_fkey"), ondelete="CASCADE"
+        ["tournament_id"],
+        [current().key("Tournament")],
+        name=op.f(f"{table}_tournament_id_fkey"),
+        ondelete="CASCADE",
     )

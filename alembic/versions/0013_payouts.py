@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from procomp_pay.config.platform_map import current
 from procomp_pay.storage.models import types
 
 revision = "0013"
@@ -77,7 +78,7 @@ def upgrade() -> None:
         sa.CheckConstraint(f"kind IN ({_KINDS})", name=op.f("pay_balance_entry_kind_check")),
         sa.ForeignKeyConstraint(
             ["payment_id"],
-            ["Payment.id"],
+            [current().key("Payment")],
             name=op.f("pay_balance_entry_payment_id_fkey"),
             ondelete="RESTRICT",
         ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
@@ -126,11 +128,23 @@ def version() -> None:
         typer.echo("procomp-pay (not installed)")
 
 
+def _leave_out_others(words: Sequence[str]) -> None:
+    """Register the commands of one module alone where the line begins with one of them.
+
+    Making all of them takes a tenth of a second, half the time of a help page.
+    """
+    if words and any(words[0] in names for names in COMMANDS.values()):
+        app.registered_commands.clear()
+        app.registered_groups.clear()
+        register(words[0])
+
+
 def run() -> None:
     """Run the console script."""
     # Imports allocate much and free nothing: collecting garbage meanwhile, and once more at exit, would take
     # a fifth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
+    _leave_out_others(sys.argv[1:])
     try:
         app()
     finally:

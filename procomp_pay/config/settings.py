@@ -20,7 +20,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from procomp_pay.config import delivery
+from procomp_pay.config import delivery, platform_map
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     #: A replica, from which ``report`` and ``list`` read. It lags, so nothing is decided by it.
     database_read_url: SecretStr | None = None
+    #: A TOML file with the platform's names of its tables; see :mod:`procomp_pay.config.platform_map`.
+    platform_map: Path | None = None
     log_level: str = "INFO"
     #: By default JSON, or console lines where stderr is a terminal.
     log_format: LogFormat | None = None
@@ -314,12 +316,28 @@ def load_settings(**overrides: Any) -> Settings:
                 next_step=f"write {name} with https://; http:// is for this computer alone",
             )
     _check_delivery(settings)
+    _check_map(settings)
     return settings if settings.is_live else _with_sandbox(settings)
 
 
 def _in_words(message: str) -> str:
     """Return pydantic's message without its first words; it has the allowed values, never the given one."""
     return message.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _check_map(settings: Settings) -> None:
+    """Read the map of the platform's names, where it is set.
+
+    :raises ConfigurationError: it is not valid, or the database is SQLite, which no platform shares with us.
+    """
+    if settings.platform_map is None:
+        return
+    if settings.is_embedded:
+        raise ConfigurationError(
+            "PLATFORM_MAP has names of the platform's PostgreSQL, and DATABASE_URL is SQLite",
+            next_step="set DATABASE_URL to the platform's database, or unset PLATFORM_MAP",
+        )
+    platform_map.read(settings.platform_map)
 
 
 def _check_delivery(settings: Settings) -> None:

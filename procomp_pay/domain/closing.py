@@ -29,8 +29,8 @@ class Step(StrEnum):
     REFUNDS = "refunds"  # to be made by hand in the Kaspi Pay app
     SUMS = "sums"
     CLERKS = "clerks"
+    EXPORTS = "exports"  # before the sheet, which shows that they were written, and the seal, which covers it
     SHEET = "sheet"
-    EXPORTS = "exports"  # before the seal, which then covers what was exported
     SEAL = "seal"
     SIGNATURES = "signatures"
 

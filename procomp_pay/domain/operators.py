@@ -19,6 +19,8 @@ from procomp_pay.domain.text import N_
 #: Wrong PINs in a row that lock an account, and for how long.
 MOST_WRONG_PINS = 10
 LOCK_TIME = timedelta(minutes=15)
+#: How long a lock does not stop the user of the operating system from whom somebody has logged in.
+KNOWN_FOR = timedelta(days=90)
 #: How long a login lasts, and how long a second person's approval holds.
 SHIFT = timedelta(hours=12)
 APPROVAL_TIME = timedelta(hours=24)

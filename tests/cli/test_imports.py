@@ -174,3 +174,25 @@ def test_stale_zone_files_of_the_host_are_not_used(tmp_path: Path, first: str) -
             [sys.executable, "-c", before + zone + shown], env=env, capture_output=True, text=True, check=True
         )
         assert made.stdout == f"2026-01-15T00:00:00{offset}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"), [(("status", "--help"), True), (("stat",), False), ((), False)]
+)
+def test_a_known_command_is_made_alone(
+    sqlite_clerk: CommandLine, words: tuple[str, ...], left_out: bool
+) -> None:
+    program = (
+        "from procomp_pay.cli import main\ntry: main.run()\nfinally: print(len(main.app.registered_groups))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=sqlite_clerk.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    groups = int(done.stdout.splitlines()[-1])
+    assert (groups == 0) is left_out, done
+    assert ("usage: procomp-pay status" in done.stdout.lower()) is (words[:1] == ("status",)), done

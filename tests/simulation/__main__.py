@@ -23,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many days (100)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no more days after so many minutes")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many at a time")
     parser.add_argument("--seed", type=int, help="run this day alone, and print its trace")
     given = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> int:
         gc.freeze()
         if given.seed is not None:
             return _show(day.run(given.seed, template))
-        return _run(range(given.first, given.first + given.seeds), template, given.processes)
+        return _run(range(given.first, given.first + given.seeds), template, given)
     finally:
         shutil.rmtree(tempfile.tempdir)
 
@@ -54,19 +55,21 @@ def report(result: day.Result) -> str:
     return f"seed {result.seed}:{problems}{again}"
 
 
-def _run(seeds: range, template: Path, processes: int) -> int:
-    begun, tally, bad = time.monotonic(), Counter[str](), 0
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for count, result in enumerate(pool.imap_unordered(partial(day.run, template=template), seeds), 1):
+def _run(seeds: range, template: Path, given: argparse.Namespace) -> int:
+    begun, tally, days, bad = time.monotonic(), Counter[str](), 0, 0
+    with multiprocessing.get_context("fork").Pool(given.processes) as pool:
+        for days, result in enumerate(pool.imap_unordered(partial(day.run, template=template), seeds), 1):
             tally += result.tally
             if result.problems:
                 bad += 1
                 print(report(result), flush=True)
+            if time.monotonic() - begun > given.minutes * 60:
+                break
             if sys.stderr.isatty():
-                print(f"\r{count} of {len(seeds)} days, {bad} bad", end="", file=sys.stderr, flush=True)
+                print(f"\r{days} of {len(seeds)} days, {bad} bad", end="", file=sys.stderr, flush=True)
     for name, count in sorted(tally.items()):
         print(f"{count:8} {name}")
-    print(f"{len(seeds)} days in {time.monotonic() - begun:.0f} s, {bad} of them bad")
+    print(f"{days} days in {time.monotonic() - begun:.0f} s, {bad} of them bad")
     return 1 if bad else 0
 
 

@@ -104,7 +104,7 @@ class _Books:
             ours = {
                 row.operation_number for row in self._rows[KaspiOperation] if row.payment_id == payment.id
             }
-            taken = [money for txn, (_, money) in self._day.bills.items() if txn in ours]
+            taken = [money for txn, money in self._day.bills.items() if txn in ours]
             return len(taken), sum(taken, _NOTHING), _NOTHING
         if detail.channel.is_kaspi:
             book = sandbox.kaspi._book.payments.values()
@@ -140,7 +140,7 @@ class _Books:
         kaspi = sum(
             (r.amount for r in sandbox.kaspi._book.payments.values() if r.status == "Processed"), _NOTHING
         )
-        kaspi += sum((money for _, money in self._day.bills.values()), -self._unknown)
+        kaspi += sum(self._day.bills.values(), -self._unknown)
         intents = sandbox.stripe.core.tables["payment_intents"].values()
         stripe = Decimal(sum(row["amount_received"] for row in intents)) / 100
         self._expect(ours["kaspi"] == kaspi, f"Kaspi took {kaspi}, our books have {ours['kaspi']}")

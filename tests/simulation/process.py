@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 #: The process whose task is running; None for customers and providers.
 current: ContextVar[Process | None] = ContextVar("process", default=None)
 _LOCKED_S = 30.0
+_COUNTED = ("commit", "GET ", "POST ", "answer ")
 
 
 class Process:
@@ -99,12 +100,17 @@ class Process:
             task.cancel()
 
     async def step(self, what: str) -> None:
-        """Pass a point between two steps, at which others may run and the process may be killed."""
+        """Pass a point between two steps, at which others may run.
+
+        Before a commit, a request or its answer the process may be killed: all other points of a transaction
+        come to the same, since it is lost.
+        """
         if self.is_dead:
             raise asyncio.CancelledError
-        self.steps += 1
+        matters = what.startswith(_COUNTED)
+        self.steps += matters
         self.last_step = what
-        if self.dies_at is not None and self.steps >= self.dies_at:
+        if matters and self.dies_at is not None and self.steps >= self.dies_at:
             self.kill()
             raise asyncio.CancelledError
         if self._chance.random() < 0.2:

@@ -6,14 +6,16 @@ of a process have one cache, in which dialects that compile alike are equal.
 
 from __future__ import annotations
 
-from types import FunctionType
 from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.util import LRUCache
 
-_PLAIN = (bool, int, str, tuple, type(None), FunctionType)
+_PLAIN = (bool, int, str, tuple, type(None))
+_JSON = ("_json_serializer", "_json_deserializer")
+_KIND = "_kind_in_tests"
+_kinds: dict[tuple[type, frozenset[Any]], int] = {}
 _statements: LRUCache[Any, Any] = LRUCache(4000)
 
 
@@ -24,6 +26,15 @@ def share() -> None:
     DefaultDialect.__eq__ = lambda self, other: self is other or _kind(self) == _kind(other)
 
 
-def _kind(dialect: Any) -> tuple[type, dict[str, Any]]:
-    """Return what a dialect compiles by: its class, options, server's version and ways to write JSON."""
-    return type(dialect), {name: value for name, value in vars(dialect).items() if isinstance(value, _PLAIN)}
+def _kind(dialect: Any) -> int:
+    """Return a number for what a dialect compiles by: class, options, server version, ways to write JSON.
+
+    It is asked for at the first statement, when the dialect has learned all this from its server, and kept.
+    """
+    known = vars(dialect)
+    if _KIND not in known:
+        plain = frozenset(
+            (name, value) for name, value in known.items() if isinstance(value, _PLAIN) or name in _JSON
+        )
+        known[_KIND] = _kinds.setdefault((type(dialect), plain), len(_kinds))
+    return int(known[_KIND])

@@ -41,8 +41,8 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay close --date yesterday --sign --second Dias
   30 23 * * *  procomp-pay close --json --exports /srv/exports > /var/log/closing.json
 
-Steps: pending, stripe, kaspi, payouts, discrepancies, refunds, sums, clerks, sheet,
-exports, seal, signatures. What is done is not done again; a step that is left open is tried anew.
+Steps: pending, stripe, kaspi, payouts, discrepancies, refunds, sums, clerks, exports,
+sheet, seal, signatures. What is done is not done again; a step that is left open is tried anew.
 Once two people have signed, the day stays as it was signed: what changes later is
 shown as "since the closing". The sheet is written to the folder closings.
 
@@ -103,7 +103,7 @@ def close(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a day: what is unfinished, both sides, refunds by hand, sheet, exports, seal, signatures.
+    """Close a day: what is unfinished, both sides, refunds by hand, exports, sheet, seal, signatures.
 
     In a terminal it asks about what is open. Stopped at any step, it goes on there.
     """

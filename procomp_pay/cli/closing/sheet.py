@@ -23,15 +23,19 @@ def title(closing: Closing) -> str:
     return closing.tournament[1] if closing.tournament else _("All tournaments")
 
 
-def conclusion(closing: Closing) -> str:
-    """Return in a line whether it is closed, and what is open."""
+def conclusion(closing: Closing, *, for_paper: bool = False) -> str:
+    """Return in a line whether it is closed, and what is open.
+
+    :param for_paper: without the sheet and the seal, which follow when it is written.
+    """
     if closing.is_closed:
         names = ", ".join(signature.name for signature in closing.signatures)
         text = _("Closed, signed by %(names)s", names=console.clean(names))
         return text if not closing.second_is_missing else text + "; " + _("the second signature is missing")
-    if closing.open == [Step.SIGNATURES]:
+    follow = {Step.SIGNATURES, Step.SHEET, Step.SEAL} if for_paper else {Step.SIGNATURES}
+    left = [_(tables.STEPS[step]) for step in closing.open if step not in follow]
+    if not left:
         return _("Nothing is open: to be signed")
-    left = [_(tables.STEPS[step]) for step in closing.open if step is not Step.SIGNATURES]
     return _("Still open:") + " " + ", ".join(left)
 
 
@@ -73,7 +77,7 @@ def _fill(closing: Closing, kind: str, stream: IO[bytes]) -> None:
             (_("Closing sheet"), title(closing)),
             (_("Day"), day(closing)),
             (_("As of"), as_of),
-            ("", conclusion(closing)),
+            ("", conclusion(closing, for_paper=True)),
             (_("Audit seal"), _seal(closing)),
             ("", ""),
             (_("Closed by"), _signer(closing, 0)),
@@ -92,7 +96,7 @@ def _fill(closing: Closing, kind: str, stream: IO[bytes]) -> None:
             sections=sections,
             footer=f"{name}, {day(closing)}",
             sheet=True,
-            conclusion=conclusion(closing),
+            conclusion=conclusion(closing, for_paper=True),
             seal=_seal(closing),
         ),
     )

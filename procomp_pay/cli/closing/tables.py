@@ -33,6 +33,7 @@ STEPS = {
     Step.SEAL: N_("audit seal"),
     Step.SIGNATURES: N_("signatures"),
 }
+_RESOLUTIONS = {"accept": N_("accepted"), "write-off": N_("written off")}
 _STATES = {
     StepState.WAITING: N_("to do"),
     StepState.OPEN: N_("still open"),
@@ -187,7 +188,7 @@ def _unknown(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             view.provider or "", Id(view.ref), view.money[0] if view.money else "",
-            view.money[1] if view.money else "", view.resolution or _("open"),
+            view.money[1] if view.money else "", _(_RESOLUTIONS.get(view.resolution or "", "open")),
         ]
         for view in figures.unknown
     ]  # fmt: skip
@@ -209,10 +210,10 @@ def _payouts(figures: DayFigures) -> Section:
     for each in figures.payouts:
         payout = each.view.row.payout
         rows.append([
-            payout.provider, Id(payout.ref), payout.amount, payout.currency, each.part, payout.expected_on,
-            each.view.arrived_on or "", _(WORDS[each.view.state]),
+            payout.provider, Id(payout.ref), _(WORDS[each.view.state]), payout.expected_on,
+            each.view.arrived_on or "", payout.amount, each.part, payout.currency,
         ])  # fmt: skip
-    headings = "Provider|Payout|Amount|Currency|Of this day|-Expected|-Arrived|State"
+    headings = "Provider|Payout|State|-Expected|-Arrived|Amount|Of this day|Currency"
     return Section(_("Payouts to the bank"), columns(headings), rows)
 
 

@@ -29,6 +29,7 @@ _REMOVED_SETTINGS = (
     "KASPI_",
     "JWT_",
     "DATABASE_URL",
+    "PLATFORM_",
     "ENCRYPTION_KEYS",
     "PUBLIC_BASE_URL",
     "PROCOMP_",

@@ -103,7 +103,7 @@ class RefundDialog(Dialog):
         try:
             typed = "".join(amount.split()).replace(",", ".")
             asked = Money.parse(typed, self._payment.charged.currency) if typed else None
-            self._proposal = await propose(self.desk.ctx, self._payment.payment_id)
+            self._proposal = await propose(self.desk.ctx, self._payment.payment_id, asked)
             proposed = self._proposal.money if self._proposal else None
             command = RefundCommand(self._payment.payment_id, reason, asked, at_desk=True, proposed=proposed)
             if self._proposal is not None:

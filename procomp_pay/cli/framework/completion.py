@@ -61,7 +61,7 @@ def _quietly(read: Callable[[str], Iterable[tuple[str, str]]], incomplete: str) 
 def _participants(incomplete: str) -> Iterator[tuple[str, str]]:
     from procomp_pay.storage.registrations.completion import participants
 
-    rows = participants(_database_url())
+    rows = participants(*_database())
     for number, value in _continued([row.full_name for row in rows], incomplete):
         row = rows[number]
         yield value, ", ".join(part for part in (row.full_name, row.category, row.tournament) if part)
@@ -71,7 +71,7 @@ def _payments(incomplete: str) -> Iterator[tuple[str, str]]:
     from procomp_pay.domain import payment_code
     from procomp_pay.storage.registrations.completion import payments
 
-    for row in payments(_database_url()):
+    for row in payments(*_database()):
         code = payment_code.shown(row.code)
         if code.startswith(incomplete.upper()):
             yield incomplete + code[len(incomplete) :], f"{row.full_name}, {row.status.lower()}"
@@ -81,7 +81,7 @@ def _payments(incomplete: str) -> Iterator[tuple[str, str]]:
 def _tournaments(incomplete: str) -> Iterator[tuple[str, str]]:
     from procomp_pay.storage.registrations.completion import tournaments
 
-    rows = tournaments(_database_url())
+    rows = tournaments(*_database())
     for number, value in _continued([row.name for row in rows], incomplete):
         yield value, rows[number].name
 
@@ -117,9 +117,13 @@ def _turned(words: list[str]) -> Iterator[str]:
         yield "-".join([*words[n:], *words[:n]])
 
 
-def _database_url() -> str:
-    """Return the database's URL as the settings do, without their import."""
-    return _given().get("DATABASE_URL") or f"sqlite:///{home() / 'procomp-pay.sqlite3'}"
+def _database() -> tuple[str, str | None]:
+    """Return the database's URL, and the file with the platform's names, as the settings do, without their
+    import."""
+    given = _given()
+    return given.get("DATABASE_URL") or f"sqlite:///{home() / 'procomp-pay.sqlite3'}", given.get(
+        "PLATFORM_MAP"
+    )
 
 
 def home() -> Path:

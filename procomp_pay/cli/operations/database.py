@@ -50,12 +50,23 @@ Put the lines into defineConfig({ … }) of the platform's prisma.config.ts, so 
 db push leave the tables of procomp-pay alone. Repeat it after an upgrade that added tables."""
 
 
+_MAP = """[bold]Examples[/]
+
+  procomp-pay db map --suggest > platform.toml   write a first map from the catalog
+  procomp-pay db map                             check the map in PLATFORM_MAP
+
+For a platform whose tables, columns or labels have other names (Prisma's @@map and @map).
+
+Exit code 7: the platform's tables do not fit."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = command_group("Set up the database, show its state.")
     group.command(epilog=_UPGRADE)(upgrade)
     group.command(epilog=_STATUS)(status)
     group.command(epilog=_ADOPT)(adopt)
+    group.command("map", epilog=_MAP)(show_map)
     group.command("prisma-config", epilog=_PRISMA)(prisma_config)
     app.add_typer(group, name="db")
 
@@ -83,6 +94,30 @@ def upgrade(as_json: JsonOption = False) -> None:
                 if adopts
                 else "The platform's tables were not there: they are made, for a desk that stands alone"
             )
+
+
+def show_map(
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Print a first map, from the names in the database.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the map of the platform's names, or suggest one."""
+    from procomp_pay import config
+    from procomp_pay.storage.database import migrate
+
+    if suggest:
+        suggested = migrate.suggested_map(config.load_settings(platform_map=None).url)  # it may not exist yet
+        console.print_json({"map": suggested}) if as_json else typer.echo(suggested, nl=False)
+        return
+    settings = load_settings()
+    migrate.check_platform(settings.url)
+    file = None if settings.platform_map is None else str(settings.platform_map)
+    if as_json:
+        console.print_json({"file": file})
+    else:
+        names = f"the names in {console.clean(file)}" if file else "its own names: PLATFORM_MAP is not set"
+        typer.echo(f"✓ the platform's tables fit, by {names}")
 
 
 def prisma_config(as_json: JsonOption = False) -> None:
@@ -209,11 +244,15 @@ def examine(url: str) -> dict[str, Any]:
     """Return where the database is, its revision and the pending ones.
 
     :raises DatabaseUnavailable: there is no connection, no file, or no tables of ours.
+    :raises ConfigurationError: there are none of ours yet, and ``PLATFORM_MAP`` does not fit the platform's.
     """
+    from procomp_pay.config import platform_map
     from procomp_pay.storage.database import migrate
 
     now = migrate.current(url)
     if now is None:
+        if platform_map.current():
+            migrate.check_platform(url)
         raise DatabaseUnavailable(
             f"{_sentence(url)} is not set up yet: it has no tables of procomp-pay",
             next_step="procomp-pay db upgrade",
@@ -242,7 +281,7 @@ def platform_notes(database: dict[str, Any]) -> list[tuple[str, str]]:
         notes.append(
             (
                 f"tables that no longer fit procomp-pay: {console.clean('; '.join(faults))}",
-                "undo it in the platform's Prisma schema: docs/platform says what may differ",
+                "undo it in the platform's Prisma schema, or correct PLATFORM_MAP: see docs/platform",
             )
         )
     if labels := database["unknown_labels"]:

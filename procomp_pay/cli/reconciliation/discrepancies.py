@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -154,10 +155,12 @@ def _nothing(view: DiscrepancyView) -> str:
     return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "no record of it"
 
 
-def _money(document: dict[str, Any] | None) -> str:
+def _money(document: dict[str, Any] | str | None) -> str:
+    if isinstance(document, str):  # as a gateway wrote it
+        return document
     if not document or document.get("amount") is None:
         return "?"
-    return f"{formats.amount(document['amount'])}\N{NO-BREAK SPACE}{document.get('currency')}"
+    return f"{formats.amount(Decimal(str(document['amount'])))}\N{NO-BREAK SPACE}{document.get('currency')}"
 
 
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:

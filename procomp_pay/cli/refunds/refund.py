@@ -196,7 +196,7 @@ async def _plan(
         ctx, payment, as_json=options.as_json, whole_name=options.yes and not options.dry_run
     )
     view = await views.one(ctx, named)
-    proposal = await propose(ctx, view.payment_id)
+    proposal = await propose(ctx, view.payment_id, options.money(view))
     command = use.RefundCommand(
         view.payment_id,
         options.reason,

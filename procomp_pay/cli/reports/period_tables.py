@@ -236,6 +236,13 @@ def _tournaments(report: Report, for_paper: bool) -> Section:
     return Section(_("Tournaments"), columns(columns_), rows)
 
 
+#: Reasons that we store ourselves, for the catalogue.
+_OUR_REASONS = (
+    N_("Cancelled at the desk"), N_("Nobody paid in time"), N_("The payment page expired"),
+    N_("Kaspi's answer was lost, and nobody has seen the QR"),
+)  # fmt: skip
+
+
 def _reasons(report: Report) -> Section:
     rows: list[list[Cell]] = [
         [wording.status(status).lower(), _(reason) if reason else _("no reason given"), count]

@@ -117,13 +117,14 @@ class Admin:
         return _done(lambda: refunds.fail(self._core, request.match_info["id"]))
 
     async def pay_out(self, request: web.Request) -> web.Response:
-        """POST {"currency": "usd", "status": "paid"}: pay out what is on the balance."""
+        """POST {"currency": "usd", "status": "paid", "arrives_in_days": 2}: pay out the balance."""
         try:
             given = await json_body(request)
+            days = int(given.get("arrives_in_days", payouts.ARRIVES_AFTER_DAYS))
         except ValueError as error:
             return refuse(str(error))
         currency, status = str(given.get("currency", "usd")), str(given.get("status", "paid"))
-        return _done(lambda: payouts.make(self._core, currency, status))
+        return _done(lambda: payouts.make(self._core, currency, status, days))
 
     async def fail_payout(self, request: web.Request) -> web.Response:
         """POST: the bank sends the payout back."""

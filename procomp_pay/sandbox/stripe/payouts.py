@@ -11,7 +11,7 @@ from procomp_pay.sandbox.stripe.errors import Json, invalid_param
 from procomp_pay.sandbox.stripe.schema import LIST, Reader, text
 
 LISTING: dict[str, Reader] = {**LIST, "status": text(20)}
-ARRIVES_AFTER = 2 * 86400
+ARRIVES_AFTER_DAYS = 2
 
 
 def list_all(core: Core, call: Call) -> Json:
@@ -29,8 +29,8 @@ def parts(core: Core, payout: str) -> set[str]:
     return set(core.private(payout).get("entries", ()))
 
 
-def make(core: Core, currency: str, status: str = "paid") -> Json:
-    """Pay out all that no payout has yet. Raises StripeError for an empty balance."""
+def make(core: Core, currency: str, status: str = "paid", days: int = ARRIVES_AFTER_DAYS) -> Json:
+    """Pay out all that no payout has yet, to arrive in some days. Raises StripeError for an empty balance."""
     taken = {entry for payout in core.tables["payouts"] for entry in parts(core, payout)}
     mine = [
         row
@@ -40,7 +40,7 @@ def make(core: Core, currency: str, status: str = "paid") -> Json:
     amount = sum(row["net"] for row in mine)
     if not mine:
         raise invalid_param(f"There is nothing to pay out in {currency}.", "currency")
-    payout = core.put("payouts", _object(core, currency, amount, status))
+    payout = core.put("payouts", _object(core, currency, amount, status, days))
     entry = records.balance_transaction(core, amount=-amount, fee=0, source=payout, type_="payout")
     payout["balance_transaction"] = entry["id"]
     core.private(payout["id"])["entries"] = [*(row["id"] for row in mine), entry["id"]]
@@ -80,14 +80,14 @@ def charge_account(core: Core, amount: int, currency: str, description: str) -> 
     )
 
 
-def _object(core: Core, currency: str, amount: int, status: str) -> Json:
+def _object(core: Core, currency: str, amount: int, status: str, days: int) -> Json:
     return {
         "id": core.new_id("po"),
         "object": "payout",
         "amount": amount,
         "application_fee": None,
         "application_fee_amount": None,
-        "arrival_date": (core.now() + ARRIVES_AFTER) // 86400 * 86400,
+        "arrival_date": (core.now() // 86400 + days) * 86400,
         "automatic": True,
         "balance_transaction": None,
         "created": core.now(),

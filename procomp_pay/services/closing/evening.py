@@ -316,10 +316,10 @@ async def advance(
     for step in sorted(LIVE, key=list(Step).index):
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
-    if may_begin(Step.SHEET, closing.steps.values()):
-        await _sheet(ctx, closing, order, actor)
     if may_begin(Step.EXPORTS, closing.steps.values()):
         await _exports(ctx, closing, order, actor)
+    if may_begin(Step.SHEET, closing.steps.values()):
+        await _sheet(ctx, closing, order, actor)
     if (
         may_begin(Step.SEAL, closing.steps.values())
         and closing.steps[Step.SEAL].state is not StepState.SKIPPED

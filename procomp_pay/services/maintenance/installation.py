@@ -19,7 +19,7 @@ from procomp_pay.storage.encryption.keyring import new_key
 
 #: Settings that are taken from the environment of ``init`` where they are set, in the order of the file.
 TAKEN = (
-    "DATABASE_URL", "DATABASE_READ_URL", "PUBLIC_BASE_URL",
+    "DATABASE_URL", "DATABASE_READ_URL", "PLATFORM_MAP", "PUBLIC_BASE_URL",
     "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE",
     "KASPI_API_URL", "KASPI_SCHEME", "KASPI_API_KEY", "KASPI_API_SECRET", "KASPI_DEVICE_TOKEN",
     "KASPI_TRADE_POINT_ID", "KASPI_ORGANIZATION_BIN", "KASPI_CLIENT_CERT", "KASPI_CLIENT_KEY",

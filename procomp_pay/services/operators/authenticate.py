@@ -10,6 +10,7 @@ from datetime import datetime
 from procomp_pay.domain.errors import Unauthorized
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import (
+    KNOWN_FOR,
     LOCK_TIME,
     MOST_WRONG_PINS,
     Operator,
@@ -31,27 +32,39 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a refused try takes at least, whatever the reason.
 REFUSAL_S = 0.4
+#: Recorded before the PIN is compared, and counted by the next try.
+_TRIED = "tried_while_locked"
 
 
 async def authenticate(
-    ctx: AppContext, name: str, secret: str, *, need: Right, tournament_id: str | None = None
+    ctx: AppContext,
+    name: str,
+    secret: str,
+    *,
+    need: Right,
+    tournament_id: str | None = None,
+    os_user: str | None = None,
 ) -> Operator:
     """Return the operator of this name and PIN or token, if they have a right.
 
     A wrong PIN is counted before it is compared: processes that try at the same time share the ten tries. A
     refusal has one wording and takes the same time for a wrong PIN, an unknown name, and an account that is
-    disabled or locked.
+    disabled or locked. A lock does not stop the user of the operating system from whom the operator has
+    logged in lately: others could keep them out for ever. That user has ten tries of their own.
 
     :param tournament_id: it must be one of theirs; ``None`` checks the role alone.
+    :param os_user: the user of the operating system; ``None`` for that of the running command.
     :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
     :raises Forbidden: they have not the right.
     """
     began = time.monotonic()
-    row = await _claim(ctx, name, secret)
+    if os_user is None and ctx.claim is not None:
+        os_user = ctx.claim.os_user
+    row = await _claim(ctx, name, secret, os_user)
     is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
     if row is None or not is_right:
         if row is not None:
-            await _record_refusal(ctx, row.id)
+            await _record_refusal(ctx, row.id, os_user)
         else:
             log.warning("a login was refused")
         await asyncio.sleep(max(0.0, REFUSAL_S - (time.monotonic() - began)))
@@ -81,7 +94,7 @@ def is_locked(row: OperatorAccount, now: datetime) -> bool:
     return row.locked_until is not None and row.locked_until > now
 
 
-async def _claim(ctx: AppContext, name: str, secret: str) -> OperatorAccount | None:
+async def _claim(ctx: AppContext, name: str, secret: str, os_user: str | None) -> OperatorAccount | None:
     """Return the account, with one more try counted; ``None`` if nobody may log in by this name."""
     now = ctx.clock()
     async with ctx.db.writing() as session:
@@ -90,8 +103,13 @@ async def _claim(ctx: AppContext, name: str, secret: str) -> OperatorAccount | N
             return None
         if row.secret_kind is SecretKind.TOKEN:
             return row  # too long to be guessed, and a script must not be locked out by others
-        if is_locked(row, now) or secrets.is_token(secret):
+        if secrets.is_token(secret):
             return None  # a token that was meant for another account is no wrong PIN
+        if is_locked(row, now):
+            if os_user is None or not await _passes_lock(session, row, os_user, now):
+                return None
+            await record(ctx, session, row, _TRIED, row.name, {"os_user": os_user})
+            return row
         if row.locked_until is not None:
             row.failed_attempts, row.locked_until = 0, None
         row.failed_attempts += 1
@@ -99,18 +117,31 @@ async def _claim(ctx: AppContext, name: str, secret: str) -> OperatorAccount | N
         return row
 
 
+async def _passes_lock(session: AsyncSession, row: OperatorAccount, os_user: str, now: datetime) -> bool:
+    """Return whether a user of the operating system may try although the account is locked."""
+    entries = await repository.entries_since(
+        session, f"{audit.OPERATOR_CHAIN}{row.id}", ("logged_in", _TRIED), now - KNOWN_FOR
+    )
+    own = [entry for entry in entries if (entry.after or {}).get("os_user") == os_user]
+    tries = sum(entry.action == _TRIED and entry.at > now - LOCK_TIME for entry in own)
+    return tries < MOST_WRONG_PINS and any(entry.action == "logged_in" for entry in own)
+
+
 async def _forgive(ctx: AppContext, operator_id: str) -> None:
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator_id, lock=True)
-        row.failed_attempts, row.locked_until = 0, None
+        if not is_locked(row, ctx.clock()):  # a lock that was passed stays for the others
+            row.failed_attempts, row.locked_until = 0, None
 
 
-async def _record_refusal(ctx: AppContext, operator_id: str) -> None:
+async def _record_refusal(ctx: AppContext, operator_id: str, os_user: str | None) -> None:
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator_id, lock=True)
         locked = is_locked(row, ctx.clock())
         log.warning("operator %s: wrong PIN%s", row.id, ", locked" if locked else "")
         after: dict[str, object] = {"failed_attempts": row.failed_attempts}
+        if os_user is not None:
+            after["os_user"] = os_user
         if locked and row.locked_until is not None:
             after["locked_until"] = row.locked_until.isoformat()
         await record(ctx, session, row, "operator_locked" if locked else "login_refused", row.name, after)

@@ -31,7 +31,7 @@ async def log_in(ctx: AppContext, name: str, secret: str, os_user: str) -> Login
 
     :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
     """
-    operator = await authenticate(ctx, name, secret, need=Right.DESK)
+    operator = await authenticate(ctx, name, secret, need=Right.DESK, os_user=os_user)
     token, now = random.token_urlsafe(32), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator.operator_id, lock=True)
@@ -68,7 +68,7 @@ async def acting(ctx: AppContext, claim: Claim) -> Operator | None:
     if row is None:
         return None
     if claim.secret is not None:
-        return await authenticate(ctx, claim.name, claim.secret, need=Right.DESK)
+        return await authenticate(ctx, claim.name, claim.secret, need=Right.DESK, os_user=claim.os_user)
     account, login = row
     if login is None or login.os_user != claim.os_user or account.disabled_at is not None:
         raise _not_logged_in(claim.name)

@@ -21,6 +21,7 @@ from procomp_pay.domain.payouts import (
     Question,
     days_of,
     match,
+    may_be_same,
     provider_of,
 )
 from procomp_pay.providers.bank.values import BankFile
@@ -216,8 +217,9 @@ def _rows(ctx: AppContext, file: BankFile, payouts: list[Payout]) -> list[dict[s
 def _not_known(rows: list[dict[str, Any]], known: list[BankStatementLine]) -> list[dict[str, Any]]:
     """Return the rows that no line is known for, neither of this format nor of another one.
 
-    Formats tell the same credit in other words. So of a day, sum and currency as many rows are known as
-    files of other formats brought lines: those whose words are most like theirs.
+    Formats tell the same credit in other words. So each line that files of other formats brought stands for
+    one row of its day, sum and currency: the one whose words are most like its own, and never one that names
+    another payout, day or provider.
     """
     fingerprints = {line.fingerprint for line in known}
     others: dict[tuple[Any, ...], list[BankStatementLine]] = {}
@@ -231,15 +233,25 @@ def _not_known(rows: list[dict[str, Any]], known: list[BankStatementLine]) -> li
     for key, found in new.items():
         kind = _format(found[0]["fingerprint"])
         elsewhere = [line for line in others.get(key, ()) if _format(line.fingerprint) != kind]
-        said = [set(line.purpose.casefold().split()) for line in elsewhere]
-
-        def likeness(row: dict[str, Any], said: list[set[str]] = said) -> int:
-            words = set(row["purpose"].casefold().split())
-            return max((len(words & other) for other in said), default=0)
-
-        found.sort(key=likeness)
-        left += found[: max(0, len(found) - len(elsewhere))]
+        alike = sorted(
+            (
+                (_likeness(row["purpose"], line.purpose), n, line.id)
+                for n, row in enumerate(found)
+                for line in elsewhere
+                if may_be_same(row["purpose"], line.purpose, row["booked_on"])
+            ),
+            reverse=True,
+        )
+        same: dict[int, str] = {}
+        for _, n, line_id in alike:
+            if n not in same and line_id not in same.values():
+                same[n] = line_id
+        left += [row for n, row in enumerate(found) if n not in same]
     return left
+
+
+def _likeness(one: str, other: str) -> int:
+    return len(set(one.casefold().split()) & set(other.casefold().split()))
 
 
 def _format(fingerprint: str) -> str:

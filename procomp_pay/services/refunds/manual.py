@@ -22,6 +22,7 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import logins
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
+from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
@@ -65,7 +66,35 @@ async def check_made(ctx: AppContext, made: MadeInApp) -> Money:
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        return (await _check(session, locked, made, number)).money
+        plan = await _check(session, locked, made, number)
+    await _check_policy(ctx, made, plan)
+    return plan.money
+
+
+async def _check_policy(ctx: AppContext, made: MadeInApp, plan: _Plan) -> None:
+    """Check that the whole rest is what the refund policy gives back, where no sum was named.
+
+    :raises Refused: it is not, or the policy cannot say: the operator has to name what the app refunded.
+    """
+    if made.money is not None or plan.known is not None:
+        return
+    proposal = await propose(ctx, made.payment_id)
+    if proposal is not None and proposal.money != plan.money:
+        raise Refused(
+            N_(
+                "By the refund policy %(money)s goes back (%(rule)s), and %(rest)s is left of the payment",
+                money=proposal.money,
+                rule=proposal.rule,
+                rest=plan.money,
+            ),
+            next_step=N_(
+                "name the sum that was refunded: procomp-pay refund %(payment)s --made-in-app %(number)s "
+                '--amount %(amount)s --reason "…"',
+                payment=made.payment_id,
+                number=read(made.number),
+                amount=(proposal.money if proposal.money.amount > 0 else plan.money).amount,
+            ),
+        )
 
 
 async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunded:
@@ -84,6 +113,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
         plan = await _check(session, locked, made, number)
         await _check_limit(session, ctx, locked, plan)
         before = await _total_refunded(session, locked)
+    await _check_policy(ctx, made, plan)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)
     name = refund_repository.kaspi_name(number)

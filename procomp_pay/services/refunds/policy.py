@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refund_policy import amount_back
 from procomp_pay.domain.refunds import reserved_amount
@@ -44,13 +44,16 @@ class Proposal:
             )
 
 
-async def propose(ctx: AppContext, payment_id: str) -> Proposal | None:
+async def propose(ctx: AppContext, payment_id: str, asked: Money | None = None) -> Proposal | None:
     """Return what the refund policy of the tournament says about a payment.
+
+    :param asked: the sum that a person named, which needs no policy.
 
     ``None`` if there is no policy, or the payment settles no fee: money that came twice or too late is not
     the participant's withdrawal, and goes back in full.
 
     :raises NotFound: no such payment.
+    :raises Refused: no sum was asked for, and the policy counts days before a start that is not known.
     """
     async with ctx.db.reading() as session:
         locked = await load_payment(session, payment_id)
@@ -64,6 +67,13 @@ async def propose(ctx: AppContext, payment_id: str) -> Proposal | None:
         tournament = await participants.tournament(session, locked.payment.tournament_id)
         rows = await refund_repository.of_payment(session, locked.payment.id)
     rule = policy.rule(tournament.starts_at, ctx.clock())
+    if rule is None and policy.steps and asked is None:
+        raise Refused(
+            N_("The refund policy counts days before the start of the tournament, which is not known"),
+            next_step=N_(
+                'name the sum: procomp-pay refund %(payment)s --amount 20 --reason "…"', payment=payment_id
+            ),
+        )
     if rule is None:
         return None
     step, last = rule

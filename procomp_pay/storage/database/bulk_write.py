@@ -110,7 +110,7 @@ def _plain(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None
 def _update(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> Executable:
     quote = dialect.identifier_preparer.quote
     key, *rest = (quote(column.name) for column in _columns(table, names))
-    target = quote(str(table.__tablename__))
+    target = _table(table, dialect)
     values = ", ".join(f"{name} = new.{name}" for name in rest)
     # only names of our own tables and columns are put into the text
     return text(
@@ -135,10 +135,14 @@ def _insertion(table: type[Row], names: tuple[str, ...], once: bool, dialect: Di
     listed = ", ".join(quote(column.name) for column in _columns(table, names))
     # only names of our own tables and columns are put into the text
     return text(
-        f"INSERT INTO {quote(str(table.__tablename__))} ({listed})"  # noqa: S608
+        f"INSERT INTO {_table(table, dialect)} ({listed})"  # noqa: S608
         f" SELECT {listed} FROM {_recordset(table, names, dialect)}"
         + (" ON CONFLICT DO NOTHING" if once else "")
     )
+
+
+def _table(table: type[Row], dialect: Dialect) -> str:
+    return dialect.identifier_preparer.format_table(table.metadata.tables[str(table.__tablename__)])
 
 
 def _recordset(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> str:

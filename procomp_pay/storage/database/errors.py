@@ -141,9 +141,10 @@ def _missing_value(error: BaseException | None, message: str) -> Refused | None:
     diagnosis = getattr(error, "diag", None)
     if diagnosis is not None:
         table, column = str(diagnosis.table_name), str(diagnosis.column_name)
-    if table not in PLATFORM_TABLES or (
-        column in METADATA.tables[table].columns and column != "userId"  # a participant may have no user
-    ):
+    theirs = {METADATA.tables[name].name: METADATA.tables[name].columns for name in PLATFORM_TABLES}
+    ours = {each.name: each.key for each in theirs.get(table, ())}
+    # a participant may have no user
+    if table not in theirs or ours.get(column, "userId") != "userId":
         return None
     return Refused(
         f'The platform\'s table "{table}" requires a value for "{column}", which procomp-pay does not have',

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.config import platform_map
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.database import urls
 
@@ -48,6 +49,8 @@ def upgrade(url: str) -> None:
     """
     from procomp_pay.storage.database.errors import DatabaseBusy
 
+    if platform_map.current() and current(url) is not None:
+        check_platform(url)
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             for revision in _steps(url):
@@ -136,13 +139,13 @@ def has_platform(url: str) -> bool:
     """
     from sqlalchemy import inspect
 
-    from procomp_pay.storage.models.schema import PLATFORM_TABLES
+    from procomp_pay.storage.database.platform_check import existing_tables
 
     parsed = urls.parse(url)
     if urls.is_sqlite(parsed) and not urls.sqlite_path(parsed).exists():
         return False
     with _connected(parsed, writes=False) as connection:
-        return not PLATFORM_TABLES.isdisjoint(inspect(connection).get_table_names())
+        return bool(existing_tables(inspect(connection)))
 
 
 def has_encrypted(url: str) -> bool:
@@ -171,16 +174,21 @@ def own_tables(url: str) -> list[str]:
     """
     from sqlalchemy import inspect
 
+    with _connected(_shared(url), writes=False) as connection:
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
+        names = inspect(connection).get_table_names()
+    return [f"{schema}.{name}" for name in sorted(names) if name.startswith("pay_")]
+
+
+def _shared(url: str) -> URL:
+    """Return the URL of a PostgreSQL, which Prisma can share with us."""
     parsed = urls.parse(url)
     if urls.is_sqlite(parsed):
         raise ConfigurationError(
             "Prisma shares PostgreSQL with procomp-pay, and DATABASE_URL is SQLite",
             next_step="set DATABASE_URL to the platform's database",
         )
-    with _connected(parsed, writes=False) as connection:
-        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
-        names = inspect(connection).get_table_names()
-    return [f"{schema}.{name}" for name in sorted(names) if name.startswith("pay_")]
+    return parsed
 
 
 def platform_notes(url: str) -> PlatformNotes:
@@ -192,6 +200,31 @@ def platform_notes(url: str) -> PlatformNotes:
 
     with _connected(urls.parse(url), writes=False) as connection:
         return platform_check.notes(connection)
+
+
+def check_platform(url: str) -> None:
+    """Compare the platform's tables, by the names of ``PLATFORM_MAP``, with what we need.
+
+    :raises ConfigurationError: they do not fit: it lists each fault.
+    :raises DatabaseUnavailable: no connection.
+    """
+    from procomp_pay.storage.database.platform_check import refuse_faults
+
+    with _connected(urls.parse(url), writes=False) as connection:
+        refuse_faults(connection)
+
+
+def suggested_map(url: str) -> str:
+    """Return a first map of the platform's names as TOML: see
+    :func:`procomp_pay.storage.database.platform_suggestion.suggest`.
+
+    :raises ConfigurationError: on SQLite, which no platform shares with us.
+    :raises NotFound: no table is like one of ours. :raises DatabaseUnavailable: no connection.
+    """
+    from procomp_pay.storage.database.platform_suggestion import suggest
+
+    with _connected(_shared(url), writes=False) as connection:
+        return suggest(connection)
 
 
 def pending(url: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +9,14 @@ from sqlalchemy import DateTime, Enum, Numeric, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.schema import Column, Table
+from sqlalchemy.types import NullType
 
+from procomp_pay.config import platform_map
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 from procomp_pay.storage.models.types import Amount, PlatformLabel, UtcMillis
 
-_LABELS = text(
-    "SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(quote_ident(:name)) ORDER BY enumsortorder"
-)
+_LABELS = text("SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(:name) ORDER BY enumsortorder")
 
 
 def adopts_platform(connection: Connection) -> bool:
@@ -27,32 +26,59 @@ def adopts_platform(connection: Connection) -> bool:
         Also if a platform left traces although its tables are missing: a second one is never made beside it.
     """
     inspector = inspect(connection)
-    existing = PLATFORM_TABLES & set(inspector.get_table_names())
-    if not existing:
+    if not existing_tables(inspector) and not platform_map.current():
         _refuse_second_platform(connection)
         return False
-    if faults := _faults(connection, inspector, existing):
-        raise ConfigurationError(
-            f"The platform's tables do not fit procomp-pay: {'; '.join(faults)}",
-            next_step="bring the platform's Prisma schema up to date, then: procomp-pay db upgrade",
-        )
+    refuse_faults(connection)
     return True
 
 
-def _faults(connection: Connection, inspector: Inspector, existing: Collection[str]) -> list[str]:
-    faults = [f'the table "{name}" is missing' for name in sorted(PLATFORM_TABLES.difference(existing))]
+def existing_tables(inspector: Inspector) -> set[str]:
+    """Return which of the platform's tables exist, by our names."""
+    schemas = {METADATA.tables[name].schema for name in PLATFORM_TABLES}
+    live = {(schema, name) for schema in schemas for name in inspector.get_table_names(schema)}
+    return {
+        name for name in PLATFORM_TABLES if (METADATA.tables[name].schema, METADATA.tables[name].name) in live
+    }
+
+
+def refuse_faults(connection: Connection) -> None:
+    """Check the platform's tables.
+
+    :raises ConfigurationError: they are not what we need: it lists each fault.
+    """
+    if faults := _faults(connection, inspect(connection)):
+        what = "correct the map" if platform_map.current() else "write a map of its names"
+        raise ConfigurationError(
+            f"The platform's tables do not fit procomp-pay: {'; '.join(faults)}",
+            next_step=f"bring the platform's Prisma schema up to date, or {what} "
+            "(procomp-pay db map --suggest), then: procomp-pay db upgrade",
+        )
+
+
+def _faults(connection: Connection, inspector: Inspector) -> list[str]:
+    existing = existing_tables(inspector)
+    faults = [
+        f"the table {_name(METADATA.tables[name])} is missing"
+        for name in sorted(PLATFORM_TABLES.difference(existing))
+    ]
+    if "Payment" in existing and platform_map.current():
+        faults += _other_payments(inspector)
     for name in sorted(existing):
         faults += _faults_of_table(connection, inspector, METADATA.tables[name])
     return faults
 
 
-#: The two of the platform's tables whose names nothing else has by chance.
+#: The two of the platform's tables whose names nothing else has by chance, nor both in lower case or plural.
 _TELLING = ("Participant", "Payment")
 _TRACES = text("""
     SELECT n.nspname, c.relname, CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND CASE WHEN n.nspname = current_schema()
         THEN c.relname = '_prisma_migrations' OR c.relname = ANY(:tables) ELSE c.relname = ANY(:telling) END
+    OR c.relkind IN ('r', 'p', 'f', 'v', 'm') AND lower(c.relname) = ANY(:alike) AND 2 = (
+        SELECT count(DISTINCT rtrim(lower(o.relname), 's')) FROM pg_class o WHERE o.relnamespace = n.oid
+            AND o.relkind IN ('r', 'p', 'f', 'v', 'm') AND lower(o.relname) = ANY(:alike))
     UNION ALL
     SELECT n.nspname, t.typname, 'enum' FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE t.typtype = 'e' AND t.typname = ANY(:enums) AND n.nspname = current_schema()
@@ -68,7 +94,8 @@ def _refuse_second_platform(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
     names = {"tables": sorted(PLATFORM_TABLES), "telling": list(_TELLING), "enums": sorted(_enums())}
-    traces = connection.execute(_TRACES, names).all()
+    alike = [f"{name.lower()}{plural}" for name in _TELLING for plural in ("", "s")]
+    traces = connection.execute(_TRACES, {**names, "alike": alike}).all()
     if not traces:
         return
     here = str(connection.execute(text("SELECT current_schema()")).scalar())
@@ -77,16 +104,19 @@ def _refuse_second_platform(connection: Connection) -> None:
     raise ConfigurationError(
         f'The platform\'s tables are not in the schema "{here}", but a platform is there: {found}. '
         "A second one is not made beside it",
-        next_step=f"name its schema in DATABASE_URL: ?schema={others[0]}"
-        if others
-        else "run the platform's own migrations first, or use a database of its own for the desk",
+        next_step=(
+            f"name its schema in DATABASE_URL: ?schema={others[0]}"
+            if others
+            else "run the platform's own migrations first, or use a database of its own for the desk"
+        )
+        + "; if its tables have other names, write a map: procomp-pay db map --suggest",
     )
 
 
-def _enums() -> dict[str, list[str]]:
-    """Return the labels that we know, by enum of the platform."""
+def _enums() -> dict[str, tuple[str, list[str]]]:
+    """Return by enum of the platform its name in SQL there, and the labels that we know."""
     return {
-        column.type.values.__name__: column.type.labels
+        column.type.values.__name__: (column.type.sql_name, column.type.labels)
         for name in sorted(PLATFORM_TABLES)
         for column in METADATA.tables[name].columns
         if isinstance(column.type, PlatformLabel)
@@ -94,23 +124,45 @@ def _enums() -> dict[str, list[str]]:
 
 
 def _faults_of_table(connection: Connection, inspector: Inspector, table: Table) -> list[str]:
-    live = {column["name"]: column for column in inspector.get_columns(table.name)}
+    live = {column["name"]: column for column in inspector.get_columns(table.name, table.schema)}
     faults = []
     for column in table.columns:
-        name = f'"{table.name}"."{column.name}"'
+        name = f'{_name(table)}."{column.name}"'
         if column.name not in live:
             faults.append(f"the column {name} is missing")
         else:
             faults += [
                 f"{name} {fault}" for fault in _faults_of_column(connection, column, live[column.name])
             ]
-    if table.name == "Payment":
+    if table is METADATA.tables["Payment"]:
         faults += _columns_in_the_way(table, live)
     return faults
 
 
+def _name(table: Table) -> str:
+    return f'"{table.schema}"."{table.name}"' if table.schema else f'"{table.name}"'
+
+
+def _other_payments(inspector: Inspector) -> list[str]:
+    """Return a fault if our tables were made for another table of payments than the map names."""
+    payment, here = METADATA.tables["Payment"], inspector.default_schema_name
+    if not inspector.has_table("pay_payment_detail"):
+        return []
+    return [
+        f'the payments of procomp-pay are those of "{key["referred_table"]}", not of {_name(payment)}'
+        for key in inspector.get_foreign_keys("pay_payment_detail")
+        if key["constrained_columns"] == ["payment_id"]
+        and (key["referred_table"], key["referred_schema"] or here) != (payment.name, payment.schema or here)
+    ]
+
+
 def _faults_of_column(connection: Connection, column: Column[Any], live: Any) -> list[str]:
     expected = column.type.compile(dialect=connection.dialect)
+    if isinstance(live["type"], NullType):
+        return [f"has a type that procomp-pay does not know, not {expected}"]
+    schema = platform_map.current().schema
+    if schema == connection.dialect.default_schema_name and isinstance(live["type"], Enum):
+        live["type"].schema = schema  # the catalog leaves it out
     actual = live["type"].compile(dialect=connection.dialect)
     faults = []
     if expected != actual and not _holds_the_same(column.type, live["type"], expected, actual):
@@ -120,6 +172,9 @@ def _faults_of_column(connection: Connection, column: Column[Any], live: Any) ->
         missing = [label for label in column.type.labels if label not in live["type"].enums]
         if missing:
             faults.append(f"has the labels {', '.join(live['type'].enums)}, and lacks {', '.join(missing)}")
+        ours = {member.value for member in column.type.values}.difference(column.type.labels)
+        if taken := ours.intersection(live["type"].enums):
+            faults.append(f"has the label {', '.join(sorted(taken))} too, for which the map has another word")
     if column.nullable and not live["nullable"]:
         faults.append("refuses NULL")
     return faults
@@ -147,10 +202,11 @@ def _is_text(kind: str) -> bool:
 
 def _columns_in_the_way(table: Table, live: dict[str, Any]) -> list[str]:
     """Return faults for columns that need a value which we do not have when we insert a payment."""
+    names = {column.name for column in table.columns}
     return [
-        f'the column "{table.name}"."{name}" requires a value that procomp-pay does not have'
+        f'the column {_name(table)}."{name}" requires a value that procomp-pay does not have'
         for name, column in live.items()
-        if name not in table.c and not column["nullable"] and not _is_filled(column)
+        if name not in names and not column["nullable"] and not _is_filled(column)
     ]
 
 
@@ -164,8 +220,8 @@ def unknown_labels(connection: Connection) -> dict[str, list[str]]:
     if connection.dialect.name != "postgresql":
         return {}
     added = {
-        name: [label for (label,) in connection.execute(_LABELS, {"name": name}) if label not in known]
-        for name, known in sorted(_enums().items())
+        name: [label for (label,) in connection.execute(_LABELS, {"name": kind}) if label not in known]
+        for name, (kind, known) in sorted(_enums().items())
     }
     return {name: labels for name, labels in added.items() if labels}
 
@@ -186,21 +242,19 @@ class PlatformNotes:
     missing_indexes: list[str]
 
 
-_UNADOPTED = text("""
+_UNADOPTED = """
     SELECT count(*) FROM "Payment" p
     WHERE NOT EXISTS (SELECT 1 FROM pay_payment_detail d WHERE d.payment_id = p.id)
     AND NOT EXISTS (SELECT 1 FROM pay_audit_entry a WHERE a.payment_id = p.id)
-""")
+"""
 
 
 def notes(connection: Connection) -> PlatformNotes:
     """Return what is worth knowing of the platform's tables, which exist beside ours."""
     inspector = inspect(connection)
-    if connection.dialect.name == "postgresql":
-        existing = PLATFORM_TABLES & set(inspector.get_table_names())
-        if faults := _faults(connection, inspector, existing):
-            return PlatformNotes(faults, {}, 0, [])
-    unadopted = int(connection.execute(_UNADOPTED).scalar() or 0)
+    if connection.dialect.name == "postgresql" and (faults := _faults(connection, inspector)):
+        return PlatformNotes(faults, {}, 0, [])
+    unadopted = int(connection.execute(text(platform_map.current().sql(_UNADOPTED))).scalar() or 0)
     return PlatformNotes([], unknown_labels(connection), unadopted, _missing_indexes(inspector))
 
 
@@ -208,13 +262,15 @@ def _missing_indexes(inspector: Inspector) -> list[str]:
     """Return the indexes of our own definition of the platform's tables that have no substitute there."""
     missing = []
     for name in sorted(PLATFORM_TABLES):
-        live = [tuple(index["column_names"]) for index in inspector.get_indexes(name)]
-        live += [tuple(constraint["column_names"]) for constraint in inspector.get_unique_constraints(name)]
-        for index in METADATA.tables[name].indexes:
+        table = METADATA.tables[name]
+        place = (table.name, table.schema)
+        live = [tuple(index["column_names"]) for index in inspector.get_indexes(*place)]
+        live += [tuple(constraint["column_names"]) for constraint in inspector.get_unique_constraints(*place)]
+        for index in table.indexes:
             columns = tuple(column.name for column in index.columns)
             if not any(existing[: len(columns)] == columns for existing in live):
                 listed = ", ".join(f'"{column}"' for column in columns)
-                missing.append(f'"{name}" ({listed})')
+                missing.append(f"{_name(table)} ({listed})")
     return sorted(missing)
 
 
@@ -244,12 +300,14 @@ _HOLDERS = text("""
         extract(epoch FROM clock_timestamp() - a.xact_start)::int
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_class c ON c.oid = l.relation
     WHERE l.granted AND l.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND c.relname = ANY(:tables)
-        AND c.relnamespace = current_schema()::regnamespace
+        AND c.relnamespace IN (current_schema()::regnamespace, to_regnamespace(:schema))
     ORDER BY a.xact_start, a.pid, c.relname LIMIT 3
 """)
 
 
 def lock_holders(connection: Connection) -> list[LockHolder]:
     """Return on PostgreSQL the three oldest transactions that hold locks on our tables or the platform's."""
-    rows = connection.execute(_HOLDERS, {"tables": sorted(METADATA.tables)}).all()
+    tables = sorted(table.name for table in METADATA.tables.values())
+    schema = platform_map.current().schema
+    rows = connection.execute(_HOLDERS, {"tables": tables, "schema": schema and f'"{schema}"'}).all()
     return [LockHolder(*row) for row in rows]

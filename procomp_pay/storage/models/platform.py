@@ -1,6 +1,7 @@
 """Define the platform's tables, exactly as Prisma Migrate makes them on PostgreSQL.
 
-The platform's Prisma client reads and writes the same rows, so we may not change them.
+The platform's Prisma client reads and writes the same rows, so we may not change them. Its names may be
+others: see :mod:`procomp_pay.config.platform_map`.
 On SQLite, in a stand-alone installation, the native enums are VARCHAR with a CHECK.
 """
 
@@ -15,6 +16,7 @@ from sqlalchemy import Column, ColumnElement, ForeignKey, Index
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, and_, col, or_, select
 
+from procomp_pay.config import platform_map
 from procomp_pay.domain.labels import NO_LABEL
 from procomp_pay.domain.money import AnyCurrency, Currency
 from procomp_pay.domain.states import (
@@ -153,6 +155,13 @@ class Payment(Row, table=True):
     tournament_id: str = Field(sa_column=text("tournamentId", _ref("Tournament")))
     created_at: datetime = Field(sa_column=_created())
     updated_at: datetime = Field(sa_column=_updated())
+
+
+if _map := platform_map.current():
+    from procomp_pay.storage.models.mapping import rename
+
+    _models = {"User": User, "Tournament": Tournament, "Participant": Participant, "Payment": Payment}
+    rename(_map, _models, UNKNOWN)
 
 
 def is_paid(payment: Any = Payment) -> ColumnElement[bool]:

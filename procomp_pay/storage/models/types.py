@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from sqlalchemy import JSON, Enum, Integer, Numeric, Text
 from sqlalchemy.engine.interfaces import Dialect
@@ -23,6 +23,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from procomp_pay.domain.labels import NO_LABEL, UnknownLabel
 from procomp_pay.domain.money import LARGEST
 from procomp_pay.storage.models import exact_json
+
+if TYPE_CHECKING:
+    from procomp_pay.config.platform_map import PlatformMap
 
 _WordT = TypeVar("_WordT", bound=StrEnum)
 
@@ -282,12 +285,28 @@ class PlatformLabel(TypeDecorator[Any]):
         )
         self.values = values
         self.null = null
-        self._members = _Members(values, null)
+        self._use({member.value: member.value for member in values})
+
+    def _use(self, words: dict[str, str]) -> None:
+        self._words = words
+        self._members = _Members({words[member.value]: member for member in self.values}, self.null)
+
+    def rename(self, platform: PlatformMap) -> None:
+        """Take the platform's name of the enum, and its words for the labels, before the first use."""
+        name, enum = self.values.__name__, cast(Enum, self.impl)
+        enum.name, enum.schema = platform.enums.get(name, name), platform.schema
+        self._use({label: platform.label(name, label) for label in self._words})
 
     @property
     def labels(self) -> list[str]:
-        """The labels that we know."""
-        return [member.value for member in self.values]
+        """The labels that we know, in the platform's words."""
+        return list(self._words.values())
+
+    @property
+    def sql_name(self) -> str:
+        """The name of the platform's enum, as PostgreSQL reads it."""
+        enum = cast(Enum, self.impl)
+        return f'"{enum.schema}"."{enum.name}"' if enum.schema else f'"{enum.name}"'
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return the text of a label.
@@ -296,9 +315,11 @@ class PlatformLabel(TypeDecorator[Any]):
         """
         if value is None or value is NO_LABEL:
             return None
-        if value not in self._members and not isinstance(value, UnknownLabel):
+        if isinstance(value, UnknownLabel):
+            return str(value)
+        if value not in self._words:
             raise LookupError(f"{value!r} is not a label of {self.values.__name__}")
-        return str(value)
+        return self._words[value]
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         return lambda value: self.process_bind_param(value, dialect)
@@ -310,8 +331,8 @@ class PlatformLabel(TypeDecorator[Any]):
 class _Members(dict[str | None, Any]):
     """The member for each label; any other text becomes an unknown label."""
 
-    def __init__(self, values: type[StrEnum], null: UnknownLabel | None) -> None:
-        super().__init__({member.value: member for member in values})
+    def __init__(self, members: dict[str | None, Any], null: UnknownLabel | None) -> None:
+        super().__init__(members)
         self[None] = null
 
     def __missing__(self, label: str) -> UnknownLabel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func
@@ -121,6 +122,19 @@ async def secret_changed_by(session: AsyncSession, chain: str) -> str | None:
         .limit(1)
     )
     return (await session.exec(query)).first()
+
+
+async def entries_since(
+    session: AsyncSession, chain: str, actions: Sequence[str], since: datetime
+) -> list[AuditEntry]:
+    """Return the newest entries of an operator's chain of these kinds, at most a thousand."""
+    query = (
+        select(AuditEntry)
+        .where(AuditEntry.payment_id == chain, col(AuditEntry.action).in_(actions), AuditEntry.at > since)
+        .order_by(col(AuditEntry.seq).desc())
+        .limit(1000)
+    )
+    return list((await session.exec(query)).all())
 
 
 async def approval_for(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from procomp_pay.config import platform_map
 from procomp_pay.domain.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ async def open_engine(db: PaymentDatabaseService) -> AsyncIterator[Engine]:
         yield _Sqlite(lite)
 
 
+def _text(statement: str) -> bytes:
+    """Return SQL as the driver takes it, with the platform's names."""
+    return platform_map.current().sql(_PARAMETER.sub(r"%(\1)s", statement)).encode()
+
+
 class _Postgres:
     amount_type, time_type, key_type = "NUMERIC(12, 2)", "TIMESTAMPTZ", 'TEXT COLLATE "C"'
     has_full_join = takes_blocks = True
@@ -118,11 +124,10 @@ class _Postgres:
         self._money_text = ""
 
     async def run(self, statement: str, values: dict[str, Any]) -> None:
-        await self._driver.execute(_PARAMETER.sub(r"%(\1)s", statement).encode(), values or None)
+        await self._driver.execute(_text(statement), values or None)
 
     async def rows(self, statement: str, values: dict[str, Any]) -> list[Any]:
-        text = _PARAMETER.sub(r"%(\1)s", statement).encode()
-        return await (await self._driver.execute(text, values or None)).fetchall()
+        return await (await self._driver.execute(_text(statement), values or None)).fetchall()
 
     async def copy(self, rows: Iterable[StagedRow], batch: int, on_progress: Callable[[int], None]) -> None:
         await self._send(map(self._text, rows), batch, on_progress)

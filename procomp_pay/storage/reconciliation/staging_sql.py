@@ -53,7 +53,7 @@ def _ours(provider: str) -> str:
     # values are compared in their stored form: converting a million of them would take a fifth of the join's
     # time
     method = "method = 'KASPI_QR'" if provider == "kaspi" else "(method <> 'KASPI_QR' OR method IS NULL)"
-    return f"""(SELECT id, {_COLUMN[provider]} AS m, status, amount, currency FROM "Payment"
+    return f"""(SELECT id, {_COLUMN[provider]} AS m, status, amount, currency FROM "Payment" o
         WHERE "createdAt" >= :since AND "createdAt" < :until AND {method})"""
 
 

@@ -4,6 +4,7 @@ longer than a person waits for a completion. A database that is not there is not
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -11,7 +12,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 _PARTICIPANTS = """
 SELECT p."fullName", COALESCE(p.category, ''), t.name, p.id
 FROM "Participant" p JOIN "Tournament" t ON t.id = p."tournamentId"
-WHERE t.id IN (SELECT id FROM "Tournament" WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
+WHERE t.id IN (SELECT id FROM "Tournament" l
+  WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
   ORDER BY "startsAt" DESC NULLS LAST LIMIT 10)
 ORDER BY CASE WHEN p.status = 'REGISTERED' AND p."paymentId" IS NULL THEN 0 ELSE 1 END, p."createdAt" DESC
 LIMIT 20000
@@ -25,7 +27,7 @@ WHERE d.short_code IS NOT NULL
 ORDER BY d.created_at DESC LIMIT 500
 """
 _TOURNAMENTS = """
-SELECT name, id FROM "Tournament" WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
+SELECT name, id FROM "Tournament" t WHERE id NOT IN (SELECT tournament_id FROM pay_archived_tournament)
 ORDER BY "startsAt" DESC NULLS LAST LIMIT 1000
 """
 
@@ -48,25 +50,30 @@ class Tournament(NamedTuple):
     id: str
 
 
-def participants(url: str) -> list[Participant]:
+def participants(url: str, map_file: str | None = None) -> list[Participant]:
     """Return participants of the latest tournaments, those who have not paid first.
 
+    :param map_file: the setting ``PLATFORM_MAP``.
     :raises Exception: the database cannot be read.
     """
-    return [Participant(*row) for row in _read(url, _PARTICIPANTS)]
+    return [Participant(*row) for row in _read(url, _PARTICIPANTS, map_file)]
 
 
-def payments(url: str) -> list[Payment]:
+def payments(url: str, map_file: str | None = None) -> list[Payment]:
     """Return the latest payments, newest first. :raises Exception: as :func:`participants`."""
-    return [Payment(*row) for row in _read(url, _PAYMENTS)]
+    return [Payment(*row) for row in _read(url, _PAYMENTS, map_file)]
 
 
-def tournaments(url: str) -> list[Tournament]:
+def tournaments(url: str, map_file: str | None = None) -> list[Tournament]:
     """Return tournaments, the latest first. :raises Exception: as :func:`participants`."""
-    return [Tournament(*row) for row in _read(url, _TOURNAMENTS)]
+    return [Tournament(*row) for row in _read(url, _TOURNAMENTS, map_file)]
 
 
-def _read(url: str, query: str) -> list[Any]:
+def _read(url: str, query: str, map_file: str | None) -> list[Any]:
+    if map_file:
+        from procomp_pay.config import platform_map
+
+        query = platform_map.read(Path(map_file)).sql(query)
     if url.startswith("sqlite"):
         path = url.partition("///")[2].partition("?")[0]
         connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=0.2)

@@ -194,11 +194,15 @@ async def missing_grant(session: AsyncSession) -> str | None:
         return None
     query = """
         SELECT quote_ident(current_user)
-        WHERE NOT (has_column_privilege('"User"', 'name', 'UPDATE')
-            AND has_column_privilege('"User"', 'email', 'UPDATE'))
+        WHERE NOT (has_column_privilege(:table, :name, 'UPDATE')
+            AND has_column_privilege(:table, :email, 'UPDATE'))
     """
-    role = (await connection.execute(text(query))).scalar()
-    return None if role is None else f'GRANT UPDATE (name, email) ON "User" TO {role};'
+    users = User.metadata.tables["User"]
+    table, names = f'"{users.name}"', {key: users.c[key].name for key in ("name", "email")}
+    if users.schema:
+        table = f'"{users.schema}".{table}'
+    role = (await connection.execute(text(query), {"table": table, **names})).scalar()
+    return None if role is None else f"GRANT UPDATE ({', '.join(names.values())}) ON {table} TO {role};"
 
 
 async def mask_audit(

@@ -52,10 +52,16 @@ def ready(clerk: CommandLine) -> Any:
 
 
 def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sign as somebody who has no account: those of real accounts are in tests/cli/operators."""
+
     async def signers(*_: Any) -> tuple[list[Signer], bool]:
         return [signer], False
 
+    async def check_two(*_: Any) -> None:
+        pass
+
     monkeypatch.setattr(command, "_signers", signers)
+    monkeypatch.setattr(evening, "_check_two", check_two)
 
 
 def states(closing: Any) -> dict[str, str]:

@@ -33,10 +33,12 @@ def until_exported(clerk: CommandLine, *words: str) -> Any:
 def test_the_exports_are_written_once_and_recorded(clerk: CommandLine) -> None:
     payment = pay(clerk, "p1", "apple_pay")
     closing = until_exported(clerk)
-    assert closing["open"] == ["exports", "seal", "signatures"]
+    assert closing["open"] == ["exports", "sheet", "seal", "signatures"]
     assert "--exports DIR" in clerk.type("close", code=6).err
     closing = clerk.ask("close", "--exports", "for 1c", code=6)
     assert closing["open"] == ["signatures"]
+    [page] = (clerk.home / "closings").glob("*.html")
+    assert "Nothing is open: to be signed" in page.read_text("utf-8")
     written = files_of(closing)
     assert set(written) == {"payments", "refunds", "payouts"}
     assert {path.stat().st_mode & 0o777 for path in written.values()} == {0o600}

@@ -30,10 +30,10 @@ def test_a_closing_that_was_edited_is_found(terminal: Terminal) -> None:
     terminal.login("aigerim")
     paid(terminal.clerk)
     terminal.login("dana")
-    terminal.ask("close", code=6)
+    terminal.ask(*CLOSE, code=6)
     for step in ("kaspi", "sums"):
-        terminal.ask("close", "--skip", step, "--reason", "no statement yet", code=6)
-    terminal.with_approver(PINS["marat"], "close", "--sign", "--second", "marat")
+        terminal.ask(*CLOSE, "--skip", step, "--reason", "no statement yet", code=6)
+    terminal.with_approver(PINS["marat"], *CLOSE, "--sign", "--second", "marat")
     assert terminal.ask("audit", "verify")["sound"]
     json = "::jsonb" if terminal.clerk.url.startswith("postgres") else ""
 
@@ -71,11 +71,11 @@ def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: 
         terminal.ask("operator", "pin", "dana")
     refused = terminal.with_approver("837261", *CLOSE, "--sign", "--second", "dana", code=3)
     assert "gave dana a new PIN" in refused.err
-    assert terminal.ask("close", code=6)["signatures"] == []
-    terminal.type("close", "--sign", code=6)
+    assert terminal.ask(*CLOSE, code=6)["signatures"] == []
+    terminal.type(*CLOSE, "--sign", code=6)
     terminal.login("dana", "837261")  # nor by a login of her own
-    assert "gave dana a new PIN" in terminal.type("close", "--sign", code=3).err
-    assert len(terminal.ask("close", code=6)["signatures"]) == 1
+    assert "gave dana a new PIN" in terminal.type(*CLOSE, "--sign", code=3).err
+    assert len(terminal.ask(*CLOSE, code=6)["signatures"]) == 1
 
 
 def test_money_is_not_given_up_in_place(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.reconciliation.discrepancies import table
+from procomp_pay.cli.reconciliation.discrepancies import page, table
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
@@ -52,3 +52,13 @@ def test_the_amount_is_that_of_the_money(name: str) -> None:
         charged,
     )
     assert view.money == (Decimal("77.00"), "USD")
+
+
+@pytest.mark.parametrize("paid", ["12000.00", {"amount": "12000.00", "currency": "KZT"}])
+def test_an_amount_that_was_stored_as_text_is_shown(paid: object) -> None:
+    detail = {"paid": paid, "operation": "19000000777"}
+    view = DiscrepancyView(
+        "d", "REFUND_MISMATCH", "open", "kaspi", "p", "ref", detail, None, NOW, NOW, *[None] * 6
+    )  # fmt: skip
+    [line] = [line for line in page(view) if "19000000777" in line]
+    assert "12000.00" in line.replace("\N{NO-BREAK SPACE}", "")

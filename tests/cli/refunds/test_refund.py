@@ -309,3 +309,37 @@ def test_the_refund_policy_is_proposed_and_another_sum_is_told_beside_it(clerk: 
     clerk.type("tournament", "refund-policy", view["tournament_id"], "2020-01-01:50")
     refused = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "nothing goes back" in refused.err
+
+
+def test_a_refund_in_the_app_is_recorded_with_the_sum_where_the_policy_gives_another(
+    clerk: CommandLine,
+) -> None:
+    view = paid_by_kaspi(clerk, "p2")
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "2100-01-01:50")
+    made = ("refund", view["payment_id"], "--made-in-app", "19000000777", *WHY, "--yes")
+    refused = clerk.type(*made, code=3)
+    assert "By the refund policy" in refused.err
+    half = Decimal(str(view["amount"])) / 2
+    assert f"--amount {half:.2f}" in refused.err
+    assert clerk.ask("status", "p2")["refunds"] == []
+    clerk.type(*made, "--amount", str(half))
+    [recorded] = clerk.ask("status", "p2")["refunds"]
+    assert recorded["amount"] == half
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "2100-01-01:100")
+    rest = (*made[:3], "19000000778", *made[4:])
+    clerk.type(*rest)  # the whole rest is what the policy gives back
+    assert [each["amount"] for each in clerk.ask("status", "p2")["refunds"]] == [half, half]
+
+
+def test_a_policy_by_days_before_an_unknown_start_proposes_nothing(postgres_clerk: CommandLine) -> None:
+    clerk = postgres_clerk  # a platform's schema may have the start of a tournament unknown
+    view = paid(clerk)
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "3d:100")
+    clerk.change('ALTER TABLE "Tournament" ALTER COLUMN "startsAt" DROP NOT NULL')
+    clerk.change(f'UPDATE "Tournament" SET "startsAt" = NULL WHERE id = \'{view["tournament_id"]}\'')
+    refused = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
+    assert "not known" in refused.err
+    assert f"procomp-pay refund {view['payment_id']} --amount" in refused.err
+    assert refunded_cents(clerk, view) == 0
+    clerk.type("refund", view["payment_id"], *WHY, "--amount", "10", "--yes")
+    assert refunded_cents(clerk, view) == 1000

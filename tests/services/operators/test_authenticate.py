@@ -16,6 +16,7 @@ from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import accounts, secrets
 from procomp_pay.services.operators.authenticate import authenticate
+from procomp_pay.services.operators.logins import log_in
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.models.payments import AuditEntry
 from tests.services.operators.conftest import Clock
@@ -120,6 +121,32 @@ async def test_ten_wrong_pins_lock_an_account_for_a_time(
     clock.offset += timedelta(minutes=16)
     assert (await authenticate(ctx, "dana", operators["dana"], need=Right.DESK)).name == "dana"
     assert (await account(ctx, "dana")).failed_attempts == 0
+    assert (await verify(ctx)).is_sound
+
+
+async def test_nobody_keeps_an_operator_out_by_wrong_pins(
+    ctx: AppContext, operators: dict[str, str], clock: Clock
+) -> None:
+    async def tries(times: int, os_user: str) -> None:
+        for _ in range(times):
+            with pytest.raises(Unauthorized):
+                await log_in(ctx, "dana", "wrong!", os_user)
+
+    await log_in(ctx, "dana", operators["dana"], "uid 1000")
+    await tries(MOST_WRONG_PINS, "uid 666")
+    with pytest.raises(Unauthorized):
+        await log_in(ctx, "dana", operators["dana"], "uid 666")
+    with pytest.raises(Unauthorized):
+        await log_in(ctx, "dana", operators["dana"], "uid 1001")  # never logged in there
+    assert (await log_in(ctx, "dana", operators["dana"], "uid 1000")).operator.name == "dana"
+    with pytest.raises(Unauthorized):
+        await log_in(ctx, "dana", operators["dana"], "uid 666")  # the lock stays for the others
+    assert (await actions(ctx, "dana"))[-2:] == ["tried_while_locked", "logged_in"]
+    await tries(MOST_WRONG_PINS - 1, "uid 1000")  # who was let in has ten tries, too
+    with pytest.raises(Unauthorized):
+        await log_in(ctx, "dana", operators["dana"], "uid 1000")
+    clock.offset += timedelta(minutes=16)
+    assert (await log_in(ctx, "dana", operators["dana"], "uid 1001")).operator.name == "dana"
     assert (await verify(ctx)).is_sound
 
 

@@ -219,6 +219,18 @@ async def test_a_credit_in_two_formats_is_one_line(environment: ServiceEnvironme
     assert (await matched(environment, file("1C (cp1251)", *both, "Kaspi Pay bonus"))).new == 1
 
 
+async def test_a_credit_that_only_another_format_told_hides_no_other(environment: ServiceEnvironment) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    day = date(2026, 5, 3)
+    for n, (kind, of) in enumerate((("1C (cp1251)", "01.05.2026"), ("MT940 (UTF-8)", "02.05.2026"))):
+        lines = bank((day, "23772.00", "KZT", f"Kaspi Pay за {of}")).lines
+        result = await matched(environment, BankFile(OURS, kind, lines))
+        assert (result.new, len(result.matches)) == (1, 1), n
+    assert {view.state for view in await list_payouts(environment.ctx, ALMATY, None, None)} == {
+        PayoutState.ARRIVED
+    }  # fmt: skip
+
+
 async def test_matching_by_hand_waits_for_a_reconciliation(environment: ServiceEnvironment) -> None:
     async with reconcile_lock(environment.ctx.db) as alone:
         assert alone
