@@ -111,9 +111,14 @@ async def check(ctx: AppContext, session: AsyncSession, right: Right, *tournamen
     require(ctx.operator, right, *tournament_ids)
 
 
+async def have_operators(session: AsyncSession) -> bool:
+    """Return whether there are accounts of operators at all."""
+    return await repository.login(session, None) is not None
+
+
 async def _check_still(ctx: AppContext, session: AsyncSession, claim: Claim) -> None:
     if ctx.operator is None:
-        if await repository.login(session, None) is not None:  # the first operator was added meanwhile
+        if await have_operators(session):  # the first one was added meanwhile
             raise _not_logged_in(claim.name)
         return
     hashed = None if claim.token is None else token_hash(claim.token)
