@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets as random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.errors import Refused, Unauthorized
 from procomp_pay.domain.operators import SHIFT, Claim, Operator, Right, folded, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
-from procomp_pay.services.operators.secrets import token_hash
+from procomp_pay.services.operators.accounts import set_secret
+from procomp_pay.services.operators.authenticate import as_operator, authenticate, given_by, record
+from procomp_pay.services.operators.secrets import is_token, token_hash
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorSession
 from procomp_pay.storage.operators import repository
@@ -26,12 +28,29 @@ class Login:
     until: datetime
 
 
-async def log_in(ctx: AppContext, name: str, secret: str, os_user: str) -> Login:
-    """Log an operator in for a shift.
+async def log_in(
+    ctx: AppContext,
+    name: str,
+    secret: str,
+    os_user: str,
+    *,
+    new_pin: Callable[[str], str] | None = None,
+) -> Login:
+    """Log an operator in for a shift. A PIN that somebody else set counts for nothing but choosing another.
 
+    :param new_pin: asks for it; called with the name of who set the old one. ``None``: nobody can be asked.
     :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
+    :raises Forbidden: somebody else set the PIN. :raises Refused: the new one is too easy, or the same.
     """
-    operator = await authenticate(ctx, name, secret, need=Right.DESK, os_user=os_user)
+    operator = await authenticate(
+        ctx, name, secret, need=Right.DESK, os_user=os_user, may_be_given=new_pin is not None
+    )
+    other = await given_by(ctx, operator.operator_id) if new_pin is not None else None
+    if new_pin is not None and other is not None and not is_token(secret):
+        chosen = new_pin(other)
+        if chosen == secret:
+            raise Refused(N_("This is the PIN that you were given"), next_step=N_("choose another one"))
+        await set_secret(ctx, operator.name, by=operator.name, pin=chosen)
     token, now = random.token_urlsafe(32), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator.operator_id, lock=True)
@@ -92,9 +111,14 @@ async def check(ctx: AppContext, session: AsyncSession, right: Right, *tournamen
     require(ctx.operator, right, *tournament_ids)
 
 
+async def have_operators(session: AsyncSession) -> bool:
+    """Return whether there are accounts of operators at all."""
+    return await repository.login(session, None) is not None
+
+
 async def _check_still(ctx: AppContext, session: AsyncSession, claim: Claim) -> None:
     if ctx.operator is None:
-        if await repository.login(session, None) is not None:  # the first operator was added meanwhile
+        if await have_operators(session):  # the first one was added meanwhile
             raise _not_logged_in(claim.name)
         return
     hashed = None if claim.token is None else token_hash(claim.token)
