@@ -242,7 +242,8 @@ async def test_money_that_settles_no_fee_goes_back_whatever_the_policy(
     assert proposal is not None
     assert (proposal.money.amount, proposal.rule) == (0, "nothing after 2000-01-01")
     await pay(environment.ctx, ask(participant, "777000333", "24000.00"))
-    twice = [row.payment_id for row in await environment.rows(AuditEntry) if row.payment_id != payment_id]
+    known = (payment_id, f"tournament:t-{participant}")
+    twice = [row.payment_id for row in await environment.rows(AuditEntry) if row.payment_id not in known]
     assert await propose(environment.ctx, twice[0]) is None
 
 
