@@ -60,7 +60,7 @@ async def authenticate(
     began = time.monotonic()
     if os_user is None and ctx.claim is not None:
         os_user = ctx.claim.os_user
-    row = await _claim(ctx, name, secret, os_user)
+    row, was_locked = await _claim(ctx, name, secret, os_user)
     is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
     if row is None or not is_right:
         if row is not None:
@@ -76,7 +76,7 @@ async def authenticate(
             ),
             next_step=N_("try again, or ask an admin: procomp-pay operator list"),
         )  # fmt: skip
-    if row.secret_kind is SecretKind.PIN:
+    if row.secret_kind is SecretKind.PIN and not was_locked:  # a lock that was passed stays for the others
         await _forgive(ctx, row.id)
     operator = as_operator(row)
     require(operator, need, *([] if tournament_id is None else [tournament_id]))
@@ -94,27 +94,30 @@ def is_locked(row: OperatorAccount, now: datetime) -> bool:
     return row.locked_until is not None and row.locked_until > now
 
 
-async def _claim(ctx: AppContext, name: str, secret: str, os_user: str | None) -> OperatorAccount | None:
-    """Return the account, with one more try counted; ``None`` if nobody may log in by this name."""
+async def _claim(
+    ctx: AppContext, name: str, secret: str, os_user: str | None
+) -> tuple[OperatorAccount | None, bool]:
+    """Return the account, with one more try counted, and whether it was locked before; ``None`` if nobody may
+    log in by this name."""
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.by_name(session, folded(name), lock=True)
         if row is None or row.disabled_at is not None:
-            return None
+            return None, False
         if row.secret_kind is SecretKind.TOKEN:
-            return row  # too long to be guessed, and a script must not be locked out by others
+            return row, False  # too long to be guessed, and a script must not be locked out by others
         if secrets.is_token(secret):
-            return None  # a token that was meant for another account is no wrong PIN
+            return None, False  # a token that was meant for another account is no wrong PIN
         if is_locked(row, now):
             if os_user is None or not await _passes_lock(session, row, os_user, now):
-                return None
+                return None, True
             await record(ctx, session, row, _TRIED, row.name, {"os_user": os_user})
-            return row
+            return row, True
         if row.locked_until is not None:
             row.failed_attempts, row.locked_until = 0, None
         row.failed_attempts += 1
         row.locked_until = failure(row.failed_attempts, now)
-        return row
+        return row, False
 
 
 async def _passes_lock(session: AsyncSession, row: OperatorAccount, os_user: str, now: datetime) -> bool:
@@ -130,8 +133,7 @@ async def _passes_lock(session: AsyncSession, row: OperatorAccount, os_user: str
 async def _forgive(ctx: AppContext, operator_id: str) -> None:
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator_id, lock=True)
-        if not is_locked(row, ctx.clock()):  # a lock that was passed stays for the others
-            row.failed_attempts, row.locked_until = 0, None
+        row.failed_attempts, row.locked_until = 0, None
 
 
 async def _record_refusal(ctx: AppContext, operator_id: str, os_user: str | None) -> None:

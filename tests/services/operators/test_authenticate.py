@@ -189,3 +189,15 @@ async def test_a_token_is_returned_once_and_is_not_locked_by_others(
         with pytest.raises(Unauthorized):
             await authenticate(ctx, "cron", "ppo_wrong", need=Right.DESK)
     assert (await authenticate(ctx, "cron", token, need=Right.FINANCE)).name == "cron"
+
+
+async def test_the_right_pin_at_the_last_try_locks_nobody_out(
+    ctx: AppContext, operators: dict[str, str]
+) -> None:
+    for _ in range(MOST_WRONG_PINS - 1):
+        with pytest.raises(Unauthorized):
+            await log_in(ctx, "dana", "wrong!", "uid 1000")
+    await log_in(ctx, "dana", operators["dana"], "uid 1000")
+    row = await account(ctx, "dana")
+    assert (row.failed_attempts, row.locked_until) == (0, None)
+    assert (await log_in(ctx, "dana", operators["dana"], "uid 1001")).operator.name == "dana"
