@@ -626,12 +626,13 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
         await logins.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
-        steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
-        if row.closed_at is not None and of_operators(before) < SIGNATURES and not alone:
+        is_closed = row.closed_at is not None
+        records = None if is_closed else [StepRecord.of(each) for each in row.steps.values()]
+        if is_closed and of_operators(before) < SIGNATURES and not alone:
             figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
-        elif row.closed_at is not None:
+        elif is_closed:
             raise already_signed(before)
-        signatures = signed_by(signer, before, figures, now, steps.values())
+        signatures = signed_by(signer, before, figures, now, records)
         if not alone:
             await _check_two(session, signer, signatures[:-1])
         row.signatures = [signature.full() for signature in signatures]
