@@ -10,7 +10,7 @@ from typing import Any
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, check_pin, folded, require
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.operators import secrets
+from procomp_pay.services.operators import logins, secrets
 from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
@@ -115,6 +115,7 @@ async def add(
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.ADMIN, None)  # a PIN was asked for meanwhile
         await _check_new(session, name, role)
         row = OperatorAccount(
             id=ctx.new_id(),
@@ -149,8 +150,8 @@ async def many(ctx: AppContext) -> list[OperatorView]:
     require(ctx.operator, Right.ADMIN)
     now = ctx.clock()
     async with ctx.db.reading() as session:
-        logins = await repository.logins_since(session, now)
-        return [view_of(row, now, logins.get(row.id)) for row in await repository.every(session)]
+        until = await repository.logins_since(session, now)
+        return [view_of(row, now, until.get(row.id)) for row in await repository.every(session)]
 
 
 async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
@@ -158,9 +159,9 @@ async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
 
     :raises NotFound: no such operator. :raises Refused: the last admin.
     """
-    require(ctx.operator, Right.ADMIN, None)
     now = ctx.clock()
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.ADMIN, None)
         admins = await repository.enabled_admins(session)
         row = await _existing(session, name)
         if admins == [row.id]:
@@ -180,8 +181,8 @@ async def enable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
 
     :raises NotFound: no such operator.
     """
-    require(ctx.operator, Right.ADMIN, None)
     async with ctx.db.writing() as session:
+        await logins.check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.disabled_at, row.failed_attempts, row.locked_until = None, 0, None
         await record(ctx, session, row, "operator_enabled", by)
@@ -199,13 +200,16 @@ async def change_secret(
     :raises Unauthorized: it is wrong.
     :raises NotFound: no such operator. :raises Forbidden: it is somebody else's. :raises Refused: too easy.
     """
-    if ctx.operator is None or folded(ctx.operator.name) != folded(name):
+    is_own = ctx.operator is not None and folded(ctx.operator.name) == folded(name)
+    if not is_own:
         require(ctx.operator, Right.ADMIN, None)
     else:
         await authenticate(ctx, name, current or "", need=Right.DESK)
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
+        if not is_own:
+            await logins.check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.secret_kind, row.secret_hash = kind, secret_hash
         row.failed_attempts, row.locked_until = 0, None

@@ -1,0 +1,36 @@
+"""Accounts, changed after a question stood open: whoever may no longer act, adds and changes nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.operators import Claim, Role
+from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators import accounts, logins
+
+
+async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
+    asked = replace(ctx, claim=Claim("uid 1000", "uid 1000"))
+    await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin="correct horse")
+    with pytest.raises(Unauthorized, match="is not logged in"):
+        await accounts.add(asked, "eve", Role.ADMIN, by="uid 1000", pin="640287")
+    assert [view.name for view in await accounts.many(ctx)] == ["Marat"]
+
+
+async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: dict[str, str]) -> None:
+    await accounts.add(ctx, "eve", Role.ADMIN, by="Marat", pin="640287")
+    login = await logins.log_in(ctx, "eve", "640287", "uid 1000")
+    eve = replace(ctx, operator=login.operator, claim=Claim("eve", "uid 1000", login.token))
+    await accounts.disable(ctx, "eve", by="Marat")
+    for change in (
+        accounts.add(eve, "eve two", Role.ADMIN, by="eve", pin="917350"),
+        accounts.change_secret(eve, "Marat", by="eve", pin="917350"),
+        accounts.disable(eve, "Marat", by="eve"),
+        accounts.enable(eve, "eve", by="eve"),
+    ):
+        with pytest.raises(Unauthorized, match="was disabled"):
+            await change
+    assert "eve two" not in {view.name for view in await accounts.many(ctx)}
