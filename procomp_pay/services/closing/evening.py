@@ -33,6 +33,7 @@ from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
     Forbidden,
+    OutcomeUnknown,
     ProviderUnavailable,
     Refused,
     Unavailable,
@@ -42,7 +43,7 @@ from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.payouts import WITHIN_DAYS
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
-from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
@@ -389,11 +390,18 @@ async def _payouts(
     now = ctx.clock()
     begins, _ = day_of(closing)
     try:
-        await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+        ctx.providers.of(Channel.STRIPE_INTENT)
     except ConfigurationError as error:
         facts["not_configured"] = error.message
-    except ProviderUnavailable as error:
-        facts["asked"].append(f"stripe: {error.message}")
+    else:
+        try:
+            await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+        except (
+            ConfigurationError,
+            ProviderUnavailable,
+            OutcomeUnknown,
+        ) as error:  # also a key without the right
+            facts["asked"].append(f"stripe: {error.message}")
     zone = closing.period.zone
     file = None if bank is None else bank.file
     result = await match_payouts(ctx, file, actor, zone, is_ours=bank is not None and bank.is_ours)
