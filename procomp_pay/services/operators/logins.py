@@ -52,7 +52,7 @@ async def log_in(ctx: AppContext, name: str, secret: str, os_user: str) -> Login
 
 
 async def log_out(ctx: AppContext, token: str) -> None:
-    """End a login; one that has ended already is no error."""
+    """End a login, and earlier ones of the same system user; one that has ended already is no error."""
     async with ctx.db.writing() as session:
         await repository.end_login(session, token_hash(token))
 

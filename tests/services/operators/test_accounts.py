@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from procomp_pay.domain.errors import Unauthorized
-from procomp_pay.domain.operators import Claim, Role
+from procomp_pay.domain.operators import Claim, Right, Role
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import accounts, logins
 
@@ -34,3 +34,18 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
         with pytest.raises(Unauthorized, match="was disabled"):
             await change
     assert "eve two" not in {view.name for view in await accounts.many(ctx)}
+
+
+async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login(
+    ctx: AppContext, operators: dict[str, str]
+) -> None:
+    elsewhere = await logins.log_in(ctx, "dana", operators["dana"], "uid 1001")
+    first, second = [await logins.log_in(ctx, "dana", operators["dana"], "uid 1000") for _ in range(2)]
+    assert await logins.acting(ctx, Claim("dana", "uid 1000", first.token))  # not by the new login
+    await logins.log_out(ctx, second.token)
+    screen = replace(ctx, operator=first.operator, claim=Claim("dana", "uid 1000", first.token))
+    async with ctx.db.reading() as session:
+        with pytest.raises(Unauthorized, match="was logged out"):
+            await logins.check(screen, session, Right.DESK)
+    assert await logins.acting(ctx, Claim("dana", "uid 1001", elsewhere.token))
+    await logins.log_out(ctx, second.token)
