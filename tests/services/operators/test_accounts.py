@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import Claim, Right, Role
-from procomp_pay.services.context import AppContext
+from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import accounts, logins
+from procomp_pay.services.registrations import person
 
 
 async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
@@ -30,6 +32,7 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
         accounts.change_secret(eve, "Marat", by="eve", pin="917350"),
         accounts.disable(eve, "Marat", by="eve"),
         accounts.enable(eve, "eve", by="eve"),
+        person.erase(eve, "p1", Actor("eve", Source.PERSON), with_platform_rows=False),
     ):
         with pytest.raises(Unauthorized, match="was disabled"):
             await change
