@@ -120,6 +120,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
+            await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
             compared, plan = plan.known is None, await _check(session, locked, made, number)
             await _check_limit(session, ctx, locked, plan)
             if plan.known is None:
