@@ -1,13 +1,14 @@
 """Load two ``serve`` on one PostgreSQL: nothing may fail, be lost or doubled, and memory stays flat.
 
-    .venv/bin/python benchmarks/load.py [--seconds 300] [--pause 0.1]
+    .venv/bin/python benchmarks/load.py [--seconds 300] [--pause 0.1] [--busy]
 
 Customers initiate (every other one twice at once, with one Idempotency-Key, at both servers), read their
 status and history, and pay at the sandbox; staff list payments; every tenth payment is refunded, twice at
 once. Stripe's events are delivered by the load until they are taken, each fifth one twice at once. Then the
 same again, while PostgreSQL is restarted twice and a ``serve`` is killed and started again. In the first
 phase each answer must be 200 (but /health, which may tell of a slow machine); in the second, 503 and lost
-connections are asked again. Only loopback is used.
+connections are asked again. With --busy, on a machine that does other things, 503 counts as no failure in
+the first phase either: it is how a server says that it cannot keep up. Only loopback is used.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class MixedLoad(Load):
     urls: list[str] = field(default_factory=list)
     pause_s: float = 0.1
     first: int = 0
+    is_busy: bool = False
     waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     problems: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -212,7 +214,7 @@ async def phase(
     if (lost, doubled, refunded) != (0, 0, 0) or well_s < 0:
         wrong.append("not every payment is settled once")
     if not faults:
-        wrong += load.refused[:5]
+        wrong += [] if load.is_busy else load.refused[:5]
         wrong += [f"{what}: {n}" for what, n in load.answers.items() if not what.split()[-1].isdigit()]
         for at, now in zip(sizes[len(sizes) // 3], sizes[-1], strict=True):
             print(f"figure {name}_memory_mb {at:.0f} after a third, {now:.0f} at the end")
@@ -222,7 +224,7 @@ async def phase(
     return [f"{name}: {what}" for what in wrong]
 
 
-async def run(seconds: float, pause_s: float) -> list[str]:
+async def run(seconds: float, pause_s: float, *, is_busy: bool) -> list[str]:
     """Run both phases; return what is wrong."""
     sandbox = Sandbox(SandboxOptions(time_scale=10))
     await sandbox.start()
@@ -248,7 +250,7 @@ async def run(seconds: float, pause_s: float) -> list[str]:
             dsn = f"host=127.0.0.1 port={node.port} user=postgres dbname=postgres"
 
             def load(first: int) -> MixedLoad:
-                return MixedLoad(urls[0], sandbox, urls=urls, pause_s=pause_s, first=first)
+                return MixedLoad(urls[0], sandbox, urls=urls, pause_s=pause_s, first=first, is_busy=is_busy)
 
             quiet = load(0)
             wrong = await phase("quiet", quiet, dsn, servers, seconds)
@@ -280,8 +282,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=300, help="of each of the two phases")
     parser.add_argument("--pause", type=float, default=0.1, help="seconds between two customers")
+    parser.add_argument("--busy", action="store_true", help="the machine does other things, too")
     chosen = parser.parse_args()
-    wrong = asyncio.run(run(chosen.seconds, chosen.pause))
+    wrong = asyncio.run(run(chosen.seconds, chosen.pause, is_busy=chosen.busy))
     for line in wrong:
         print(f"WRONG {line}")
     raise SystemExit(1 if wrong else 0)

@@ -8,16 +8,20 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
-from tests.support.deployment import Deployment, until
+from procomp_pay.domain.closing import Step
+from tests.support.deployment import Deployment
 
 #: Payments of the day; PROCOMP_CLOSING=200 for a large one.
 COUNT = int(os.environ.get("PROCOMP_CLOSING", "40"))
@@ -65,7 +69,8 @@ def at_providers(evening: Deployment, lines: list[list[str]]) -> dict[str, Decim
             timeout=20,
         ).json()
         for txn in page["data"]:
-            kept[txn["currency"].upper()] += Decimal(txn["amount"]).scaleb(-2)
+            if txn["type"] != "payout":
+                kept[txn["currency"].upper()] += Decimal(txn["amount"]).scaleb(-2)
         if not page["has_more"]:
             break
         after = f"&starting_after={page['data'][-1]['id']}"
@@ -79,6 +84,29 @@ def in_closing(closing: dict[str, Any], side: str) -> dict[str, Decimal]:
     kept: dict[str, Decimal] = defaultdict(Decimal)
     for line in closing["figures"]["sums"]:
         kept[line["currency"]] += Decimal(str(line[side]["kept"]))
+    return dict(kept)
+
+
+def bank_file(evening: Deployment, folder: Path, amount: Decimal) -> str:
+    """Return the bank's statement of today with one credit from Stripe, as MT940."""
+    day = datetime.now(ZoneInfo(evening.env["REPORT_TIMEZONE"]))
+    sum_ = f"{amount:.2f}".replace(".", ",")
+    path = folder / f"bank-{amount}.txt"
+    path.write_text(
+        f":20:1\n:25:KZ12722S000001234567\n:28C:1/1\n:60F:C{day:%y%m%d}USD0,00\n"
+        f":61:{day:%y%m%d}C{sum_}NTRFNONREF\n:86:STRIPE PAYMENTS\n:62F:C{day:%y%m%d}USD{sum_}\n-\n",
+        "utf-8",
+    )
+    return str(path)
+
+
+def in_exports(folder: Path) -> dict[str, Decimal]:
+    """Return what the exported payments less the refunds are, by currency."""
+    kept: dict[str, Decimal] = defaultdict(Decimal)
+    for what in ("payments", "refunds"):
+        [path] = folder.glob(f"*-{what}.csv")
+        for row in csv.DictReader(path.read_text("utf-8-sig").splitlines()):
+            kept[row["currency"]] += Decimal(row["gross"])
     return dict(kept)
 
 
@@ -155,9 +183,25 @@ def test_a_day_with_faults_of_every_kind(evening: Deployment, tmp_path: Path) ->
     for each in found.values():
         evening.run("discrepancies", "resolve", each["id"], "--how", "accept", "--note", "looked into")
 
+    # all that Stripe has is due at the bank today; its file has the sum less two cents, then the whole one
+    paid_out = evening.post("/_sandbox/stripe/payouts", {"currency": "usd", "arrives_in_days": 0})
+    due = Decimal(paid_out["amount"]).scaleb(-2)
     lines = statement(evening, file)
-    done = evening.run_json("close", "--kaspi-statement", str(file), "--exports", str(tmp_path), "--sign")
+    exports = tmp_path / "exports"
+    words = ("close", "--kaspi-statement", str(file), "--exports", str(exports), "--bank-file")
+    short = evening.run_json(*words, bank_file(evening, tmp_path, due - Decimal("0.02")), code=6)
+    [step] = [step for step in short["steps"] if step["step"] == "payouts"]
+    assert (step["state"], len(step["open"])) == ("open", 2)  # the payout, and the line of another sum
+    whole = evening.run_json(*words, bank_file(evening, tmp_path, due), code=6)
+    [step] = [step for step in whole["steps"] if step["step"] == "payouts"]
+    assert (len(step["open"]), paid_out["id"] in step["open"][0]) == (1, False)
+    skip = ("--skip", "payouts", "--reason", "the bank explains the other line")
+    done = evening.run_json("close", *skip, "--exports", str(exports), "--sign")
     assert done["state"] == "closed"
+    [arrived] = [each for each in done["figures"]["payouts"] if each["ref"] == paid_out["id"]]
+    assert (arrived["state"], arrived["open"]) == ("arrived", False)
+    assert {Decimal(str(arrived[name])) for name in ("net", "part_of_the_day")} == {due}
+    assert in_exports(exports) == in_closing(done, "ours")
     assert {line["difference"] for line in done["figures"]["sums"]} == {0}
     unknown = {"USD": Decimal(77) - 50}  # and what the dispute holds back
     assert sum(line["held_by_disputes"] for line in done["figures"]["sums"]) == 50
@@ -193,47 +237,70 @@ def contents(evening: Deployment) -> dict[str, Any]:
         return rows | {"closing": database.execute("SELECT * FROM pay_closing").fetchall()}
 
 
-SLOW = {"kind": "delay", "seconds": 3.0, "times": 1000, "method": "GET"}
+#: Runs a command in a process that kills itself at a step: when its work is done and not recorded yet, or as
+#: soon as it is recorded.
+_KILLED = """
+import os, signal, sys
+from procomp_pay.cli.main import app
+from procomp_pay.domain.closing import Step
+from procomp_pay.services.closing import evening
+
+step, is_recorded = Step(sys.argv[1]), sys.argv[2] == "recorded"
+keep, sign = evening._keep, evening.sign
+
+async def killed(work, which, *words, **more):
+    if which is step and not is_recorded:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await work(*words, **more)
+    if which is step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+evening._keep = lambda ctx, closing, which, *rest: killed(keep, which, ctx, closing, which, *rest)
+evening.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
+app(sys.argv[3:])
+"""
+MOMENTS = ("not recorded", "recorded") if "PROCOMP_CLOSING" in os.environ else ("not recorded",)
 
 
-def recorded(evening: Deployment) -> set[str]:
-    """Return the steps of the closing that are recorded so far."""
-    with sqlite3.connect(evening.home / "procomp-pay.sqlite3") as database:
-        rows = database.execute("SELECT steps FROM pay_closing").fetchall()
-    return set(json.loads(rows[0][0])) if rows else set()
-
-
-def kill_when(evening: Deployment, step: str | None, path: str) -> None:
-    """Run `close` with a provider that is slow in one request, and kill it after a step is recorded."""
-    evening.post("/_sandbox/faults", SLOW | {"path": path})
-    process = evening.spawn("close")
-    until(lambda: process.poll() is not None or step is None or step in recorded(evening))
-    assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    httpx.delete(f"{evening.sandbox_url}/_sandbox/faults").raise_for_status()
-
-
-def test_killed_at_several_steps(evening: Deployment, tmp_path: Path) -> None:
+def test_killed_at_each_step(evening: Deployment, tmp_path: Path) -> None:
     people = evening.participants("Kid 1", "Kid 2", "Kid 3")
     ways = (("apple_pay", CARD), ("apple_pay", CARD), ("kaspi_qr", ()))
     for opened in evening.run_all(
         *(("initiate", each, "--method", way, *more) for each, (way, more) in zip(people, ways, strict=True))
     ):
         paid(evening, opened)
-    kill_when(evening, None, "/v1/events")
-    kill_when(evening, "pending", "/v1/balance_transactions")
-    assert recorded(evening) == {"pending"}
-    kill_when(evening, "stripe", "/r1/v01/payment/status")
+    evening.run("close", code=6)  # Stripe lists what moved in this second in the next one
+    paid_out = evening.post("/_sandbox/stripe/payouts", {"currency": "usd", "arrives_in_days": 0})
     file = tmp_path / "kaspi.csv"
     statement(evening, file)
-    closing = evening.run_json("close", "--kaspi-statement", str(file), "--exports", str(tmp_path), "--sign")
+    due = Decimal(paid_out["amount"]).scaleb(-2)
+    exports = tmp_path / "exports"
+    words = ("close", "--kaspi-statement", str(file), "--bank-file", bank_file(evening, tmp_path, due),
+             "--exports", str(exports), "--sign")  # fmt: skip
+    for step in Step:
+        for moment in MOMENTS:
+            done = subprocess.run(
+                [sys.executable, "-c", _KILLED, step.value, moment, *words],
+                env=evening.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == -signal.SIGKILL, (step, moment, done.stderr[-2000:])
+    closing = evening.run_json(*words) if MOMENTS[-1] != "recorded" else evening.run_json("close")
     assert closing["state"] == "closed"
     sums = closing["figures"]["sums"]
     assert [(line["method"], line["ours"]["payments"], line["difference"]) for line in sums] == [
         ("apple_pay", 2, 0), ("kaspi_qr", 1, 0),
     ]  # fmt: skip
+    assert {step["step"]: step["state"] for step in closing["steps"]} == {step.value: "done" for step in Step}
+    [payout] = closing["figures"]["payouts"]
+    assert (payout["state"], Decimal(str(payout["net"]))) == ("arrived", due)
+    assert in_exports(exports) == in_closing(closing, "ours")
+    assert {path.suffix for path in exports.iterdir()} == {".csv"}
     with sqlite3.connect(evening.home / "procomp-pay.sqlite3") as database:
-        actions = [row[0] for row in database.execute("SELECT action FROM pay_audit_entry")]
+        rows = database.execute("SELECT action, after FROM pay_audit_entry").fetchall()
+        arrived = database.execute("SELECT count(*) FROM pay_bank_line").fetchone()
+    assert arrived == (1,)
+    actions = [action for action, _ in rows]
     assert [actions.count(f"closing_{name}") for name in ("begun", "signed", "closed")] == [1, 1, 1]
+    [files] = [after for _, after in rows if '"files"' in (after or "")]
+    assert '"payments"' in files
     evening.run("audit", "verify")

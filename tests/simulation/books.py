@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import select
 
-from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import AppContext
@@ -22,6 +22,7 @@ from procomp_pay.storage.models.queues import (
     WebhookEvent,
 )
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from tests.simulation.people import REASON
 
 if TYPE_CHECKING:
     from tests.simulation.day import Day
@@ -92,9 +93,32 @@ class _Books:
             )
             waiting = [row.id for row in refunds if row.state is RefundState.PENDING]
             self._expect(not waiting, f"{name}: refunds {waiting} wait for ever")
+        self._check_refunds_by_us(payment, refunds)
         whole = paid and detail.refunded_amount == detail.charged_amount
         self._expect(
             (payment.status is PaymentStatus.REFUNDED) == whole, f"{name} is not what its refunds are"
+        )
+
+    def _check_refunds_by_us(self, payment: Payment, refunds: list[Refund]) -> None:
+        """Check that each refund that was asked for here was made once, and that we know of it."""
+        asked = [row for row in refunds if row.reason == REASON and row.state in HOLDING]
+        tables, kaspi = self._day.sandbox.stripe.core.tables, self._day.sandbox.kaspi._book.payments.values()
+        by_api = [
+            refund.amount
+            for row in kaspi
+            if payment.id in (row.external_id, (row.comment or "")[-26:-1])
+            for refund in row.refunds
+            if refund.made_by == "api"
+        ]
+        by_api += [
+            Decimal(row["amount"]) / 100
+            for row in tables["refunds"].values()
+            if row["metadata"].get("payment_id") == payment.id and row["status"] in ("succeeded", "pending")
+        ]
+        total = sum((row.amount for row in asked), _NOTHING)
+        self._expect(
+            sum(by_api, _NOTHING) <= total,
+            f"payment {payment.id}: we gave back {by_api}, and were asked for {total}",
         )
 
     def _at_provider(self, payment: Payment, detail: PaymentDetail) -> tuple[int, Decimal, Decimal]:

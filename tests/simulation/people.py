@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Everybody has come within so many seconds.
 MORNING_S = 300
 USD, KZT = Currency.USD, Currency.KZT
+#: The reason of refunds that are asked for here; those from elsewhere have others.
+REASON = "injured"
 FEES = {USD: Decimal("50.07"), KZT: Decimal("24001.00")}
 _CHANNELS = {
     Channel.KASPI_QR: 4, Channel.KASPI_LINK: 1, Channel.KASPI_REMOTE: 2, Channel.STRIPE_CHECKOUT: 4,
@@ -161,7 +163,7 @@ class Person:
         currency = KZT if channel.is_kaspi else USD
         part = self._chance.choice((None, None, Decimal("13.00"), FEES[currency] - 1, FEES[currency]))
         money = None if part is None else Money(part, currency)
-        command = RefundCommand(payment, "injured", money, idempotency_key=self._key())
+        command = RefundCommand(payment, REASON, money, idempotency_key=self._key())
         what = f"refund {payment} {part or 'all'}"
         await self._twice(0.3, lambda: self._day.use(what, lambda ctx: refund(ctx, command, CLERK)))
 

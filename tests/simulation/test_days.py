@@ -16,7 +16,7 @@ from tests.simulation import day
 from tests.simulation.__main__ import report
 
 #: Days in one test, so that the processes of the test run share them.
-_IN_A_TEST = 15
+_IN_A_TEST = 10
 
 
 @pytest.mark.parametrize("first", range(0, 4 * _IN_A_TEST, _IN_A_TEST))

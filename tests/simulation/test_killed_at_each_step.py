@@ -33,7 +33,7 @@ from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.webhooks import kaspi_bill
 from procomp_pay.services.webhooks.inbox import receive_stripe
 from tests.simulation import clock, day
-from tests.simulation.people import FEES, KZT, USD
+from tests.simulation.people import FEES, KZT, REASON, USD
 from tests.support.environment import CLERK
 
 Use = Callable[[AppContext], Awaitable[Any]]
@@ -115,7 +115,7 @@ async def _cancel(channel: Channel, today: KilledDay) -> Use:
 async def _refund(channel: Channel, today: KilledDay) -> Use:
     """Refund a part: the rest would not stop a second one."""
     part = Money(Decimal("13.00"), KZT if channel.is_kaspi else USD)
-    command = RefundCommand(await today.completed(channel), "injured", part, idempotency_key="key")
+    command = RefundCommand(await today.completed(channel), REASON, part, idempotency_key="key")
     return lambda ctx: refund(ctx, command, CLERK)
 
 

@@ -64,6 +64,13 @@ _ACTIONS = {
 }
 #: Long and for programs alone: --json has it.
 _UNSHOWN = ("proof",)
+#: What a chain that belongs to no payment is about, by the beginning of its name.
+_OF_NO_PAYMENT = {
+    "closing": "Closing of a day",
+    "operator": "Operator",
+    "tournament": "Fees by day and refund policy of a tournament",
+    "payout": "Payout",
+}
 _STATES = {
     "planned": "not sent yet",
     "sent": "sent, no response seen",
@@ -74,7 +81,10 @@ _STATES = {
 
 def trail_lines(trail: Trail) -> list[str]:
     """Return the lines that show a payment's audit trail."""
-    if trail.view is None:
+    kind = _OF_NO_PAYMENT.get(trail.payment_id.partition(":")[0])
+    if kind is not None:
+        lines = [console.bold(kind)]
+    elif trail.view is None:
         lines = [console.bold("The payment itself was deleted; its audit trail remains")]
     else:
         head = f"{trail.view.participant_name} · {trail.view.tournament_name}"
@@ -144,9 +154,8 @@ def _finding(finding: Finding) -> str:
     if finding.payment_id is None:
         return console.clean(finding.detail)
     position = f", entry {finding.seq}" if finding.seq is not None else ""
-    return console.clean(
-        f"payment {finding.payment_id}{position}: {finding.flaw.replace('_', ' ')}: {finding.detail}"
-    )
+    chain = finding.payment_id if ":" in finding.payment_id else f"payment {finding.payment_id}"
+    return console.clean(f"{chain}{position}: {finding.flaw.replace('_', ' ')}: {finding.detail}")
 
 
 def _actor(entry: AuditEntry) -> str:

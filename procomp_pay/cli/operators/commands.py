@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -184,7 +185,10 @@ def _show_changed(view: OperatorView, token: str | None, what: str, *, as_json: 
 
 @group.command()
 def login(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Log in for a shift of 12 hours. The PIN is asked for, or read from stdin or PROCOMP_PIN."""
+    """Log in for a shift of 12 hours. The PIN is asked for, or read from stdin or PROCOMP_PIN.
+
+    A PIN that somebody else set has to be changed first, on a terminal.
+    """
     settings = load_settings()
 
     async def work(ctx: AppContext) -> Login | None:
@@ -193,7 +197,8 @@ def login(name: NameArgument, as_json: JsonOption = False) -> None:
         if not await accounts.any_exists(ctx):
             return None
         secret = ask_secret(settings.procomp_pin, _("PIN"), "PROCOMP_PIN")
-        return await logins.log_in(ctx, name, secret, rights.os_user())
+        chooses = _chosen_pin if _can_choose(as_json=as_json) else None
+        return await logins.log_in(ctx, name, secret, rights.os_user(), new_pin=chooses)
 
     made = run_with_context(work, settings=settings)
     if made is None:
@@ -208,6 +213,16 @@ def login(name: NameArgument, as_json: JsonOption = False) -> None:
     text = _("%(name)s (%(role)s) is logged in until %(time)s", name=made.operator.name,
              role=made.operator.role.value, time=until)  # fmt: skip
     console.say(f"✓ {console.clean(text)}", fg="green")
+
+
+def _can_choose(*, as_json: bool) -> bool:
+    return sys.stdin.isatty() and not as_json
+
+
+def _chosen_pin(other: str) -> str:
+    """Ask for a new PIN in place of one that somebody else set."""
+    console.say(_("%(other)s set this PIN, and may know it: choose your own.", other=console.clean(other)))
+    return ask_secret(None, _("New PIN"), "PROCOMP_PIN", twice=True)
 
 
 def _say_none(*, as_json: bool) -> None:

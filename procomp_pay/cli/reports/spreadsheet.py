@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
 
 #: Text that starts with one of these is a formula in some spreadsheet; the wide forms in Asian Excel.
@@ -43,7 +44,8 @@ def write_workbook(
     from openpyxl.styles import Font
 
     book = openpyxl.Workbook(write_only=True)
-    first = book.create_sheet("About")
+    first = book.create_sheet(_("About"))
+    first.page_setup.orientation, first.page_setup.paperSize = "landscape", 9  # A4
     first.column_dimensions["A"].width, first.column_dimensions["B"].width = 24, 100
     bold = Font(bold=True)
     for name, value in properties:

@@ -128,7 +128,7 @@ class _Chain:
     @property
     def _is_of_no_payment(self) -> bool:
         return self.payment_id == CHAIN or self.payment_id.startswith(
-            (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN)
+            (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
         )
 
     def take(self, link: Link) -> list[Finding]:

@@ -50,7 +50,7 @@ from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.closing.figures import DayFigures, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.operators.approvals import check_two
 from procomp_pay.services.payouts.fetch import fetch_stripe
 from procomp_pay.services.payouts.match import match_payouts
@@ -631,7 +631,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
-        await logins.check(ctx, session, Right.CLOSE)
+        await recheck.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         is_closed = row.closed_at is not None

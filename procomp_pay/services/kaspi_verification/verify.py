@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from procomp_pay.domain.errors import Conflict, ErrorCode, PaymentError, Refused
+from procomp_pay.domain.errors import Conflict, ErrorCode, Forbidden, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import (
     KaspiAnswer,
@@ -31,7 +32,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
@@ -257,7 +258,7 @@ async def _verify(
     kaspi: KaspiResult,
 ) -> Verified:
     locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
-    await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+    await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
     if await _is_known(session, request, actor):
         return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)
@@ -276,7 +277,9 @@ async def _verify(
             next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
         )
     charged = locked.charged
-    _check_second_person(ctx, actor, objections, request.money or charged, charged)
+    await _check_second_person(
+        ctx, session, actor, objections, max(charged.amount, (request.money or charged).amount)
+    )
     applied = await apply_event_in(session, ctx, _event(ctx, request, number, actor, locked), locked)
     if applied.status is not PaymentStatus.COMPLETED or applied.outcome is Outcome.STALE:
         raise Conflict(
@@ -301,15 +304,22 @@ async def _verify(
     return _result(locked, request, number, kaspi.answer, objections=objections)
 
 
-def _check_second_person(
-    ctx: AppContext, actor: Actor, objections: list[Objection], paid: Money, charged: Money
+async def _check_second_person(
+    ctx: AppContext, session: AsyncSession, actor: Actor, objections: list[Objection], amount: Decimal
 ) -> None:
     """Check that somebody else approved an override of more than a sum.
 
-    :raises Forbidden: nobody did.
+    :param amount: in tenge, the larger one of what was charged and what is booked.
+    :raises Forbidden: nobody did, or it is an admin of the HTTP API and there are operators.
     """
-    if objections and max(paid.amount, charged.amount) > ctx.limits.override:
-        needs_second_person(ctx.operator, actor.approved_by)
+    if not objections or amount <= ctx.limits.override:
+        return
+    if ctx.operator is None and await recheck.have_operators(session):
+        raise Forbidden(
+            "This override needs two operators, and is not made over HTTP",
+            next_step="procomp-pay verify-kaspi PAYMENT NUMBER --override --reason REASON --approve NAME",
+        )
+    needs_second_person(ctx.operator, actor.approved_by)
 
 
 async def _find_objections(

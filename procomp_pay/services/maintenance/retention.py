@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.operators import repository as operators
 from procomp_pay.storage.reconciliation import retention
 from procomp_pay.storage.webhooks import cursors
 
@@ -25,7 +26,8 @@ _OVERLAP = timedelta(days=1)
 
 
 async def prune(ctx: AppContext, on_progress: Callable[[], None] = lambda: None) -> int | None:
-    """Drop payloads, then delete events, messages and idempotency keys, as ``ctx.retention`` says.
+    """Drop payloads, then delete events, messages, idempotency keys and expired approvals, which are kept as
+    long as keys, as ``ctx.retention`` says.
 
     :param on_progress: called after each transaction.
     :returns: how many rows; ``None`` if no round is due. One process at a time works, once an hour.
@@ -54,6 +56,7 @@ async def prune(ctx: AppContext, on_progress: Callable[[], None] = lambda: None)
         _before(retention.delete_events, now - keep.events),
         _before(retention.delete_messages, now - keep.messages),
         _before(retention.delete_keys, now - keep.keys),
+        _before(operators.delete_approvals, now - keep.keys),
     ):
         while True:
             if batches == _MOST_BATCHES:

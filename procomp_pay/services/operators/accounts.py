@@ -10,8 +10,9 @@ from typing import Any
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, check_pin, folded, require
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.operators import logins, secrets
+from procomp_pay.services.operators import secrets
 from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
+from procomp_pay.services.operators.recheck import check
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.operators import repository
@@ -115,7 +116,7 @@ async def add(
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
-        await logins.check(ctx, session, Right.ADMIN, None)  # a PIN was asked for meanwhile
+        await check(ctx, session, Right.ADMIN, None)  # a PIN was asked for meanwhile
         await _check_new(session, name, role)
         row = OperatorAccount(
             id=ctx.new_id(),
@@ -161,7 +162,7 @@ async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
     """
     now = ctx.clock()
     async with ctx.db.writing() as session:
-        await logins.check(ctx, session, Right.ADMIN, None)
+        await check(ctx, session, Right.ADMIN, None)
         admins = await repository.enabled_admins(session)
         row = await _existing(session, name)
         if admins == [row.id]:
@@ -182,7 +183,7 @@ async def enable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
     :raises NotFound: no such operator.
     """
     async with ctx.db.writing() as session:
-        await logins.check(ctx, session, Right.ADMIN, None)
+        await check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.disabled_at, row.failed_attempts, row.locked_until = None, 0, None
         await record(ctx, session, row, "operator_enabled", by)
@@ -204,12 +205,23 @@ async def change_secret(
     if not is_own:
         require(ctx.operator, Right.ADMIN, None)
     else:
-        await authenticate(ctx, name, current or "", need=Right.DESK)
+        await authenticate(ctx, name, current or "", need=Right.DESK, may_be_given=True)
+    return await set_secret(ctx, name, by=by, pin=pin, needs_admin=not is_own)
+
+
+async def set_secret(
+    ctx: AppContext, name: str, *, by: str, pin: str | None, needs_admin: bool = False
+) -> tuple[OperatorView, str | None]:
+    """Set an operator's PIN or new token without asking who may: the caller has.
+
+    :param needs_admin: check again that an admin acts.
+    :raises NotFound: no such operator. :raises Refused: too easy.
+    """
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
-        if not is_own:
-            await logins.check(ctx, session, Right.ADMIN, None)
+        if needs_admin:
+            await check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.secret_kind, row.secret_hash = kind, secret_hash
         row.failed_attempts, row.locked_until = 0, None

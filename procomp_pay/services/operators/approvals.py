@@ -19,8 +19,13 @@ from procomp_pay.domain.operators import (
 )
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.operators.authenticate import as_operator, authenticate, record
-from procomp_pay.storage.audit.chain import OPERATOR_CHAIN
+from procomp_pay.services.operators.authenticate import (
+    as_operator,
+    authenticate,
+    is_given,
+    record,
+    secret_given_by,
+)
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import Approval
 from procomp_pay.storage.operators import repository
@@ -155,11 +160,8 @@ async def check_two(session: AsyncSession, first_id: str, second_id: str) -> Non
     first, second = [await repository.by_id(session, each) for each in (first_id, second_id)]
     check_second(first.name, second.name)
     for one, other in ((first, second), (second, first)):
-        if await repository.secret_changed_by(session, f"{OPERATOR_CHAIN}{one.id}") == other.name:
-            raise Forbidden(
-                N_("%(other)s gave %(name)s a new PIN, and may know it", other=other.name, name=one.name),
-                next_step=N_("%(name)s changes it first: procomp-pay operator pin", name=one.name),
-            )
+        if await secret_given_by(session, one) == other.name:
+            raise is_given(one.name, other.name)
 
 
 async def waiting(ctx: AppContext) -> list[ApprovalView]:

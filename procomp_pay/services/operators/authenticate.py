@@ -7,7 +7,7 @@ import logging
 import time
 from datetime import datetime
 
-from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.errors import Forbidden, Unauthorized
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import (
     KNOWN_FOR,
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 REFUSAL_S = 0.4
 #: Recorded before the PIN is compared, and counted by the next try.
 _TRIED = "tried_while_locked"
+_TRIES = ("login_refused", "operator_locked", _TRIED)
 
 
 async def authenticate(
@@ -44,6 +45,7 @@ async def authenticate(
     need: Right,
     tournament_id: str | None = None,
     os_user: str | None = None,
+    may_be_given: bool = False,
 ) -> Operator:
     """Return the operator of this name and PIN or token, if they have a right.
 
@@ -54,19 +56,20 @@ async def authenticate(
 
     :param tournament_id: it must be one of theirs; ``None`` checks the role alone.
     :param os_user: the user of the operating system; ``None`` for that of the running command.
+    :param may_be_given: take a PIN that somebody else set, too: the operator chooses another one now.
     :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
-    :raises Forbidden: they have not the right.
+    :raises Forbidden: they have not the right, or somebody else set the PIN.
     """
     began = time.monotonic()
     if os_user is None and ctx.claim is not None:
         os_user = ctx.claim.os_user
-    row, was_locked = await _claim(ctx, name, secret, os_user)
+    row, is_recorded = await _claim(ctx, name, secret, os_user)
     is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
     if row is None or not is_right:
-        if row is not None:
+        if row is not None and not is_recorded:
             await _record_refusal(ctx, row.id, os_user)
         else:
-            log.warning("a login was refused")
+            log.warning("a login was refused%s", "" if row is None else f": operator {row.id}, locked")
         await asyncio.sleep(max(0.0, REFUSAL_S - (time.monotonic() - began)))
         raise Unauthorized(
             N_(
@@ -76,11 +79,36 @@ async def authenticate(
             ),
             next_step=N_("try again, or ask an admin: procomp-pay operator list"),
         )  # fmt: skip
-    if row.secret_kind is SecretKind.PIN and not was_locked:  # a lock that was passed stays for the others
-        await _forgive(ctx, row.id)
+    if row.secret_kind is SecretKind.PIN:
+        if not is_recorded:  # a lock that was passed stays for the others
+            await _forgive(ctx, row.id)
+        if not may_be_given and (other := await given_by(ctx, row.id)) is not None:
+            raise is_given(row.name, other)
     operator = as_operator(row)
     require(operator, need, *([] if tournament_id is None else [tournament_id]))
     return operator
+
+
+async def given_by(ctx: AppContext, operator_id: str) -> str | None:
+    """Return who set an operator's PIN or token, if it was not the operator."""
+    async with ctx.db.reading() as session:
+        return await secret_given_by(session, await repository.by_id(session, operator_id))
+
+
+async def secret_given_by(session: AsyncSession, row: OperatorAccount) -> str | None:
+    """Return who gave an operator the PIN or token that they have; ``None`` if they chose it."""
+    return await repository.secret_given_by(session, row, f"{audit.OPERATOR_CHAIN}{row.id}")
+
+
+def is_given(name: str, other: str) -> Forbidden:
+    """Return the error of a PIN that somebody else may know."""
+    return Forbidden(
+        N_("%(other)s gave %(name)s a new PIN, and may know it", other=other, name=name),
+        next_step=N_(
+            "%(name)s chooses another one first, on a terminal: procomp-pay operator login %(name)s",
+            name=name,
+        ),
+    )
 
 
 def as_operator(row: OperatorAccount) -> Operator:
@@ -97,8 +125,8 @@ def is_locked(row: OperatorAccount, now: datetime) -> bool:
 async def _claim(
     ctx: AppContext, name: str, secret: str, os_user: str | None
 ) -> tuple[OperatorAccount | None, bool]:
-    """Return the account, with one more try counted, and whether it was locked before; ``None`` if nobody may
-    log in by this name."""
+    """Return the account, with one more try counted, and whether the try is in the audit trail already;
+    ``None`` if nobody may log in by this name."""
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.by_name(session, folded(name), lock=True)
@@ -110,7 +138,7 @@ async def _claim(
             return None, False  # a token that was meant for another account is no wrong PIN
         if is_locked(row, now):
             if os_user is None or not await _passes_lock(session, row, os_user, now):
-                return None, True
+                return None, False
             await record(ctx, session, row, _TRIED, row.name, {"os_user": os_user})
             return row, True
         if row.locked_until is not None:
@@ -122,12 +150,14 @@ async def _claim(
 
 async def _passes_lock(session: AsyncSession, row: OperatorAccount, os_user: str, now: datetime) -> bool:
     """Return whether a user of the operating system may try although the account is locked."""
-    entries = await repository.entries_since(
-        session, f"{audit.OPERATOR_CHAIN}{row.id}", ("logged_in", _TRIED), now - KNOWN_FOR
-    )
-    own = [entry for entry in entries if (entry.after or {}).get("os_user") == os_user]
-    tries = sum(entry.action == _TRIED and entry.at > now - LOCK_TIME for entry in own)
-    return tries < MOST_WRONG_PINS and any(entry.action == "logged_in" for entry in own)
+    chain = f"{audit.OPERATOR_CHAIN}{row.id}"
+    logins = await repository.entries_since(session, chain, ("logged_in",), now - KNOWN_FOR)
+    last = next((entry.at for entry in logins if (entry.after or {}).get("os_user") == os_user), None)
+    if last is None:
+        return False
+    tries = await repository.entries_since(session, chain, _TRIES, max(last, now - LOCK_TIME))
+    own = [entry for entry in tries if (entry.after or {}).get("os_user") == os_user]
+    return len(own) < MOST_WRONG_PINS
 
 
 async def _forgive(ctx: AppContext, operator_id: str) -> None:

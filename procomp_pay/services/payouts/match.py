@@ -27,7 +27,9 @@ from procomp_pay.domain.payouts import (
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.payouts.view import PayoutView, today, view_of
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.locks import reconcile_lock
+from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payouts import BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
 
@@ -126,9 +128,7 @@ async def match_payouts(
             lines = {line.id: line for line in await store.free_lines(session)}
             matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
             for found in matches:
-                await store.set_match(
-                    session, found.payout_ids, found.line_id, found.how, actor.name, ctx.clock()
-                )
+                await _set_match(session, ctx, found, actor)
     result.matches = [(m, [views[p] for p in m.payout_ids], lines[m.line_id]) for m in matches]
     result.questions = [
         (q, [views[p] for p in q.payout_ids], [lines[line] for line in q.line_ids]) for q in questions
@@ -175,8 +175,18 @@ async def match_by_hand(ctx: AppContext, refs: list[str], line_id: str, actor: A
                 next_step="name all the payouts that the line brought",
             )
         found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
-        await store.set_match(session, found.payout_ids, line.id, found.how, actor.name, ctx.clock())
+        await _set_match(session, ctx, found, actor)
     return found
+
+
+async def _set_match(session: AsyncSession, ctx: AppContext, found: Match, actor: Actor) -> None:
+    """Record by which line payouts arrived, with an entry in the chain of each. Nobody else matches now."""
+    now = ctx.clock()
+    await store.set_match(session, found.payout_ids, found.line_id, found.how, actor.name, now)
+    after = {"bank_line_id": found.line_id, "how": found.how, "payouts": len(found.payout_ids)}
+    record = audit.AuditRecord(actor.name, actor.source, "payout_matched", None, after)
+    for payout_id in found.payout_ids:
+        await audit.append(session, f"{audit.PAYOUT_CHAIN}{payout_id}", record, now)
 
 
 async def _check_account(session: Any, file: BankFile, *, is_ours: bool) -> None:

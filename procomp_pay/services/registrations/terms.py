@@ -16,6 +16,7 @@ from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep, checked_s
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.registrations import participants as repository
@@ -102,8 +103,12 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
-        checked_period(period, await storage.fee_schedule(session, row))
+        schedule = await storage.fee_schedule(session, row)
+        checked_period(period, schedule)
         await storage.set_fee_period(session, row.id, period, actor.name, ctx.clock())
+        same = (period.kind, period.fee.currency)
+        former = [one for one in schedule.periods if (one.kind, one.fee.currency) == same]
+        await _record(session, ctx, row.id, actor, "fee_by_day_set", _fees(former), _fees([period]))
         terms = await _terms(session, ctx, row)
     _log.info("%s fee of tournament %s set by %s: %s", period.kind, row.id, actor.name, period.fee)
     return terms
@@ -116,11 +121,13 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        former = [one for one in (await storage.fee_schedule(session, row)).periods if one.kind is kind]
         if not await storage.remove_fee_periods(session, row.id, kind=kind):
             raise NotFound(
                 N_("The tournament has no %(kind)s", kind=KIND_NAMES[kind]),
                 next_step=f"procomp-pay tournament fees {row.id}",
             )
+        await _record(session, ctx, row.id, actor, "fee_by_day_removed", _fees(former), None)
         terms = await _terms(session, ctx, row)
     _log.info("%s fee of tournament %s removed by %s", kind, row.id, actor.name)
     return terms
@@ -140,10 +147,49 @@ async def set_refund_policy(
         start = None if row.starts_at is None else row.starts_at.astimezone(zone).date()
         read = [read_step(step, row.currency) for step in steps]
         known = checked_steps(read, start) if read else []
+        former = await storage.refund_policy(session, row.id)
         await storage.set_refund_policy(session, row.id, known, zone, actor.name, ctx.clock())
+        before = None if former is None else _policy(former.steps, former.zone)
+        after = _policy(known, zone) if known else None
+        await _record(session, ctx, row.id, actor, "refund_policy_set", before, after)
         terms = await _terms(session, ctx, row)
     _log.info("refund policy of tournament %s set by %s: %s", row.id, actor.name, ", ".join(steps) or "none")
     return terms
+
+
+def _fees(periods: Sequence[FeePeriod]) -> dict[str, Any] | None:
+    """Return fees by day for the audit trail; ``None`` for none."""
+    return {
+        f"{one.kind}_{one.fee.currency}".lower(): (
+            f"{one.fee.amount} {one.fee.currency}, {one.days.since or '...'} to {one.days.until or '...'}, "
+            f"{one.days.zone.key}"
+        )
+        for one in periods
+    } or None
+
+
+def _policy(steps: Sequence[RefundStep], zone: ZoneInfo) -> dict[str, Any]:
+    """Return a refund policy for the audit trail, its steps as they are typed."""
+    typed = [
+        f"{step.until or f'{step.days_before}d'}:{step.percent}"
+        + (f":{step.kept.amount}" if step.kept else "")
+        for step in steps
+    ]
+    return {"steps": ", ".join(typed), "timezone": zone.key}
+
+
+async def _record(
+    session: AsyncSession,
+    ctx: AppContext,
+    tournament_id: str,
+    actor: Actor,
+    action: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> None:
+    """Append to the tournament's own chain of the audit trail. The caller has locked its row."""
+    record = audit.AuditRecord(actor.name, actor.source, action, before, after, request_id=actor.request_id)
+    await audit.append(session, f"{audit.TOURNAMENT_CHAIN}{tournament_id}", record, ctx.clock())
 
 
 async def _terms(session: AsyncSession, ctx: AppContext, row: Tournament) -> Terms:

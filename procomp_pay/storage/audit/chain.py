@@ -31,6 +31,10 @@ PAYMENT_MOVED = "payment_moved"
 CLOSING_CHAIN = "closing:"
 #: The beginning of the names of the chains of operators, which belong to no payment.
 OPERATOR_CHAIN = "operator:"
+#: The beginning of the names of the chains of tournaments: their fees by day and refund policies.
+TOURNAMENT_CHAIN = "tournament:"
+#: The beginning of the names of the chains of payouts: by which line of the bank they arrived.
+PAYOUT_CHAIN = "payout:"
 
 
 @dataclass(frozen=True, slots=True)

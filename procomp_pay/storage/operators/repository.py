@@ -116,18 +116,28 @@ async def names(session: AsyncSession) -> dict[str, str]:
     return dict(rows.all())
 
 
-async def secret_changed_by(session: AsyncSession, chain: str) -> str | None:
-    """Return who changed an operator's PIN or token last; ``None`` if nobody has since they were added.
+async def secret_given_by(session: AsyncSession, row: OperatorAccount, chain: str) -> str | None:
+    """Return who gave an operator the PIN or token that they have; ``None`` if they chose it. The first
+    operator was added by nobody whose name was checked.
 
     :param chain: the name of the operator's chain of the audit trail.
     """
     query = (
-        select(AuditEntry.actor)
-        .where(AuditEntry.payment_id == chain, AuditEntry.action == "operator_secret_changed")
+        select(AuditEntry.actor, AuditEntry.action)
+        .where(
+            AuditEntry.payment_id == chain,
+            col(AuditEntry.action).in_(("operator_added", "operator_secret_changed")),
+        )
         .order_by(col(AuditEntry.seq).desc())
         .limit(1)
     )
-    return (await session.exec(query)).first()
+    newest = (await session.exec(query)).first()
+    if newest is None or newest[0] == row.name:
+        return None
+    before = select(OperatorAccount.id).where(OperatorAccount.created_at < row.created_at).limit(1)
+    if newest[1] == "operator_added" and (await session.exec(before)).first() is None:
+        return None
+    return newest[0]
 
 
 async def entries_since(
@@ -163,6 +173,15 @@ async def approval_for(
 async def approval(session: AsyncSession, approval_id: str) -> Approval | None:
     """Return a request, and lock it."""
     return (await session.exec(select(Approval).where(Approval.id == approval_id).with_for_update())).first()
+
+
+async def delete_approvals(session: AsyncSession, before: datetime, *, limit: int) -> int:
+    """Delete requests that expired before this time; return how many."""
+    query = select(Approval.id).where(Approval.expires_at < before).limit(limit)
+    ids = (await session.exec(query.with_for_update(skip_locked=True))).all()
+    if ids:
+        await session.exec(delete(Approval).where(col(Approval.id).in_(ids)))
+    return len(ids)
 
 
 async def open_approvals(session: AsyncSession, now: datetime) -> list[Approval]:

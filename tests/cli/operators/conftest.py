@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.cli.operators import commands
 from tests.support.secret_watch import register_secret
 from tests.support.terminal import CommandLine, Output
 
 PINS = {"marat": "731946", "dana": "258014", "aigerim": "640287", "erlan": "917350"}
+FIRST_PIN = "404142"
 ROLES = {"marat": "admin", "dana": "finance", "aigerim": "desk", "erlan": "desk"}
 
 
@@ -23,9 +25,22 @@ class Terminal:
         self.type, self.ask = clerk.type, clerk.ask
 
     def add(self, name: str, *options: str) -> None:
+        """Add an operator, who chooses a PIN in place of the first one; who was logged in still is."""
+        files = list((self.state / "procomp-pay").glob("login-*.json"))
+        before = [file.read_bytes() for file in files]
         with self._monkeypatch.context() as patch:
-            patch.setenv("PROCOMP_PIN", PINS[name])
+            patch.setenv("PROCOMP_PIN", FIRST_PIN if files else PINS[name])
             self.ask("operator", "add", name, "--role", ROLES[name], *options)
+        if files:
+            self.choose(name, FIRST_PIN)
+            files[0].write_bytes(before[0])
+
+    def choose(self, name: str, given: str) -> None:
+        """Log in with a PIN that an admin gave, and choose another one as on a terminal."""
+        with self._monkeypatch.context() as patch:
+            patch.setattr(commands, "_can_choose", lambda **_: True)
+            patch.setattr(commands, "_chosen_pin", lambda _: PINS[name])
+            self.login(name, given)
 
     def login(self, name: str, pin: str | None = None, code: int = 0) -> Output:
         with self._monkeypatch.context() as patch:
@@ -50,6 +65,7 @@ class Terminal:
 def terminal(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
     monkeypatch.delenv("PROCOMP_OPERATOR")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    register_secret(FIRST_PIN, "first PIN")
     for name, pin in PINS.items():
         register_secret(pin, f"PIN of {name}")
     made = Terminal(clerk, monkeypatch, tmp_path / "state")

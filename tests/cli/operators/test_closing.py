@@ -73,7 +73,9 @@ def test_nobody_signs_for_whom_they_gave_a_pin(terminal: Terminal, monkeypatch: 
     assert "gave dana a new PIN" in refused.err
     assert terminal.ask(*CLOSE, code=6)["signatures"] == []
     terminal.type(*CLOSE, "--sign", code=6)
-    terminal.login("dana", "837261")  # nor by a login of her own
+    token = terminal.ask("operator", "pin", "dana", "--token")["token"]
+    monkeypatch.setenv("PROCOMP_OPERATOR", "dana")  # nor by a login of her own
+    monkeypatch.setenv("PROCOMP_OPERATOR_TOKEN", token)
     assert "gave dana a new PIN" in terminal.type(*CLOSE, "--sign", code=3).err
     assert len(terminal.ask(*CLOSE, code=6)["signatures"]) == 1
 

@@ -14,8 +14,9 @@ from procomp_pay.cli.framework import rights
 from procomp_pay.cli.main import app
 from procomp_pay.cli.operators import commands as operator_commands
 from procomp_pay.domain.operators import Right
-from tests.cli.operators.conftest import PINS, ROLES, Terminal
-from tests.support.terminal import CommandLine
+from tests.cli.operators.conftest import FIRST_PIN, PINS, ROLES, Terminal
+from tests.support.pseudo_terminal import pseudo_terminal
+from tests.support.terminal import CommandLine, paid
 
 
 def commands(command: Any, name: str = "") -> list[str]:
@@ -245,3 +246,32 @@ def test_the_role_desk_refunds_up_to_its_limit(terminal: Terminal, monkeypatch: 
     assert "at most" in terminal.ask(*refund, "--amount", "15", code=3)["detail"]  # 30 of one payment
     terminal.login("dana")
     terminal.ask(*refund)
+
+
+def test_a_pin_that_an_admin_gave_is_good_for_choosing_another_alone(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("PROCOMP_PIN", FIRST_PIN)
+        terminal.ask("operator", "add", "saule", "--role", "finance")
+    refused = terminal.login("saule", FIRST_PIN, code=3)  # no terminal
+    assert "marat gave saule a new PIN, and may know it" in refused.err
+    assert "procomp-pay operator login saule" in refused.err
+    terminal.login("dana")
+    paid(terminal.clerk)
+    refund = ("refund", "--tournament", "t1", "--all", "--reason", "off", "--yes", "--approve", "saule")
+    assert "gave saule" in terminal.with_approver(FIRST_PIN, *refund, code=3).err
+    with pseudo_terminal(terminal.clerk, "operator", "login", "saule", columns=120) as screen:
+        screen.wait_for("PIN: ")
+        screen.type(f"{FIRST_PIN}\n")
+        screen.wait_for("marat set this PIN, and may know it: choose your own.")
+        screen.wait_for("New PIN: ")
+        screen.type("582046\n")
+        screen.wait_for("Again, to be sure: ")
+        screen.type("582046\n")
+        screen.wait_for("saule (finance) is logged in")
+        assert screen.ends() == 0
+    assert terminal.ask("operator", "whoami")["operator"] == "saule"
+    terminal.login("dana")
+    terminal.with_approver("582046", *refund)
+    assert terminal.ask("audit", "verify")["sound"]

@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from procomp_pay.domain.operators import Role
 from procomp_pay.server.api.routes import BASE
+from procomp_pay.services.operators import accounts
 from procomp_pay.services.views import payment as views
 from tests.support.http_requests import bearer
 from tests.support.server import Served
@@ -85,6 +87,11 @@ async def test_refused_verifications(served: Served) -> None:
     done = await verify(served, first, BOSS, override=True, reason="seen in the app")
     assert (done.status_code, len(done.json()["overridden"])) == (200, 1)
     other = await started(served, "p2")
+    # an admin of the API is none of two operators
+    await accounts.add(served.ctx, "marat", Role.ADMIN, by="root", pin="739155")
+    against = {"amount": 23900, "override": True, "reason": "seen in the app"}
+    alone = await verify(served, other, BOSS, transaction_id="19000000009", **against)
+    assert (alone.status_code, "two operators" in alone.json()["detail"]) == (403, True)
     used = await verify(served, other)
     assert used.status_code == 409
     assert first in used.json()["detail"]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import ManualReviewRequired, Refused
+from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, Role
 from procomp_pay.domain.retention import Retention
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate
@@ -19,11 +20,15 @@ from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.maintenance import key_rotation, retention
 from procomp_pay.services.maintenance.retention import prune
 from procomp_pay.services.maintenance.run import Pass, work_retention
+from procomp_pay.services.operators import accounts, approvals
+from procomp_pay.services.operators.authenticate import as_operator
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks import admin as events
+from procomp_pay.storage.models.operators import Approval
 from procomp_pay.storage.models.payments import IdempotencyKey
 from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.operators import repository
 from procomp_pay.storage.webhooks.inbox import EventFilter
 from tests.support.environment import CLERK, ServiceEnvironment
 
@@ -162,6 +167,19 @@ async def test_rounds_are_small_and_one_process_works_at_a_time(
     assert await prune(environment.ctx) == count - 2, "what is left does not wait an hour"
     assert await prune(environment.ctx) is None
     assert (await environment.maintain()).pruned == 0
+
+
+async def test_a_request_for_approval_goes_when_it_is_over(environment: ServiceEnvironment) -> None:
+    request = ApprovalRequest(ApprovalAction.OVERRIDE, {"payment": "p"}, {}, Right.DESK)
+    await accounts.add(environment.ctx, "dana", Role.ADMIN, by="root", pin="258014")
+    async with environment.ctx.db.reading() as session:
+        dana = as_operator((await repository.every(session))[0])
+    with pytest.raises(ManualReviewRequired):
+        await approvals.approved(environment.ctx, dana, request)
+    for days, left in ((0, 1), (90, 1), (2, 0)):
+        environment.later(days * DAY)
+        await prune(environment.ctx)
+        assert len(await environment.rows(Approval)) == left
 
 
 def test_the_defaults_are_above_the_floors() -> None:

@@ -16,6 +16,7 @@ from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import TestProviders
 
 PINS = {"Айгерім": "731946", "Marat": "correct horse", "dana": "258014"}
+FIRST_PIN = "404142"
 
 
 class Clock:
@@ -50,6 +51,8 @@ def ctx(db: PaymentDatabaseService, clock: Clock) -> AppContext:
 async def operators(ctx: AppContext) -> dict[str, str]:
     """An admin, a finance operator, and one at the desk of tournament t1 alone; their PINs by name."""
     await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin=PINS["Marat"])
-    await accounts.add(ctx, "dana", Role.FINANCE, by="Marat", pin=PINS["dana"])
-    await accounts.add(ctx, "Айгерім", Role.DESK, by="Marat", pin=PINS["Айгерім"], tournaments=["t1"])
+    await accounts.add(ctx, "dana", Role.FINANCE, by="Marat", pin=FIRST_PIN)
+    await accounts.add(ctx, "Айгерім", Role.DESK, by="Marat", pin=FIRST_PIN, tournaments=["t1"])
+    for name in ("dana", "Айгерім"):
+        await accounts.set_secret(ctx, name, by=name, pin=PINS[name])
     return PINS

@@ -10,7 +10,7 @@ from procomp_pay.domain.errors import Unauthorized
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import Claim, Right, Role
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import accounts, logins
+from procomp_pay.services.operators import accounts, logins, recheck
 from procomp_pay.services.registrations import person
 
 
@@ -23,7 +23,8 @@ async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppConte
 
 
 async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: dict[str, str]) -> None:
-    await accounts.add(ctx, "eve", Role.ADMIN, by="Marat", pin="640287")
+    await accounts.add(ctx, "eve", Role.ADMIN, by="Marat", pin="404142")
+    await accounts.set_secret(ctx, "eve", by="eve", pin="640287")
     login = await logins.log_in(ctx, "eve", "640287", "uid 1000")
     eve = replace(ctx, operator=login.operator, claim=Claim("eve", "uid 1000", login.token))
     await accounts.disable(ctx, "eve", by="Marat")
@@ -49,6 +50,6 @@ async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login
     screen = replace(ctx, operator=first.operator, claim=Claim("dana", "uid 1000", first.token))
     async with ctx.db.reading() as session:
         with pytest.raises(Unauthorized, match="was logged out"):
-            await logins.check(screen, session, Right.DESK)
+            await recheck.check(screen, session, Right.DESK)
     assert await logins.acting(ctx, Claim("dana", "uid 1001", elsewhere.token))
     await logins.log_out(ctx, second.token)

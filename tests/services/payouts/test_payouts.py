@@ -15,12 +15,14 @@ from procomp_pay.domain.payouts import BankLine, PayoutState
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.providers.bank.values import BankFile
+from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
 from procomp_pay.services.payouts.view import list_payouts, show_payout
 from procomp_pay.services.reports.closing import closing
 from procomp_pay.services.reports.period import report
 from procomp_pay.storage.database.locks import reconcile_lock
+from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -180,6 +182,12 @@ async def test_the_days_of_kaspis_report_are_payouts_of_their_net(environment: S
         await _taken(environment)
     two = await matched(environment, bank((date(2026, 5, 4), "23772.00", "KZT", "Kaspi Pay")))
     assert [[v.row.payout.ref for v in views] for _, views, _ in two.matches] == [["2026-05-01"]]
+    entries = [row for row in await environment.rows(AuditEntry) if row.action == "payout_matched"]
+    both = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert {row.payment_id for row in entries} == {f"payout:{view.row.payout.id}" for view in both}
+    assert {row.actor for row in entries} == {CLERK.name}
+    assert sorted((row.after or {})["how"] == "by hand" for row in entries) == [False, True]
+    assert (await verify(environment.ctx)).is_sound
     # a line of the day that comes later makes a difference that is shown
     await keep_kaspi_report(environment.ctx, [sale(9, 1, "100.00", "1.00")], ALMATY)
     first, second = await list_payouts(environment.ctx, ALMATY, None, None)

@@ -13,6 +13,7 @@ from procomp_pay.domain.fees import FeeKind, FeePeriod
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.registrations import terms
@@ -243,3 +244,27 @@ async def test_money_that_settles_no_fee_goes_back_whatever_the_policy(
     await pay(environment.ctx, ask(participant, "777000333", "24000.00"))
     twice = [row.payment_id for row in await environment.rows(AuditEntry) if row.payment_id != payment_id]
     assert await propose(environment.ctx, twice[0]) is None
+
+
+async def test_changes_of_fees_and_policies_are_in_the_audit_trail(environment: ServiceEnvironment) -> None:
+    participant = await environment.participant()
+    tournament = f"t-{participant}"
+    await set_early(environment, participant)
+    await set_early(environment, participant, fee=kzt("19000"))
+    await terms.remove_fee_period(environment.ctx, tournament, FeeKind.EARLY, CLERK)
+    await terms.set_refund_policy(environment.ctx, tournament, ["14d:100"], ALMATY, CLERK)
+    await terms.set_refund_policy(environment.ctx, tournament, [], ALMATY, CLERK)
+    entries = [
+        row for row in await environment.rows(AuditEntry) if row.payment_id == f"tournament:{tournament}"
+    ]
+    entries.sort(key=lambda row: row.seq)
+    assert {row.actor for row in entries} == {CLERK.name}
+    assert [row.action for row in entries] == [
+        *["fee_by_day_set"] * 4, "fee_by_day_removed", "refund_policy_set", "refund_policy_set"
+    ]  # fmt: skip
+    fees = [(each or {})["early_kzt"].partition(",")[0] for each in (entries[2].before, entries[2].after)]
+    assert fees == ["20000.00 KZT", "19000.00 KZT"]
+    assert (entries[0].before, entries[4].after) == (None, None)
+    assert entries[5].after == entries[6].before
+    assert entries[5].after == {"steps": "14d:100", "timezone": "Asia/Almaty"}
+    assert (await verify(environment.ctx)).is_sound
