@@ -248,7 +248,11 @@ def may_be_same(one: str, other: str, booked_on: date) -> bool:
     """Return whether two texts may be about one credit: they name no different provider, payout or day."""
     providers = {provider_of(one), provider_of(other)} - {None}
     ids = [set(_PAYOUT_ID.findall(text.casefold())) for text in (one, other)]
-    days = [_days_in(text) - {booked_on} for text in (one, other)]
+    # a day far away is that of a contract
+    days = [
+        {day for day in _days_in(text) if 0 < abs((day - booked_on).days) <= _NEAR_DAYS}
+        for text in (one, other)
+    ]
     # a bank may cut an id
     same_id = any(a.startswith(b) or b.startswith(a) for a in ids[0] for b in ids[1])
     return len(providers) < 2 and (same_id or not all(ids)) and bool(days[0] & days[1] or not all(days))

@@ -78,7 +78,10 @@ async def _check_policy(ctx: AppContext, made: MadeInApp, plan: _Plan) -> None:
     """
     if made.money is not None or plan.known is not None:
         return
-    proposal = await propose(ctx, made.payment_id)
+    try:
+        proposal = await propose(ctx, made.payment_id)
+    except Refused as error:  # its hint is for a refund that is still to be made
+        raise Refused(error.message, next_step=_name_the_sum(made, plan.money)) from error
     if proposal is not None and proposal.money != plan.money:
         raise Refused(
             N_(
@@ -87,14 +90,18 @@ async def _check_policy(ctx: AppContext, made: MadeInApp, plan: _Plan) -> None:
                 rule=proposal.rule,
                 rest=plan.money,
             ),
-            next_step=N_(
-                "name the sum that was refunded: procomp-pay refund %(payment)s --made-in-app %(number)s "
-                '--amount %(amount)s --reason "…"',
-                payment=made.payment_id,
-                number=read(made.number),
-                amount=(proposal.money if proposal.money.amount > 0 else plan.money).amount,
-            ),
+            next_step=_name_the_sum(made, proposal.money if proposal.money.amount > 0 else plan.money),
         )
+
+
+def _name_the_sum(made: MadeInApp, money: Money) -> str:
+    return N_(
+        "name the sum that was refunded: procomp-pay refund %(payment)s --made-in-app %(number)s "
+        '--amount %(amount)s --reason "…"',
+        payment=made.payment_id,
+        number=read(made.number),
+        amount=money.amount,
+    )
 
 
 async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunded:

@@ -173,9 +173,10 @@ async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platf
     which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
     await session.exec(delete(ParticipantDetail).where(which))
     await search_keys.forget(session, person.participant_ids)
-    for refund in await rows_of(session, Refund, col(Refund.payment_id), ids):
+    ever = ids + person.moved_payment_ids  # what a clerk typed may name them there, too
+    for refund in await rows_of(session, Refund, col(Refund.payment_id), ever):
         refund.reason = mask(refund.reason)
-    for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ids):
+    for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ever):
         row.detail, row.note = mask(row.detail), mask(row.note)
     for payment in await rows_of(session, Payment, col(Payment.id), ids):
         payment.meta, payment.failure_reason = mask(payment.meta), mask(payment.failure_reason)

@@ -28,7 +28,7 @@ _AT_ONCE = 1000
 def narrowed(query: Any, typed: str) -> Any:
     """Return a query of participants without those whose names cannot match what was typed."""
     words = fragments(typed)[:_WORDS]
-    if not words:
+    if not words or _no_database_takes(typed):
         return query
     key = col(ParticipantSearch.search_key)
     fits = and_(*(or_(*(key.contains(text, autoescape=True) for text in texts)) for texts in words))
@@ -72,6 +72,12 @@ async def forget_removed(session: AsyncSession) -> None:
     """Delete the keys of participants whom the platform has deleted."""
     exists = select(Participant.id).where(_is_of_participant()).exists()
     await session.exec(delete(ParticipantSearch).where(~exists))
+
+
+def _no_database_takes(typed: str) -> bool:
+    """Return whether a statement with this text would fail: it has NUL, bytes that are no UTF-8, or is longer
+    than any name (SQLite takes 50,000 bytes)."""
+    return len(typed) > 1000 or any(c == "\0" or "\ud800" <= c <= "\udfff" for c in typed)
 
 
 def _is_of_participant() -> ColumnElement[bool]:

@@ -343,3 +343,20 @@ def test_a_policy_by_days_before_an_unknown_start_proposes_nothing(postgres_cler
     assert refunded_cents(clerk, view) == 0
     clerk.type("refund", view["payment_id"], *WHY, "--amount", "10", "--yes")
     assert refunded_cents(clerk, view) == 1000
+
+
+def test_a_refund_in_the_app_is_not_told_to_be_made_again_where_the_policy_cannot_say(
+    postgres_clerk: CommandLine,
+) -> None:
+    clerk = postgres_clerk
+    view = paid_by_kaspi(clerk, "p2")
+    clerk.type("tournament", "refund-policy", view["tournament_id"], "3d:100")
+    clerk.change('ALTER TABLE "Tournament" ALTER COLUMN "startsAt" DROP NOT NULL')
+    clerk.change(f'UPDATE "Tournament" SET "startsAt" = NULL WHERE id = \'{view["tournament_id"]}\'')
+    made = ("refund", view["payment_id"], "--made-in-app", "19000000777", *WHY, "--yes")
+    refused = " ".join(clerk.type(*made, code=3).err.split())
+    assert "not known" in refused
+    again = f"procomp-pay refund {view['payment_id']} --made-in-app 19000000777 --amount {view['amount']}"
+    assert again in refused, refused
+    clerk.type(*made, "--amount", str(view["amount"]))
+    assert clerk.ask("status", "p2")["status"] == "REFUNDED"

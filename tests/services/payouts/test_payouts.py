@@ -239,6 +239,19 @@ async def test_a_credit_that_only_another_format_told_hides_no_other(environment
     }  # fmt: skip
 
 
+async def test_the_day_of_a_contract_makes_no_second_credit(environment: ServiceEnvironment) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    told = (
+        ("1C (cp1251)", "Kaspi Pay за 01.05.2026", 1),
+        ("MT940 (UTF-8)", "Kaspi Pay, договор 12.01.2024", 0),
+    )
+    for kind, said, new in told:
+        lines = bank((date(2026, 5, 3), "23772.00", "KZT", said)).lines
+        assert (await matched(environment, BankFile(OURS, kind, lines))).new == new, said
+    views = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert [view.row.payout.ref for view in views if view.state is PayoutState.ARRIVED] == ["2026-05-01"]
+
+
 async def test_matching_by_hand_waits_for_a_reconciliation(environment: ServiceEnvironment) -> None:
     async with reconcile_lock(environment.ctx.db) as alone:
         assert alone

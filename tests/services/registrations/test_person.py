@@ -29,8 +29,9 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
-from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.models.schema import METADATA
+from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.registrations.person import ERASED, Mask
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
@@ -301,6 +302,29 @@ async def test_the_trail_of_a_payment_that_was_moved_forgets_the_former_particip
     left = await trail()
     assert not [word for word in (FIRST, NAME, CLUB) if word in left]
     assert (await audit_verify.verify(ctx, payment_id)).is_sound
+
+
+async def test_decided_discrepancies_of_a_payment_that_was_moved_forget_the_former_participant(
+    environment: ServiceEnvironment,
+) -> None:
+    ctx = environment.ctx
+    former = await environment.participant(full_name=NAME)
+    other = await environment.participant(full_name="Dias Omarov", tournament_id=f"t-{former}")
+    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    payment_id, now = opened.view.payment_id, ctx.clock()
+    decided = Discrepancy(
+        id="d1", fingerprint="d1", kind="AMOUNT_MISMATCH", payment_id=payment_id, detail={"who": NAME},
+        state=DiscrepancyState.RESOLVED, opened_at=now, last_seen_at=now, note=f"{NAME} says so",
+    )  # fmt: skip
+    async with ctx.db.writing() as session:
+        session.add(decided)
+    await move_payment(ctx, payment_id, other, CLERK, reason="the wrong child", former_id=former)
+    await environment.deliver()
+    await person.erase(ctx, former, CLERK, with_platform_rows=True)
+    left = [(row.detail, row.note) for row in await environment.rows(Discrepancy)]
+    assert left == [({"who": ERASED}, f"{ERASED} says so")]
 
 
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:

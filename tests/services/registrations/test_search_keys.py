@@ -153,3 +153,12 @@ async def test_missing_name_of_the_platform_has_a_key(environment: ServiceEnviro
         await search_keys.store(session, {"a": "", "b": "\x1e"})
     rows = {row.participant_id: row.search_key for row in await environment.rows(ParticipantSearch)}
     assert rows == {"a": "", "b": ""}
+
+
+async def test_typed_text_that_no_database_takes_finds_nobody(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    await environment.participant(full_name="Қайрат Асанов")
+    await environment.maintain()
+    for typed in ("kai\x00rat", "kai\udcffrat", "ka" * 30_000):
+        assert await search_participants(ctx, typed) == []
+        assert (await list_participants(ctx, search=typed, limit=30)).total == 0
