@@ -172,14 +172,15 @@ def signed_by(
     before: Sequence[Signature],
     digest: str,
     at: datetime,
-    records: Iterable[StepRecord],
+    records: Iterable[StepRecord] | None,
 ) -> tuple[Signature, ...]:
     """Return the signatures after one more. Those under other figures than today's no longer count.
 
+    :param records: ``None`` where the day is closed: no step is open in it, also not one that came later.
     :raises ManualReviewRequired: a step is open. :raises Conflict: it is closed already, or the same person
         has signed.
     """
-    if left := open_steps(records):
+    if records is not None and (left := open_steps(records)):
         raise ManualReviewRequired(
             N_("It cannot be signed yet: open are %(steps)s", steps=", ".join(left)),
             next_step=f'procomp-pay close; or: procomp-pay close --skip {left[0]} --reason "…"',

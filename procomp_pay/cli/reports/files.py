@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import IO
 
 from procomp_pay.cli.framework import console
@@ -96,7 +97,8 @@ def private_folder(path: Path) -> Path:
 
 
 def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # the number of a process comes again: in a container it is the same each time
+    part = path.with_name(f".{path.name}.{token_hex(8)}.part")
     try:
         with open(part, "xb", opener=_private) as stream:
             fill(stream)

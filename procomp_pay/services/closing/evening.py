@@ -33,6 +33,7 @@ from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
     Forbidden,
+    OutcomeUnknown,
     ProviderUnavailable,
     Refused,
     Unavailable,
@@ -42,14 +43,14 @@ from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.payouts import WITHIN_DAYS
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
-from procomp_pay.domain.states import PaymentMethod
+from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.closing.figures import DayFigures, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.operators.approvals import check_two
 from procomp_pay.services.payouts.fetch import fetch_stripe
 from procomp_pay.services.payouts.match import match_payouts
@@ -389,11 +390,18 @@ async def _payouts(
     now = ctx.clock()
     begins, _ = day_of(closing)
     try:
-        await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+        ctx.providers.of(Channel.STRIPE_INTENT)
     except ConfigurationError as error:
         facts["not_configured"] = error.message
-    except ProviderUnavailable as error:
-        facts["asked"].append(f"stripe: {error.message}")
+    else:
+        try:
+            await fetch_stripe(ctx, min(begins, now) - PAYOUTS_BEFORE, now + timedelta(days=1))
+        except (
+            ConfigurationError,
+            ProviderUnavailable,
+            OutcomeUnknown,
+        ) as error:  # also a key without the right
+            facts["asked"].append(f"stripe: {error.message}")
     zone = closing.period.zone
     file = None if bank is None else bank.file
     result = await match_payouts(ctx, file, actor, zone, is_ours=bank is not None and bank.is_ours)
@@ -623,15 +631,16 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
-        await logins.check(ctx, session, Right.CLOSE)
+        await recheck.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
-        steps = {Step(name): StepRecord.of(each) for name, each in row.steps.items()}
-        if row.closed_at is not None and of_operators(before) < SIGNATURES and not alone:
+        is_closed = row.closed_at is not None
+        records = None if is_closed else [StepRecord.of(each) for each in row.steps.values()]
+        if is_closed and of_operators(before) < SIGNATURES and not alone:
             figures, sums = before[-1].digest, row.sums  # closed by one: the second signs what was signed
-        elif row.closed_at is not None:
+        elif is_closed:
             raise already_signed(before)
-        signatures = signed_by(signer, before, figures, now, steps.values())
+        signatures = signed_by(signer, before, figures, now, records)
         if not alone:
             await _check_two(session, signer, signatures[:-1])
         row.signatures = [signature.full() for signature in signatures]

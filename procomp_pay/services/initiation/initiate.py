@@ -35,7 +35,7 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
 from procomp_pay.services.lifecycle.polling import poll_payment
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
@@ -137,7 +137,7 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
         participant = await participants.participant(session, request.participant_id, lock=True)
-        await logins.check(ctx, session, Right.DESK, participant.tournament_id)
+        await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
         claim = request.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
         if known is not None and known.payment_id is not None:

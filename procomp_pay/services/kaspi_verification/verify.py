@@ -32,7 +32,7 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
@@ -258,7 +258,7 @@ async def _verify(
     kaspi: KaspiResult,
 ) -> Verified:
     locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
-    await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+    await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
     if await _is_known(session, request, actor):
         return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)
@@ -314,7 +314,7 @@ async def _check_second_person(
     """
     if not objections or amount <= ctx.limits.override:
         return
-    if ctx.operator is None and await logins.have_operators(session):
+    if ctx.operator is None and await recheck.have_operators(session):
         raise Forbidden(
             "This override needs two operators, and is not made over HTTP",
             next_step="procomp-pay verify-kaspi PAYMENT NUMBER --override --reason REASON --approve NAME",

@@ -22,7 +22,7 @@ from procomp_pay.services.lifecycle.create_at_provider import (
     mark_missing_at_provider,
 )
 from procomp_pay.services.lifecycle.polling import close, poll_payment
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
@@ -87,7 +87,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
     """Record the request before it is executed, so that background work completes it after a crash."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
-        await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         status = locked.payment.status
         if status in PAID_STATUSES:
             raise Conflict(

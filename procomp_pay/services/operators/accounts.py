@@ -12,6 +12,7 @@ from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, ch
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import secrets
 from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
+from procomp_pay.services.operators.recheck import check
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.operators import repository
@@ -115,6 +116,7 @@ async def add(
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
+        await check(ctx, session, Right.ADMIN, None)  # a PIN was asked for meanwhile
         await _check_new(session, name, role)
         row = OperatorAccount(
             id=ctx.new_id(),
@@ -149,8 +151,8 @@ async def many(ctx: AppContext) -> list[OperatorView]:
     require(ctx.operator, Right.ADMIN)
     now = ctx.clock()
     async with ctx.db.reading() as session:
-        logins = await repository.logins_since(session, now)
-        return [view_of(row, now, logins.get(row.id)) for row in await repository.every(session)]
+        until = await repository.logins_since(session, now)
+        return [view_of(row, now, until.get(row.id)) for row in await repository.every(session)]
 
 
 async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
@@ -158,9 +160,9 @@ async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
 
     :raises NotFound: no such operator. :raises Refused: the last admin.
     """
-    require(ctx.operator, Right.ADMIN, None)
     now = ctx.clock()
     async with ctx.db.writing() as session:
+        await check(ctx, session, Right.ADMIN, None)
         admins = await repository.enabled_admins(session)
         row = await _existing(session, name)
         if admins == [row.id]:
@@ -180,8 +182,8 @@ async def enable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
 
     :raises NotFound: no such operator.
     """
-    require(ctx.operator, Right.ADMIN, None)
     async with ctx.db.writing() as session:
+        await check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.disabled_at, row.failed_attempts, row.locked_until = None, 0, None
         await record(ctx, session, row, "operator_enabled", by)
@@ -199,23 +201,27 @@ async def change_secret(
     :raises Unauthorized: it is wrong.
     :raises NotFound: no such operator. :raises Forbidden: it is somebody else's. :raises Refused: too easy.
     """
-    if ctx.operator is None or folded(ctx.operator.name) != folded(name):
+    is_own = ctx.operator is not None and folded(ctx.operator.name) == folded(name)
+    if not is_own:
         require(ctx.operator, Right.ADMIN, None)
     else:
         await authenticate(ctx, name, current or "", need=Right.DESK, may_be_given=True)
-    return await set_secret(ctx, name, by=by, pin=pin)
+    return await set_secret(ctx, name, by=by, pin=pin, needs_admin=not is_own)
 
 
 async def set_secret(
-    ctx: AppContext, name: str, *, by: str, pin: str | None
+    ctx: AppContext, name: str, *, by: str, pin: str | None, needs_admin: bool = False
 ) -> tuple[OperatorView, str | None]:
     """Set an operator's PIN or new token without asking who may: the caller has.
 
+    :param needs_admin: check again that an admin acts.
     :raises NotFound: no such operator. :raises Refused: too easy.
     """
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
     async with ctx.db.writing() as session:
+        if needs_admin:
+            await check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
         row.secret_kind, row.secret_hash = kind, secret_hash
         row.failed_attempts, row.locked_until = 0, None

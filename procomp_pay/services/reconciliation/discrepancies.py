@@ -16,7 +16,7 @@ from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
@@ -184,7 +184,7 @@ async def _check_allowed(ctx: AppContext, view: DiscrepancyView, how: How, actor
     async with ctx.db.reading() as session:
         if payment_id is not None and ctx.operator is not None and await exists(session, payment_id):
             tournament_id = (await load_payment(session, payment_id)).payment.tournament_id
-        await logins.check(ctx, session, Right.FINANCE, tournament_id)
+        await recheck.check(ctx, session, Right.FINANCE, tournament_id)
     if how in NEED_TWO:
         needs_second_person(ctx.operator, actor.approved_by)
 

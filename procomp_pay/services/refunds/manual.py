@@ -20,7 +20,7 @@ from procomp_pay.domain.refunds import (
 from procomp_pay.domain.states import CreateState, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.settlement.apply import apply_event_in
@@ -116,7 +116,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         plan = await _check(session, locked, made, number)
         await _check_limit(session, ctx, locked, plan)
         before = await _total_refunded(session, locked)
@@ -127,6 +127,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
+            await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
             compared, plan = plan.known is None, await _check(session, locked, made, number)
             await _check_limit(session, ctx, locked, plan)
             if plan.known is None:

@@ -14,7 +14,7 @@ from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentS
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import logins
+from procomp_pay.services.operators import recheck
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_replacement_payment
 from procomp_pay.storage.audit.chain import PAYMENT_MOVED
@@ -52,7 +52,7 @@ async def move_payment(
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
         target = await participants.participant(session, participant_id)
-        await logins.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
+        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
         _check_former(locked, former_id, target)
         await _check_payment(session, locked)
         await _check_target(session, locked, target)

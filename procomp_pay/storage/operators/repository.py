@@ -100,8 +100,14 @@ async def end_logins(session: AsyncSession, operator_id: str, *, before: datetim
 
 
 async def end_login(session: AsyncSession, token_hash: str) -> None:
-    """Delete one login."""
-    await session.exec(delete(OperatorSession).where(col(OperatorSession.token_hash) == token_hash))
+    """Delete a login, and earlier ones of the same operator and system user: screens may be open by them."""
+    row = await session.get(OperatorSession, token_hash)
+    if row is not None:
+        same = (
+            col(OperatorSession.operator_id) == row.operator_id,
+            col(OperatorSession.os_user) == row.os_user,
+        )
+        await session.exec(delete(OperatorSession).where(*same))
 
 
 async def names(session: AsyncSession) -> dict[str, str]:

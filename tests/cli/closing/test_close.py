@@ -265,3 +265,15 @@ def test_the_sheet_of_a_closed_day_is_written_again(sqlite_clerk: CommandLine) -
     page.write_text("unsigned")
     sqlite_clerk.ask(*CLOSE)
     assert "Closed, signed by" in page.read_text("utf-8")
+
+
+def test_a_second_person_signs_a_closing_from_before_a_step(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready(sqlite_clerk)
+    assert sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]
+    sqlite_clerk.change("UPDATE pay_closing SET steps = json_remove(steps, '$.payouts', '$.exports')")
+    sign_as(TWO[0], monkeypatch)
+    sqlite_clerk.ask(*CLOSE, "--sign")
+    sign_as(TWO[1], monkeypatch)
+    assert not sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_a_tournament_has_no_payouts_to_export(sqlite_clerk: CommandLine) -> Non
 def test_a_folder_that_cannot_be_made_is_refused(sqlite_clerk: CommandLine) -> None:
     Path("file").write_text("")
     assert "file cannot be written" in sqlite_clerk.type("close", "--exports", "file", code=3).err
+
+
+def test_what_a_killed_process_of_this_number_left_stops_nothing(sqlite_clerk: CommandLine) -> None:
+    """In a container the command has the same number each time."""
+    written = files_of(sqlite_clerk.ask("close", "--exports", "x", code=6))["payments"]
+    written.unlink()
+    written.with_name(f".{written.name}.{os.getpid()}.part").write_text("half")
+    assert files_of(sqlite_clerk.ask("close", code=6))["payments"] == written
 
 
 def test_a_terminal_asks_for_the_folder(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

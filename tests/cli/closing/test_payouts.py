@@ -12,6 +12,7 @@ import pytest
 
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.storage.models.payouts import BalanceEntry, Payout
 from tests.cli.closing.test_close import noon, pay, states  # noqa: F401 - a fixture
 from tests.cli.closing.test_exports import until_exported
@@ -160,3 +161,16 @@ def test_a_payout_that_failed_is_open_on_the_day_of_it(clerk: CommandLine) -> No
     assert step_of(closing) == ("open", [f"stripe {made['id']} USD: failed"])
     [shown] = closing["figures"]["payouts"]
     assert shown["failed_at"]
+
+
+@pytest.mark.parametrize("status", [500, 403])
+def test_payouts_that_stripe_does_not_tell_are_open_and_can_be_skipped(
+    clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
+    clerk.providers.fault(path="/v1/payouts", kind="status", status=status, times=100)
+    state, items = step_of(clerk.ask("close", code=6))
+    assert (state, len(items)) == ("open", 1)
+    assert items[0].startswith("stripe: Stripe")
+    skipped = clerk.ask("close", "--skip", "payouts", "--reason", "Stripe is down", code=6)
+    assert step_of(skipped)[0] == "skipped"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from procomp_pay.services.refunds import manual
 from tests.cli.operators.conftest import Terminal
 
 
@@ -76,3 +79,19 @@ def test_the_limit_of_the_desk_is_for_all_parts_of_a_refund(
     refused = terminal.ask(*part, "19000000772", code=3)
     assert "refunds at most" in refused["detail"]
     assert len(terminal.ask("status", "--payment", payment)["refunds"]) == 1
+
+
+def test_a_refund_by_hand_is_not_recorded_for_who_logged_out_while_kaspi_was_asked(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.login("aigerim")
+    payment = _paid_by_kaspi(terminal)
+    terminal.ask("status", "--payment", payment, "--refresh")
+
+    async def slow(*_: object) -> None:
+        await asyncio.to_thread(terminal.clerk.change, "DELETE FROM pay_operator_session")
+
+    monkeypatch.setattr(manual, "_compare_with_kaspi", slow)
+    made = ("refund", payment, "--reason", "by hand", "--yes", "--made-in-app", "19000000771")
+    assert terminal.ask(*made, code=3)["detail"] == "aigerim was logged out"
+    assert terminal.ask("status", "--payment", payment)["refunds"] == []

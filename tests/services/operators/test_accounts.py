@@ -1,0 +1,55 @@
+"""Accounts, changed after a question stood open: whoever may no longer act, adds and changes nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.operators import Claim, Right, Role
+from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import accounts, logins, recheck
+from procomp_pay.services.registrations import person
+
+
+async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
+    asked = replace(ctx, claim=Claim("uid 1000", "uid 1000"))
+    await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin="correct horse")
+    with pytest.raises(Unauthorized, match="is not logged in"):
+        await accounts.add(asked, "eve", Role.ADMIN, by="uid 1000", pin="640287")
+    assert [view.name for view in await accounts.many(ctx)] == ["Marat"]
+
+
+async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: dict[str, str]) -> None:
+    await accounts.add(ctx, "eve", Role.ADMIN, by="Marat", pin="404142")
+    await accounts.set_secret(ctx, "eve", by="eve", pin="640287")
+    login = await logins.log_in(ctx, "eve", "640287", "uid 1000")
+    eve = replace(ctx, operator=login.operator, claim=Claim("eve", "uid 1000", login.token))
+    await accounts.disable(ctx, "eve", by="Marat")
+    for change in (
+        accounts.add(eve, "eve two", Role.ADMIN, by="eve", pin="917350"),
+        accounts.change_secret(eve, "Marat", by="eve", pin="917350"),
+        accounts.disable(eve, "Marat", by="eve"),
+        accounts.enable(eve, "eve", by="eve"),
+        person.erase(eve, "p1", Actor("eve", Source.PERSON), with_platform_rows=False),
+    ):
+        with pytest.raises(Unauthorized, match="was disabled"):
+            await change
+    assert "eve two" not in {view.name for view in await accounts.many(ctx)}
+
+
+async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login(
+    ctx: AppContext, operators: dict[str, str]
+) -> None:
+    elsewhere = await logins.log_in(ctx, "dana", operators["dana"], "uid 1001")
+    first, second = [await logins.log_in(ctx, "dana", operators["dana"], "uid 1000") for _ in range(2)]
+    assert await logins.acting(ctx, Claim("dana", "uid 1000", first.token))  # not by the new login
+    await logins.log_out(ctx, second.token)
+    screen = replace(ctx, operator=first.operator, claim=Claim("dana", "uid 1000", first.token))
+    async with ctx.db.reading() as session:
+        with pytest.raises(Unauthorized, match="was logged out"):
+            await recheck.check(screen, session, Right.DESK)
+    assert await logins.acting(ctx, Claim("dana", "uid 1001", elsewhere.token))
+    await logins.log_out(ctx, second.token)
