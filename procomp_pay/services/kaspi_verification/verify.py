@@ -316,7 +316,7 @@ async def _check_second_person(
         return
     if ctx.operator is None and await recheck.have_operators(session):
         raise Forbidden(
-            "This override needs two operators, and is not made over HTTP",
+            N_("This override needs two operators, and is not made over HTTP"),
             next_step="procomp-pay verify-kaspi PAYMENT NUMBER --override --reason REASON --approve NAME",
         )
     needs_second_person(ctx.operator, actor.approved_by)
