@@ -33,7 +33,7 @@ async def environment(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIter
     info = sandbox.info()
     kaspi = sandbox.providers["kaspi"]
     providers = TestProviders(
-        StripePaymentService(info["stripe_secret_key"], api_base=sandbox.url, timeout_s=1.0, total_s=TOTAL_S),
+        StripePaymentService(info["stripe_secret_key"], api_base=sandbox.url, total_s=TOTAL_S),
         KaspiPaymentService(
             kaspi_http(sandbox.url, api_key=kaspi.api_key),  # type: ignore[attr-defined]
             scheme=KaspiScheme.BASIC,
