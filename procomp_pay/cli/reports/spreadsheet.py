@@ -19,6 +19,7 @@ from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Secti
 _RUNS = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
          "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
 _WIDEST = 48
+_LINE = 90  # letters, in the column of the first sheet
 _LONGEST_TEXT = 32_767  # the limit of a cell in Excel
 
 
@@ -41,20 +42,31 @@ def write_workbook(
     :param at: the report's time, recorded as the file's creation time.
     """
     import openpyxl
-    from openpyxl.styles import Font
+    from openpyxl.styles import Alignment, Font
 
     book = openpyxl.Workbook(write_only=True)
     first = book.create_sheet(_("About"))
-    first.page_setup.orientation, first.page_setup.paperSize = "landscape", 9  # A4
+    _print_on_a4(first)
     first.column_dimensions["A"].width, first.column_dimensions["B"].width = 24, 100
-    bold = Font(bold=True)
-    for name, value in properties:
-        first.append([_cell(first, name, bold), _cell(first, value)])
+    bold = Font(name="Calibri", size=11, bold=True)  # without a name, another typeface is shown
+    for number, (name, value) in enumerate(properties, 1):
+        first.row_dimensions[number].height = 15 * (1 + len(value) // _LINE)  # not every program finds it
+        cells = [_cell(first, name, bold), _cell(first, value)]
+        for cell in cells:
+            cell.alignment = Alignment(wrap_text=True, vertical="top")
+        first.append(cells)
     for section in sections:
         _sheet(book, section, bold)
     buffer = io.BytesIO()
     book.save(buffer)
     _without_clock(buffer, stream, at)
+
+
+def _print_on_a4(sheet: Any) -> None:
+    """Print a sheet across, as wide as the page and as many pages long as it needs."""
+    sheet.page_setup.orientation, sheet.page_setup.paperSize = "landscape", 9  # A4
+    sheet.page_setup.fitToHeight = 0
+    sheet.sheet_properties.pageSetUpPr.fitToPage = True
 
 
 def _sheet(book: Any, section: Section, bold: Any) -> None:
@@ -63,15 +75,13 @@ def _sheet(book: Any, section: Section, bold: Any) -> None:
 
     sheet = book.create_sheet(re.sub(r"[\\/*?:\[\]]", " ", section.title)[:31])
     sheet.freeze_panes = "A2"
-    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
-    sheet.page_setup.paperSize = 9  # A4
+    _print_on_a4(sheet)
     if not section.is_empty:  # the sums below the rows are not filtered
         last = get_column_letter(len(section.columns))
         sheet.auto_filter.ref = f"A1:{last}{max(2, len(section.rows) - section.totals + 1)}"
-    sheet.sheet_properties.pageSetUpPr.fitToPage = True
     sheet.print_title_rows = "1:1"
     for number in range(len(section.columns)):
-        width = max([len(section.columns[number].head), *(len(as_text(row[number])) for row in section.rows)])
+        width = max([len(section.columns[number].head), *(_width(row[number]) for row in section.rows)])
         sheet.column_dimensions[get_column_letter(number + 1)].width = min(_WIDEST, width + 3)
     headings = [_cell(sheet, column.head, bold) for column in section.columns]
     for head in headings:
@@ -100,6 +110,11 @@ def _cell(sheet: Any, value: Cell, font: Any = None) -> Any:
     if font is not None:
         cell.font = font
     return cell
+
+
+def _width(value: Cell) -> int:
+    """Return how many letters are shown of a cell."""
+    return len("00:00:00") if isinstance(value, Seconds) else len(as_text(value))
 
 
 def _number(value: Any) -> tuple[Any, str]:

@@ -112,7 +112,8 @@ def _days_agree(document: Any, page: Tables, book: Any, figures: dict[Any, str])
     in_book = {(row[0].value, row[1].value): row for row in book["Money by day"].iter_rows(min_row=2)}
     assert book["Money by day"].freeze_panes == "A2"
     assert book["Money by day"].auto_filter.ref.startswith("A1:")
-    assert book["Money by day"].page_setup.paperSize == 9
+    for sheet in book.worksheets:  # on paper: across, and as wide as the page
+        assert (sheet.page_setup.paperSize, sheet.sheet_properties.pageSetUpPr.fitToPage) == (9, True)
     for day in document["days"]:
         key, currency = day["day"], day["currency"]
         assert on_page[key, currency][3] == _money(day["revenue"])
