@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func
 from sqlmodel import col, select
@@ -50,16 +51,7 @@ async def login(
 ) -> tuple[OperatorAccount, OperatorSession | None] | None:
     """Return the login of a token with its operator; any operator with ``None`` where there is no such login;
     ``None`` where there are no operators at all. One statement, since every command asks it."""
-    joined = (
-        select(OperatorAccount, OperatorSession)
-        .outerjoin(
-            OperatorSession,
-            (col(OperatorSession.operator_id) == OperatorAccount.id)
-            & (col(OperatorSession.token_hash) == token_hash),
-        )
-        .order_by(col(OperatorSession.token_hash).is_(None))
-        .limit(1)
-    )
+    joined = _with_login(token_hash).order_by(col(OperatorSession.token_hash).is_(None)).limit(1)
     row = (await session.exec(joined)).first()
     return None if row is None else (row[0], row[1])
 
@@ -68,17 +60,17 @@ async def login_of(
     session: AsyncSession, operator_id: str, token_hash: str | None
 ) -> tuple[OperatorAccount, OperatorSession | None]:
     """Return an operator as they are now, with the login of a token if it is still theirs."""
-    joined = (
-        select(OperatorAccount, OperatorSession)
-        .outerjoin(
-            OperatorSession,
-            (col(OperatorSession.operator_id) == OperatorAccount.id)
-            & (col(OperatorSession.token_hash) == token_hash),
-        )
-        .where(OperatorAccount.id == operator_id)
-    )
-    row = (await session.exec(joined)).one()
+    row = (await session.exec(_with_login(token_hash).where(OperatorAccount.id == operator_id))).one()
     return row[0], row[1]
+
+
+def _with_login(token_hash: str | None) -> Any:
+    """Return the query of operators, each with the login of a token where it is theirs."""
+    return select(OperatorAccount, OperatorSession).outerjoin(
+        OperatorSession,
+        (col(OperatorSession.operator_id) == OperatorAccount.id)
+        & (col(OperatorSession.token_hash) == token_hash),
+    )
 
 
 async def logins_since(session: AsyncSession, now: datetime) -> dict[str, datetime]:

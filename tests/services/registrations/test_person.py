@@ -252,17 +252,23 @@ async def test_the_export_has_it_all_without_secrets(environment: ServiceEnviron
         await person.export(environment.ctx, "nobody")
 
 
+async def paid_for_another(environment: ServiceEnvironment, name: str) -> tuple[str, str, str]:
+    """Pay for one participant of a tournament; return them, another one, and the payment, to be moved."""
+    former = await environment.participant(full_name=name)
+    other = await environment.participant(full_name="Dias Omarov", tournament_id=f"t-{former}")
+    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    await environment.deliver()
+    return former, other, opened.view.payment_id
+
+
 async def test_the_export_has_no_changes_of_a_payments_former_participant(
     environment: ServiceEnvironment,
 ) -> None:
     ctx = environment.ctx
-    former = await environment.participant(full_name=FIRST)
-    other = await environment.participant(tournament_id=f"t-{former}")
-    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await environment.deliver()
+    former, other, payment_id = await paid_for_another(environment, FIRST)
     await edit_participant(ctx, former, CLERK, name=NAME, details=Details.read(CLUB, None, None, None))
-    await move_payment(ctx, opened.view.payment_id, other, CLERK, reason="the brother", former_id=former)
+    await move_payment(ctx, payment_id, other, CLERK, reason="the brother", former_id=former)
     await edit_participant(ctx, other, CLERK, category="-99")
     document = await person.export(ctx, other)
     edits = [row for row in document["audit"] if row["action"] == "participant_edited"]
@@ -276,13 +282,8 @@ async def test_the_trail_of_a_payment_that_was_moved_forgets_the_former_particip
     environment: ServiceEnvironment,
 ) -> None:
     ctx = environment.ctx
-    former = await environment.participant(full_name=FIRST)
-    other = await environment.participant(full_name="Dias Omarov", tournament_id=f"t-{former}")
-    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await environment.deliver()
+    former, other, payment_id = await paid_for_another(environment, FIRST)
     await edit_participant(ctx, former, CLERK, name=NAME, details=Details.read(CLUB, None, None, None))
-    payment_id = opened.view.payment_id
     await move_payment(ctx, payment_id, other, CLERK, reason=f"for {NAME}", former_id=former)
     await edit_participant(ctx, other, CLERK, details=Details.read("Samruk", None, None, None))
 
@@ -308,12 +309,8 @@ async def test_decided_discrepancies_of_a_payment_that_was_moved_forget_the_form
     environment: ServiceEnvironment,
 ) -> None:
     ctx = environment.ctx
-    former = await environment.participant(full_name=NAME)
-    other = await environment.participant(full_name="Dias Omarov", tournament_id=f"t-{former}")
-    opened = await environment.start(former, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await environment.deliver()
-    payment_id, now = opened.view.payment_id, ctx.clock()
+    former, other, payment_id = await paid_for_another(environment, NAME)
+    now = ctx.clock()
     decided = Discrepancy(
         id="d1", fingerprint="d1", kind="AMOUNT_MISMATCH", payment_id=payment_id, detail={"who": NAME},
         state=DiscrepancyState.RESOLVED, opened_at=now, last_seen_at=now, note=f"{NAME} says so",
