@@ -24,7 +24,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import RefundEvent, RefundState, name_of_sum, total_refunded
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
-from procomp_pay.providers.protocol import RefundRequest
+from procomp_pay.providers.protocol import ProviderRefunds, RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
@@ -151,14 +151,15 @@ async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
     async with ctx.db.reading() as session:
         row = await refund_repository.one(session, refund_id)
         locked = await load_payment(session, row.payment_id)
-    await sync_refunds(ctx, locked)
-    async with ctx.db.reading() as session:
-        if (await refund_repository.one(session, refund_id)).state is not RefundState.PENDING:
-            return
-    money = Money(row.amount, row.currency)
-    refund_event = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
-    async with ctx.db.writing() as session:
-        await apply_event_in(session, ctx, _payment_event(ctx, row.payment_id, locked, refund_event, SYSTEM))
+    refunds = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
+    if not any(refund_repository.match([row], refund) for refund in refunds.refunds):
+        # before the others are recorded: one that went back in its place waits for its end
+        money = Money(row.amount, row.currency)
+        refund_event = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
+        async with ctx.db.writing() as session:
+            event = _payment_event(ctx, row.payment_id, locked, refund_event, SYSTEM)
+            await apply_event_in(session, ctx, event)
+    await _record_all(ctx, locked, refunds, SYSTEM)
 
 
 async def _schedule_next_check(ctx: AppContext, refund_id: str, seconds: int) -> None:
@@ -174,7 +175,14 @@ async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor =
     :raises ProviderUnavailable, OutcomeUnknown: the provider cannot be asked now.
     """
     refunds = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
-    for refund_event in refunds.refunds:
+    await _record_all(ctx, locked, refunds, actor)
+
+
+async def _record_all(
+    ctx: AppContext, locked: OrmLockedPayment, refunds: ProviderRefunds, actor: Actor
+) -> None:
+    """Apply a provider's refunds: ours first, since one made elsewhere may have to wait for their end."""
+    for refund_event in sorted(refunds.refunds, key=lambda refund: refund.refund_id is None):
         async with ctx.db.writing() as session:
             await apply_event_in(
                 session, ctx, _payment_event(ctx, locked.payment.id, locked, refund_event, actor)

@@ -145,6 +145,23 @@ async def test_stripe_away_is_made_later(environment: ServiceEnvironment) -> Non
     assert (await environment.view(opened)).refunded == usd("20")
 
 
+async def test_one_from_the_dashboard_before_ours_could_be_sent(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment)
+    await environment.fault("/v1/refunds", "cut_before", method="POST", times=1000)
+    with pytest.raises(Unavailable):
+        await back(environment, opened, "20")
+    await environment.no_faults()
+    form = {"payment_intent": opened.view.provider_ref}
+    await environment.http.post("/v1/refunds", data=form, headers=environment._stripe_auth())
+    await environment.deliver()
+    environment.later(60)
+    await environment.maintain()
+    ours, theirs = await environment.rows(Refund)
+    assert (ours.state, theirs.state) == (R.FAILED, R.SUCCEEDED), "neither waits for the other for ever"
+    assert await environment.status(opened) is S.REFUNDED
+    assert await at_stripe(environment) == 5000
+
+
 @pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
 async def test_after_stripe_forgot_the_key_nothing_is_sent_again(
     environment: ServiceEnvironment, fault: str
