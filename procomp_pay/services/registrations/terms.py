@@ -15,8 +15,8 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep, checked_steps, read_step
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.registrations.tournament_audit import record_change
 from procomp_pay.services.views.timestamps import instant
-from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.registrations import participants as repository
@@ -108,7 +108,7 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
         await storage.set_fee_period(session, row.id, period, actor.name, ctx.clock())
         same = (period.kind, period.fee.currency)
         former = [one for one in schedule.periods if (one.kind, one.fee.currency) == same]
-        await _record(session, ctx, row.id, actor, "fee_by_day_set", _fees(former), _fees([period]))
+        await record_change(session, ctx, row.id, actor, "fee_by_day_set", _fees(former), _fees([period]))
         terms = await _terms(session, ctx, row)
     _log.info("%s fee of tournament %s set by %s: %s", period.kind, row.id, actor.name, period.fee)
     return terms
@@ -127,7 +127,7 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
                 N_("The tournament has no %(kind)s", kind=KIND_NAMES[kind]),
                 next_step=f"procomp-pay tournament fees {row.id}",
             )
-        await _record(session, ctx, row.id, actor, "fee_by_day_removed", _fees(former), None)
+        await record_change(session, ctx, row.id, actor, "fee_by_day_removed", _fees(former), None)
         terms = await _terms(session, ctx, row)
     _log.info("%s fee of tournament %s removed by %s", kind, row.id, actor.name)
     return terms
@@ -151,7 +151,7 @@ async def set_refund_policy(
         await storage.set_refund_policy(session, row.id, known, zone, actor.name, ctx.clock())
         before = None if former is None else _policy(former.steps, former.zone)
         after = _policy(known, zone) if known else None
-        await _record(session, ctx, row.id, actor, "refund_policy_set", before, after)
+        await record_change(session, ctx, row.id, actor, "refund_policy_set", before, after)
         terms = await _terms(session, ctx, row)
     _log.info("refund policy of tournament %s set by %s: %s", row.id, actor.name, ", ".join(steps) or "none")
     return terms
@@ -176,20 +176,6 @@ def _policy(steps: Sequence[RefundStep], zone: ZoneInfo) -> dict[str, Any]:
         for step in steps
     ]
     return {"steps": ", ".join(typed), "timezone": zone.key}
-
-
-async def _record(
-    session: AsyncSession,
-    ctx: AppContext,
-    tournament_id: str,
-    actor: Actor,
-    action: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-) -> None:
-    """Append to the tournament's own chain of the audit trail. The caller has locked its row."""
-    record = audit.AuditRecord(actor.name, actor.source, action, before, after, request_id=actor.request_id)
-    await audit.append(session, f"{audit.TOURNAMENT_CHAIN}{tournament_id}", record, ctx.clock())
 
 
 async def _terms(session: AsyncSession, ctx: AppContext, row: Tournament) -> Terms:

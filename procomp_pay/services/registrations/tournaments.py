@@ -15,6 +15,7 @@ from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.registrations.tournament_audit import record_change
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import TournamentFee
@@ -94,6 +95,7 @@ async def add_tournament(
         await refuse_same_day(session, row)
         session.add(row)
         await session.flush()
+        await record_change(session, ctx, row.id, actor, "tournament_added", None, _fee(fee))
         view = await _view(session, row)
     _log.info("tournament %s added by %s: %s", row.id, actor.name, fee)
     return view
@@ -150,6 +152,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
                     updated_at=now,
                 )
             )
+        await record_change(session, ctx, row.id, actor, "fee_set", _fee(before), _fee(fee))
         await session.flush()
         change = await _change(session, row, before, fee)
     _log.info("fee of tournament %s set by %s: %s, was %s", row.id, actor.name, fee, before)
@@ -183,6 +186,7 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
         before = Money(other.amount, currency)
         await session.delete(other)
         await terms.remove_fee_periods(session, row.id, currency=currency)
+        await record_change(session, ctx, row.id, actor, "fee_removed", _fee(before), None)
         await session.flush()
         change = await _change(session, row, before, None)
     _log.info("fee of tournament %s removed by %s: %s", row.id, actor.name, before)
@@ -248,6 +252,11 @@ def check_limit(limit: int) -> None:
     """
     if not 1 <= limit <= MOST:
         raise Refused(N_("limit is 1 to %(most)s, not %(limit)s", most=MOST, limit=limit))
+
+
+def _fee(fee: Money | None) -> dict[str, Any] | None:
+    """Return a fee for the audit trail."""
+    return None if fee is None else {"fee": f"{fee.amount} {fee.currency}"}
 
 
 def _positive(fee: Money) -> Money:

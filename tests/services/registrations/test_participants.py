@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from procomp_pay.domain.errors import Conflict, InvalidAmount, NotFound, Refused
 from procomp_pay.domain.events import Source
@@ -24,6 +24,7 @@ from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
 from procomp_pay.storage.webhooks.intake import WebhookIntake
@@ -133,6 +134,22 @@ async def test_other_fee_can_be_removed_but_not_the_main_fee(ctx: AppContext, cu
         await tournaments.remove_fee(ctx, cup, Currency.USD, CLERK)
     with pytest.raises(Refused, match="main fee"):
         await tournaments.remove_fee(ctx, cup, Currency.KZT, CLERK)
+
+
+async def test_changes_of_fees_are_in_the_audit_trail(ctx: AppContext, cup: str) -> None:
+    await tournaments.set_fee(ctx, cup, money("25000"), CLERK)
+    await tournaments.set_fee(ctx, cup, money("50", "USD"), CLERK)
+    await tournaments.remove_fee(ctx, cup, Currency.USD, CLERK)
+    async with ctx.db.reading() as session:
+        entries = (await session.exec(select(AuditEntry).order_by(col(AuditEntry.seq)))).all()
+    fees = [{"fee": fee} for fee in ("24000.00 KZT", "25000.00 KZT", "50.00 USD")]
+    assert [(entry.action, entry.before, entry.after) for entry in entries] == [
+        ("tournament_added", None, fees[0]),
+        ("fee_set", fees[0], fees[1]),
+        ("fee_set", None, fees[2]),
+        ("fee_removed", fees[2], None),
+    ]
+    assert {(entry.payment_id, entry.actor) for entry in entries} == {(f"tournament:{cup}", CLERK.name)}
 
 
 async def test_unpayable_fees_are_refused(ctx: AppContext, cup: str) -> None:
