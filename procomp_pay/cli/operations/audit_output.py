@@ -68,7 +68,7 @@ _UNSHOWN = ("proof",)
 _OF_NO_PAYMENT = {
     "closing": "Closing of a day",
     "operator": "Operator",
-    "tournament": "Fees by day and refund policy of a tournament",
+    "tournament": "Fees and refund policy of a tournament",
     "payout": "Payout",
 }
 _STATES = {
