@@ -23,7 +23,7 @@ from procomp_pay.server.http.json_response import ErrorAnswer, respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
-from procomp_pay.server.observability.logs import REQUEST_ID
+from procomp_pay.server.observability.logs import REQUEST_ID, note_unavailable
 
 log = logging.getLogger(__name__)
 #: The line of each request, whatever its answer.
@@ -115,6 +115,7 @@ async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except PaymentError as error:
+        note_unavailable(error)
         return from_domain(error)
     except web.HTTPException as error:
         if error.status < 400:
