@@ -39,7 +39,7 @@ class Command:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.output = ""
+        self._lines: list[str] = []
         self.url = ""
         self._reader = asyncio.create_task(self._read())
 
@@ -62,10 +62,15 @@ class Command:
         )
         return cls(process)
 
+    @property
+    def output(self) -> str:
+        """Return all that it has printed until now."""
+        return "".join(self._lines)
+
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            self.output += line.decode()
+            self._lines.append(line.decode())
         no_secret_in(self.output, "a process")
 
     async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:

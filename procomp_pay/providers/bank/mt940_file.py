@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from decimal import Decimal
 from typing import Any
@@ -55,6 +56,8 @@ def _decoded(content: bytes) -> tuple[str, str]:
 def _parsed(block: str) -> Any:
     import mt940
 
+    # it logs each line that it cannot read with its own patterns, which would go to the clerk's terminal
+    logging.getLogger("mt940").setLevel(logging.CRITICAL)
     entries = len(re.findall(r"(?m)^:61:", block))
     try:
         statement: Any = mt940.parse(block)

@@ -23,7 +23,8 @@ from procomp_pay.server.http.json_response import ErrorAnswer, respond
 from procomp_pay.server.http.proxy import client
 from procomp_pay.server.http.route import BASE
 from procomp_pay.server.http.state import STATE
-from procomp_pay.server.observability.logs import REQUEST_ID
+from procomp_pay.server.observability.logs import REQUEST_ID, note_unavailable
+from procomp_pay.storage.database.connection_queue import begin_request
 
 log = logging.getLogger(__name__)
 #: The line of each request, whatever its answer.
@@ -115,6 +116,7 @@ async def _handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except PaymentError as error:
+        note_unavailable(error)
         return from_domain(error)
     except web.HTTPException as error:
         if error.status < 400:
@@ -149,6 +151,7 @@ async def expect(request: web.Request) -> web.Response | None:
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Assign the request id, turn every error into a response, and log one line. The outermost middleware."""
     assign_request_id(request.headers.get("X-Request-ID", ""))
+    begin_request()
     started, status = time.perf_counter(), 499
     try:
         response = await _handle(request, handler)

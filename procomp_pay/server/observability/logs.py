@@ -10,10 +10,12 @@ import logging
 import math
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
@@ -22,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor
 
 from procomp_pay.config import LogFormat, Settings
-from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.redact import Redactor, one_line
 
 #: The id of the current request; ``-`` outside of one.
@@ -48,6 +50,7 @@ _EXTRA = (
 )  # fmt: skip
 
 
+_PACKAGE = str(Path(__file__).parents[2])
 #: Seconds between two lines about the same fault.
 QUIET_S = 60
 #: The most faults that are told apart.
@@ -129,6 +132,16 @@ def start_request(**fields: Any) -> None:
 def note(**fields: Any) -> None:
     """Bind more values to every further log line of this request; ``None`` is left out."""
     _FIELDS.set({**_FIELDS.get()} | {name: value for name, value in fields.items() if value is not None})
+
+
+def note_unavailable(error: PaymentError) -> None:
+    """Bind the reason of a 503, and our functions that it came through, to the request's further lines: the
+    client is told neither, and of the lines about an outage only one a minute is written."""
+    if error.http_status != 503:
+        return
+    frames = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = [code.co_name for code in frames if code.co_filename.startswith(_PACKAGE)]
+    note(reason=error.message, raised_by=" > ".join(names))
 
 
 class _Sanitizer:

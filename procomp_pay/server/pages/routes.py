@@ -306,6 +306,7 @@ def _for_people(handler: Handler) -> Callable[[web.Request], Awaitable[web.Strea
         except (BadSignature, NotFound):
             return _message(request, 404)
         except PaymentError as error:
+            logs.note_unavailable(error)
             log.warning("%s: %s", type(error).__name__, error.message, extra=fault_of(error))
             status = error.http_status if error.http_status in (429, 503) else 503
             return _message(request, status, error.retry_after or 5)

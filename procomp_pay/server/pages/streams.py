@@ -15,6 +15,7 @@ from procomp_pay.domain.errors import PaymentError, Unavailable, fault_of
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
+from procomp_pay.storage.database.connection_queue import begin_request
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Streams:
                 return
             if self._followed.get(payment_id) is not followed:
                 return
+            begin_request()  # the page's own has long had its answer: this read waits like a new one
             try:
                 followed.opening = await views.opening(self._ctx, payment_id)
             except PaymentError as error:

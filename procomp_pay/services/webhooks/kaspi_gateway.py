@@ -55,7 +55,7 @@ def _verify(
     signature = signature[7:] if signature[:7].lower() == "sha256=" else signature
     if not _HEX.fullmatch(signature):
         raise BadSignature("The callback's signature is wrong")
-    signed_texts = [body, f"{times[0].strip()}.".encode() + body] if times else [body]
+    signed_texts = [body, f"{times[0].strip()}.".encode("utf-8", "replace") + body] if times else [body]
     matches = [hmac.compare_digest(_digest(secret, signed), signature.lower()) for signed in signed_texts]
     if not any(matches):
         raise BadSignature("The callback's signature is wrong")

@@ -122,7 +122,7 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Pay
     :param reads: in a transaction that we began as read-only: writing in it is a bug of ours.
     """
     if isinstance(error, PoolTimeout):
-        return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=1)
+        return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=5)
     if not isinstance(error, DBAPIError):
         return None
     code, message = _code(error.orig), str(error.orig)

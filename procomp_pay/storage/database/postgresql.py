@@ -21,6 +21,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from procomp_pay.storage.database import urls
+from procomp_pay.storage.database.connection_queue import CONNECTIONS
 from procomp_pay.storage.database.errors import is_refusal
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
 
@@ -94,9 +95,8 @@ def make_engine(url: URL, *, serving: bool) -> AsyncEngine:
         connect_args={**how.arguments, "async_creator_fn": connect},
         hide_parameters=True,  # an error's text shows no values
         isolation_level="READ COMMITTED",
-        pool_size=10,
-        max_overflow=10,
-        pool_timeout=10,
+        pool_size=CONNECTIONS // 2,
+        max_overflow=CONNECTIONS // 2,  # closed after use; nobody waits in the pool itself
         pool_recycle=1800,
         **EXACT_JSON_ENGINE,
     )

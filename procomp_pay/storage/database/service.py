@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.database import migrate, sqlite, urls
+from procomp_pay.storage.database.connection_queue import ConnectionQueue
 from procomp_pay.storage.database.errors import DatabaseBusy, translate
 from procomp_pay.storage.models.types import EXACT_JSON_ENGINE
 
@@ -48,6 +49,7 @@ class PaymentDatabaseService:
             if not self.is_pooled:  # behind PgBouncer a transaction's settings limit its statements
                 self._selector = self._reader.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Lock()
+        self._queue = None if self.is_sqlite() else ConnectionQueue()
         #: A SQLite file is brought to this version before it is used.
         self._is_checked = self.is_sqlite()
 
@@ -114,15 +116,28 @@ class PaymentDatabaseService:
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         try:
-            if not self._is_checked:
-                await self._check_revision()
-            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-                yield session
+            async with self._connection_of_its_own():
+                if not self._is_checked:
+                    await self._check_revision()
+                async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                    yield session
         except SQLAlchemyError as error:
             translated = translate(error, self.describe(), reads=engine is not self._writer)
             if translated is None:
                 raise
             raise translated from error
+
+    @asynccontextmanager
+    async def _connection_of_its_own(self) -> AsyncIterator[None]:
+        """Wait until one of the pool's connections is free, and let nobody else have it meanwhile."""
+        if self._queue is None:
+            yield
+            return
+        await self._queue.take()
+        try:
+            yield
+        finally:
+            self._queue.give_back()
 
     async def _check_revision(self) -> None:
         """Compare, once in a process, in a transaction of its own: the caller's may set its isolation."""
@@ -149,7 +164,7 @@ class PaymentDatabaseService:
         :raises DatabaseUnavailable: no connection.
         """
         try:
-            async with self._engine.connect() as connection:
+            async with self._connection_of_its_own(), self._engine.connect() as connection:
                 try:
                     await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
                     yield connection

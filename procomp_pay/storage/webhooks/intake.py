@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.storage.database import connection_queue
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.types import UtcDateTime
@@ -119,6 +120,7 @@ class WebhookIntake:
             raise DatabaseBusy("The event could not be stored in time", retry_after=5) from None
 
     async def _commit_all(self) -> None:
+        connection_queue.go_first()  # one transaction answers many requests, and tells of money
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
             wanted = [waiting for waiting in batch if not waiting[2].done()]  # the others have timed out

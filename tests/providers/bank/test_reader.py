@@ -188,3 +188,12 @@ def test_a_csv_file_that_is_not_understood_is_refused(
 ) -> None:
     with pytest.raises(InvalidFile, match=f"(?i){why}"):
         read_bank_file(saved(tmp_path, text), account=OURS, columns=columns)
+
+
+def test_what_the_library_says_about_a_bad_line_is_for_nobody(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidFile):
+        read_bank_file(saved(tmp_path, MT940.replace(":61:26", ":61:??")), account=OURS)
+    assert not caplog.records
+    assert capfd.readouterr().err == ""

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
+from tests.support.hostile import many, with_cells
 from tests.support.statement_files import HEADS, STRIPE, kaspi, read, stripe, text, workbook
 
 _ALMATY = ZoneInfo("Asia/Almaty")
@@ -190,3 +191,15 @@ def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InvalidFile):
         read(path)
+
+
+@pytest.mark.parametrize("kind", ["kaspi", "stripe"])
+@many
+@given(data=st.data())
+def test_a_statement_of_any_cells_gives_lines_or_is_refused(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    rows = [HEADS, kaspi(1), kaspi(2, type="Возврат")] if kind == "kaspi" else [STRIPE, stripe(1), stripe(2)]
+    path = tmp_path / "f"
+    path.write_bytes(text(data.draw(with_cells(rows))).encode("utf-8", "replace"))
+    _survives(path)

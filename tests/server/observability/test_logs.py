@@ -23,6 +23,7 @@ from procomp_pay.domain.errors import (
 from procomp_pay.server.http.errors import from_domain
 from procomp_pay.server.observability import logs
 from procomp_pay.storage.encryption.keyring import new_key
+from tests.support.http_requests import bearer, rename_table
 from tests.support.server import Serve
 
 log = logging.getLogger("procomp_pay.test")
@@ -181,3 +182,24 @@ async def test_an_answer_is_no_line_of_the_errors(serve: Serve, caplog: pytest.L
     assert (await served.api.get("/api/v1/payments/health/live")).status_code == 200
     loggers = {record.name for record in caplog.records if " 200 " in record.getMessage()}
     assert loggers == {"procomp_pay.server.http.access"}
+
+
+async def test_each_503_has_its_reason_in_the_line_of_its_request(
+    serve: Serve, written: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is not told; of the warnings only one a minute is written."""
+    served = await serve()
+    logs.set_up(Settings(log_format=LogFormat.JSON), written.stream)
+    await rename_table(served.ctx, '"Participant"', "gone")
+    for _ in range(2):
+        refused = await served.api.get("/api/v1/payments/status/p1", headers=bearer(role="staff"))
+        assert refused.status_code == 503
+        assert "gone" not in refused.text
+    await rename_table(served.ctx, "gone", '"Participant"')
+    assert (await served.api.get("/api/v1/payments/health/live")).status_code == 200
+    lines = [line for line in written.lines() if line["logger"] == "procomp_pay.server.http.access"]
+    assert [line["status"] for line in lines] == [503, 503, 200]
+    for line in lines[:2]:
+        assert "has no tables" in line["reason"]
+        assert line["raised_by"].endswith("status > standing > selecting > _transaction")
+    assert "reason" not in lines[2]

@@ -303,7 +303,7 @@ async def test_a_poison_event_does_not_hold_up_the_others(environment: ServiceEn
     assert states == {"evt_poison": EventState.PENDING, event["id"]: EventState.DONE}
 
 
-async def _a_whole_life(environment: ServiceEnvironment) -> tuple[str, list[dict[str, Any]]]:
+async def a_whole_life(environment: ServiceEnvironment) -> tuple[str, list[dict[str, Any]]]:
     """Declined, checked, paid, half of it refunded in the dashboard, disputed and lost; its events."""
     opened = await environment.start(
         await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
@@ -342,7 +342,7 @@ async def _end_of(environment: ServiceEnvironment, payment_id: str) -> dict[str,
 @pytest.mark.parametrize("at_once", [True, False], ids=["all at once", "one by one"])
 async def test_a_whole_life_in_any_order(environment: ServiceEnvironment, at_once: bool) -> None:
     """Hypothesis draws orders and duplicates; all end in the same books, in one batch or each alone."""
-    payment_id, life = await _a_whole_life(environment)
+    payment_id, life = await a_whole_life(environment)
     assert {e["type"] for e in life} >= {
         "payment_intent.succeeded",
         "refund.created",
@@ -364,7 +364,7 @@ async def test_a_whole_life_in_any_order(environment: ServiceEnvironment, at_onc
 
     draw()
     for order in orders:
-        payment_id, life = await _a_whole_life(environment)
+        payment_id, life = await a_whole_life(environment)
         for number in order:
             await environment.receive(life[number % len(life)])
             if not at_once:
