@@ -60,10 +60,9 @@ _NOT_FOR_STATUS = {
 }
 _PROGRAM = """
 import sys
-from procomp_pay.cli.main import app
-sys.argv = ["procomp-pay", *sys.argv[1:]]
+from procomp_pay.cli.main import run
 try:
-    app()
+    run()
 except SystemExit as end:
     code = end.code
 print("\\n" + " ".join(sys.modules), code)

@@ -8,9 +8,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from procomp_pay.cli.main import app
 from tests.support.postgres import create_platform_tables
-from tests.support.terminal import CommandLine, paid
+from tests.support.terminal import CommandLine, app, paid
 
 _NULLABLE = {
     "Participant": ["fullName"],
