@@ -140,6 +140,8 @@ def run() -> None:
     # Imports allocate much and free nothing: collecting garbage meanwhile, and once more at exit, would take
     # a fifth of a short command's time.
     gc.set_threshold(200_000, 20, 20)
+    # pydantic would read the metadata of every installed package, and run code of any that offers a plugin
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     register(_typed_command(sys.argv[1:]))
     try:
         app()
