@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from procomp_pay.cli.main import app
 from procomp_pay.config import Settings
-from tests.support.terminal import app
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -50,7 +50,7 @@ COMMANDS = {
     "demo.demo": ("demo",),
 }
 
-app = typer.Typer(
+_app = typer.Typer(
     name="procomp-pay",
     cls=DeskGroup,
     no_args_is_help=True,
@@ -79,7 +79,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_app.callback()
 def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks. Can be given anywhere on the command line.")
@@ -99,10 +99,19 @@ def register(command: str | None = None) -> None:
     """
     for module, names in COMMANDS.items():
         if command is None or command in names:
-            import_module(f"procomp_pay.cli.{module}").register(app)
+            import_module(f"procomp_pay.cli.{module}").register(_app)
     if command is None:
-        app.command("help")(show_help)
-        app.command()(version)
+        _app.command("help")(show_help)
+        _app.command()(version)
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return ``app``: the program with all its commands, for tests and whoever embeds it. :func:`run` adds one."""
+    if name != "app":
+        raise AttributeError(name)
+    register()
+    globals()[name] = _app
+    return _app
 
 
 def show_help(
@@ -144,6 +153,6 @@ def run() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     register(_typed_command(sys.argv[1:]))
     try:
-        app()
+        _app()
     finally:
         gc.freeze()

@@ -241,7 +241,7 @@ def contents(evening: Deployment) -> dict[str, Any]:
 #: soon as it is recorded.
 _KILLED = """
 import os, signal, sys
-from procomp_pay.cli.main import app, register
+from procomp_pay.cli.main import app
 from procomp_pay.domain.closing import Step
 from procomp_pay.services.closing import evening
 
@@ -257,7 +257,6 @@ async def killed(work, which, *words, **more):
 
 evening._keep = lambda ctx, closing, which, *rest: killed(keep, which, ctx, closing, which, *rest)
 evening.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
-register()
 app(sys.argv[3:])
 """
 MOMENTS = ("not recorded", "recorded") if "PROCOMP_CLOSING" in os.environ else ("not recorded",)

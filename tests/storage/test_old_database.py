@@ -37,7 +37,7 @@ import psycopg
 import pytest
 from typer.main import get_command
 
-from tests.support.terminal import app
+from procomp_pay.cli.main import app
 
 DATA = Path(__file__).parents[1] / "data"
 #: The encrypted columns of the dumps can be read with the key that this phrase gives. It is no secret: it

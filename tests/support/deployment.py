@@ -23,8 +23,7 @@ _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PU
 _SEVERAL = """
 import json, sys
 from typer.testing import CliRunner
-from procomp_pay.cli.main import app, register
-register()
+from procomp_pay.cli.main import app
 for words in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, (words, result.stdout, result.stderr)

@@ -18,7 +18,7 @@ import typer.testing
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from procomp_pay.cli.main import app, register
+from procomp_pay.cli.main import app
 from procomp_pay.domain.money import Currency
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -26,7 +26,6 @@ from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from tests.support.secret_watch import no_secret_in, register_secret
 
-register()
 # Make Click's commands once, as a process does: making them takes longer than most commands run.
 typer.testing._get_command = functools.cache(typer.testing._get_command)
 

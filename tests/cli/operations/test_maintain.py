@@ -238,7 +238,7 @@ def test_a_bug_is_reported_without_a_traceback(
     assert sqlite_clerk.ask("list", code=1)["exit_code"] == 1
     from typer.testing import CliRunner
 
-    from tests.support.terminal import app
+    from procomp_pay.cli.main import app
 
     monkeypatch.setenv("KASPI_API_SECRET", "a secret detail")
     result = CliRunner().invoke(app, ["list", "--debug"])

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from procomp_pay.cli.main import app
 from tests.support.postgres import create_platform_tables
-from tests.support.terminal import CommandLine, app, paid
+from tests.support.terminal import CommandLine, paid
 
 _NULLABLE = {
     "Participant": ["fullName"],

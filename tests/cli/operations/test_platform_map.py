@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from procomp_pay.cli.main import app
 from procomp_pay.config import platform_map
 from procomp_pay.storage.encryption.keyring import new_key
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
@@ -18,7 +19,6 @@ from tests.storage.database.test_platform_variants import catalog
 from tests.support.platform_map import EVERYTHING, NAME_OF_TWO, rename
 from tests.support.postgres import create_platform_tables
 from tests.support.secret_watch import register_secret
-from tests.support.terminal import app
 
 ROOT = Path(__file__).parents[3]
 #: p4 has paid the platform itself.

@@ -11,11 +11,12 @@ import pytest
 from typer.main import get_command
 
 from procomp_pay.cli.framework import rights
+from procomp_pay.cli.main import app
 from procomp_pay.cli.operators import commands as operator_commands
 from procomp_pay.domain.operators import Right
 from tests.cli.operators.conftest import FIRST_PIN, PINS, ROLES, Terminal
 from tests.support.pseudo_terminal import pseudo_terminal
-from tests.support.terminal import CommandLine, app, paid
+from tests.support.terminal import CommandLine, paid
 
 
 def commands(command: Any, name: str = "") -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from procomp_pay.cli.main import app
 from tests.support.statement_files import HEADS, kaspi, text
-from tests.support.terminal import app
 
 
 @pytest.fixture

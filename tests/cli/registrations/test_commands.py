@@ -14,8 +14,8 @@ import openpyxl
 import pytest
 from typer.testing import CliRunner
 
+from procomp_pay.cli.main import app
 from procomp_pay.storage.encryption.keyring import new_key
-from tests.support.terminal import app
 
 ROSTER = "ФИО;Санат;Почта;Округ\nҚайрат Асанов;-60 кг;kairat@example.kz;Барс\nАида Серік;;;\n"
 BAD = ROSTER + "=cmd;;;\nБота;;nomail;\n"
@@ -288,8 +288,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from procomp_pay.cli.main import app, register\n"
-        "register()\n"
+        "from procomp_pay.cli.main import app\n"
         f"assert CliRunner().invoke(app, [*{words}, '--help']).exit_code == 0\n"
         "print(*sys.modules)\n"
     )
