@@ -106,7 +106,7 @@ def register(command: str | None = None) -> None:
 
 
 def __getattr__(name: str) -> typer.Typer:
-    """Return ``app``: the program with all its commands, for tests and whoever embeds it. :func:`run` adds one."""
+    """Return ``app``: the program with all its commands, for whoever imports it. :func:`run` makes one."""
     if name != "app":
         raise AttributeError(name)
     register()
