@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import literal
+from sqlalchemy import inspect, literal
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -35,7 +35,7 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
     postgresql = session.get_bind().dialect.name == "postgresql"
     query = (
         select(Refund)
-        .where(among(col(Refund.payment_id), "payments", postgresql=postgresql))
+        .where(among(inspect(Refund).columns.payment_id, "payments", postgresql=postgresql))
         .order_by(col(Refund.created_at), col(Refund.id))
     )
     rows = await session.exec(query, params={"payments": payment_ids})
