@@ -50,7 +50,7 @@ COMMANDS = {
     "demo.demo": ("demo",),
 }
 
-app = typer.Typer(
+_app = typer.Typer(
     name="procomp-pay",
     cls=DeskGroup,
     no_args_is_help=True,
@@ -79,7 +79,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_app.callback()
 def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks. Can be given anywhere on the command line.")
@@ -93,19 +93,27 @@ def root(
 
 
 def register(command: str | None = None) -> None:
-    """Add the commands; only those of one module where the shell completes the words after a command.
+    """Add the commands; only those of one module where it is known which command is typed.
 
-    All of them take a third of the time that a completion may take.
+    All of them take longer than all the rest of a help page.
     """
     for module, names in COMMANDS.items():
         if command is None or command in names:
-            import_module(f"procomp_pay.cli.{module}").register(app)
+            import_module(f"procomp_pay.cli.{module}").register(_app)
+    if command is None:
+        _app.command("help")(show_help)
+        _app.command()(version)
 
 
-register(command_being_completed(os.environ, {name for names in COMMANDS.values() for name in names}))
+def __getattr__(name: str) -> typer.Typer:
+    """Return ``app``: the program with all its commands, for whoever imports it. :func:`run` makes one."""
+    if name != "app":
+        raise AttributeError(name)
+    register()
+    globals()[name] = _app
+    return _app
 
 
-@app.command("help")
 def show_help(
     context: typer.Context,
     command: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]", show_default=False)] = None,
@@ -116,7 +124,6 @@ def show_help(
     console.print_long(page(context, command or []))
 
 
-@app.command()
 def version() -> None:
     """Show the version."""
     from importlib.metadata import PackageNotFoundError
@@ -128,24 +135,24 @@ def version() -> None:
         typer.echo("procomp-pay (not installed)")
 
 
-def _leave_out_others(words: Sequence[str]) -> None:
-    """Register the commands of one module alone where the line begins with one of them.
-
-    Making all of them takes a tenth of a second, half the time of a help page.
+def _typed_command(words: Sequence[str]) -> str | None:
+    """Return the command that the line begins with, or whose words the shell completes; ``None`` where it is
+    not known.
     """
-    if words and any(words[0] in names for names in COMMANDS.values()):
-        app.registered_commands.clear()
-        app.registered_groups.clear()
-        register(words[0])
+    known = {name for names in COMMANDS.values() for name in names}
+    completed = command_being_completed(os.environ, known)
+    return completed or (words[0] if words and words[0] in known else None)
 
 
 def run() -> None:
     """Run the console script."""
     # Imports allocate much and free nothing: collecting garbage meanwhile, and once more at exit, would take
     # a fifth of a short command's time.
-    gc.set_threshold(50_000, 20, 20)
-    _leave_out_others(sys.argv[1:])
+    gc.set_threshold(200_000, 20, 20)
+    # pydantic would read the metadata of every installed package, and run code of any that offers a plugin
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    register(_typed_command(sys.argv[1:]))
     try:
-        app()
+        _app()
     finally:
         gc.freeze()

@@ -39,6 +39,8 @@ MINOR_DIGITS: dict[Currency, int] = {
 LARGEST = Decimal("99999999.99")
 
 _CENT = Decimal("0.01")
+#: The power of ten of the largest amount's first digit.
+_MOST_DIGITS = LARGEST.adjusted()
 
 #: Decimal places beyond which a number is not worked with at all.
 _FEWEST_DIGITS = 20
@@ -55,28 +57,31 @@ class Money:
     currency: AnyCurrency
 
     def __post_init__(self) -> None:
-        if not isinstance(self.amount, Decimal):
-            raise TypeError(f"an amount must be a Decimal, not {type(self.amount).__name__}")
-        if not self.amount.is_finite():
-            raise InvalidAmount(N_("%(amount)s is not an amount of money", amount=self.amount))
-        if self.amount:  # before any arithmetic, which fails for exponents beyond the context's bounds
-            if self.amount.adjusted() > LARGEST.adjusted():
+        amount = self.amount
+        if not isinstance(amount, Decimal):
+            raise TypeError(f"an amount must be a Decimal, not {type(amount).__name__}")
+        if not amount.is_finite():
+            raise InvalidAmount(N_("%(amount)s is not an amount of money", amount=amount))
+        if amount:  # before any arithmetic, which fails for exponents beyond the context's bounds
+            size = amount.adjusted()
+            if size > _MOST_DIGITS:
                 raise InvalidAmount(
                     N_(
                         "%(amount)s is more than the largest amount, %(most)s",
-                        amount=f"{self.amount:.2e}",
+                        amount=f"{amount:.2e}",
                         most=LARGEST,
                     )
                 )
-            if self.amount.adjusted() < -_FEWEST_DIGITS:
-                raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=f"{self.amount:.2e}"))
-        if abs(self.amount) > LARGEST:
+            if size < -_FEWEST_DIGITS:
+                raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=f"{amount:.2e}"))
+        if abs(amount) > LARGEST:
             raise InvalidAmount(
-                N_("%(amount)s is more than the largest amount, %(most)s", amount=self.amount, most=LARGEST)
+                N_("%(amount)s is more than the largest amount, %(most)s", amount=amount, most=LARGEST)
             )
-        if self.amount != self.amount.quantize(_CENT):
-            raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=self.amount))
-        object.__setattr__(self, "amount", self.amount.quantize(_CENT))
+        exact = amount.quantize(_CENT)
+        if amount != exact:
+            raise InvalidAmount(N_("%(amount)s has more than two decimals", amount=amount))
+        object.__setattr__(self, "amount", exact)
 
     @classmethod
     def parse(cls, amount: str | int | Decimal, currency: str | Currency) -> Money:

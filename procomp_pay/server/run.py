@@ -152,6 +152,7 @@ async def _serve(
                 # what is loaded by now stays: a search of it for garbage would halt every request
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(50_000, 20, 20)  # a shorter halt than that of cli/main.py
                 ready()
                 await stop.begun.wait()
                 log.info("stopping: open requests and running work finish first")

@@ -60,10 +60,9 @@ _NOT_FOR_STATUS = {
 }
 _PROGRAM = """
 import sys
-from procomp_pay.cli.main import app
-sys.argv = ["procomp-pay", *sys.argv[1:]]
+from procomp_pay.cli.main import run
 try:
-    app()
+    run()
 except SystemExit as end:
     code = end.code
 print("\\n" + " ".join(sys.modules), code)
@@ -183,7 +182,7 @@ def test_a_known_command_is_made_alone(
     sqlite_clerk: CommandLine, words: tuple[str, ...], left_out: bool
 ) -> None:
     program = (
-        "from procomp_pay.cli import main\ntry: main.run()\nfinally: print(len(main.app.registered_groups))"
+        "from procomp_pay.cli import main\ntry: main.run()\nfinally: print(len(main._app.registered_groups))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *words],

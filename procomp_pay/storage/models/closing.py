@@ -1,7 +1,5 @@
 """Define the table of closings: one row for each day, of all tournaments or of one."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

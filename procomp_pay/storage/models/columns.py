@@ -34,9 +34,14 @@ NAMES = {
 
 
 class Row(SQLModel):
-    """The base of every table."""
+    """The base of every table.
 
-    model_config = {"arbitrary_types_allowed": True}
+    A table takes some milliseconds of each command's start. So pydantic's validators, which no row uses, are
+    not built; and modules with tables do not postpone the evaluation of annotations: pydantic and SQLAlchemy
+    would compile each of them again.
+    """
+
+    model_config = {"arbitrary_types_allowed": True, "defer_build": True}
     metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
 
 

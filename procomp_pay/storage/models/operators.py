@@ -1,7 +1,5 @@
 """The tables of operators: accounts, logins, and approvals by a second person."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

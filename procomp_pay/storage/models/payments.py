@@ -4,8 +4,6 @@
 Partial indexes are in :mod:`procomp_pay.storage.models.schema`.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from typing import Any

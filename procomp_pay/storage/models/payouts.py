@@ -1,7 +1,5 @@
 """The module's tables about money between the providers' balances and the bank."""
 
-from __future__ import annotations
-
 from datetime import date, datetime
 from decimal import Decimal
 

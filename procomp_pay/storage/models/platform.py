@@ -5,8 +5,6 @@ others: see :mod:`procomp_pay.config.platform_map`.
 On SQLite, in a stand-alone installation, the native enums are VARCHAR with a CHECK.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum

@@ -3,8 +3,6 @@
 Partial indexes are in :mod:`procomp_pay.storage.models.schema`.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

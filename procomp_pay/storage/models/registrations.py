@@ -1,7 +1,5 @@
 """The module's tables about registrations, beyond the platform's columns."""
 
-from __future__ import annotations
-
 from datetime import date, datetime
 from decimal import Decimal
 

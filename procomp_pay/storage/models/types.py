@@ -151,9 +151,12 @@ class Amount(TypeDecorator[Decimal]):
         return exact if _is_postgresql(dialect) else int(exact.scaleb(2))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        if value is None or _is_postgresql(dialect):
-            return value  # type: ignore[no-any-return]
-        return Decimal(value).scaleb(-2)
+        return None if value is None else Decimal(value).scaleb(-2)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        if _is_postgresql(dialect):  # the Decimal of the driver: a call for each takes long in lists
+            return self.impl_instance.result_processor(dialect, coltype)
+        return super().result_processor(dialect, coltype)
 
     def process_literal_param(self, value: Decimal | None, dialect: Dialect) -> str:
         return "NULL" if value is None else str(self.process_bind_param(value, dialect))

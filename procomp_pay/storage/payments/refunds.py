@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import literal
+from sqlalchemy import inspect, literal
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -16,6 +16,7 @@ from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database import claim_due as claims
+from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 
 
@@ -31,11 +32,13 @@ async def of_payments(session: AsyncSession, payment_ids: list[str]) -> dict[str
     """Return the refunds of each payment that has any, oldest first; ``payment_ids`` are those of a page."""
     if not payment_ids:
         return {}
-    rows = await session.exec(
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    query = (
         select(Refund)
-        .where(col(Refund.payment_id).in_(payment_ids))
+        .where(among(inspect(Refund).columns.payment_id, "payments", postgresql=postgresql))
         .order_by(col(Refund.created_at), col(Refund.id))
     )
+    rows = await session.exec(query, params={"payments": payment_ids})
     refunds: dict[str, list[Refund]] = {}
     for row in rows.all():
         refunds.setdefault(row.payment_id, []).append(row)
