@@ -204,7 +204,7 @@ class _Books:
             self._expect(done, f"a message to the platform is {delivery.state}: {delivery.last_error}")
             told = delivery.state is not DeliveryState.DELIVERED or delivery.id in self._day.network.platform
             self._expect(told, f"the platform never got message {delivery.id}")
-        for run in self._rows[ReconciliationRun][-2:]:
+        for run in sorted(self._rows[ReconciliationRun], key=lambda run: run.started_at)[-2:]:
             self._expect(run.state == "done", f"the last reconciliation of {run.provider} is {run.state}")
         for row in self._rows[Discrepancy]:
             if row.state is DiscrepancyState.OPEN:

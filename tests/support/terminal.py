@@ -42,11 +42,11 @@ _OBJECTS = (
 class LocalProviders:
     """A sandbox in a thread, 20 times as fast: Kaspi's 180 s for a scan are 9 s here."""
 
-    def __init__(self, time_scale: float = 8) -> None:
+    def __init__(self, time_scale: float = 8, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.sandbox = Sandbox(SandboxOptions(time_scale=time_scale))
+        self.sandbox = Sandbox(SandboxOptions(time_scale=time_scale, **options))
         self._wait(self.sandbox.start())
         self.url = self.sandbox.url
 

@@ -222,8 +222,13 @@ async def _plan(
         )
     rows = await refund_repository.of_payment(session, locked.payment.id)
     before = Money(reserved_amount(refund_repository.amounts(rows)), locked.charged.currency)
-    if locked.detail.channel.is_kaspi and any(row.state is RefundState.PENDING for row in rows):
-        # Kaspi reports one total: two refunds of unknown outcome could not be distinguished
+    # Kaspi reports one total: two refunds of unknown outcome could not be distinguished. At any provider, a
+    # part that is asked for again while nobody knows what became of it is most likely the same part.
+    if any(
+        row.state is RefundState.PENDING
+        and (locked.detail.channel.is_kaspi or row.provider_refund_id is None)
+        for row in rows
+    ):
         raise Conflict(
             N_("Another refund of this payment is in progress"),
             next_step=N_(

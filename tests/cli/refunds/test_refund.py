@@ -158,7 +158,7 @@ def test_a_refund_with_unknown_outcome_is_tracked(clerk: CommandLine, short_time
     assert "a refund is pending" in shown
     assert "outcome not known yet" in shown
     again = clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
-    assert "its last refund is in progress" in again.err
+    assert "refund of this payment is in progress" in again.err
     bulk = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert bulk["back"]["count"] == 1
     assert refunded_cents(clerk, view) == 5000

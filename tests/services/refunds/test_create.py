@@ -118,12 +118,30 @@ async def test_one_key_used_by_many_at_once_pays_back_once(environment: ServiceE
     assert await at_stripe(environment) == 1000
 
 
+async def test_a_part_is_not_asked_for_again_while_nobody_knows_what_became_of_it(
+    environment: ServiceEnvironment,
+) -> None:
+    """No idempotency key tells a repeated request from another one."""
+    opened = await paid(environment)
+    await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
+    with pytest.raises(OutcomeUnknown, match="kept"):
+        await back(environment, opened, "10")
+    await environment.no_faults()
+    with pytest.raises(Conflict, match="in progress"):
+        await back(environment, opened, "10")
+    environment.later(60)
+    await environment.maintain()
+    assert await at_stripe(environment) == 1000
+    await back(environment, opened, "10")
+    assert await at_stripe(environment) == 2000
+
+
 async def test_a_lost_answer_is_found_and_pays_back_once(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown, match="kept"):
         await back(environment, opened)
-    with pytest.raises(Conflict, match="its last refund is in progress"):
+    with pytest.raises(Conflict, match="refund of this payment is in progress"):
         await back(environment, opened)
     assert await environment.status(opened) is S.COMPLETED
     await environment.no_faults()
