@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 def absolute(folder: Path) -> str:
     """Return the folder as it is recorded: another run may begin elsewhere."""
-    return str(folder.expanduser().absolute())
+    return str(expanded(folder).absolute())
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder for ``~``; as it is where nobody has that name."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 async def write_exports(ctx: AppContext, closing: Closing, folder: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats, rights
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import load_settings, named_tournament, operator, run_with_context
@@ -278,7 +279,7 @@ def approvals(as_json: JsonOption = False) -> None:
     from procomp_pay.services.operators import approvals as service
 
     operator(None)
-    views = run_with_context(service.waiting)
+    views = run_with_context(service.unexpired)
     if as_json:
         console.print_json({"items": [view.full() for view in views]})
         return
@@ -333,13 +334,6 @@ def approve(
     console.say(f"✓ {text}", fg="green")
 
 
-_ACTIONS = {
-    "refund_all": N_("refund a whole tournament"),
-    "override": N_("accept a Kaspi payment despite a failed check"),
-    "write_off": N_("accept or write off a discrepancy"),
-}
-
-
 def _lines(view: ApprovalView) -> list[str]:
     content = view.content
     sums = ", ".join(
@@ -355,5 +349,5 @@ def _lines(view: ApprovalView) -> list[str]:
         rows.append((_("approved by"), approved))
     else:
         rows.append((_("waits until"), formats.clock_time(view.expires_at)))
-    title = _(_ACTIONS.get(content["action"], content["action"]))
+    title = wording.approval(content["action"])
     return [f"{console.bold(title)}  {view.approval_id}", *console.label_rows(rows, width=14)]
