@@ -76,14 +76,14 @@ def _local(closing: Closing, at: str | datetime | None) -> Cell:
 def _steps(closing: Closing) -> Section:
     rows: list[list[Cell]] = [
         [
-            step.value,
-            _(STEPS[step]),
-            _(_STATES[closing.steps[step].state]),
-            note(closing.steps[step]),
-            closing.steps[step].by or "",
-            _local(closing, closing.steps[step].at),
+            record.step.value,
+            _(STEPS[record.step]),
+            _(_STATES[record.state]),
+            note(record),
+            record.by or "",
+            _local(closing, record.at),
         ]
-        for step in Step
+        for record in closing.known_steps
     ]
     return Section(_("Steps"), columns("Step||State|Why|-By|-When"), rows)
 
@@ -178,12 +178,11 @@ def _approvals(closing: Closing, figures: DayFigures) -> Section:
         ]
         for each in figures.approvals
     ]  # fmt: skip
-    return Section(
-        _("Waiting for a second operator"),
-        columns("What|Sum|Asked by|-Until|Id"),
-        rows,
-        note=_("Another operator types: %(command)s", command="procomp-pay operator approve ID"),
-    )
+    note_of_them = ""
+    if rows:
+        note_of_them = _("Another operator types: %(command)s", command="procomp-pay operator approve ID")
+    title = _("Waiting for a second operator")
+    return Section(title, columns("What|Sum|Asked by|-Until|Id"), rows, note=note_of_them)
 
 
 def _kind(kind: str) -> str:

@@ -143,6 +143,12 @@ class Closing:
         return self.closed_at is not None
 
     @property
+    def known_steps(self) -> list[StepRecord]:
+        """Return the steps in order; of a closed day those that it had when it was signed."""
+        records = [self.steps[step] for step in Step]
+        return [record for record in records if not (self.is_closed and record.state is StepState.WAITING)]
+
+    @property
     def open(self) -> list[Step]:
         """Return the steps that are neither done nor skipped, the signatures last."""
         if self.is_closed:
@@ -173,7 +179,7 @@ class Closing:
             "begun_at": instant(self.begun_at),
             "closed_at": instant(self.closed_at),
             "open": [step.value for step in self.open],
-            "steps": [_without_answers(self.steps[step]) for step in Step],
+            "steps": [_without_answers(record) for record in self.known_steps],
             "figures": None if self.figures is None else self.figures.full(),
             "signed": self.signed,
             "signatures": [signature.full() for signature in self.signatures],

@@ -274,6 +274,8 @@ def test_a_second_person_signs_a_closing_from_before_a_step(
     ready(sqlite_clerk)
     assert sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]
     sqlite_clerk.change("UPDATE pay_closing SET steps = json_remove(steps, '$.payouts', '$.exports')")
+    assert not {"payouts", "exports"} & states(sqlite_clerk.ask("close")).keys()
+    assert "to do" not in sqlite_clerk.type("close").out
     sign_as(TWO[0], monkeypatch)
     sqlite_clerk.ask(*CLOSE, "--sign")
     sign_as(TWO[1], monkeypatch)
