@@ -45,7 +45,8 @@ def write_workbook(
     import openpyxl
     from openpyxl.styles import Alignment, Font
 
-    tables, empty = [], []
+    tables: list[Section] = []
+    empty: list[Section] = []
     for section in sections:
         (empty if section.is_empty and not section.note else tables).append(section)
     if empty:
