@@ -10,7 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from procomp_pay.cli.exports.formats import write_csv
 from procomp_pay.cli.reports import files
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.exports import Export
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
@@ -23,11 +25,17 @@ def absolute(folder: Path) -> str:
 
 
 def expanded(path: Path) -> Path:
-    """Return a path with the home folder for ``~``; as it is where nobody has that name."""
+    """Return a path with the home folder for ``~``.
+
+    :raises Refused: nobody has that name.
+    """
     try:
         return path.expanduser()
     except RuntimeError:
-        return path
+        raise Refused(
+            N_("There is no directory %(parent)s", parent=path.parts[0]),
+            next_step=N_("choose another path"),
+        ) from None
 
 
 async def write_exports(ctx: AppContext, closing: Closing, folder: str) -> list[dict[str, Any]]:

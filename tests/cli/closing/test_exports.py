@@ -98,7 +98,7 @@ def test_a_folder_that_is_gone_is_asked_for_again(
     shutil.rmtree("x")
     Path("x").write_text("")
     assert sqlite_clerk.ask("close", code=6)["open"] == ["exports", "signatures"]
-    answers = iter(["x/y", "x/z", "z"])
+    answers = iter(["x/y", "~nobody-at-all/z", "x/z", "z"])
     with monkeypatch.context() as patch:
         patch.setattr(console, "is_interactive", lambda: True)
         patch.setattr(console, "prompt", lambda *_, **__: next(answers, ""))

@@ -319,7 +319,7 @@ def test_an_empty_report(
     clerk.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     assert "Nothing is open" in (tmp_path / "c.html").read_text("utf-8")
     book = openpyxl.load_workbook(tmp_path / "c.xlsx")  # a sheet without rows would print an empty page
-    assert book.sheetnames == ["About"]
+    assert not {"Payments", "Totals"} & set(book.sheetnames)
     assert "Payments" in str(list(book["About"].values)[-1][1])
     document = clerk.ask("report", "--tournament", "t1")
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
