@@ -170,12 +170,18 @@ def due_on(provider: str, expected_on: date) -> date:
     return expected_on + timedelta(days=1) if provider == "kaspi" else expected_on
 
 
-def is_open_on(day: date, state: PayoutState, due: date, failed_on: date | None) -> bool:
+def is_open_on(
+    day: date, state: PayoutState, due: date, failed_on: date | None, *, followed: bool = True
+) -> bool:
     """Return whether a payout keeps the closing of a day open: it is due and did not arrive, or with another
-    sum; or it failed on that day (the provider pays its money out again). What is due later does not."""
+    sum; or it failed on that day (the provider pays its money out again). What is due later does not.
+
+    :param followed: whether any statement of the bank was given: without, nobody can know what arrived.
+    """
     if state in (PayoutState.FAILED, PayoutState.RETURNED):
         return day == (failed_on or due)
-    return due <= day and state in (PayoutState.ON_THE_WAY, PayoutState.MISSING, PayoutState.DIFFERS)
+    is_late = state in (PayoutState.ON_THE_WAY, PayoutState.MISSING, PayoutState.DIFFERS)
+    return followed and due <= day and is_late
 
 
 def match(payouts: Sequence[Expected], lines: Sequence[Credit]) -> tuple[list[Match], list[Question]]:

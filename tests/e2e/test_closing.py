@@ -291,7 +291,8 @@ def test_killed_at_each_step(evening: Deployment, tmp_path: Path) -> None:
         ("apple_pay", 2, 0), ("kaspi_qr", 1, 0),
     ]  # fmt: skip
     assert {step["step"]: step["state"] for step in closing["steps"]} == {step.value: "done" for step in Step}
-    [payout] = closing["figures"]["payouts"]
+    kaspi, payout = closing["figures"]["payouts"]
+    assert (kaspi["provider"], kaspi["state"], kaspi["net"]) == ("kaspi", "on_the_way", 23772)
     assert (payout["state"], Decimal(str(payout["net"]))) == ("arrived", due)
     assert in_exports(exports) == in_closing(closing, "ours")
     assert {path.suffix for path in exports.iterdir()} == {".csv"}

@@ -243,13 +243,13 @@ async def _ask(
 ) -> None:
     from dataclasses import replace
 
-    from procomp_pay.cli.closing.exports import absolute
+    from procomp_pay.cli.closing.exports import absolute, expanded
     from procomp_pay.cli.closing.questions import ask
     from procomp_pay.domain.closing import Step
     from procomp_pay.domain.errors import PaymentError
     from procomp_pay.services.closing.evening import advance
 
-    asked: set[Step] = set()
+    asked: dict[Step, bool] = {}
     order = replace(order, bank=None, again=frozenset())
     now = order
 
@@ -258,14 +258,14 @@ async def _ask(
         if step is Step.EXPORTS:
             now = order = replace(order, exports=absolute(Path(name)))
         elif step is Step.PAYOUTS:
-            now = replace(order, bank=bank(Path(name).expanduser()))
+            now = replace(order, bank=bank(expanded(Path(name))))
         else:
-            given = {step.value: opened(step.value, Path(name).expanduser())}
+            given = {step.value: opened(step.value, expanded(Path(name)))}
             now = replace(order, statements=given)
 
     going_on = True
     while going_on:
-        now = replace(order, statements={})
+        now, before = replace(order, statements={}), order
         try:
             going_on = await ask(ctx, closing, actor, use_file, asked)
             await advance(ctx, closing, now, actor)
@@ -273,6 +273,10 @@ async def _ask(
             if not going_on:
                 raise
             console.show_error(error)
+            order = before
+            step, is_answered = asked.popitem()
+            if not is_answered:  # the error is not about what was typed
+                asked[step] = False
 
 
 async def _sign(

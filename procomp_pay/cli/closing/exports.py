@@ -10,7 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from procomp_pay.cli.exports.formats import write_csv
 from procomp_pay.cli.reports import files
+from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.exports import Export
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
@@ -19,7 +21,21 @@ if TYPE_CHECKING:
 
 def absolute(folder: Path) -> str:
     """Return the folder as it is recorded: another run may begin elsewhere."""
-    return str(folder.expanduser().absolute())
+    return str(expanded(folder).absolute())
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder for ``~``.
+
+    :raises Refused: nobody has that name.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise Refused(
+            N_("There is no directory %(parent)s", parent=path.parts[0]),
+            next_step=N_("choose another path"),
+        ) from None
 
 
 async def write_exports(ctx: AppContext, closing: Closing, folder: str) -> list[dict[str, Any]]:

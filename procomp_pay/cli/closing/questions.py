@@ -31,14 +31,20 @@ _FILES = {
 }
 
 
-async def ask(ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile, asked: set[Step]) -> bool:
-    """Ask about the first open step that was not asked about yet; return False if there is none."""
+async def ask(
+    ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile, asked: dict[Step, bool]
+) -> bool:
+    """Ask about the first open step that was not asked about yet; return False if there is none.
+
+    :param asked: the steps that were asked about, the newest last, and whether anything was typed.
+    :raises PaymentError: what was typed cannot be used.
+    """
     from procomp_pay.services.closing.evening import skip
 
     step = next((step for step in closing.open if step not in asked and _can_be_asked(step, closing)), None)
     if step is None:
         return False
-    asked.add(step)
+    asked[step] = False
     console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
     console.say(tables.note(closing.steps[step]), fg="yellow")
     if step is Step.PAYOUTS:
@@ -57,10 +63,12 @@ async def ask(ctx: AppContext, closing: Closing, actor: Actor, use_file: UseFile
     if step in _FILES:
         name = console.prompt(_(_FILES[step]), optional=True).strip()
         if name:
+            asked[step] = True
             use_file(step, name)
             return True
     reason = console.prompt(_("Reason to skip this step (Enter to leave it open)"), optional=True).strip()
     if reason:
+        asked[step] = True
         await skip(ctx, closing, step, reason, actor)
     return True
 
@@ -84,19 +92,21 @@ async def _resolve(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None
 
     console.print_lines(["", *shown.page(view)], err=True)
     choices = [*shown.ways(view), "write-off"]
-    how = console.prompt(f"{' / '.join(choices)} ({_('Enter to leave it open')})", optional=True).strip()
-    if how not in choices:
-        return
-    if ctx.operator is not None and use.How(how) in use.NEED_TWO:
-        console.hint(resolving(ctx, view.discrepancy_id, how, "…"))
-        return
-    note = console.prompt(_("Note"), optional=True).strip()
-    try:
-        await use.resolve(ctx, view.discrepancy_id, use.How(how), note, actor)
-    except PaymentError as error:  # the next one may be resolved all the same
-        console.show_error(error)
-    else:
-        console.say(f"\N{CHECK MARK} {_('Recorded')}", fg="green")
+    question = f"{' / '.join(choices)} ({_('Enter to leave it open')})"
+    while how := console.prompt(question, optional=True).strip():
+        if how not in choices:
+            continue
+        if ctx.operator is not None and use.How(how) in use.NEED_TWO:
+            console.hint(resolving(ctx, view.discrepancy_id, how, "…"))
+            return
+        note = console.prompt(_("Note"), optional=True).strip()
+        try:
+            await use.resolve(ctx, view.discrepancy_id, use.How(how), note, actor)
+        except PaymentError as error:  # such as no note
+            console.show_error(error)
+        else:
+            console.say(f"\N{CHECK MARK} {_('Recorded')}", fg="green")
+            return
 
 
 def resolving(ctx: AppContext, discrepancy_id: str, how: str, note: str) -> str:

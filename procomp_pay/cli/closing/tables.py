@@ -49,6 +49,7 @@ MARKED = (
     N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
     N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
     N_("payment"), N_("refund"), N_("Id"), N_("Payout"), N_("Of this day"), N_("Expected"), N_("Arrived"),
+    N_("Sum"), N_("Asked by"),
 )  # fmt: skip
 
 
@@ -58,8 +59,8 @@ def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
     tables = [_steps(closing)]
     if figures is not None:
         tables += [
-            _sums(figures), _clerks(figures), _unfinished(figures), _open(figures), _unknown(figures),
-            _by_hand(figures), _payouts(figures), _since(closing),
+            _sums(figures), _clerks(figures), _unfinished(figures), _approvals(closing, figures),
+            _open(figures), _unknown(figures), _by_hand(figures), _payouts(figures), _since(closing),
         ]  # fmt: skip
     tables.append(_signatures(closing))
     if for_paper and figures is not None:
@@ -75,14 +76,14 @@ def _local(closing: Closing, at: str | datetime | None) -> Cell:
 def _steps(closing: Closing) -> Section:
     rows: list[list[Cell]] = [
         [
-            step.value,
-            _(STEPS[step]),
-            _(_STATES[closing.steps[step].state]),
-            note(closing.steps[step]),
-            closing.steps[step].by or "",
-            _local(closing, closing.steps[step].at),
+            record.step.value,
+            _(STEPS[record.step]),
+            _(_STATES[record.state]),
+            note(record),
+            record.by or "",
+            _local(closing, record.at),
         ]
-        for step in Step
+        for record in closing.known_steps
     ]
     return Section(_("Steps"), columns("Step||State|Why|-By|-When"), rows)
 
@@ -96,11 +97,10 @@ def note(record: StepRecord) -> str:
         return _what_is_open(record)
     if "not_configured" in facts and record.step is not Step.PAYOUTS:
         return _("not configured")
-    if isinstance(facts.get("statement"), dict):
-        return str(facts["statement"].get("file"))
-    if isinstance(facts.get("bank_file"), dict):
-        return str(facts["bank_file"].get("file"))
-    return str(facts.get("folder", ""))
+    if facts.get("followed") is False:
+        return _("no statement of the bank was ever given: what arrived is not followed")
+    file = facts.get("statement") or facts.get("bank_file")
+    return str(file.get("file") if isinstance(file, dict) else facts.get("folder", ""))
 
 
 def _what_is_open(record: StepRecord) -> str:
@@ -109,7 +109,7 @@ def _what_is_open(record: StepRecord) -> str:
             _("a statement file is needed") if item == "statement" else item for item in record.items
         )
     if record.step is Step.EXPORTS:
-        return _("a folder is needed: --exports DIR")
+        return str(record.facts.get("why", "")) or _("a folder is needed: --exports DIR")
     number = _("%(n)s open", n=len(record.items))
     is_cut = any(item.startswith("not all is listed") for item in record.items)
     return f"{number}, {_('not all is listed')}" if is_cut else number
@@ -167,6 +167,22 @@ def _unfinished(figures: DayFigures) -> Section:
         for each in figures.unfinished
     ]  # fmt: skip
     return Section(_("Unfinished"), columns("What|Participant|Amount|Currency|-Status|Id"), rows)
+
+
+def _approvals(closing: Closing, figures: DayFigures) -> Section:
+    rows: list[list[Cell]] = [
+        [
+            wording.approval(each.content["action"]),
+            ", ".join(f"{amount} {currency}" for currency, amount in each.content["sums"].items()),
+            each.requested_by, _local(closing, each.expires_at), Id(each.approval_id),
+        ]
+        for each in figures.approvals
+    ]  # fmt: skip
+    note_of_them = ""
+    if rows:
+        note_of_them = _("Another operator types: %(command)s", command="procomp-pay operator approve ID")
+    title = _("Waiting for a second operator")
+    return Section(title, columns("What|Sum|Asked by|-Until|Id"), rows, note=note_of_them)
 
 
 def _kind(kind: str) -> str:

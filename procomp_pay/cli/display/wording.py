@@ -49,6 +49,18 @@ def status(status: AnyStatus) -> str:
     return _(STATUSES[status]) if status in STATUSES else str(status)
 
 
+_APPROVALS = {
+    "refund_all": N_("refund a whole tournament"),
+    "override": N_("accept a Kaspi payment despite a failed check"),
+    "write_off": N_("accept or write off a discrepancy"),
+}
+
+
+def approval(action: str) -> str:
+    """Return what a second operator is asked to approve."""
+    return _(_APPROVALS.get(action, action))
+
+
 def tournament(view: PaymentView) -> str:
     """Return the tournament with the participant's category."""
     return view.tournament_name + (f" · {view.category}" if view.category else "")

@@ -76,6 +76,7 @@ RIGHTS: dict[str, str | None] = {
     "operator": "desk",
     "operator add": "admin",
     "operator list": "admin",
+    "operator change": "admin",
     "operator disable": "admin",
     "operator enable": "admin",
     "operator login": None,

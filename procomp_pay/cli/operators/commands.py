@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats, rights
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import load_settings, named_tournament, operator, run_with_context
@@ -28,6 +29,7 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay operator add marat --role admin
   procomp-pay operator add aigerim --role desk --tournament "Almaty Open"
   procomp-pay operator add cron --role finance --token
+  procomp-pay operator change aigerim --role finance --all-tournaments
   procomp-pay operator login aigerim
   procomp-pay operator approve ID
 
@@ -43,6 +45,14 @@ PROCOMP_OPERATOR_TOKEN instead.
 group = command_group("Add operators, log in, and approve what needs two people.", epilog=_EXAMPLES)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The operator's name.", show_default=False)]
+TournamentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="T",
+        help="Only for this tournament: its name or id; can be repeated.",
+        autocompletion=complete_tournament,
+    ),
+]
 TokenOption = Annotated[
     bool, typer.Option("--token", help="For scripts: no PIN, a random token that is printed once.")
 ]
@@ -57,14 +67,7 @@ def register(app: typer.Typer) -> None:
 def add(
     name: NameArgument,
     role: Annotated[Role, typer.Option(metavar="ROLE", help="desk, finance or admin.", show_default=False)],
-    tournament: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="T",
-            help="Only for this tournament: its name or id; can be repeated.",
-            autocompletion=complete_tournament,
-        ),
-    ] = None,
+    tournament: TournamentsOption = None,
     token: TokenOption = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
@@ -121,6 +124,35 @@ def _state(view: OperatorView) -> str:
     if view.locked_until is not None:
         return f"locked by wrong PINs until {formats.clock_time(view.locked_until)}"
     return "-" if view.login_until is None else f"logged in until {formats.clock_time(view.login_until)}"
+
+
+@group.command()
+def change(
+    name: NameArgument,
+    role: Annotated[
+        Role | None, typer.Option(metavar="ROLE", help="desk, finance or admin.", show_default=False)
+    ] = None,
+    tournament: TournamentsOption = None,
+    everywhere: Annotated[bool, typer.Option("--all-tournaments", help="No longer only for some.")] = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change an operator's role or tournaments. Their logins end at once; a token holds."""
+    if role is None and not tournament and not everywhere:
+        raise typer.BadParameter("give --role, --tournament or --all-tournaments")
+    if tournament and everywhere:
+        raise typer.BadParameter("--tournament and --all-tournaments exclude each other")
+    actor = operator(acting)
+
+    async def work(ctx: AppContext) -> OperatorView:
+        from procomp_pay.services.operators import accounts
+
+        named = [await named_tournament(ctx, each, as_json=as_json) for each in tournament or ()]
+        return await accounts.change(
+            ctx, name, by=actor.name, role=role, tournaments=named or None, everywhere=everywhere
+        )
+
+    _show_changed(run_with_context(work), None, "changed", as_json=as_json)
 
 
 @group.command()
@@ -278,7 +310,7 @@ def approvals(as_json: JsonOption = False) -> None:
     from procomp_pay.services.operators import approvals as service
 
     operator(None)
-    views = run_with_context(service.waiting)
+    views = run_with_context(service.unexpired)
     if as_json:
         console.print_json({"items": [view.full() for view in views]})
         return
@@ -333,13 +365,6 @@ def approve(
     console.say(f"✓ {text}", fg="green")
 
 
-_ACTIONS = {
-    "refund_all": N_("refund a whole tournament"),
-    "override": N_("accept a Kaspi payment despite a failed check"),
-    "write_off": N_("accept or write off a discrepancy"),
-}
-
-
 def _lines(view: ApprovalView) -> list[str]:
     content = view.content
     sums = ", ".join(
@@ -355,5 +380,5 @@ def _lines(view: ApprovalView) -> list[str]:
         rows.append((_("approved by"), approved))
     else:
         rows.append((_("waits until"), formats.clock_time(view.expires_at)))
-    title = _(_ACTIONS.get(content["action"], content["action"]))
+    title = wording.approval(content["action"])
     return [f"{console.bold(title)}  {view.approval_id}", *console.label_rows(rows, width=14)]

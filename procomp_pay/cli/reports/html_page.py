@@ -14,6 +14,9 @@ from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, i
 
 _CHART_WIDTH = 720
 _CHART_HEIGHT = 150
+#: Room for the numbers of the scale, left of the bars, and the least height between two of them.
+_AXIS = 64
+_TICK = 18
 #: The base line: bars above it, refunds and labels below it.
 _BASE = Decimal(110)
 _BELOW = Decimal(22)
@@ -132,17 +135,30 @@ def _cell(section: Section, row: Sequence[Cell], n: int) -> dict[str, Any]:
     }
 
 
+def _ticks(scale: Decimal, most: Decimal, most_refunds: Decimal) -> list[dict[str, str]]:
+    """Return round amounts on a scale, above the base line for revenue and below it for refunds.
+
+    :param scale: height of one unit of money.
+    """
+    least = _TICK / scale
+    power = Decimal(10) ** least.adjusted()
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
+    numbers = range(-int(most_refunds / step), int(most / step) + 1)
+    amounts = [int(step) * n if step >= 1 else step * n for n in numbers]
+    return [{"text": as_text(amount), "y": f"{_BASE - amount * scale:.1f}"} for amount in amounts]
+
+
 def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
     largest = max(bar.revenue for bar in bars) or Decimal(1)
     most_refunds = max(bar.refunds for bar in bars)
-    step = Decimal(_CHART_WIDTH) / len(bars)
+    step = Decimal(_CHART_WIDTH - _AXIS) / len(bars)
     wide = min(step * Decimal("0.8"), Decimal(46))
     every = -(-len(bars) // _MOST_LABELS)
     scale = min((_BASE - 14) / largest, _BELOW / most_refunds if most_refunds else _BASE)
     drawn = []
     for number, bar in enumerate(bars):
         height = bar.revenue * scale
-        left = number * step + (step - wide) / 2
+        left = _AXIS + number * step + (step - wide) / 2
         drawn.append(
             {
                 "x": f"{left:.1f}",
@@ -167,6 +183,8 @@ def _chart(key: str, currency: str, bars: list[Bar]) -> dict[str, Any]:
         "key": key,
         "caption": _("Revenue in %(currency)s", currency=currency) + hatching,
         "top": as_text(max(bar.revenue for bar in bars)) if every > 1 else "",  # else on the bars
+        "axis": _AXIS,
+        "ticks": _ticks(scale, max(bar.revenue for bar in bars), most_refunds),
         "width": _CHART_WIDTH,
         "height": _CHART_HEIGHT,
         "base": int(_BASE),

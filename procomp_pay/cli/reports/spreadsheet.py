@@ -37,13 +37,21 @@ def text(value: str) -> str:
 def write_workbook(
     stream: IO[bytes], properties: Sequence[tuple[str, str]], sections: Iterable[Section], at: datetime
 ) -> None:
-    """Write a sheet about the report and one for each table. The same figures give the same bytes.
+    """Write a sheet about the report and one for each table that has rows; the others are named on the first
+    one. The same figures give the same bytes.
 
     :param at: the report's time, recorded as the file's creation time.
     """
     import openpyxl
     from openpyxl.styles import Alignment, Font
 
+    tables: list[Section] = []
+    empty: list[Section] = []
+    for section in sections:
+        (empty if section.is_empty and not section.note else tables).append(section)
+    if empty:
+        nothing = ", ".join(section.title for section in empty)
+        properties = [*properties, ("", ""), (_("Nothing in"), nothing)]
     book = openpyxl.Workbook(write_only=True)
     first = book.create_sheet(_("About"))
     _print_on_a4(first)
@@ -55,7 +63,7 @@ def write_workbook(
         for cell in cells:
             cell.alignment = Alignment(wrap_text=True, vertical="top")
         first.append(cells)
-    for section in sections:
+    for section in tables:
         _sheet(book, section, bold)
     buffer = io.BytesIO()
     book.save(buffer)

@@ -47,12 +47,12 @@ from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.seals import seal
-from procomp_pay.services.closing.figures import DayFigures, count, unfinished
+from procomp_pay.services.closing.figures import DayFigures, are_payouts_followed, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.operators import recheck
 from procomp_pay.services.operators.approvals import check_two
-from procomp_pay.services.payouts.fetch import fetch_stripe
+from procomp_pay.services.payouts.fetch import fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import match_payouts
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
@@ -143,6 +143,12 @@ class Closing:
         return self.closed_at is not None
 
     @property
+    def known_steps(self) -> list[StepRecord]:
+        """Return the steps in order; of a closed day those that it had when it was signed."""
+        records = [self.steps[step] for step in Step]
+        return [record for record in records if not (self.is_closed and record.state is StepState.WAITING)]
+
+    @property
     def open(self) -> list[Step]:
         """Return the steps that are neither done nor skipped, the signatures last."""
         if self.is_closed:
@@ -173,7 +179,7 @@ class Closing:
             "begun_at": instant(self.begun_at),
             "closed_at": instant(self.closed_at),
             "open": [step.value for step in self.open],
-            "steps": [_without_answers(self.steps[step]) for step in Step],
+            "steps": [_without_answers(record) for record in self.known_steps],
             "figures": None if self.figures is None else self.figures.full(),
             "signed": self.signed,
             "signatures": [signature.full() for signature in self.signatures],
@@ -311,7 +317,7 @@ async def advance(
     # what is unfinished may be another than when the step ran, or was skipped
     items = _with_rest([each["id"] for each in figures.unfinished], len(figures.unfinished), figures)
     await _keep(ctx, closing, Step.PENDING, items, dict(closing.steps[Step.PENDING].facts), actor)
-    facts = dict(closing.steps[Step.PAYOUTS].facts)
+    facts = dict(closing.steps[Step.PAYOUTS].facts) | {"followed": figures.payouts_followed}
     items = [*facts.get("asked", ()), *(each.key for each in figures.payouts if each.is_open)]
     await _keep(ctx, closing, Step.PAYOUTS, items, facts, actor)
     for step in sorted(LIVE, key=list(Step).index):
@@ -335,7 +341,9 @@ def _tournament_id(closing: Closing) -> str | None:
 
 def _is_due(closing: Closing, step: Step, order: Order) -> bool:
     record = closing.steps[step]
-    if step in order.again or step.value in order.statements or (step is Step.PAYOUTS and order.bank):
+    if step in order.again or step.value in order.statements:
+        return True
+    if step is Step.PAYOUTS and (order.bank or Step.KASPI in order.statements):
         return True
     if record.state is StepState.SKIPPED:
         return False
@@ -358,15 +366,35 @@ async def _run_step(
     if step is Step.PAYOUTS:
         return await _payouts(ctx, closing, order.bank, actor)
     statement = order.statements.get(step.value)
+    if statement is None:
+        try:
+            ctx.providers.of(Channel.STRIPE_INTENT if step is Step.STRIPE else Channel.KASPI_QR)
+        except ConfigurationError as error:
+            return [], {"not_configured": error.message}
     try:
         report = await _reconcile(ctx, closing, step.value, statement, actor, on_progress)
-    except ConfigurationError as error:
-        if statement is not None:
+    except (ConfigurationError, ProviderUnavailable) as error:
+        if statement is not None and isinstance(error, ConfigurationError):
             raise
-        return [], {"not_configured": error.message}
-    except ProviderUnavailable as error:
+        # also where a key has not the right to read something
         return [f"{step}: {error.message}"], {"not_available": error.message}
-    return await _read(ctx, closing, report, statement)
+    items, facts = await _read(ctx, closing, report, statement)
+    if step is Step.KASPI and statement is not None:
+        facts["notes"] += await _keep_settlements(ctx, closing, statement)
+    return items, facts
+
+
+async def _keep_settlements(ctx: AppContext, closing: Closing, statement: Statement) -> list[str]:
+    """Store what Kaspi settles for the days of its statement, up to that of the closing; return why not. The
+    day itself may not be over: the statement of the next one adds what came after this one was made."""
+    lines = list(statement.lines)
+    if statement.lines.summary.needs_person:
+        return ["what Kaspi pays out is not known: not all of the file could be read"]
+    try:
+        kept = await keep_kaspi_report(ctx, lines, closing.period.zone, through=closing.day)
+    except Refused as error:
+        return [error.message]
+    return kept.notes
 
 
 async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[str, Any]]:
@@ -407,6 +435,8 @@ async def _payouts(
     result = await match_payouts(ctx, file, actor, zone, is_ours=bank is not None and bank.is_ours)
     before = closing.steps[Step.PAYOUTS].facts.get("bank_file")
     facts["bank_file"] = before if bank is None else {"file": bank.name, "sha256": bank.sha256}
+    async with ctx.db.reading() as session:
+        facts["followed"] = bank is not None or await are_payouts_followed(session)
     first = closing.day - timedelta(days=WITHIN_DAYS)
     facts["asked"] += [
         f"no payout is known for the bank's line {line.id}"
@@ -546,7 +576,14 @@ async def _exports(ctx: AppContext, closing: Closing, order: Order, actor: Actor
     if folder is None:
         await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {}, actor)
         return
-    files = await order.exporter(ctx, closing, folder)
+    try:
+        files = await order.exporter(ctx, closing, folder)
+    except Refused as error:
+        if order.exports is not None:
+            raise
+        # of an earlier evening: a disk that is gone, perhaps
+        await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {"folder": folder, "why": error.message}, actor)
+        return
     await _keep(ctx, closing, Step.EXPORTS, [], {"folder": folder, "files": files}, actor)
 
 

@@ -17,14 +17,17 @@ from procomp_pay.domain.states import AnyMethod, PaymentMethod
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators.approvals import ApprovalView, waiting
 from procomp_pay.services.payouts.view import DayPayout, payouts_of_day, today
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView, view_of
 from procomp_pay.services.reports.closing import THE_APP
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing.day import PaymentRow
+from procomp_pay.storage.closing.repository import had_bank_file
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments import kaspi_operations
+from procomp_pay.storage.payouts import repository as payouts
 from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope, one_moment
 
@@ -184,6 +187,10 @@ class DayFigures:
     by_hand: list[ByHand] = field(default_factory=list)
     unfinished: list[dict[str, Any]] = field(default_factory=list)
     payouts: list[DayPayout] = field(default_factory=list)
+    #: Requests that wait for a second operator; nothing of them was done yet.
+    approvals: list[ApprovalView] = field(default_factory=list)
+    #: A statement of the bank was given at least once.
+    payouts_followed: bool = True
     payments: list[PaymentRow] = field(default_factory=list)
     numbers: dict[str, list[str]] = field(default_factory=dict)
 
@@ -207,6 +214,7 @@ class DayFigures:
             "open_discrepancies": [view.full() for view in self.open],
             "refunds_by_hand": [refund.full() for refund in self.by_hand],
             "payouts": [payout.full() for payout in self.payouts],
+            "waiting_approvals": [approval.full() for approval in self.approvals],
         }
 
 
@@ -228,15 +236,24 @@ async def count(
         figures.open = [
             await view_of(session, row) for row in await queries.open_discrepancies(session, tournament_id)
         ]
-        figures.payouts = await payouts_of_day(session, period, tournament_id, today(ctx, period.zone))
+        figures.payouts_followed = await are_payouts_followed(session)
+        figures.payouts = await payouts_of_day(
+            session, period, tournament_id, today(ctx, period.zone), followed=figures.payouts_followed
+        )
         figures.payments = await queries.of_the_day(session, scope)
         if scope.until is not None:
             figures.unfinished = await unfinished(session, tournament_id, scope.until)
+        figures.approvals = await waiting(ctx, session, tournament_id)
         ids = [row.payment.id for row in figures.payments]
         figures.numbers = await kaspi_operations.of_payments(session, ids)
         figures.by_hand = await _by_hand(ctx, session, scope, figures.open)
     figures.both.sort(key=lambda line: (line.method, line.currency != "KZT", line.currency))
     return figures
+
+
+async def are_payouts_followed(session: AsyncSession) -> bool:
+    """Return whether any statement of the bank was given: without, nobody can know what arrived."""
+    return bool(await payouts.accounts(session)) or await had_bank_file(session)
 
 
 async def unfinished(

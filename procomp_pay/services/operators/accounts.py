@@ -1,4 +1,4 @@
-"""Add, list, disable and enable operators, and give them new PINs."""
+"""Add, list, change, disable and enable operators, and give them new PINs."""
 
 from __future__ import annotations
 
@@ -110,8 +110,7 @@ async def add(
     :raises Forbidden, Conflict, Refused: as :func:`check_new`; the PIN is too easy.
     """
     require(ctx.operator, Right.ADMIN, None)
-    if tournaments is not None and role is Role.ADMIN:
-        raise Refused("An admin is for all tournaments", next_step="leave out --tournament")
+    _check_tournaments(role, tournaments)
     name, now = check_name(name), ctx.clock()
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
@@ -123,7 +122,7 @@ async def add(
             name=name,
             folded_name=folded(name),
             role=role,
-            tournaments=None if tournaments is None else sorted(set(tournaments)),
+            tournaments=_sorted(tournaments),
             secret_kind=kind,
             secret_hash=secret_hash,
             created_at=now,
@@ -131,8 +130,7 @@ async def add(
         )
         session.add(row)
         await session.flush()
-        after: dict[str, object] = {"name": name, "role": role.value, "tournaments": row.tournaments}
-        await record(ctx, session, row, "operator_added", by, after)
+        await record(ctx, session, row, "operator_added", by, {"name": name} | _rights(row))
         return view_of(row, now), None if pin is not None else secret
 
 
@@ -155,6 +153,61 @@ async def many(ctx: AppContext) -> list[OperatorView]:
         return [view_of(row, now, until.get(row.id)) for row in await repository.every(session)]
 
 
+async def change(
+    ctx: AppContext,
+    name: str,
+    *,
+    by: str,
+    role: Role | None = None,
+    tournaments: Sequence[str] | None = None,
+    everywhere: bool = False,
+) -> OperatorView:
+    """Give an operator another role, or other tournaments. Every login ends at once, and what is asked by one
+    later is refused; a token holds, with the new role.
+
+    :param role: ``None`` leaves it.
+    :param tournaments: ids, in place of the former ones; ``None`` leaves them.
+    :param everywhere: all tournaments.
+    :raises NotFound: no such operator. :raises Refused: the last admin, or an admin of some tournaments.
+    """
+    async with ctx.db.writing() as session:
+        await check(ctx, session, Right.ADMIN, None)
+        admins = await repository.enabled_admins(session)
+        row = await _existing(session, name)
+        before = _rights(row)
+        new_role = role or row.role
+        kept = None if everywhere or new_role is Role.ADMIN else row.tournaments
+        wanted = kept if tournaments is None else tournaments
+        _check_tournaments(new_role, wanted)
+        if admins == [row.id] and new_role is not Role.ADMIN:
+            raise _last_admin(row)
+        row.role, row.tournaments = new_role, _sorted(wanted)
+        if _rights(row) != before:
+            await repository.end_logins(session, row.id)
+            await record(ctx, session, row, "operator_changed", by, _rights(row), before)
+        return view_of(row, ctx.clock())
+
+
+def _check_tournaments(role: Role, tournaments: Sequence[str] | None) -> None:
+    if tournaments is not None and role is Role.ADMIN:
+        raise Refused("An admin is for all tournaments", next_step="leave out --tournament")
+
+
+def _sorted(tournaments: Sequence[str] | None) -> list[str] | None:
+    return None if tournaments is None else sorted(set(tournaments))
+
+
+def _rights(row: OperatorAccount) -> dict[str, object]:
+    return {"role": row.role.value, "tournaments": row.tournaments}
+
+
+def _last_admin(row: OperatorAccount) -> Refused:
+    return Refused(
+        f"{row.name} is the only admin: nobody could add operators any more",
+        next_step="procomp-pay operator add NAME --role admin",
+    )
+
+
 async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
     """Disable an operator: every login ends at once, and no new one is possible.
 
@@ -166,10 +219,7 @@ async def disable(ctx: AppContext, name: str, *, by: str) -> OperatorView:
         admins = await repository.enabled_admins(session)
         row = await _existing(session, name)
         if admins == [row.id]:
-            raise Refused(
-                f"{row.name} is the only admin: nobody could add operators any more",
-                next_step="procomp-pay operator add NAME --role admin",
-            )
+            raise _last_admin(row)
         if row.disabled_at is None:
             row.disabled_at = now
             await record(ctx, session, row, "operator_disabled", by)

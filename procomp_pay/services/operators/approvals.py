@@ -164,11 +164,27 @@ async def check_two(session: AsyncSession, first_id: str, second_id: str) -> Non
             raise is_given(one.name, other.name)
 
 
-async def waiting(ctx: AppContext) -> list[ApprovalView]:
+async def unexpired(ctx: AppContext) -> list[ApprovalView]:
     """Return the requests that have not expired, approved ones too, oldest first."""
     async with ctx.db.reading() as session:
-        names = await repository.names(session)
-        return [_view(row, names) for row in await repository.open_approvals(session, ctx.clock())]
+        return await _unexpired(ctx, session)
+
+
+async def waiting(ctx: AppContext, session: AsyncSession, tournament_id: str | None) -> list[ApprovalView]:
+    """Return the requests that nobody has approved yet, oldest first.
+
+    :param tournament_id: only those that concern it; ``None`` for all.
+    """
+    return [
+        view
+        for view in await _unexpired(ctx, session)
+        if view.approved_by is None and tournament_id in (None, view.content["tournament_id"])
+    ]
+
+
+async def _unexpired(ctx: AppContext, session: AsyncSession) -> list[ApprovalView]:
+    names = await repository.names(session)
+    return [_view(row, names) for row in await repository.open_approvals(session, ctx.clock())]
 
 
 async def one(ctx: AppContext, approval_id: str) -> ApprovalView:

@@ -186,7 +186,8 @@ async def record(
     action: str,
     by: str,
     after: dict[str, object] | None = None,
+    before: dict[str, object] | None = None,
 ) -> None:
     """Append to an operator's own chain of the audit trail. The caller has locked the row."""
-    entry = audit.AuditRecord(actor=by, source=Source.PERSON, action=action, after=after)
+    entry = audit.AuditRecord(actor=by, source=Source.PERSON, action=action, before=before, after=after)
     await audit.append(session, f"{audit.OPERATOR_CHAIN}{row.id}", entry, ctx.clock())

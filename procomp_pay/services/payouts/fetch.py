@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -80,14 +80,17 @@ async def keep_costs(ctx: AppContext, costs: list[BalanceLine]) -> None:
     await _keep(ctx, "stripe", costs, None)
 
 
-async def keep_kaspi_report(ctx: AppContext, lines: Iterable[StatementLine], zone: ZoneInfo) -> Fetched:
+async def keep_kaspi_report(
+    ctx: AppContext, lines: Iterable[StatementLine], zone: ZoneInfo, *, through: date | None = None
+) -> Fetched:
     """Store each day of Kaspi's report as a payout of its net: payments less refunds less Kaspi's fees.
 
-    A day that is not over yet is left out. A report with more lines of a day adds them.
+    A report with more lines of a day adds them.
 
+    :param through: the last day, also if it is not over yet; ``None`` for the last one that is over.
     :raises Refused: a line names neither fee nor net: then nobody knows what arrives at the bank.
     """
-    result, today = Fetched(), ctx.clock().astimezone(zone).date()
+    result, last = Fetched(), through or ctx.clock().astimezone(zone).date() - timedelta(days=1)
     days: dict[tuple[date, str], list[BalanceLine]] = defaultdict(list)
     for line in lines:
         if line.fee is None and line.net is None:
@@ -98,8 +101,9 @@ async def keep_kaspi_report(ctx: AppContext, lines: Iterable[StatementLine], zon
         found = _kaspi_line(line)
         days[line.at.astimezone(zone).date(), found.currency].append(found)
     for (day, currency), entries in sorted(days.items()):
-        if day >= today:
-            result.notes.append(f"{day} is not over yet: give the report again tomorrow")
+        if day > last:
+            if through is None:
+                result.notes.append(f"{day} is not over yet: give the report again tomorrow")
             continue
         values = _values(ctx, "kaspi", day.isoformat(), currency, Decimal("0.00"), "paid", day)
         # a day as a whole: a run that is killed must not leave a half of its sum

@@ -136,10 +136,13 @@ class DayPayout:
 
 
 async def payouts_of_day(
-    session: AsyncSession, period: Period, tournament_id: str | None, on: date
+    session: AsyncSession, period: Period, tournament_id: str | None, on: date, *, followed: bool
 ) -> list[DayPayout]:
     """Return the payouts that a day has a part in; for all tournaments also those that are expected, arrived
-    or failed on it, or are open on its evening."""
+    or failed on it, or are open on its evening.
+
+    :param followed: the bank's statements are read; if not, no payout is open because it did not arrive.
+    """
     begins, ends, day = period.begins, period.ends, period.since
     assert begins and ends and day  # noqa: S101, PT018 - a closing is of one day
     parts = await store.parts(session, begins, ends, tournament_id)
@@ -148,7 +151,8 @@ async def payouts_of_day(
         view = view_of(row, on)
         payout, failed = row.payout, view.failed_at
         failed_on = None if failed is None else failed.astimezone(period.zone).date()
-        is_open = is_open_on(day, view.state, due_on(payout.provider, payout.expected_on), failed_on)
+        due = due_on(payout.provider, payout.expected_on)
+        is_open = is_open_on(day, view.state, due, failed_on, followed=followed)
         is_of_day = is_open or day in (payout.expected_on, view.arrived_on, failed_on)
         if payout.id in parts or (is_of_day and tournament_id is None):
             found.append(DayPayout(view, *parts.get(payout.id, (0, Decimal("0.00"))), is_open))

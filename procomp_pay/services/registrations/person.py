@@ -15,7 +15,8 @@ from procomp_pay.services.operators import recheck
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.audit.chain import PAYMENT_MOVED
+from procomp_pay.storage.audit.chain import CLOSING_CHAIN, PAYMENT_MOVED
+from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Payment
@@ -73,13 +74,39 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
             for name, (table, column) in of_payments.items()
         }
         of_moved = await store.rows_of(session, AuditEntry, AuditEntry.payment_id, person.moved_payment_ids)
-        rows["audit"] = _own(rows["audit"] + of_moved, person)
+        trails = rows["audit"] + of_moved
+        rows["audit"] = _own(trails, person)
         details = await _details(session, person)
         rows["registrations"] = person.participants
         rows["registration_details"] = details
         rows["messages"] = await store.messages(session, person)
+        moved = await store.rows_of(
+            session, PaymentDetail, PaymentDetail.payment_id, person.moved_payment_ids
+        )
+        of_others = {row.payment_id for row in rows["details"] if not _is_payer(person, row, trails)}
     document: dict[str, Any] = {"user": _document(ctx, person.user) if person.user else None}
-    return document | {name: [_document(ctx, row) for row in found] for name, found in rows.items()}
+    document |= {name: [_document(ctx, row) for row in found] for name, found in rows.items()}
+    for detail in document["details"]:
+        if detail["payment_id"] in of_others:
+            detail.pop("phone", None)
+    document["moved_payments"] = [
+        {name: value for name, value in _document(ctx, row).items() if name in ("payment_id", "phone")}
+        for row in moved
+        if _is_payer(person, row, trails)
+    ]
+    return document
+
+
+def _is_payer(person: Person, detail: PaymentDetail, entries: list[AuditEntry]) -> bool:
+    """Return whether the phone number of a payment is the person's: that of its first participant, who stays
+    the payer when it is moved to another one."""
+    moves = [
+        entry for entry in entries if entry.action == PAYMENT_MOVED and entry.payment_id == detail.payment_id
+    ]
+    if not moves:
+        return True
+    first = min(moves, key=lambda entry: entry.seq)
+    return (first.before or {}).get("participant_id") in person.participant_ids
 
 
 def _own(entries: list[AuditEntry], person: Person) -> list[AuditEntry]:
@@ -123,9 +150,18 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
         planned = await _plan(session, person)
         ids = person.payment_ids + person.moved_payment_ids
         trails = [await _trail(ctx, session, payment_id) for payment_id in ids]
-        own = _own([entry for trail in trails for entry in trail], person)
-        mask = await _mask(ctx, session, person, own)
-        await store.erase(session, person, mask, with_platform_rows=with_platform_rows)
+        every = [entry for trail in trails for entry in trail]
+        own = _own(every, person)
+        details = await store.rows_of(session, PaymentDetail, PaymentDetail.payment_id, ids)
+        paid = [row for row in details if _is_payer(person, row, every)]
+        mask = await _mask(ctx, session, person, own, paid)
+        await store.erase(
+            session,
+            person,
+            mask,
+            with_platform_rows=with_platform_rows,
+            paid_for=[row.payment_id for row in paid],
+        )
         entries = 0
         for trail in trails:
             erased = await store.mask_audit(session, trail, mask, {entry.id for entry in own})
@@ -134,8 +170,26 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
             entries += len(erased)
             by = (actor.name, actor.source)
             await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
+        entries += await _erase_from_closings(ctx, session, mask, actor)
     log.warning("person %s was erased by %s", person_id, actor.name)
     return replace(planned, entries=entries)
+
+
+async def _erase_from_closings(ctx: AppContext, session: AsyncSession, mask: Mask, actor: Actor) -> int:
+    """Take the person's names out of the reasons for which steps of closings were skipped; return how many
+    audit entries lost them."""
+    count = 0
+    for closing_id in await closings.with_reasons(session, lambda reason: mask(reason) != reason):
+        row = await closings.locked(session, closing_id)
+        trail = await _trail(ctx, session, CLOSING_CHAIN + closing_id)
+        row.steps = {
+            name: step | {"reason": mask(step.get("reason"))} for name, step in dict(row.steps).items()
+        }
+        erased = await store.mask_audit(session, trail, mask, ())
+        by = (actor.name, actor.source)
+        await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
+        count += len(erased)
+    return count
 
 
 async def plan(ctx: AppContext, person_id: str) -> Erasure:
@@ -177,10 +231,21 @@ async def _details(session: AsyncSession, person: Person) -> list[ParticipantDet
     return await store.rows_of(session, ParticipantDetail, column, person.participant_ids)
 
 
-async def _mask(ctx: AppContext, session: AsyncSession, person: Person, entries: list[AuditEntry]) -> Mask:
-    payments = await store.rows_of(session, PaymentDetail, PaymentDetail.payment_id, person.payment_ids)
-    sealed = [row.phone_enc for row in (*payments, *await _details(session, person)) if row.phone_enc]
-    return Mask(store.known_words(person, entries, [ctx.keyring.unseal(phone).decode() for phone in sealed]))
+async def _mask(
+    ctx: AppContext,
+    session: AsyncSession,
+    person: Person,
+    entries: list[AuditEntry],
+    payments: list[PaymentDetail],
+) -> Mask:
+    """Return the mask for a person's names and numbers.
+
+    :param entries: about the person. :param payments: that have the person's phone number.
+    """
+    sealed = [row.phone_enc for row in payments]
+    sealed += [row.phone_enc for row in await _details(session, person)]
+    phones = [ctx.keyring.unseal(phone).decode() for phone in sealed if phone]
+    return Mask(store.known_words(person, entries, phones))
 
 
 async def _trail(ctx: AppContext, session: AsyncSession, payment_id: str) -> list[AuditEntry]:
@@ -192,7 +257,7 @@ async def _trail(ctx: AppContext, session: AsyncSession, payment_id: str) -> lis
     known = erasure.of(ctx.keyring, entries)
     if not entries or known.unproven() or known.unsigned:
         raise ManualReviewRequired(
-            f"The audit trail of payment {payment_id} is not intact: nothing was erased",
+            f"The audit trail of {payment_id} is not intact: nothing was erased",
             next_step=f"procomp-pay audit verify {payment_id}",
         )
     return entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import String, literal
@@ -47,6 +47,36 @@ async def find(
     query = select(ClosingDay).where(ClosingDay.tournament_id == tournament_id, ClosingDay.day == day)
     query = query.execution_options(populate_existing=True)
     return (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+
+
+async def had_bank_file(session: AsyncSession) -> bool:
+    """Return whether the closing of any day was given a statement of the bank."""
+    steps: Any = col(ClosingDay.steps)
+    given = steps["payouts"]["facts"]["bank_file"]["sha256"].as_string().is_not(None)
+    return (await session.exec(select(ClosingDay.id).where(given).limit(1))).first() is not None
+
+
+async def with_reasons(session: AsyncSession, wanted: Callable[[str], bool]) -> list[str]:
+    """Return the closings with such a reason for a skipped step, at present or in their trail, by id."""
+    rows = await session.exec(select(ClosingDay.id, ClosingDay.steps))
+    found = {
+        closing_id
+        for closing_id, steps in rows.all()
+        if any(wanted(step["reason"]) for step in dict(steps).values() if step.get("reason"))
+    }
+    entry = col(AuditEntry.payment_id).startswith(CLOSING_CHAIN), col(AuditEntry.note).is_not(None)
+    for chain, note in (
+        await session.exec(select(AuditEntry.payment_id, AuditEntry.note).where(*entry))
+    ).all():
+        if wanted(str(note)):
+            found.add(chain.removeprefix(CLOSING_CHAIN))
+    return sorted(found)
+
+
+async def locked(session: AsyncSession, closing_id: str) -> ClosingDay:
+    """Return a closing, and lock it."""
+    query = select(ClosingDay).where(ClosingDay.id == closing_id).with_for_update()
+    return (await session.exec(query.execution_options(populate_existing=True))).one()
 
 
 async def begin(session: AsyncSession, values: dict[str, Any]) -> bool:

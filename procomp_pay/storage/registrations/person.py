@@ -153,12 +153,23 @@ class Mask:
         return [self(item) for item in value] if isinstance(value, list) else value
 
 
-async def erase(session: AsyncSession, person: Person, mask: Mask, *, with_platform_rows: bool) -> None:
+async def erase(
+    session: AsyncSession,
+    person: Person,
+    mask: Mask,
+    *,
+    with_platform_rows: bool,
+    paid_for: Collection[str] = (),
+) -> None:
     """Erase everything about a person but money and what the books need.
 
     Payments, refunds, operation numbers and audit entries stay; their texts lose the person's names.
+
+    :param paid_for: payments that have the person's phone number, also those that were moved to others.
     """
     ids = person.payment_ids
+    of_payer = col(PaymentDetail.payment_id).in_(list(paid_for))
+    await session.exec(update(PaymentDetail).where(of_payer).values(phone_enc=None))
     await session.exec(
         update(PaymentDetail)
         .where(col(PaymentDetail.payment_id).in_(ids))

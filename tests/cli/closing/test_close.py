@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from procomp_pay.cli.closing import command
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.domain.closing import Signer, Step
 from procomp_pay.domain.errors import Conflict
@@ -273,7 +274,37 @@ def test_a_second_person_signs_a_closing_from_before_a_step(
     ready(sqlite_clerk)
     assert sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]
     sqlite_clerk.change("UPDATE pay_closing SET steps = json_remove(steps, '$.payouts', '$.exports')")
+    assert not {"payouts", "exports"} & states(sqlite_clerk.ask("close")).keys()
+    assert "to do" not in sqlite_clerk.type("close").out
     sign_as(TWO[0], monkeypatch)
     sqlite_clerk.ask(*CLOSE, "--sign")
     sign_as(TWO[1], monkeypatch)
     assert not sqlite_clerk.ask(*CLOSE, "--sign")["second_signature_missing"]
+
+
+def test_a_key_without_a_right_leaves_stripe_open(sqlite_clerk: CommandLine) -> None:
+    pay(sqlite_clerk, "p1", "apple_pay")
+    sqlite_clerk.providers.fault(path="/v1/balance_transactions", kind="status", status=403, times=100)
+    closing = sqlite_clerk.ask(*CLOSE, code=6)
+    [record] = [step for step in closing["steps"] if step["step"] == "stripe"]
+    assert record["state"] == "open"
+    assert "lacks a permission" in record["open"][0]
+
+
+def test_a_terminal_asks_again_for_what_was_mistyped(
+    sqlite_clerk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pay(sqlite_clerk, "p1", "kaspi_qr")
+    answers = iter([str(tmp_path), "none.csv", "", "x" * 501, "", "no statement"])
+    asked = []
+
+    def answer(question: str, **_: Any) -> str:
+        asked.append(question.partition(" ")[0])
+        return next(answers, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "is_interactive", lambda: True)
+        patch.setattr(console, "prompt", answer)
+        sqlite_clerk.type(*CLOSE, code=6)
+    assert states(sqlite_clerk.ask(*CLOSE, code=6))["kaspi"] == "skipped"
+    assert asked[:6] == ["Statement", "Statement", "Statement", "Reason", "Statement", "Reason"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_what_a_killed_process_of_this_number_left_stops_nothing(sqlite_clerk: C
     written.unlink()
     written.with_name(f".{written.name}.{os.getpid()}.part").write_text("half")
     assert files_of(sqlite_clerk.ask("close", code=6))["payments"] == written
+
+
+def test_a_folder_that_is_gone_is_asked_for_again(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_clerk.ask("close", "--exports", "x/y", code=6)
+    shutil.rmtree("x")
+    Path("x").write_text("")
+    assert sqlite_clerk.ask("close", code=6)["open"] == ["exports", "signatures"]
+    answers = iter(["x/y", "~nobody-at-all/z", "x/z", "z"])
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "is_interactive", lambda: True)
+        patch.setattr(console, "prompt", lambda *_, **__: next(answers, ""))
+        shown = sqlite_clerk.type("close", code=6)
+    assert shown.err.count("cannot be written") > 3
+    assert not list(answers)
+    assert sqlite_clerk.ask("close", code=6)["open"] == ["signatures"]
 
 
 def test_a_terminal_asks_for_the_folder(sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

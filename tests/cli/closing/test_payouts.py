@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,8 @@ from procomp_pay.cli.framework import console
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.storage.models.payouts import BalanceEntry, Payout
-from tests.cli.closing.test_close import noon, pay, states  # noqa: F401 - a fixture
+from tests.cli.closing.test_by_hand import paid
+from tests.cli.closing.test_close import noon, pay, statement, states  # noqa: F401 - a fixture
 from tests.cli.closing.test_exports import until_exported
 from tests.support.terminal import CommandLine
 
@@ -79,6 +81,8 @@ def test_the_bank_file_tells_what_arrived(clerk: CommandLine, tmp_path: Path) ->
     yesterday, before = ref_of(1), ref_of(2)
     clerk.write(payout(yesterday, -1), payout(before, -2, "100.00"), payout(ref_of(0), 0, "7.00"))
     open_ones = [f"kaspi {before} KZT: not arrived", f"kaspi {yesterday} KZT: not arrived"]
+    closing = clerk.ask("close", "--bank-file", bank_file(tmp_path), code=6)  # nothing about payouts is in it
+    assert step_of(closing) == ("open", open_ones)
     closing = clerk.ask("close", code=6)
     assert step_of(closing) == ("open", open_ones)
     assert "sheet" in closing["open"]
@@ -98,6 +102,61 @@ def test_the_bank_file_tells_what_arrived(clerk: CommandLine, tmp_path: Path) ->
     assert until_exported(clerk)["open"][0] == "exports"
     clerk.write(payout("po_1", 0, "48.25", "stripe"))
     assert step_of(clerk.ask("close", code=6))[0] == "open"
+
+
+def test_payouts_are_not_followed_before_the_first_bank_file(clerk: CommandLine) -> None:
+    clerk.write(payout(ref_of(1), -1), payout("po_1", -9, "48.25", "stripe"))
+    closing = until_exported(clerk)
+    assert step_of(closing) == ("done", [])
+    assert closing["figures"]["payouts"] == []
+    assert "no statement of the bank was ever given" in clerk.type("close", code=6).out
+    clerk.write(payout("po_2", 0, "5.00", "stripe"), failed := payout("po_3", 0, "6.00", "stripe"))
+    assert step_of(clerk.ask("close", "--again", "payouts", code=6)) == ("done", [])
+    clerk.change(f"UPDATE pay_payout SET status = 'failed' WHERE id = '{failed.id}'")
+    assert step_of(clerk.ask("close", code=6))[0] == "open"  # that, Stripe says itself
+
+
+def test_the_statement_of_kaspi_tells_what_it_settles(clerk: CommandLine, tmp_path: Path) -> None:
+    for participant in ("p1", "p2"):
+        paid(clerk, participant)
+    file = tmp_path / "kaspi.csv"
+    statement(clerk, file, title="0", total="0")
+    for _ in range(2):
+        closing = clerk.ask("close", "--kaspi-statement", str(file), code=6)
+        [shown] = closing["figures"]["payouts"]
+        assert (shown["ref"], shown["net"]) == (ref_of(0), settled(file))
+        assert (shown["state"], shown["open"]) == ("on_the_way", False)
+    paid(clerk, "p3")  # after the statement of the evening was made
+    statement(clerk, file, title="0", total="0")
+    [later] = clerk.ask("close", "--kaspi-statement", str(file), code=6)["figures"]["payouts"]
+    assert (later["net"], later["payments_of_the_day"]) == (settled(file), shown["payments_of_the_day"] + 1)
+
+
+def settled(file: Path) -> Decimal:
+    """Return the sum of what Kaspi credits, by its statement."""
+    rows = csv.DictReader(file.read_text("utf-8-sig").splitlines(), delimiter=";")
+    return sum(
+        (Decimal(row["Сумма к зачислению/ списанию (т)"].replace(",", ".")) for row in rows), Decimal(0)
+    )
+
+
+def test_a_terminal_takes_a_bank_file_only_once_payouts_are_followed(
+    clerk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk.write(payout(ref_of(1), -1))
+    clerk.ask("close", "--bank-file", bank_file(tmp_path, ("1.00", "Kaspi Pay 01.01.2020")), code=6)
+    asked = []
+
+    def answer(question: str, **_: Any) -> str:
+        asked.append(question)
+        return {1: "no such file", 2: "~nobody-at-all/x", 3: str(tmp_path)}.get(len(asked), "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console, "is_interactive", lambda: True)
+        patch.setattr(console, "prompt", answer)
+        clerk.type("close", code=6)
+    assert asked[:4] == ["The bank's statement (Enter for none)"] * 4
+    assert asked[4] == "Reason to skip this step (Enter to leave it open)"
 
 
 def test_what_is_not_due_yet_blocks_nothing(clerk: CommandLine) -> None:
@@ -142,6 +201,7 @@ def test_a_terminal_asks_for_the_bank_file(
     clerk: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clerk.write(payout(ref_of(1), -1))
+    clerk.ask("close", "--bank-file", bank_file(tmp_path), code=6)
     file = bank_file(tmp_path, ("23772.00", "Kaspi Pay"))
     with monkeypatch.context() as patch:
         patch.setattr(console, "is_interactive", lambda: True)

@@ -105,3 +105,21 @@ def test_only_finance_of_all_tournaments_closes(terminal: Terminal, monkeypatch:
     assert "only some tournaments" in terminal.type("close", "--tournament", "t2", code=3).err
     entries = terminal.ask("audit", "show", payment["payment_id"])["entries"]
     assert {entry["actor"] for entry in entries} == {"aigerim"}
+
+
+def test_what_waits_for_a_second_operator_is_named(terminal: Terminal) -> None:
+    terminal.login("aigerim")
+    payment_id = paid(terminal.clerk)
+    second_operation(terminal.clerk, payment_id)
+    terminal.login("dana")
+    words = ("discrepancies", "resolve", "d1", "--how", "write-off", "--note", "small")
+    terminal.type(*words, code=6)
+    [waiting] = terminal.ask(*CLOSE, code=6)["figures"]["waiting_approvals"]
+    assert (waiting["action"], waiting["requested_by"]) == ("write_off", "dana")
+    shown = terminal.type(*CLOSE, code=6).out
+    assert "Waiting for a second operator" in shown
+    assert waiting["id"] in shown
+    assert not terminal.ask("close", "--tournament", "t2", code=6)["figures"]["waiting_approvals"]
+    terminal.login("marat")
+    terminal.approve("marat", waiting["id"])
+    assert not terminal.ask(*CLOSE, code=6)["figures"]["waiting_approvals"]

@@ -102,6 +102,7 @@ def test_each_role_has_its_commands(terminal: Terminal) -> None:
         ("token", "issue", "--user", "u1", "--role", "admin"),
         ("operator", "add", "thief", "--role", "admin", "--token"),
         ("operator", "disable", "dana"),
+        ("operator", "change", "aigerim", "--role", "admin"),
         ("operator", "pin", "marat", "--token"),
     ):
         output = terminal.type(*words, code=3)
@@ -138,6 +139,23 @@ def test_finance_of_one_tournament_sees_no_payouts(
     terminal.login("zhan")
     for words in (("payouts", "list"), ("payouts", "fetch"), ("export", "payouts"), ("reconcile",)):
         assert "only for their own tournaments" in terminal.type(*words, code=3).err, words
+
+
+def test_another_role_takes_the_login_and_the_right(terminal: Terminal) -> None:
+    terminal.login("dana")
+    kept = terminal.login_file().read_text()
+    terminal.type("operator", "change", "dana", "--role", "admin", code=3)
+    terminal.login("marat")
+    terminal.type("operator", "change", "dana", code=2)
+    terminal.type("operator", "change", "dana", "--tournament", "t1", "--all-tournaments", code=2)
+    changed = terminal.ask("operator", "change", "dana", "--role", "desk", "--tournament", "t1")
+    assert (changed["role"], changed["tournaments"]) == ("desk", ["t1"])
+    terminal.login_file().write_text(kept)
+    terminal.ask("report", code=3)
+    terminal.login("dana")
+    assert "needs the role" in terminal.ask("report", code=3)["detail"]
+    terminal.login("marat")
+    assert "only admin" in terminal.type("operator", "change", "marat", "--role", "desk", code=3).err
 
 
 def test_a_disabled_operator_is_out_at_once(terminal: Terminal) -> None:

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import shutil
+import subprocess
 import zipfile
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -19,8 +21,9 @@ import openpyxl
 import pytest
 
 from procomp_pay.cli.reports import files as reporting_files
+from procomp_pay.cli.reports import html_page
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
-from procomp_pay.cli.reports.cells import duration
+from procomp_pay.cli.reports.cells import Cell, Id, Section, columns, duration
 from procomp_pay.domain.errors import Refused
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.report_books import Books, random_books
@@ -315,7 +318,9 @@ def test_an_empty_report(
     clerk.type("report", "--html", "r.html", "--xlsx", "r.xlsx", "--csv", "r.csv")
     clerk.type("report", "closing", "--tournament", "t1", "--html", "c.html", "--xlsx", "c.xlsx")
     assert "Nothing is open" in (tmp_path / "c.html").read_text("utf-8")
-    assert openpyxl.load_workbook(tmp_path / "c.xlsx")["Payments"].max_row == 1
+    book = openpyxl.load_workbook(tmp_path / "c.xlsx")  # a sheet without rows would print an empty page
+    assert not {"Payments", "Totals"} & set(book.sheetnames)
+    assert "Payments" in str(list(book["About"].values)[-1][1])
     document = clerk.ask("report", "--tournament", "t1")
     assert (document["money"], document["attempts"]["success_percent"]) == ([], None)
 
@@ -336,6 +341,55 @@ def _old_detail(payment: Any) -> Any:
     detail.payment_id, detail.completed_at = payment.id, datetime(2023, 5, 1, 9, tzinfo=UTC)
     detail.created_at = datetime(2023, 5, 1, 8, tzinfo=UTC)
     return detail
+
+
+def closing_page(payments: int) -> html_page.Page:
+    row: list[Cell] = ["2026-05-02 10:00", "Kid", "Kaspi QR", Decimal("24000.00"), "KZT", Id("27960014876")]
+    sections = [
+        Section("Steps", columns("Step|State"), [["pending", "finished"]] * 12),
+        Section("Payments", columns("Started|Participant|Method|Amount|Currency|Payment"), [row] * payments),
+    ]
+    return html_page.Page("Closing", "2026-05-02", [], sections, "Closing", sheet=True)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def test_signatures_are_never_alone_on_a_page(tmp_path: Path) -> None:
+    pages = []
+    for payments in (3, *range(20, 27), 31, 60):
+        with (tmp_path / "page.html").open("wb") as stream:
+            html_page.write(stream, closing_page(payments))
+        words = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
+        out = f"--print-to-pdf={tmp_path}/page.pdf"
+        subprocess.run(
+            ["chromium", *words, out, (tmp_path / "page.html").as_uri()],
+            check=True, capture_output=True, timeout=240,
+        )  # fmt: skip
+        pages.append((tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n"))
+    assert pages == sorted(pages)
+    assert (pages[0], pages[-1]) == (1, 2)
+
+
+def test_a_chart_has_one_scale_for_revenue_and_refunds() -> None:
+    bars = [
+        html_page.Bar("1", Decimal("48000.00"), Decimal("24000.00")),
+        html_page.Bar("2", Decimal(0), Decimal(0)),
+    ]
+    page = html_page.Page(
+        "Report", "May", [], [Section("Money by day", columns("Day|Sum"), [["1", "2"]])], "f",
+        charts={"Money by day": {"KZT": bars}},
+    )  # fmt: skip
+    stream = io.BytesIO()
+    html_page.write(stream, page)
+    text = stream.getvalue().decode()
+    ticks = re.findall(r'class="tick" x="60" y="([\d.]+)".*?>(.*?)</text>', text)
+    places = {int(words.replace("\N{NO-BREAK SPACE}", "")): Decimal(y) for y, words in ticks}
+    assert list(places) == [-20000, 0, 20000, 40000]
+    height = places[0] - places[20000]
+    assert abs(places[-20000] - places[0] - height) < Decimal("0.2")
+    assert abs(places[20000] - places[40000] - height) < Decimal("0.2")
+    [(top, tall)] = re.findall(r'y="([\d.]+)" width="[\d.]+" height="([\d.]+)" fill="#2a5d8f"', text)[:1]
+    assert abs(Decimal(tall) - height * Decimal("2.4")) < 1
+    assert Decimal(top) + Decimal(tall) == 110
 
 
 def test_format_durations() -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from procomp_pay.domain.errors import Unauthorized
+from procomp_pay.domain.errors import Refused, Unauthorized
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.operators import Claim, Right, Role
+from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import accounts, logins, recheck
 from procomp_pay.services.registrations import person
+from procomp_pay.storage.operators import repository
 
 
 async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
@@ -32,12 +34,52 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
         accounts.add(eve, "eve two", Role.ADMIN, by="eve", pin="917350"),
         accounts.change_secret(eve, "Marat", by="eve", pin="917350"),
         accounts.disable(eve, "Marat", by="eve"),
+        accounts.change(eve, "Marat", by="eve", role=Role.DESK),
         accounts.enable(eve, "eve", by="eve"),
         person.erase(eve, "p1", Actor("eve", Source.PERSON), with_platform_rows=False),
     ):
         with pytest.raises(Unauthorized, match="was disabled"):
             await change
     assert "eve two" not in {view.name for view in await accounts.many(ctx)}
+
+
+async def test_another_role_and_other_tournaments(ctx: AppContext, operators: dict[str, str]) -> None:
+    login = await logins.log_in(ctx, "dana", operators["dana"], "uid 1000")
+    screen = replace(ctx, operator=login.operator, claim=Claim("dana", "uid 1000", login.token))
+    view = await accounts.change(ctx, "DANA", by="Marat", role=Role.DESK, tournaments=["t2", "t1", "t1"])
+    assert (view.role, view.tournaments) == (Role.DESK, ("t1", "t2"))
+    async with ctx.db.reading() as session:
+        with pytest.raises(Unauthorized, match="was logged out"):
+            await recheck.check(screen, session, Right.FINANCE)
+    with pytest.raises(Unauthorized):
+        await logins.acting(ctx, Claim("dana", "uid 1000", login.token))
+    again = await logins.log_in(ctx, "dana", operators["dana"], "uid 1000")
+    assert (again.operator.role, again.operator.tournaments) == (Role.DESK, frozenset({"t1", "t2"}))
+    await accounts.change(ctx, "dana", by="Marat", role=Role.DESK)  # as it is: nothing ends
+    assert await logins.acting(ctx, Claim("dana", "uid 1000", again.token)) == again.operator
+    view = await accounts.change(ctx, "dana", by="Marat", everywhere=True)
+    assert (view.role, view.tournaments) == (Role.DESK, None)
+    view = await accounts.change(ctx, "Айгерім", by="Marat", role=Role.ADMIN)  # of all tournaments, then
+    assert (view.role, view.tournaments) == (Role.ADMIN, None)
+    async with ctx.db.reading() as session:
+        changes = await repository.entries_since(
+            session, f"operator:{view.operator_id}", ["operator_changed"], view.created_at
+        )
+    assert [(each.actor, each.before, each.after) for each in changes] == [
+        ("Marat", {"role": "desk", "tournaments": ["t1"]}, {"role": "admin", "tournaments": None}),
+    ]
+    assert (await verify(ctx)).is_sound
+
+
+async def test_the_last_admin_stays_one(ctx: AppContext, operators: dict[str, str]) -> None:
+    with pytest.raises(Refused, match="only admin"):
+        await accounts.change(ctx, "Marat", by="Marat", role=Role.FINANCE)
+    with pytest.raises(Refused, match="for all tournaments"):
+        await accounts.change(ctx, "dana", by="Marat", role=Role.ADMIN, tournaments=["t1"])
+    await accounts.change(ctx, "dana", by="Marat", role=Role.ADMIN)
+    await accounts.change(ctx, "Marat", by="Marat", role=Role.FINANCE)
+    with pytest.raises(Refused, match="only admin"):
+        await accounts.disable(ctx, "dana", by="dana")
 
 
 async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login(

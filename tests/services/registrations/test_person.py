@@ -7,16 +7,21 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
+from sqlmodel import select
 
+from procomp_pay.domain.closing import Step
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw
+from procomp_pay.services.closing import evening
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
@@ -27,7 +32,8 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.audit import chain
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.closing import ClosingDay
+from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
 from procomp_pay.storage.models.schema import METADATA
@@ -322,6 +328,53 @@ async def test_decided_discrepancies_of_a_payment_that_was_moved_forget_the_form
     await person.erase(ctx, former, CLERK, with_platform_rows=True)
     left = [(row.detail, row.note) for row in await environment.rows(Discrepancy)]
     assert left == [({"who": ERASED}, f"{ERASED} says so")]
+
+
+async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnvironment) -> None:
+    ctx, phone = environment.ctx, "+77011234567"
+    former, other, payment_id = await paid_for_another(environment, NAME)
+    async with ctx.db.writing() as session:
+        [row] = (await session.exec(select(PaymentDetail))).all()
+        row.phone_enc = ctx.keyring.seal(phone.encode())
+    shown = (await person.export(ctx, former))["details"]
+    [kept] = [each["phone"] for each in shown]
+    await move_payment(ctx, payment_id, other, CLERK, reason="the brother", former_id=former)
+    new = await person.export(ctx, other)
+    assert [each["payment_id"] for each in new["details"]] == [payment_id]
+    assert kept not in json.dumps(new, ensure_ascii=False, default=str)
+    assert (await person.export(ctx, former))["moved_payments"] == [
+        {"payment_id": payment_id, "phone": kept},
+    ]
+    await environment.deliver()
+    await person.erase(ctx, former, CLERK, with_platform_rows=False)
+    assert [row.phone_enc for row in await environment.rows(PaymentDetail)] == [None]
+    assert (await audit_verify.verify(ctx)).is_sound
+
+
+async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnvironment) -> None:
+    ctx = environment.ctx
+    opened = await paid(environment)
+    zone = ZoneInfo("Asia/Almaty")
+    day = environment.now().astimezone(zone).date()
+    order = evening.Order(Period(zone, day, day))
+    closing = await evening.begin(ctx, order, CLERK)
+    for reason in (f"{NAME} looks for the receipt", "nobody", f"ask {NAME.lower()}"):
+        await evening.skip(ctx, closing, Step.SEAL, reason, CLERK)
+    other = await evening.begin(ctx, evening.Order(Period(zone, day, day), opened.view.tournament_id), CLERK)
+    await evening.skip(ctx, other, Step.SEAL, "the sheet is enough", CLERK)
+    await person.erase(ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
+    reasons = {row.steps["seal"]["reason"] for row in await environment.rows(ClosingDay)}
+    assert reasons == {f"ask {ERASED}", "the sheet is enough"}
+    entries = await environment.rows(AuditEntry)
+    notes = [entry.note for entry in entries if entry.action == "closing_skipped"]
+    assert sorted(notes) == sorted([
+        f"{ERASED} looks for the receipt", "nobody", f"ask {ERASED}", "the sheet is enough",
+    ])  # fmt: skip
+    assert (await audit_verify.verify(ctx)).is_sound
+    await evening.skip(ctx, await evening.begin(ctx, order, CLERK), Step.SEAL, "later", CLERK)
+    assert (await audit_verify.verify(ctx)).is_sound
+    await sql(environment, "UPDATE pay_audit_entry SET note = 'x' WHERE note LIKE 'ask %'")
+    assert not (await audit_verify.verify(ctx)).is_sound
 
 
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:
