@@ -19,7 +19,7 @@ from procomp_pay.services.operators.logins import log_in
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.models.payments import AuditEntry
 from tests.services.operators.conftest import Clock
-from tests.support import warm_processes
+from tests.support import quick_hashes, warm_processes
 
 _TRIES = """
 import asyncio, sys
@@ -61,6 +61,12 @@ async def actions(ctx: AppContext, name: str) -> list[str]:
         return [entry.action for entry in (await session.exec(chain)).all()]
 
 
+@pytest.fixture
+def production_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_hasher", quick_hashes.production_hasher)
+
+
+@pytest.mark.usefixtures("production_hashes")
 async def test_a_pin_is_compared_with_its_hash_and_never_kept(
     ctx: AppContext, operators: dict[str, str]
 ) -> None:
@@ -86,6 +92,7 @@ async def test_a_refusal_does_not_tell_why(ctx: AppContext, operators: dict[str,
     assert len(messages) == 1
 
 
+@pytest.mark.usefixtures("production_hashes")
 async def test_an_unknown_name_takes_as_long_as_a_wrong_pin(
     ctx: AppContext, operators: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
