@@ -15,7 +15,7 @@ import pytest
 
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from tests.support import compiled_statements
+from tests.support import compiled_statements, quick_hashes
 from tests.support.postgres import PostgresServer
 from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
 
@@ -39,11 +39,14 @@ sys.dont_write_bytecode = False
 
 
 def pytest_configure() -> None:
-    """Keep the tests' databases in memory where there is room: a shared disk can stand still for seconds."""
+    """Keep the tests' databases in memory where there is room: a shared disk can stand still for seconds.
+    Share compiled statements, and hash PINs quickly.
+    """
     memory = Path("/dev/shm")
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM:
         os.environ["TMPDIR"], tempfile.tempdir = str(memory), None
     compiled_statements.share()
+    quick_hashes.use()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +32,9 @@ from procomp_pay.domain.states import (
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail, Refund
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
+from tests.support import warm_processes
 from tests.support.deployment import PATIENCE_S, Deployment
+from tests.support.warm_processes import WarmProcess
 
 #: Stripe refunds at once and responds a little later: time to kill the process in between.
 SLOW_RESPONSE = {
@@ -51,9 +52,10 @@ BULK = ("refund", "--tournament", "t1", "--all", "--reason", "the hall is floode
 @contextmanager
 def _sandbox(deployment: Deployment) -> Iterator[None]:
     """A sandbox that keeps nothing on disk: it would rewrite a growing file for every refund."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay.sandbox"], stdout=subprocess.PIPE, text=True, env=deployment.env
-    )
+    process = WarmProcess(
+        (), code="from procomp_pay.sandbox.__main__ import main; main()",
+        stdout=subprocess.PIPE, text=True, env=deployment.env,
+    )  # fmt: skip
     assert process.stdout is not None
     try:
         info = json.loads(process.stdout.readline())
@@ -190,15 +192,7 @@ def _killed_three_times(deployment: Deployment, url: str, count: int) -> None:
         deployment.post("/_sandbox/faults", SLOW_RESPONSE)
         for part in (0.1, 0.4, 0.75):
             _kill_when(deployment, url, int(count * part))
-        done = subprocess.run(
-            [sys.executable, "-m", "procomp_pay", *BULK, "--json"],
-            env=deployment.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = warm_processes.run([*BULK, "--json"], env=deployment.env, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         back = json.loads(done.stdout)["back"]["count"]
         assert 0 < back < count

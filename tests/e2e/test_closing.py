@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +19,7 @@ import httpx
 import pytest
 
 from procomp_pay.domain.closing import Step
+from tests.support import warm_processes
 from tests.support.deployment import Deployment
 
 #: Payments of the day; PROCOMP_CLOSING=200 for a large one.
@@ -279,10 +278,9 @@ def test_killed_at_each_step(evening: Deployment, tmp_path: Path) -> None:
              "--exports", str(exports), "--sign")  # fmt: skip
     for step in Step:
         for moment in MOMENTS:
-            done = subprocess.run(
-                [sys.executable, "-c", _KILLED, step.value, moment, *words],
-                env=evening.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
-            )  # fmt: skip
+            done = warm_processes.run(
+                [step.value, moment, *words], code=_KILLED, env=evening.env, timeout=120
+            )
             assert done.returncode == -signal.SIGKILL, (step, moment, done.stderr[-2000:])
     closing = evening.run_json(*words) if MOMENTS[-1] != "recorded" else evening.run_json("close")
     assert closing["state"] == "closed"

@@ -153,12 +153,16 @@ class Morning:
 
 @contextlib.asynccontextmanager
 async def a_morning(
-    settings: Settings, sandbox: Sandbox, directory: Path, count: int
+    settings: Settings, sandbox: Sandbox, directory: Path, count: int, **env: str
 ) -> AsyncIterator[Morning]:
+    """Open payments.
+
+    :param env: settings of the servers alone.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     sandbox.stripe.set_endpoint(f"http://127.0.0.1:{port}{BASE}/webhooks/stripe", None)
-    servers = await Servers.ready(environment(settings, LOG_LEVEL="WARNING"), directory)
+    servers = Servers(environment(settings, LOG_LEVEL="WARNING", **env), directory)
     try:
         async with open_context(settings) as ctx:
             await make_many_people(ctx, count)
@@ -179,7 +183,10 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def morning(settings: Settings, sandbox: Sandbox, tmp_path: Path) -> Make:
-    return lambda count, **changed: a_morning(settings.model_copy(update=changed), sandbox, tmp_path, count)
+    def make(count: int, *, changed: dict[str, Any] | None = None, **env: str) -> Any:
+        return a_morning(settings.model_copy(update=changed), sandbox, tmp_path, count, **env)
+
+    return make
 
 
 async def test_killed_at_random_moments_under_load(morning: Make) -> None:
@@ -229,7 +236,7 @@ def sqlite_alone(settings: Settings) -> None:
 async def test_postgresql_crashes_under_load(morning: Make, own_cluster: Any) -> None:
     url = own_cluster.get_uri()
     migrate.upgrade(url)
-    async with morning(24, database_url=SecretStr(url)) as made:
+    async with morning(24, changed={"database_url": SecretStr(url)}) as made:
         await made.start()
         load = asyncio.create_task(made.send_events(pause_s=0.1))
         for _ in range(2):
@@ -287,7 +294,7 @@ async def test_a_process_that_is_suspended_longer_than_its_claims(morning: Make,
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
     impatient = f"{url}&options=-c%20idle_in_transaction_session_timeout%3D500"
-    async with morning(40, database_url=SecretStr(impatient)) as made:
+    async with morning(40, DATABASE_URL=impatient) as made:
         sleeper = await made.start()
         with socket.create_server(("127.0.0.1", 0)) as free:
             other = free.getsockname()[1]

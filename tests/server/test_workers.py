@@ -38,7 +38,7 @@ async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
 
 
 def workers_of(server: Command) -> set[int]:
-    pid = server._process.pid
+    pid = server.pid
     return {int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 

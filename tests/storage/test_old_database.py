@@ -23,7 +23,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -38,6 +37,7 @@ import pytest
 from typer.main import get_command
 
 from procomp_pay.cli.main import app
+from tests.support.warm_processes import WarmProcess
 
 DATA = Path(__file__).parents[1] / "data"
 #: The encrypted columns of the dumps can be read with the key that this phrase gives. It is no secret: it
@@ -71,7 +71,7 @@ class OldDatabase:
     url: str
     home: Path
     recorded: dict[str, Any]
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[WarmProcess] = field(default_factory=list)
     sandbox_url: str = ""
 
     def run(self, *words: str, code: int | None = 0) -> Any:
@@ -110,8 +110,8 @@ class OldDatabase:
         path = self.home / "sandbox-state.json"
         path.write_text(json.dumps(state), "utf-8")
         words = ("sandbox", "--port", "0", "--state", str(path), "--webhook-url", "http://127.0.0.1:9/")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "procomp_pay", *words],
+        process = WarmProcess(
+            words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 
 import httpx
 
+from tests.support import warm_processes
 from tests.support.secret_watch import no_secret_in, register_secret
+from tests.support.warm_processes import WarmProcess
 
 #: Seconds that a process may take to be ready or to end.
 PATIENCE_S = 40.0
@@ -54,8 +55,8 @@ class Deployment:
 
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command in the background."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "procomp_pay", *words],
+        process = WarmProcess(
+            words,
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -67,15 +68,7 @@ class Deployment:
 
     def run(self, *words: str, code: int = 0) -> str:
         """Run a command to its end and return its stdout."""
-        done = subprocess.run(
-            [sys.executable, "-m", "procomp_pay", *words],
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = warm_processes.run(words, env=self.env, timeout=PATIENCE_S)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
         no_secret_in(done.stdout + done.stderr, words[0])
@@ -87,15 +80,7 @@ class Deployment:
 
     def run_all(self, *commands: tuple[str, ...]) -> list[Any]:
         """Run several commands with ``--json`` in one process, for setting up a test."""
-        done = subprocess.run(
-            [sys.executable, "-c", _SEVERAL, json.dumps(commands)],
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = warm_processes.run([json.dumps(commands)], code=_SEVERAL, env=self.env, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stdout + done.stderr
         no_secret_in(done.stdout + done.stderr, "several commands")
         return [json.loads(line) for line in done.stdout.splitlines()]

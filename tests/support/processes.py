@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import signal
-import sys
+import subprocess
 from pathlib import Path
 
 from procomp_pay.config import Settings
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET
 from tests.support.secret_watch import no_secret_in
+from tests.support.warm_processes import RUN, WarmProcess
 
-_START = "from procomp_pay.cli.main import run; run()"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,8 +38,9 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 class Command:
     """A running command: its output, and its URL once it is ready."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: WarmProcess) -> None:
         self._process = process
+        self.pid = process.pid
         self._lines: list[str] = []
         self.url = ""
         self._reader = asyncio.create_task(self._read())
@@ -49,18 +51,17 @@ class Command:
 
         :param first: Python that its process runs before it.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            first + _START,
-            *arguments,
+        start = functools.partial(
+            WarmProcess,
+            arguments,
+            code=first + RUN,
             env=env,
             cwd=cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
-        return cls(process)
+        return cls(await asyncio.to_thread(start))
 
     @property
     def output(self) -> str:
@@ -68,8 +69,10 @@ class Command:
         return "".join(self._lines)
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
+        while line := await reader.readline():
             self._lines.append(line.decode())
         no_secret_in(self.output, "a process")
 
@@ -80,7 +83,7 @@ class Command:
             if match:
                 self.url = match.group(1)
                 return self
-            if self._process.returncode is not None:
+            if self._process.poll() is not None:
                 break
             await asyncio.sleep(0.05)
         raise AssertionError(f"it is not ready:\n{self.output}")
@@ -90,11 +93,12 @@ class Command:
 
     async def end(self, seconds: float = 40) -> int:
         """Wait until the command ends, and return its exit code."""
-        code = await asyncio.wait_for(self._process.wait(), seconds)
-        await self._reader
+        async with asyncio.timeout(seconds):
+            while (code := self._process.poll()) is None:
+                await asyncio.sleep(0.02)
+            await self._reader
         return code
 
     async def clean_up(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
+        self._process.kill()
         await self.end()

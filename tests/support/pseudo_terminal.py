@@ -10,13 +10,13 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.terminal import CommandLine
+from tests.support.warm_processes import WarmProcess
 
 
 class PseudoTerminal:
@@ -62,13 +62,7 @@ def pseudo_terminal(
         "COLUMNS": str(columns),
         "LINES": str(lines),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", *words],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-    )
+    process = WarmProcess(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     try:
         yield PseudoTerminal(ours, process)
         assert termios.tcgetattr(theirs)[3] == before[3], "the terminal is put back as it was"

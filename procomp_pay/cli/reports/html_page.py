@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import IO, Any
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, is_number, size
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _CHART_WIDTH = 720
 _CHART_HEIGHT = 150
@@ -53,15 +57,20 @@ class Page:
     charts: dict[str, dict[str, list[Bar]]] = field(default_factory=dict)
 
 
-def write(stream: IO[bytes], page: Page) -> None:
-    """Write a page, row by row."""
+@cache
+def _template() -> Template:
+    """Return the template, which is compiled once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("procomp_pay.cli.reports", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_finalize)
     environment.filters["css"] = _css
-    template = environment.get_template("report.html.j2")
-    stream_of_text = template.generate(
+    return environment.get_template("report.html.j2")
+
+
+def write(stream: IO[bytes], page: Page) -> None:
+    """Write a page, row by row."""
+    stream_of_text = _template().generate(
         text=_,
         language=language(),
         title=page.title,

@@ -7,8 +7,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 
 import pytest
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 
 from procomp_pay.cli.display import qr, screens
 from tests.support.terminal import CommandLine
+from tests.support.warm_processes import WarmProcess
 
 _DARK = {True: {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}}
 _DARK[False] = {char: (1 - top, 1 - low) for char, (top, low) in _DARK[True].items()}
@@ -90,14 +89,7 @@ def in_a_terminal(clerk: CommandLine, width: int, height: int, *words: str, **mo
     for name in ("NO_COLOR", "COLUMNS", "LINES"):
         if name not in more:
             environment.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", *words],
-        env=environment,
-        stdin=inner,
-        stdout=inner,
-        stderr=inner,
-        start_new_session=True,
-    )
+    process = WarmProcess(words, env=environment, stdin=inner, stdout=inner, stderr=inner)
     os.close(inner)
     shown = b""
     while True:

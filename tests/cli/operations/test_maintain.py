@@ -19,6 +19,7 @@ from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.locks import maintenance_lock
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
+from tests.support import warm_processes
 from tests.support.terminal import NOW, CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -79,14 +80,7 @@ def test_the_lock_is_released_when_its_process_dies(clerk: CommandLine) -> None:
         "        print(ours, flush=True); os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, clerk.url],
-        env=clerk.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warm_processes.run([clerk.url], code=program, env=clerk.environment(), timeout=60)
     assert (done.stdout, done.returncode) == ("True\n", -9)
     for _ in range(50):  # PostgreSQL notices a dead client a moment later
         output = clerk.type("db", "status")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 from procomp_pay.cli.payments import watch as watching
 from procomp_pay.services.lifecycle import polling
 from tests.support.terminal import CommandLine
+from tests.support.warm_processes import WarmProcess
 
 KASPI = ("--method", "kaspi_qr")
 WALLET = ("--method", "apple_pay")  # its page is open for minutes, also under the sandbox's fast clock
@@ -119,8 +119,8 @@ def test_a_silent_provider_exits_with_5(sqlite_clerk: CommandLine, monkeypatch: 
 
 
 def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: CommandLine) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", "initiate", "p1", *WALLET, "--watch"],
+    process = WarmProcess(
+        ["initiate", "p1", *WALLET, "--watch"],
         env=sqlite_clerk.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

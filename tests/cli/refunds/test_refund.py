@@ -8,8 +8,6 @@ import hmac
 import json
 import os
 import pty
-import subprocess
-import sys
 import time
 from decimal import Decimal
 from typing import Any
@@ -24,6 +22,7 @@ from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks import inbox
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
+from tests.support.warm_processes import WarmProcess
 
 WHY = ("--reason", "injured")
 
@@ -262,8 +261,8 @@ def test_a_terminal_asks_for_confirmation(
 ) -> None:
     view = paid(sqlite_clerk)
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "procomp_pay", "refund", view["payment_id"], *WHY],
+    process = WarmProcess(
+        ["refund", view["payment_id"], *WHY],
         env=sqlite_clerk.environment(),
         stdin=theirs,
         stdout=theirs,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import functools
 from datetime import timedelta
 
 import pytest
@@ -20,6 +19,7 @@ from procomp_pay.services.operators.logins import log_in
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.models.payments import AuditEntry
 from tests.services.operators.conftest import Clock
+from tests.support import quick_hashes, warm_processes
 
 _TRIES = """
 import asyncio, sys
@@ -61,6 +61,12 @@ async def actions(ctx: AppContext, name: str) -> list[str]:
         return [entry.action for entry in (await session.exec(chain)).all()]
 
 
+@pytest.fixture
+def production_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_hasher", quick_hashes.production_hasher)
+
+
+@pytest.mark.usefixtures("production_hashes")
 async def test_a_pin_is_compared_with_its_hash_and_never_kept(
     ctx: AppContext, operators: dict[str, str]
 ) -> None:
@@ -86,6 +92,7 @@ async def test_a_refusal_does_not_tell_why(ctx: AppContext, operators: dict[str,
     assert len(messages) == 1
 
 
+@pytest.mark.usefixtures("production_hashes")
 async def test_an_unknown_name_takes_as_long_as_a_wrong_pin(
     ctx: AppContext, operators: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,15 +169,9 @@ async def test_the_tenth_pin_is_right(ctx: AppContext, operators: dict[str, str]
 async def test_two_processes_have_ten_tries_together(
     ctx: AppContext, operators: dict[str, str], database_url: str
 ) -> None:
-    started = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _TRIES, database_url, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    for process in started:
-        _out, err = await asyncio.wait_for(process.communicate(), 120)
-        assert process.returncode == 0, err.decode()
+    tries = functools.partial(asyncio.to_thread, warm_processes.run, [database_url], code=_TRIES, timeout=120)
+    for ended in await asyncio.gather(tries(), tries()):
+        assert ended.returncode == 0, ended.stderr
     row = await account(ctx, "dana")
     assert row.failed_attempts == MOST_WRONG_PINS  # of 16 tries, six were not even compared
     assert row.locked_until is not None

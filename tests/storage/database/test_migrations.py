@@ -22,6 +22,7 @@ from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 from tests.support.postgres import create_platform_tables
+from tests.support.warm_processes import WarmProcess
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,11 +32,12 @@ def tables(url: str) -> set[str]:
         return set(inspect(connection).get_table_names())
 
 
-def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
+def run_python(code: str, **environment: str) -> WarmProcess:
+    return WarmProcess(
+        (),
+        code=code,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -351,9 +353,15 @@ def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
         "         'sqlalchemy.dialects.postgresql'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    done = run_python(code, URL=sqlite_url)
-    output, _ = done.communicate(timeout=60)
-    assert output.strip() == "[]"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "URL": sqlite_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_postgresql_is_not_set_up_by_itself(empty_postgres_url: str) -> None:
