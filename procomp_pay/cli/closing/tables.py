@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
+from procomp_pay.cli.framework import formats
 from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, local_time, method_or_word
 from procomp_pay.cli.reports.payout_table import WORDS
 from procomp_pay.domain.closing import Step, StepRecord, StepState
+from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
+from procomp_pay.services.reports.closing import THE_APP
 
 if TYPE_CHECKING:
     from procomp_pay.services.closing.evening import Closing
@@ -110,9 +114,21 @@ def _what_is_open(record: StepRecord) -> str:
         )
     if record.step is Step.EXPORTS:
         return str(record.facts.get("why", "")) or _("a folder is needed: --exports DIR")
+    if record.step is Step.SUMS:
+        return ", ".join(_difference(item) for item in record.items)
     number = _("%(n)s open", n=len(record.items))
     is_cut = any(item.startswith("not all is listed") for item in record.items)
     return f"{number}, {_('not all is listed')}" if is_cut else number
+
+
+def _difference(item: str) -> str:
+    """Return a sum that does not agree, from the item that the closing keeps of it."""
+    method, currency, difference, not_seen = item.rsplit(maxsplit=3)
+    if int(not_seen):
+        what = _("Payments of which no record of the provider was read yet: %(n)s.", n=not_seen)
+    else:
+        what = f"{_('Difference')} {formats.amount(Decimal(difference))}"
+    return f"{method_or_word(method)} {currency}: {what}"
 
 
 def _sums(figures: DayFigures) -> Section:
@@ -268,7 +284,7 @@ def _payments(closing: Closing, figures: DayFigures) -> Section:
             method_name(row.payment.method) if row.payment.method else "",
             row.detail.charged_amount,
             row.detail.charged_currency.value,
-            row.detail.started_by,
+            _(THE_APP) if row.source == Source.APP.value else row.detail.started_by,
             wording.status(row.payment.status).lower(),
             row.detail.refunded_amount,
             Id(_number(row, figures)),

@@ -193,11 +193,15 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
 
 @dataclass(frozen=True, slots=True)
 class PaymentRow:
-    """A payment with its participant's name; ``None`` if the participant was removed."""
+    """A payment with its participant's name; ``None`` if the participant was removed.
+
+    :param source: who started it: an operator at the desk, or the app.
+    """
 
     payment: Payment
     detail: PaymentDetail
     full_name: str | None
+    source: str | None
 
 
 async def rows_of(session: AsyncSession, payment_ids: set[str]) -> dict[str, PaymentRow]:
@@ -311,7 +315,8 @@ async def open_discrepancies(session: AsyncSession, tournament_id: str | None) -
 
 def _with_names() -> Any:
     return (
-        select(_payment, _detail, type_coerce(_participant.full_name, Text))
+        select(_payment, _detail, type_coerce(_participant.full_name, Text), _audit.source)
         .join(_detail, _detail.payment_id == _payment.id)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
+        .join(_audit, and_(_audit.payment_id == _payment.id, _audit.seq == 1), isouter=True)
     )

@@ -17,8 +17,11 @@ from procomp_pay.cli.framework.context import load_settings, run_with_context
 from procomp_pay.domain.closing import Signer, Step
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.closing import evening
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.initiation.initiate import initiate
+from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.closing import day as queries
 from tests.support.terminal import CommandLine
 
@@ -120,6 +123,8 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
     pay(sqlite_clerk, "p1", "kaspi_qr")
     closing = sqlite_clerk.ask(*CLOSE, code=6)
     assert states(closing)["kaspi"] == "open"
+    unseen = "Kaspi QR KZT: Payments of which no record of the provider was read yet: 1."
+    assert unseen in sqlite_clerk.type("close", code=6).out
     sqlite_clerk.type("close", "--skip", "kaspi", code=2)
     sqlite_clerk.type("close", "--skip", "clerks", "--reason", "why", code=3)
     words = ("--skip", "kaspi", "--skip", "sums", "--reason", "no statement before tomorrow")
@@ -181,6 +186,16 @@ def test_one_tournament(sqlite_clerk: CommandLine) -> None:
     own = sqlite_clerk.ask("close", "--tournament", tournament, code=6)
     assert own["tournament"]["tournament_id"] == tournament
     assert sqlite_clerk.ask(*CLOSE, code=6)["closing_id"] != own["closing_id"]
+
+
+def test_users_of_the_app_are_not_named_on_the_sheet(sqlite_clerk: CommandLine) -> None:
+    request = InitiateRequest("p1", PaymentMethod.APPLE_PAY, Channel.STRIPE_CHECKOUT)
+    run_with_context(lambda ctx: initiate(ctx, request, Actor("u-of-the-app", Source.APP)))
+    sqlite_clerk.pay(sqlite_clerk.ask("status", "p1"), "apple_pay")
+    ready(sqlite_clerk)
+    [sheet] = (sqlite_clerk.home / "closings").glob("*.html")
+    assert "(the app)" in sheet.read_text()
+    assert "u-of-the-app" not in sheet.read_text()
 
 
 def test_a_skipped_step_opens_again_for_another_payment(sqlite_clerk: CommandLine) -> None:
