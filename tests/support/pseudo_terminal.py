@@ -10,13 +10,14 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.terminal import CommandLine
-from tests.support.warm_processes import WarmProcess
+from tests.support.warm_processes import RUN, WarmProcess
 
 
 class PseudoTerminal:
@@ -52,8 +53,12 @@ class PseudoTerminal:
 
 @contextmanager
 def pseudo_terminal(
-    clerk: CommandLine, *words: str, columns: int = 80, lines: int = 24
+    clerk: CommandLine, *words: str, columns: int = 80, lines: int = 24, warm: bool = True
 ) -> Iterator[PseudoTerminal]:
+    """Run a command in a pseudo-terminal.
+
+    :param warm: False for an interpreter of its own, which is a child of this process.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     before = termios.tcgetattr(theirs)
@@ -62,7 +67,12 @@ def pseudo_terminal(
         "COLUMNS": str(columns),
         "LINES": str(lines),
     }
-    process = WarmProcess(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process: subprocess.Popen[bytes] = (
+        WarmProcess(words, env=environment, **streams)
+        if warm
+        else subprocess.Popen([sys.executable, "-c", RUN, *words], env=environment, **streams)
+    )
     try:
         yield PseudoTerminal(ours, process)
         assert termios.tcgetattr(theirs)[3] == before[3], "the terminal is put back as it was"
