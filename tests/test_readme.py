@@ -225,7 +225,7 @@ SHOWN = {
     "procomp-pay history": r"(?s)COMPLETED +50\.00 USD.*PAID.*second category.*20\.00 USD REFUNDED",
     "procomp-pay reconcile": r"(?s)Stripe.*Kaspi",
     "procomp-pay report": r"(?s)revenue +24 000\.00 +50\.00\n.*refunds +0\.00 +-20\.00\n",
-    "procomp-pay audit verify": r"intact: \d+ entries in 2 chains",
+    "procomp-pay audit verify": r"intact: \d+ entries in 3 chains",
 }
 
 
