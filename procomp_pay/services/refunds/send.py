@@ -30,6 +30,8 @@ from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import RESEND_WITHIN, provider_ref_of
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
+from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
@@ -154,12 +156,20 @@ async def _find_or_fail(ctx: AppContext, refund_id: str, why: str) -> None:
     refunds = await ctx.providers.of(locked.detail.channel).list_refunds(provider_ref_of(locked))
     if not any(refund_repository.match([row], refund) for refund in refunds.refunds):
         # before the others are recorded: one that went back in its place waits for its end
+        await _fail_pending(ctx, refund_id, why)
+    await _record_all(ctx, locked, refunds, SYSTEM)
+
+
+async def _fail_pending(ctx: AppContext, refund_id: str, why: str) -> None:
+    """Mark a refund FAILED, unless another process has meanwhile learned what became of it."""
+    async with ctx.db.writing() as session:
+        row, locked = await _lock(session, refund_id)
+        if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
+            return
         money = Money(row.amount, row.currency)
         refund_event = RefundEvent(RefundState.FAILED, money, refund_id=row.id, failure_reason=why)
-        async with ctx.db.writing() as session:
-            event = _payment_event(ctx, row.payment_id, locked, refund_event, SYSTEM)
-            await apply_event_in(session, ctx, event)
-    await _record_all(ctx, locked, refunds, SYSTEM)
+        event = _payment_event(ctx, row.payment_id, locked, refund_event, SYSTEM)
+        await apply_event_in(session, ctx, event, locked)
 
 
 async def _schedule_next_check(ctx: AppContext, refund_id: str, seconds: int) -> None:
@@ -223,9 +233,7 @@ async def _adopt_external_refund(ctx: AppContext, payment_id: str, actor: Actor)
 async def _request(ctx: AppContext, refund_id: str) -> RefundRequest | None:
     """Mark the row as sent, and commit before the call; return ``None`` if the outcome is known already."""
     async with ctx.db.writing() as session:
-        row = await refund_repository.one(session, refund_id)
-        locked = await lock_payment(session, row.payment_id)
-        row = await refund_repository.one(session, refund_id)  # again, under the payment's lock
+        row, locked = await _lock(session, refund_id)
         if row.state is not RefundState.PENDING or row.provider_refund_id is not None:
             return None
         again, now = row.sent_at is not None, ctx.clock()
@@ -263,11 +271,16 @@ async def _flag_mismatch(ctx: AppContext, request: RefundRequest, error: ManualR
 
 async def _clear_sent_at(ctx: AppContext, refund_id: str) -> None:
     async with ctx.db.writing() as session:
-        row = await refund_repository.one(session, refund_id)
-        await lock_payment(session, row.payment_id)
-        row = await refund_repository.one(session, refund_id)
+        row, _ = await _lock(session, refund_id)
         if row.provider_refund_id is None:
             row.sent_at = None
+
+
+async def _lock(session: AsyncSession, refund_id: str) -> tuple[Refund, OrmLockedPayment]:
+    """Return a refund as it is under the lock of its payment."""
+    row = await refund_repository.one(session, refund_id)
+    locked = await lock_payment(session, row.payment_id)
+    return await refund_repository.one(session, refund_id), locked
 
 
 async def _apply(ctx: AppContext, request: RefundRequest, refund_event: RefundEvent, actor: Actor) -> None:
