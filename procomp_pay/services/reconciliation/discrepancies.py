@@ -180,13 +180,21 @@ async def _check_allowed(ctx: AppContext, view: DiscrepancyView, how: How, actor
 
     :raises Forbidden: it is not allowed.
     """
-    tournament_id, payment_id = None, view.payment_id
     async with ctx.db.reading() as session:
-        if payment_id is not None and ctx.operator is not None and await exists(session, payment_id):
-            tournament_id = (await load_payment(session, payment_id)).payment.tournament_id
-        await recheck.check(ctx, session, Right.FINANCE, tournament_id)
+        await _check_operator(ctx, session, view.payment_id)
     if how in NEED_TWO:
         needs_second_person(ctx.operator, actor.approved_by)
+
+
+async def _check_operator(ctx: AppContext, session: AsyncSession, payment_id: str | None) -> None:
+    """Check that the operator may resolve a discrepancy, of this payment or of none.
+
+    :raises Forbidden: it is not allowed, or not any more.
+    """
+    tournament_id = None
+    if payment_id is not None and ctx.operator is not None and await exists(session, payment_id):
+        tournament_id = (await load_payment(session, payment_id)).payment.tournament_id
+    await recheck.check(ctx, session, Right.FINANCE, tournament_id)
 
 
 def approval_request(view: DiscrepancyView, how: How, note: str) -> ApprovalRequest:
@@ -211,6 +219,7 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
         row = await store.one(session, discrepancy_id, lock=True)
         if row.state is not DiscrepancyState.OPEN:
             _check_open(await view_of(session, row))
+        await _check_operator(ctx, session, row.payment_id)  # a provider may have taken long to answer
         if how is not How.REFUND and row.payment_id is not None:
             await _check_no_refund_under_way(session, row, row.payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)

@@ -65,13 +65,19 @@ class Desk:
 
     async def sees(self, *texts: str) -> None:
         """Wait until the screen shows all these texts."""
-        await self.until(lambda: all(text in self.text for text in texts), f"{texts} never came")
+
+        def shown() -> bool:
+            screen = self.text
+            return all(text in screen for text in texts)
+
+        await self.until(shown, f"{texts} never came")
 
     async def until(self, condition: Callable[[], Any], complaint: str) -> None:
-        until = time.monotonic() + PATIENCE_S
+        until, pause_s = time.monotonic() + PATIENCE_S, 0.02
         while not condition():
             assert time.monotonic() < until, f"{complaint}:\n" + "\n".join(self.lines)
-            await self.pilot.pause(0.05)
+            await self.pilot.pause(pause_s)
+            pause_s = min(1.5 * pause_s, 0.25)  # to draw and read a screen takes longer than what is awaited
         no_secret_in("\n".join(self.lines), "the desk")
 
     async def opens(self, name: str) -> None:

@@ -7,9 +7,21 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound, OutcomeUnknown, Refused
+from procomp_pay.domain.errors import (
+    Conflict,
+    ManualReviewRequired,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Unauthorized,
+)
+from procomp_pay.domain.events import Source
+from procomp_pay.domain.operators import Claim, Role
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
+from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
+from procomp_pay.services.context import Actor
+from procomp_pay.services.operators import accounts, logins
 from procomp_pay.services.reconciliation import discrepancies as use
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.storage.models.payments import AuditEntry, Refund
@@ -80,6 +92,32 @@ async def test_a_fix_adopts_the_providers_status(environment: ServiceEnvironment
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     done = await use.resolve(environment.ctx, found.discrepancy_id, How.FIX, "it is paid by now", CLERK)
     assert done.resolution == "fix"
+
+
+async def test_who_was_disabled_while_the_provider_answered_resolves_nothing(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = await reconciliation.never_paid(environment)
+    await reconciliation.run(environment)
+    found = await only(environment, kind=DiscrepancyKind.STATUS_MISMATCH)
+    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
+    ctx = environment.ctx
+    await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin="correct horse")
+    await accounts.add(ctx, "dana", Role.FINANCE, by="Marat", pin="404142")
+    await accounts.set_secret(ctx, "dana", by="dana", pin="258014")
+    login = await logins.log_in(ctx, "dana", "258014", "uid 1000")
+    dana = replace(ctx, operator=login.operator, claim=Claim("dana", "uid 1000", login.token))
+    stripe = ctx.providers.of(opened.view.channel)
+    answer = stripe.fetch
+
+    async def slowly(ref: ProviderRef) -> ProviderStatus:
+        await accounts.disable(ctx, "dana", by="Marat")
+        return await answer(ref)
+
+    monkeypatch.setattr(stripe, "fetch", slowly)
+    with pytest.raises(Unauthorized, match="was disabled"):
+        await use.resolve(dana, found.discrepancy_id, How.FIX, "look again", Actor("dana", Source.PERSON))
+    assert (await use.one(ctx, found.discrepancy_id)).is_open
 
 
 async def test_invalid_resolutions_are_refused(environment: ServiceEnvironment) -> None:
