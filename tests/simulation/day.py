@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import aiosqlite
 import httpx
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
+from sqlalchemy.ext.asyncio import engine
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import PaymentError
@@ -121,7 +122,8 @@ def _in_memory(loop: asyncio.AbstractEventLoop) -> Any:
 
     loop.set_task_factory(processes.make_task)
     with (
-        mock.patch.object(aiosqlite, "connect", processes.connect),
+        mock.patch.object(engine, "greenlet_spawn", processes.spawn),
+        mock.patch.object(AsyncAdapt_aiosqlite_dbapi, "connect", processes.connect),
         mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", send),
     ):
         yield
