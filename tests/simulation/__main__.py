@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import itertools
 import multiprocessing
 import os
 import shutil
@@ -23,8 +22,8 @@ from procomp_pay.storage.database import migrate
 from tests.simulation import day
 from tests.support import compiled_statements
 
-#: Days after which a process looks again at all that it kept from days before: a cycle among that is rare.
-_FULL_COLLECTION_DAYS = 200
+#: Days after which processes make way for new ones: tasks of killed processes keep some of each day.
+_DAYS_IN_A_PROCESS = 200
 #: Pause between two lines of progress, in seconds.
 _PROGRESS_S = 30.0
 
@@ -78,10 +77,14 @@ def run(seeds: range, template: Path, processes: int, minutes: float) -> int:
     totals, code = _Totals(len(seeds)), 0
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(template,))
+    share = _DAYS_IN_A_PROCESS * processes
+    until, pool = time.monotonic() + minutes * 60, None
     try:
-        for result, digest in _results(pool, seeds, template, 2 * processes, minutes):
-            totals.add(result, digest)
+        for few in (seeds[place : place + share] for place in range(0, len(seeds), share)):
+            pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(template,))
+            for result, digest in _results(pool, few, template, 2 * processes, until):
+                totals.add(result, digest)
+            pool.shutdown()
     except KeyboardInterrupt:
         code = 130
     except BrokenProcessPool:
@@ -89,17 +92,18 @@ def run(seeds: range, template: Path, processes: int, minutes: float) -> int:
         code = 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        pool.shutdown(cancel_futures=True)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
         signal.signal(signal.SIGTERM, before)
     totals.show()
     return code or (1 if totals.bad else 0)
 
 
 def _results(
-    pool: ProcessPoolExecutor, seeds: range, template: Path, ahead: int, minutes: float
+    pool: ProcessPoolExecutor, seeds: range, template: Path, ahead: int, until: float
 ) -> Iterator[tuple[day.Result, str]]:
-    """Yield each day and its digest when it is over; begin no more after so many minutes."""
-    until, rest = time.monotonic() + minutes * 60, iter(seeds)
+    """Yield each day and its digest when it is over; begin no more after that time of the clock."""
+    rest = iter(seeds)
     running: set[Future[tuple[day.Result, str]]] = set()
     while True:
         while len(running) < ahead and time.monotonic() < until:
@@ -122,9 +126,6 @@ def _begin(template: Path) -> None:
     gc.disable()
 
 
-_days = itertools.count(1)
-
-
 def _run_day(seed: int, template: Path) -> tuple[day.Result, str]:
     """Run a day in this process; return it without its trace, which is long, and with its digest."""
     try:
@@ -132,8 +133,6 @@ def _run_day(seed: int, template: Path) -> tuple[day.Result, str]:
     except Exception as error:
         result = day.Result(seed, [f"the simulation broke off: {error!r}"], [])
     short = replace(result, trace=[]), result.digest
-    if next(_days) % _FULL_COLLECTION_DAYS == 0:
-        gc.unfreeze()
     del result
     gc.collect()
     gc.freeze()  # what is left is kept for the days to come, and would be looked at after each

@@ -25,6 +25,7 @@ def test_bad_days_are_told_with_their_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(day, "run", _result)
+    monkeypatch.setattr(command, "_DAYS_IN_A_PROCESS", 2)
     template = tmp_path / "template.sqlite3"
     assert command.run(range(2, 8), template, 2, 10) == 1
     lines = capsys.readouterr().out.splitlines()
