@@ -83,11 +83,13 @@ def simulated(seed: int) -> Iterator[tuple[SimulatedLoop, random.Random]]:
         mock.patch.object(circuit_breaker, "datetime", _Datetime),
     ):
         asyncio.set_event_loop(loop)
+        collects = gc.isenabled()
         gc.disable()  # what it ends, it would end at any time
         try:
             yield loop, chance
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
             asyncio.set_event_loop(None)
             loop.close()
             random.setstate(jitter)

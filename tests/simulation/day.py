@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import aiosqlite
 import httpx
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
+from sqlalchemy.ext.asyncio import engine
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import PaymentError
@@ -51,6 +52,7 @@ from tests.simulation.process import Process
 from tests.support.environment import CLERK
 
 _SECRET = "whsec_simulation"
+_TLS = httpx.create_ssl_context()
 #: Pauses after which the sender of a webhook tries again, in seconds; then it gives up.
 _RETRIES_S = (3, 20, 90, 400, 3600, 20_000)
 #: The end of the day: pauses after which everything that waits has come to an end, in seconds.
@@ -121,8 +123,11 @@ def _in_memory(loop: asyncio.AbstractEventLoop) -> Any:
 
     loop.set_task_factory(processes.make_task)
     with (
-        mock.patch.object(aiosqlite, "connect", processes.connect),
+        mock.patch.object(engine, "greenlet_spawn", processes.spawn),
+        mock.patch.object(AsyncAdapt_aiosqlite_dbapi, "connect", processes.connect),
         mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", send),
+        # each process would read the certificates again, with which nobody is asked for
+        mock.patch.object(httpx._transports.default, "create_ssl_context", return_value=_TLS),
     ):
         yield
 

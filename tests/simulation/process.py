@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection, AsyncAdapt_aiosqlite_cursor
+from sqlalchemy.util import await_only, greenlet_spawn, immutabledict
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.destinations import Destination
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
 
 #: The process whose task is running; None for customers and providers.
 current: ContextVar[Process | None] = ContextVar("process", default=None)
-_LOCKED_S = 30.0
+#: Pauses between attempts to take a lock, and for how long.
+_RETRY_S, _LOCKED_S = 0.02, 30.0
+#: Calls of the driver that nobody else can notice.
+_NO_STEPS = ("cursor", "close", "fetchall", "rollback")
 _COUNTED = ("commit", "GET ", "POST ", "answer ")
 
 
@@ -100,7 +106,13 @@ class Process:
             task.cancel()
 
     async def step(self, what: str) -> None:
-        """Pass a point between two steps, at which others may run.
+        """Pass a point between two steps, at which others may run."""
+        pause = self.reach(what)
+        if pause is not None:
+            await self.wait(pause)
+
+    def reach(self, what: str) -> float | None:
+        """Reach a point between two steps; return the seconds to :meth:`wait` there, or None.
 
         Before a commit, a request or its answer the process may be killed: all other points of a transaction
         come to the same, since it is lost.
@@ -113,10 +125,13 @@ class Process:
         if matters and self.dies_at is not None and self.steps >= self.dies_at:
             self.kill()
             raise asyncio.CancelledError
-        if self._chance.random() < 0.2:
-            await asyncio.sleep(self._chance.choice((0, 0, 0.003)))
-            if self.is_dead:
-                raise asyncio.CancelledError
+        return self._chance.choice((0, 0, 0.003)) if self._chance.random() < 0.2 else None
+
+    async def wait(self, pause: float) -> None:
+        """Let others run."""
+        await asyncio.sleep(pause)
+        if self.is_dead:
+            raise asyncio.CancelledError
 
     def kill(self) -> None:
         """End as by SIGKILL: open transactions are lost, and nothing more reaches database or network."""
@@ -139,32 +154,47 @@ class Process:
 class Connection(aiosqlite.Connection):
     """The driver's connection without its thread: each statement is a step of its process."""
 
-    def __await__(self) -> Any:
-        return self._open().__await__()
-
-    async def _open(self) -> Connection:
+    def __init__(self, database: str, options: dict[str, Any]) -> None:
+        settings = options | {"timeout": 0, "check_same_thread": False}
+        super().__init__(lambda: sqlite3.connect(database, **settings), 64)
         self._connection = self._connector()
-        self._process = current.get()
-        if self._process is not None:
-            self._process.connections.append(self)
-        return self
+        self.process = current.get()
+        if self.process is not None:
+            self.process.connections.append(self)
 
     async def _execute(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._connection is None:
-            raise asyncio.CancelledError
-        if self._process is not None and work.__name__ not in ("cursor", "close", "fetchall", "rollback"):
-            await self._process.step(" ".join(str(args[0]).split())[:90] if args else work.__name__)
-        if args and args[0] == "PRAGMA synchronous=FULL":
-            args = ("PRAGMA synchronous=OFF", *args[1:])  # processes die here, the machine never does
+        pause = self.reach(work, *args)
+        if pause is not None and self.process is not None:
+            await self.process.wait(pause)
         waited = 0.0
         while True:
             try:
                 return work(*args, **kwargs)
             except sqlite3.OperationalError as error:
-                if "database is locked" not in str(error) or waited > _LOCKED_S:
-                    raise
-            waited += 0.02
-            await asyncio.sleep(0.02)  # another process writes
+                waited = _longer(waited, error)
+            await asyncio.sleep(_RETRY_S)  # another process writes
+
+    def reach(self, work: Callable[..., Any], *args: Any) -> float | None:
+        """Reach a call of the driver, as :meth:`Process.reach`."""
+        if self._connection is None:
+            raise asyncio.CancelledError
+        if self.process is None or work.__name__ in _NO_STEPS:
+            return None
+        return self.process.reach(args[0] if args else work.__name__)
+
+    def do(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do as :meth:`_execute` does, in SQLAlchemy's greenlet, which waits only if others run: through its
+        coroutines each call takes several times as long."""
+        pause = self.reach(work, *args)
+        if pause is not None and self.process is not None:
+            await_only(self.process.wait(pause))
+        waited = 0.0
+        while True:
+            try:
+                return work(*args)
+            except sqlite3.OperationalError as error:
+                waited = _longer(waited, error)
+            await_only(asyncio.sleep(_RETRY_S))  # another process writes
 
     def stop(self) -> None:
         self.drop()
@@ -176,10 +206,88 @@ class Connection(aiosqlite.Connection):
             raw.close()
 
 
-def connect(database: str, **options: Any) -> Connection:
-    """Take the place of ``aiosqlite.connect``."""
-    settings = options | {"timeout": 0, "check_same_thread": False}
-    return Connection(lambda: sqlite3.connect(database, **settings), 64)
+def _longer(waited: float, error: sqlite3.OperationalError) -> float:
+    """Return for how long a statement will have waited, in seconds, if it waits once more.
+
+    :raises sqlite3.OperationalError: it has waited long enough, or not for a lock.
+    """
+    if "database is locked" not in str(error) or waited > _LOCKED_S:
+        raise error
+    return waited + _RETRY_S
+
+
+class _Cursor(AsyncAdapt_aiosqlite_cursor):
+    """SQLAlchemy's cursor, on that of ``sqlite3``."""
+
+    _cursor: Any
+
+    def __init__(self, adapted: _Adapted) -> None:
+        self._adapt_connection, self._connection = adapted, adapted._connection
+        try:
+            self._cursor = self._connection._conn.cursor()
+        except Exception as error:
+            adapted._handle_exception(error)
+        self._soft_closed_memoized = immutabledict()
+        self._rows = deque()
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        args = (operation,) if parameters is None else (operation, parameters)
+        self._do(self._cursor.execute, *args)
+        if self._cursor.description:
+            self._rows = deque(self._cursor.fetchall())
+
+    def executemany(self, operation: Any, parameters: Any) -> Any:
+        self._do(self._cursor.executemany, operation, parameters)
+
+    def _do(self, work: Callable[..., Any], *args: Any) -> None:
+        if args[0] == "PRAGMA synchronous=FULL":
+            args = ("PRAGMA synchronous=OFF",)  # processes die here, the machine never does
+        try:
+            self._connection.do(work, *args)
+        except Exception as error:
+            self._adapt_connection._handle_exception(error)
+
+    async def _async_soft_close(self) -> None:
+        self._soft_closed_memoized = immutabledict({"description": self._cursor.description})
+        self._connection.do(self._cursor.close)
+
+    def close(self) -> None:
+        self._rows.clear()
+        if not self._soft_closed_memoized:
+            self._connection.do(self._cursor.close)
+
+
+class _Adapted(AsyncAdapt_aiosqlite_connection):
+    """SQLAlchemy's connection, on ours."""
+
+    _cursor_cls = _Cursor
+    _connection: Any
+
+    def rollback(self) -> None:
+        self._end("rollback")
+
+    def commit(self) -> None:
+        self._end("commit")
+
+    def _end(self, how: str) -> None:
+        raw = self._connection._connection
+        if raw is not None:
+            try:
+                self._connection.do(getattr(raw, how))
+            except Exception as error:
+                self._handle_exception(error)
+
+
+def connect(dbapi: Any, database: str, **options: Any) -> _Adapted:
+    """Take the place of ``AsyncAdapt_aiosqlite_dbapi.connect``."""
+    return _Adapted(dbapi, Connection(database, options))
+
+
+def spawn(
+    work: Callable[..., Any], *args: Any, _require_await: bool = False, **more: Any
+) -> Coroutine[Any, Any, Any]:
+    """Take the place of SQLAlchemy's ``greenlet_spawn``, which expects a driver to wait at least once."""
+    return greenlet_spawn(work, *args, **more)
 
 
 def make_task(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:

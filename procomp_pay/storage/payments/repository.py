@@ -223,18 +223,17 @@ async def claim_due(
     Any number of processes may claim: a row that another one has locked is skipped, and a process that dies
     leaves its rows to the others when the lease is over.
     """
-    longest_waiting_count = max(1, limit // 3)
-    rows = (
-        await _due(session, now, channels, limit - longest_waiting_count, by_deadline=True)
-        if limit > longest_waiting_count
-        else []
-    )
-    for row in rows:
-        row.next_poll_at = now + timedelta(seconds=lease_s)
-    more = await _due(session, now, channels, limit - len(rows), by_deadline=False)
-    for row in more:
-        row.next_poll_at = now + timedelta(seconds=lease_s)
-    return [row.payment_id for row in (*rows, *more)]
+    soonest_count = limit - max(1, limit // 3)
+    rows: list[PaymentDetail] = []
+    for count, by_deadline in ((soonest_count, True), (limit, False)):
+        if count > len(rows):
+            more = await _due(session, now, channels, count - len(rows), by_deadline=by_deadline)
+            for row in more:
+                row.next_poll_at = now + timedelta(seconds=lease_s)
+            rows += more
+        if len(rows) < count:
+            break  # no more are due
+    return [row.payment_id for row in rows]
 
 
 async def _due(

@@ -12,8 +12,10 @@ from sqlalchemy import event, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.states import Channel
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.webhooks import inbox as queues
 
 NOW = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
@@ -32,9 +34,7 @@ async def test_claiming_a_batch_does_not_read_the_whole_backlog(
 ) -> None:
     """With a parameter in place of the word that the index is for, PostgreSQL's prepared statement reads and
     sorts all that waits for each batch, and SQLite does at once."""
-    sent: list[str] = []
-    engine: Any = db._engine.sync_engine
-    event.listen(engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    sent = _statements(db)
     async with db.writing() as session:
         await CLAIMS[index](session)
         [claim] = [statement for statement in sent if "LIMIT" in statement]
@@ -53,3 +53,20 @@ async def test_claiming_a_batch_does_not_read_the_whole_backlog(
     assert index in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+async def test_polling_asks_once_where_fewer_payments_are_due_than_it_takes(
+    db: PaymentDatabaseService,
+) -> None:
+    sent = _statements(db)
+    async with db.writing() as session:
+        assert await payments.claim_due(session, NOW, Channel, lease_s=60, limit=9) == []
+    assert len([statement for statement in sent if "LIMIT" in statement]) == 1
+
+
+def _statements(db: PaymentDatabaseService) -> list[str]:
+    """Return the list to which each statement is added from now on."""
+    sent: list[str] = []
+    engine: Any = db._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    return sent
