@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from procomp_pay.server.run import loop_factory
 from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from tests.support import compiled_statements, quick_hashes
@@ -65,6 +67,14 @@ def pytest_collection_finish() -> None:
     """Leave what is imported out of the search for garbage, which would look at all of it again and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests in the event loop of ``serve``, which takes a sixth less of their time.
+
+    Commands use the standard one, as ever.
+    """
+    return {"of serve": loop_factory() or asyncio.new_event_loop}
 
 
 def pytest_xdist_auto_num_workers() -> int:

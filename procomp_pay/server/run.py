@@ -81,7 +81,7 @@ def _run_worker(settings: Settings, endpoint: tuple[str, int], alive: int, ready
 def _run(
     settings: Settings, bound: socket.socket, ready: Callable[[], None], alive: int | None = None
 ) -> None:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, bound, ready, alive))
 
 
@@ -101,7 +101,7 @@ def _check_shareable(settings: Settings) -> None:
         )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop where it is installed (not on Windows), else None for the slower standard loop."""
     try:
         import uvloop

@@ -71,9 +71,12 @@ class Command:
     async def _read(self) -> None:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
+        pipe, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout
+        )
         while line := await reader.readline():
             self._lines.append(line.decode())
+        pipe.close()
         no_secret_in(self.output, "a process")
 
     async def ready(self, pattern: str = r"listens on (http://[^/\s]+)") -> Command:

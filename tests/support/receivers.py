@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
@@ -81,8 +81,7 @@ async def mail_server(
 
     class Server(SMTP):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            connections.append(transport)
+            connections.append(cast(asyncio.Transport, transport))  # uvloop's is of no such class
             super().connection_made(transport)
 
     def make() -> SMTP:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from procomp_pay.cli.main import app
 from procomp_pay.domain.money import Currency
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.server.run import loop_factory
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
@@ -43,7 +44,7 @@ class LocalProviders:
     """A sandbox in a thread, 20 times as fast: Kaspi's 180 s for a scan are 9 s here."""
 
     def __init__(self, time_scale: float = 8, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = (loop_factory() or asyncio.new_event_loop)()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.sandbox = Sandbox(SandboxOptions(time_scale=time_scale, **options))

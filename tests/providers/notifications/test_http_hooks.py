@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 @pytest.fixture
 async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
     async with receiver() as made:
-        hook = Hook(f"{made.url}/services/T0/B0/hush", total_s=0.2)
+        hook = Hook(f"{made.url}/services/T0/B0/hush")
         yield hook, made
         await hook.aclose()
 
@@ -39,7 +39,6 @@ async def hooked() -> AsyncIterator[tuple[Hook, Receiver]]:
         ((503, {"Retry-After": "Sun, 22 Nov 2026 09:31:00 GMT"}), DeliveryOutcome.AGAIN, 0),
         ((503, {"Retry-After": "soon"}), DeliveryOutcome.AGAIN, None),
         (500, DeliveryOutcome.AGAIN, None),
-        ("hang", DeliveryOutcome.AGAIN, None),
     ],
 )
 async def test_outcome_by_status_code(
@@ -50,6 +49,15 @@ async def test_outcome_by_status_code(
     answer = await hook.post("{}", {}, NOW)
     assert (answer.outcome, answer.retry_after_s) == (outcome, asked_s)
     assert "hush" not in answer.text
+
+
+async def test_a_receiver_that_does_not_answer_is_tried_again(hooked: tuple[Hook, Receiver]) -> None:
+    _, other = hooked
+    other.says = ["hang"]
+    hook = Hook(f"{other.url}/services/T0/B0/hush", total_s=0.2)
+    answer = await hook.post("{}", {}, NOW)
+    await hook.aclose()
+    assert (answer.outcome, answer.text) == (DeliveryOutcome.AGAIN, "127.0.0.1 did not answer in time")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

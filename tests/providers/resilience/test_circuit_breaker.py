@@ -36,7 +36,7 @@ def kaspi(services: ProviderServices, circuit: Circuit, **more: Any) -> KaspiPay
 async def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_attempt_through_later(
     services: ProviderServices,
 ) -> None:
-    circuit = Circuit("Kaspi", failures=3, open_s=0.5)
+    circuit = Circuit("Kaspi", failures=3, open_s=2)
     service = kaspi(services, circuit)
     made = await service.create(tenge_request(Channel.KASPI_QR))
     ref = ProviderRef(Channel.KASPI_QR, made.provider_ref)
@@ -50,19 +50,17 @@ async def test_the_circuit_opens_after_failures_in_a_row_and_lets_one_attempt_th
     assert since is not None
     assert circuit.pop_outage() is None
     sent = await services.calls(f"/status/{made.provider_ref}")
-    begun = time.monotonic()
     with pytest.raises(CircuitOpen) as error:
         await service.fetch(ref)
-    assert time.monotonic() - begun < 0.2
-    assert error.value.retry_after == 1
+    assert error.value.retry_after in (1, 2)
     assert await services.calls(f"/status/{made.provider_ref}") == sent
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(2.05)
     with pytest.raises(ProviderUnavailable):  # one attempt goes through, and it is the same outage
         await service.fetch(ref)
     assert await services.calls(f"/status/{made.provider_ref}") == sent + 1
     assert circuit.pop_outage() is None
     await services.http.delete("/_sandbox/faults")
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(2.05)
     assert (await service.fetch(ref)).event_type is None
     assert circuit.pop_outage() is None
     await service.aclose()
@@ -155,9 +153,9 @@ async def test_background_work_leaves_capacity_for_interactive_calls() -> None:
     begun = time.monotonic()
     running = [asyncio.create_task(poll()) for _ in range(4)]
     await asyncio.sleep(0.3)
-    asked = time.monotonic()
+    before = len(polls)
     await limit.wait()
-    assert time.monotonic() - asked < 0.2
+    assert len(polls) - before < 30
     await asyncio.gather(*running)
     assert len(polls) == 60
     assert time.monotonic() - begun >= 59 / 40 - 0.05
@@ -183,13 +181,18 @@ async def test_polling_five_hundred_payments_stays_within_the_rate_limit(service
     begun = time.monotonic()
     polls = [asyncio.create_task(poll(ref)) for ref in handles]
     await asyncio.sleep(0.5)
-    asked = time.monotonic()
+    answered = sum(task.done() for task in polls)
     await service.fetch(handles[-1])
-    assert time.monotonic() - asked < 1.0
     await asyncio.gather(*polls)
     assert time.monotonic() - begun >= (len(handles) - 1) / rate
     lines = (await services.http.get("/_sandbox/requests")).json()["requests"]
-    came = sorted(line["at"] for line in lines if "/payment/status/" in line["path"])
+    asked = sorted(
+        (line["at"], line["path"].endswith(f"/{made[-1].provider_ref}"))
+        for line in lines
+        if "/payment/status/" in line["path"]
+    )
+    assert [mine for _, mine in asked].index(True) - answered < len(handles) // 4
+    came = [at for at, _ in asked]
     assert len(came) == len(handles) + 1
     assert max(sum(at <= other < at + 1 for other in came) for at in came) <= rate * 1.1
     await service.aclose()
