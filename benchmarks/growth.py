@@ -107,7 +107,7 @@ async def fill(ctx: AppContext, url: str, event: str, count: int, start: int = 0
                             occurred_at=int(ctx.clock().timestamp()),
                         )
                     )  # fmt: skip
-            await insert_events(session, arrived, ctx.clock())
+            await insert_events(await session.connection(), arrived, ctx.clock())
         await work_inbox(ctx, Pass())
         await work_outbox(ctx, Pass())
 

@@ -20,7 +20,7 @@ from procomp_pay.server.auth.tokens import Caller
 from procomp_pay.server.http import errors
 from procomp_pay.server.http.guard import caller as caller_of
 from procomp_pay.server.http.guard import with_access_control
-from procomp_pay.server.http.json_response import respond
+from procomp_pay.server.http.json_response import checked_text, respond
 from procomp_pay.server.http.route import ANYONE_KNOWN, BASE, JSON, Budget, Link, Route
 from procomp_pay.server.http.state import STATE, linking_context
 from procomp_pay.server.observability import logs, metrics
@@ -50,6 +50,9 @@ p{margin:1.2em 0}</style></head><body>
 <p lang="en"><b>Thank you!</b><br>You may close this page; the desk sees your payment by itself.</p>
 </body></html>
 """
+
+#: Made once: it is the most frequent answer.
+_RECEIVED = checked_text(responses.Received, {"received": True})
 
 _PARTICIPANT = {"participant_id": "$request.body#/participant_id"}
 _ITS_PARTICIPANT = {"participant_id": "$request.path.participant_id"}
@@ -230,7 +233,7 @@ async def stripe_webhook(request: web.Request) -> web.Response:
     header = headers[0] if len(headers) == 1 else None
     await receive_stripe(state.ctx, body, header, state.settings.webhook_secrets)
     state.background.wake_inbox()
-    return respond(responses.Received, {"received": True})
+    return web.Response(text=_RECEIVED, content_type=JSON)
 
 
 async def health(request: web.Request) -> web.Response:

@@ -31,6 +31,7 @@ from procomp_pay.services.maintenance.run import (
     work_search_keys,
     work_watch,
 )
+from procomp_pay.services.webhooks.batch import AT_ONCE
 from procomp_pay.storage.payments import repository as payments
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,11 @@ PRUNE_PAUSE_S = 20.0
 _WATCHERS = 2
 #: Each provider has loops of its own: one that hangs never delays the other's payments.
 _PROVIDERS = {"kaspi": KASPI_CHANNELS, "stripe": STRIPE_CHANNELS}
-#: SQLite has one writer at a time anyway.
-_INBOX_WORKERS = {"sqlite": 1, "postgresql": 2}
-_BATCH_SIZE = 25
+#: Batches of events in a round of the inbox.
+_BATCHES = 50
+#: Seconds in which more events gather after a batch that was not full: a small one costs nearly as much as a
+#: large one.
+GATHER_S = 0.02
 #: Deliveries to one destination in a round; the others wait for the round's slowest one.
 _OUTBOX_BATCH_SIZE = 20
 _LONGEST_BACKOFF_S = 30.0
@@ -256,17 +259,26 @@ class Background:
             self.wake_inbox()
         return MISSED_PAUSE_S * _jitter()
 
-    async def _handle_events(self, _loop: Loop) -> float:
-        result = Pass()
-        await work_inbox(self._ctx, result, most=1)
-        if not (result.events or result.events_failed):
-            return INBOX_PAUSE_S
-        workers = _INBOX_WORKERS["sqlite" if self._ctx.db.is_sqlite() else "postgresql"]
-        await asyncio.gather(*(work_inbox(self._ctx, result, most=_BATCH_SIZE) for _ in range(workers)))
-        for lag in result.lags:
-            self.on_lag(lag)
-        log.info("inbox: %s", result)
-        return 0.0
+    async def _handle_events(self, loop: Loop) -> float:
+        result, pause = Pass(), 0.0
+        for _ in range(_BATCHES):
+            if self._stop.is_set():
+                break
+            # what is stored from here on may be too late for this batch, and wakes the loop again
+            loop.wake.clear()
+            before = result.events + result.events_failed
+            await work_inbox(self._ctx, result, most=1)
+            handled = result.events + result.events_failed - before
+            if not handled:
+                pause = INBOX_PAUSE_S
+                break
+            if handled < AT_ONCE:
+                await _sleep(self._stop, GATHER_S)
+        if result.events or result.events_failed:
+            for lag in result.lags:
+                self.on_lag(lag)
+            log.info("inbox: %s", result)
+        return pause
 
     async def _send_refunds(self, channels: Collection[Channel], loop: Loop) -> float:
         result = Pass()

@@ -35,7 +35,14 @@ def respond(
 
     :raises pydantic.ValidationError: the body is not what the OpenAPI document promises: a bug of ours.
     """
-    checked = model.model_validate(body).model_dump(exclude_unset=True)
     return web.Response(
-        text=exact_json.dumps(checked), status=status, content_type="application/json", headers=headers
+        text=checked_text(model, body), status=status, content_type="application/json", headers=headers
     )
+
+
+def checked_text(model: type[BaseModel], body: dict[str, Any]) -> str:
+    """Return the text of a response, for one that is always the same.
+
+    :raises pydantic.ValidationError: as :func:`respond`.
+    """
+    return exact_json.dumps(model.model_validate(body).model_dump(exclude_unset=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import AnyStatus, PaymentMethod, PaymentStatus
@@ -139,7 +140,7 @@ async def _write(
     before = side_effects.audit_snapshot(locked)
     if transition.outcome is not Outcome.MISMATCH:
         _store_ids(locked, event.ids)
-    _update_payment(locked, event, transition, now)
+    _update_payment(ctx, locked, event, transition, now)
     if transition.status is PaymentStatus.COMPLETED and event.amount_accepted:
         await record_accepted_amount(session, _single(locked), event, now)
     if transition.outcome is not Outcome.MISMATCH and _has_operation_number(locked, event):
@@ -172,7 +173,7 @@ async def record_accepted_amount(
 
 
 def _update_payment(
-    locked: LockedPayment, event: PaymentEvent, transition: Transition, now: datetime
+    ctx: AppContext, locked: LockedPayment, event: PaymentEvent, transition: Transition, now: datetime
 ) -> None:
     payment, detail = locked.payment, locked.detail
     if transition.status is not None:
@@ -188,9 +189,8 @@ def _update_payment(
     if transition.provider_open is not None:
         detail.provider_open = transition.provider_open
     if not detail.provider_open:
-        is_wallet_unknown = detail.wallet is None and not detail.channel.is_kaspi
         is_paid = transition.status is PaymentStatus.COMPLETED
-        detail.next_poll_at = now + _WALLET_AFTER if is_paid and is_wallet_unknown else None
+        detail.next_poll_at = now + _WALLET_AFTER if is_paid and _has_wallet_to_learn(ctx, locked) else None
     if (
         event.event_type not in (EventType.OPENED, EventType.UNPLACED)
         and transition.outcome is not Outcome.MISMATCH
@@ -200,6 +200,14 @@ def _update_payment(
     detail.is_duplicate = detail.is_duplicate or transition.duplicate
     payment.updated_at = now
     detail.updated_at = now
+
+
+def _has_wallet_to_learn(ctx: AppContext, locked: LockedPayment) -> bool:
+    """Return whether a paid payment's wallet is not known, and Stripe can be asked for it: without a key the
+    poll of each payment would only find out that there is none."""
+    detail = locked.detail
+    is_unknown = detail.wallet is None and not detail.channel.is_kaspi
+    return is_unknown and ctx.providers.stripe_mode is not ProviderMode.OFF
 
 
 def _store_ids(locked: LockedPayment, ids: ProviderIds) -> None:

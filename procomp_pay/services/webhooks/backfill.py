@@ -136,4 +136,4 @@ async def _store_new(ctx: AppContext, page: list[dict[str, Any]]) -> int:
     if not intake:
         return 0
     async with ctx.db.writing() as session:
-        return len(await insert_events(session, intake, ctx.clock()))
+        return len(await insert_events(await session.connection(), intake, ctx.clock()))

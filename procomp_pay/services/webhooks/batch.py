@@ -105,8 +105,7 @@ async def _handle_all(
         await _yield_to_requests(number)
         if (state := await _apply_event(session, ctx, event, batch.locked)) is not None:
             set_state(event.row, state, event.payment_id)
-    await batch.write(session)
-    await queues.mark_many(session, done, ctx.clock())
+    await batch.write(session, queues.marks(done, rows, ctx.clock()))
     return done
 
 

@@ -120,7 +120,7 @@ async def _pay(ctx: AppContext, ask: BillAsk) -> BillAnswer:
             occurred_at=int(_when(ctx, ask).timestamp()),
         )
         # a concurrent request with the same txn_id waits here for the first one's commit
-        if not await insert_events(session, [arrival], ctx.clock()):
+        if not await insert_events(await session.connection(), [arrival], ctx.clock()):
             return await _earlier_answer(session, ctx, ask)
         row = await queues.of_event(session, PROVIDER, ask.txn_id)
         answer = await _record(session, ctx, ask, row)
@@ -205,7 +205,7 @@ async def keep_unreadable(ctx: AppContext, query: str) -> None:
         occurred_at=int(ctx.clock().timestamp()),
     )
     async with ctx.db.writing() as session:
-        if await insert_events(session, [arrival], ctx.clock()):
+        if await insert_events(await session.connection(), [arrival], ctx.clock()):
             row = await queues.of_event(session, PROVIDER, event_id)
             row.state, row.attempts, row.next_attempt_at = EventState.FOREIGN, 1, None
             row.handled_at = ctx.clock()

@@ -113,7 +113,7 @@ async def receive_callback(
         occurred_at=int(((callback.at if callback else None) or ctx.clock()).timestamp()),
     )
     async with ctx.db.writing() as session:
-        return bool(await insert_events(session, [arrival], ctx.clock()))
+        return bool(await insert_events(await session.connection(), [arrival], ctx.clock()))
 
 
 async def apply_callback(

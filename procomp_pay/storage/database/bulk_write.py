@@ -1,17 +1,21 @@
-"""Write many rows by one statement for each table; on PostgreSQL as one parameter.
+"""Write the rows of many tables: on PostgreSQL all by one statement, with one parameter for each table.
 
-The ORM session would send one statement for each row, which takes longer than computing the changes.
+The ORM session would send one statement for each row, which takes longer than computing the changes; and each
+statement waits for its answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Executable, bindparam, insert, inspect, text, update
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -25,53 +29,79 @@ _Field = tuple[Column[Any], Callable[[Any], Any] | None]
 _NEW = "new_"
 
 
-async def update_all(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
-    """Update rows that this transaction has locked.
+class Action(Enum):
+    """What is done with the rows of a table."""
 
-    :param rows: the same attributes in each: the key, which is one column, then those to be written.
-    :raises RuntimeError: one of the rows does not exist.
+    #: They are locked by this transaction.
+    UPDATE = auto()
+    INSERT = auto()
+    #: Rows whose unique key exists already are skipped.
+    INSERT_ONCE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The rows to write into one table.
+
+    :param rows: the same attributes in each; for an update the key, which is one column, then the others.
     """
-    if not rows:
-        return
-    names = tuple(rows[0])
-    dialect = session.get_bind().dialect
-    connection = await session.connection()
-    if dialect.name == "postgresql":
-        written = await connection.execute(
-            _update(table, names, dialect), _as_one(table, names, rows, dialect)
-        )
-    else:
-        parameters = [{_NEW + name: value for name, value in row.items()} for row in rows]
-        written = await connection.execute(_update_each(table, names), parameters)
-    if written.rowcount != len(rows):
-        raise RuntimeError(f"{len(rows)} rows of {table.__tablename__} were locked, and not all exist")
+
+    action: Action
+    table: type[Row]
+    rows: list[dict[str, Any]]
+
+    @property
+    def shape(self) -> _Shape:
+        return self.action, self.table, tuple(self.rows[0])
 
 
-async def insert_all(
-    session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], *, once: bool = False
-) -> None:
-    """Insert rows that name the same attributes.
+_Shape = tuple[Action, type[Row], tuple[str, ...]]
 
-    :param once: skip rows whose unique key exists already.
+
+async def write_all(session: AsyncSession, writes: Sequence[Write]) -> None:
+    """Write rows of several tables, none of which is named twice.
+
+    :raises RuntimeError: a row that was to be updated does not exist.
     """
-    if not rows:
+    writes = [write for write in writes if write.rows]
+    if not writes:
         return
-    names = tuple(rows[0])
-    dialect = session.get_bind().dialect
     connection = await session.connection()
-    if dialect.name == "postgresql":
-        await connection.execute(
-            _insertion(table, names, once, dialect), _as_one(table, names, rows, dialect)
-        )
-    elif once:
-        await insert_all_once(session, table, rows)
+    if connection.dialect.name == "postgresql":
+        counts = await _write_at_once(connection, writes)
     else:
-        await connection.execute(insert(table), rows)
+        counts = [await _write_each(session, connection, write) for write in writes]
+    for write, count in zip(writes, counts, strict=True):
+        if write.action is Action.UPDATE and count != len(write.rows):
+            raise RuntimeError(
+                f"{len(write.rows)} rows of {write.table.__tablename__} were locked, and not all exist"
+            )
 
 
-def _as_one(
-    table: type[Row], names: tuple[str, ...], rows: list[dict[str, Any]], dialect: Dialect
-) -> dict[str, str]:
+async def _write_at_once(connection: AsyncConnection, writes: Sequence[Write]) -> Sequence[int]:
+    dialect = connection.dialect
+    parameters: dict[str, Any] = {}
+    for number, write in enumerate(writes):
+        _, table, names = write.shape
+        parameters[f"rows_{number}"] = _as_one(table, names, write.rows, dialect)
+        parameters[f"count_{number}"] = len(write.rows)
+    result = await connection.execute(_statement(tuple(write.shape for write in writes), dialect), parameters)
+    return result.one()
+
+
+async def _write_each(session: AsyncSession, connection: AsyncConnection, write: Write) -> int:
+    action, table, names = write.shape
+    if action is Action.UPDATE:
+        parameters = [{_NEW + name: value for name, value in row.items()} for row in write.rows]
+        return (await connection.execute(_update_each(table, names), parameters)).rowcount
+    if action is Action.INSERT_ONCE:
+        await insert_all_once(session, table, write.rows)
+    else:
+        await connection.execute(insert(table), write.rows)
+    return len(write.rows)
+
+
+def _as_one(table: type[Row], names: tuple[str, ...], rows: list[dict[str, Any]], dialect: Dialect) -> str:
     plan = [(column.name, plain) for column, plain in _fields(table, names, dialect)]
     documents = [
         {
@@ -80,7 +110,7 @@ def _as_one(
         }
         for row in rows
     ]
-    return {"rows": exact_json.dumps(documents)}
+    return exact_json.dumps(documents)
 
 
 @lru_cache(maxsize=64)
@@ -107,16 +137,31 @@ def _plain(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None
 
 
 @lru_cache(maxsize=64)
-def _update(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> Executable:
+def _statement(shapes: tuple[_Shape, ...], dialect: Dialect) -> Executable:
+    """Return one statement for all writes, whose row has the number of rows written by each."""
+    parts = (f"w{number} AS ({_part(number, shape, dialect)})" for number, shape in enumerate(shapes))
+    counts = (f"(SELECT count(*) FROM w{number})" for number in range(len(shapes)))  # noqa: S608
+    return text(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}")
+
+
+def _part(number: int, shape: _Shape, dialect: Dialect) -> str:
+    """Return one write of a statement. Only names of our own tables and columns are put into its text."""
+    action, table, names = shape
+    columns = _columns(table, names)
     quote = dialect.identifier_preparer.quote
-    key, *rest = (quote(column.name) for column in _columns(table, names))
-    target = _table(table, dialect)
-    values = ", ".join(f"{name} = new.{name}" for name in rest)
-    # only names of our own tables and columns are put into the text
-    return text(
-        f"UPDATE {target} SET {values} FROM {_recordset(table, names, dialect)}"  # noqa: S608
-        f" WHERE {target}.{key} = new.{key}"
-    )
+    target = dialect.identifier_preparer.format_table(table.metadata.tables[str(table.__tablename__)])
+    kinds = ", ".join(f"{quote(column.name)} {column.type.compile(dialect)}" for column in columns)
+    # the limit makes the planner expect few rows, whatever their number, so that it reads them by their keys;
+    # without one it expects a hundred, and for those it would read a small table as a whole, for each batch
+    recordset = f"json_to_recordset(CAST(:rows_{number} AS json)) AS r ({kinds})"
+    rows = f"(SELECT * FROM {recordset} LIMIT (SELECT CAST(:count_{number} AS int))) new"  # noqa: S608
+    key, *rest = (quote(column.name) for column in columns)
+    if action is Action.UPDATE:
+        values = ", ".join(f"{name} = new.{name}" for name in rest)
+        return f"UPDATE {target} SET {values} FROM {rows} WHERE {target}.{key} = new.{key} RETURNING 1"  # noqa: S608
+    listed = ", ".join((key, *rest))
+    once = " ON CONFLICT DO NOTHING" if action is Action.INSERT_ONCE else ""
+    return f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {rows}{once} RETURNING 1"  # noqa: S608
 
 
 @lru_cache(maxsize=64)
@@ -127,25 +172,3 @@ def _update_each(table: type[Row], names: tuple[str, ...]) -> Executable:
     key_name, *value_names = (_NEW + name for name in names)
     values: dict[Any, Any] = {column: bindparam(name) for column, name in zip(rest, value_names, strict=True)}
     return update(table).where(key == bindparam(key_name)).values(values)
-
-
-@lru_cache(maxsize=64)
-def _insertion(table: type[Row], names: tuple[str, ...], once: bool, dialect: Dialect) -> Executable:
-    quote = dialect.identifier_preparer.quote
-    listed = ", ".join(quote(column.name) for column in _columns(table, names))
-    # only names of our own tables and columns are put into the text
-    return text(
-        f"INSERT INTO {_table(table, dialect)} ({listed})"  # noqa: S608
-        f" SELECT {listed} FROM {_recordset(table, names, dialect)}"
-        + (" ON CONFLICT DO NOTHING" if once else "")
-    )
-
-
-def _table(table: type[Row], dialect: Dialect) -> str:
-    return dialect.identifier_preparer.format_table(table.metadata.tables[str(table.__tablename__)])
-
-
-def _recordset(table: type[Row], names: tuple[str, ...], dialect: Dialect) -> str:
-    quote = dialect.identifier_preparer.quote
-    kinds = ", ".join(f"{quote(c.name)} {c.type.compile(dialect)}" for c in _columns(table, names))
-    return f"json_to_recordset(CAST(:rows AS json)) AS new ({kinds})"

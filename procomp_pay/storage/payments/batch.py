@@ -1,4 +1,4 @@
-"""Process many payments in one transaction: one statement locks them, one for each table writes them.
+"""Process many payments in one transaction: one statement locks them, and one writes them.
 
 Settlement works on a :class:`LockedPayment` and does not know whether it is one of many. Here its rows are
 plain objects, without the cost of the ORM, and audit entries and messages are collected and written at the
@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Select, inspect, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
-from procomp_pay.storage.database.bulk_write import insert_all, update_all
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.columns import Row, among
 from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -71,12 +71,18 @@ class Batch:
         self._details.take(detail)
         self._participants.take(participant)
 
-    async def write(self, session: AsyncSession) -> None:
-        """Write the changed rows, the messages and the audit entries."""
-        for rows in (self._payments, self._details, self._participants):
-            await update_all(session, rows.table, rows.changes())
-        await insert_all(session, OutboxMessage, self.messages, once=True)
-        await insert_all(session, AuditEntry, self.chains.added)
+    async def write(self, session: AsyncSession, *more: Write) -> None:
+        """Write the changed rows, the messages and the audit entries, and ``more`` together with them."""
+        tracked = (self._payments, self._details, self._participants)
+        await write_all(
+            session,
+            [
+                *(Write(Action.UPDATE, rows.table, rows.changes()) for rows in tracked),
+                Write(Action.INSERT_ONCE, OutboxMessage, self.messages),
+                Write(Action.INSERT, AuditEntry, self.chains.added),
+                *more,
+            ],
+        )
 
 
 @dataclass(slots=True)

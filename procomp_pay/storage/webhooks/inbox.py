@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam
-from sqlalchemy import text as sql
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
+from procomp_pay.storage.database.bulk_write import Action, Write
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.models.types import UtcDateTime
 
 #: In the place of a payload that was dropped after its time.
 DROPPED = ""
@@ -52,6 +49,7 @@ class ClaimedEvent:
     payload_enc: str
     provider: str
     received_at: datetime
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,7 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
         WebhookEvent.payload_enc,
         WebhookEvent.provider,
         WebhookEvent.received_at,
+        WebhookEvent.attempts,
     ]
     rows = await session.exec(
         select(*columns)
@@ -92,32 +91,24 @@ async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> lis
     return [ClaimedEvent(*row) for row in rows.all()]
 
 
-_MARK_POSTGRESQL = sql(
-    """
-    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
-        attempts = pay_webhook_event.attempts + 1, handled_at = :now
-    FROM json_to_recordset(CAST(:done AS json)) AS done (id text, state text, payment_id text)
-    WHERE pay_webhook_event.id = done.id
-    """
-).bindparams(bindparam("now", type_=UtcDateTime()))
-_MARK_SQLITE = sql(
-    """
-    UPDATE pay_webhook_event SET state = done.state, payment_id = done.payment_id, last_error = NULL,
-        attempts = pay_webhook_event.attempts + 1, handled_at = :now
-    FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'payment_id' AS payment_id
-          FROM json_each(:done)) AS done
-    WHERE pay_webhook_event.id = done.id
-    """
-).bindparams(bindparam("now", type_=UtcDateTime()))
-
-
-async def mark_many(session: AsyncSession, events: Sequence[ProcessedEvent], now: datetime) -> None:
-    """Mark claimed events as processed."""
-    rows = [{"id": event.id, "state": event.state.value, "payment_id": event.payment_id} for event in events]
-    postgresql = session.get_bind().dialect.name == "postgresql"
-    statement = _MARK_POSTGRESQL if postgresql else _MARK_SQLITE
-    connection = await session.connection()
-    await connection.execute(statement, {"now": now, "done": exact_json.dumps(rows)})
+def marks(events: Sequence[ProcessedEvent], claimed: Sequence[ClaimedEvent], now: datetime) -> Write:
+    """Return what marks claimed events as processed."""
+    attempts = {event.id: event.attempts for event in claimed}
+    return Write(
+        Action.UPDATE,
+        WebhookEvent,
+        [
+            {
+                "id": event.id,
+                "state": event.state,
+                "payment_id": event.payment_id,
+                "last_error": None,
+                "attempts": attempts[event.id] + 1,
+                "handled_at": now,
+            }
+            for event in events
+        ],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, text
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.database import connection_queue
@@ -73,13 +73,14 @@ class IncomingEvent:
     occurred_at: int
 
 
-async def insert_events(session: AsyncSession, events: Sequence[IncomingEvent], now: datetime) -> set[str]:
+async def insert_events(
+    connection: AsyncConnection, events: Sequence[IncomingEvent], now: datetime
+) -> set[str]:
     """Insert events into the inbox; return the ids of the new rows (providers deliver twice)."""
-    postgresql = session.get_bind().dialect.name == "postgresql"
+    postgresql = connection.dialect.name == "postgresql"
     arrived = json.dumps(
         [{name: getattr(event, name) for name in IncomingEvent.__slots__} for event in events]
     )
-    connection = await session.connection()
     written = await connection.execute(
         _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}
     )
@@ -138,8 +139,8 @@ class WebhookIntake:
             return
         events = [event for event, _, _ in batch]
         try:
-            async with self._db.writing() as session:
-                new = await insert_events(session, events, batch[0][1])
+            async with self._db.writing_rows() as connection:
+                new = await insert_events(connection, events, batch[0][1])
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, DatabaseUnavailable):
                 for waiting in batch:

@@ -93,6 +93,26 @@ async def test_stopping_lets_running_work_finish(served: Served, monkeypatch: py
     assert loops.state() == "stopped"
 
 
+async def test_stopping_does_not_wait_for_more_events(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await served.app[STATE].background.stop()
+    monkeypatch.setattr(background, "GATHER_S", 3600)
+    monkeypatch.setattr(background, "STOP_S", 5)
+    handled = asyncio.Event()
+
+    async def one_event(_ctx: AppContext, done: Pass, **_: Any) -> None:
+        done.events += 1
+        handled.set()
+
+    monkeypatch.setattr(background, "work_inbox", one_event)
+    loops = background.Background(served.ctx)
+    await loops.start()
+    await handled.wait()
+    await loops.stop()
+    assert "did not end in time" not in caplog.text
+
+
 async def test_work_that_does_not_end_is_cancelled(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     await served.app[STATE].background.stop()
     monkeypatch.setattr(background, "STOP_S", 0.2)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from procomp_pay.cli.display import wording
-from procomp_pay.config import KaspiScheme
+from procomp_pay.config import KaspiScheme, ProviderMode
 from procomp_pay.domain.errors import ConfigurationError, NotFound, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.protocol import CreateRequest
@@ -374,6 +374,18 @@ async def test_the_wallet_of_an_intent_is_learned_once(environment: ServiceEnvir
     environment.later(3600)
     await environment.maintain()
     assert await asked() == before + 1
+
+
+async def test_no_wallet_is_asked_for_without_a_key(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may have the secret of the webhook alone."""
+    mode = property(lambda _: ProviderMode.OFF)
+    monkeypatch.setattr(type(environment.ctx.providers), "stripe_mode", mode)
+    opened = await paid_by_stripe(environment)
+    assert await environment.status(opened) is S.COMPLETED
+    [detail] = await environment.rows(PaymentDetail)
+    assert (detail.next_poll_at, detail.wallet) == (None, None)
 
 
 async def test_a_wallet_is_learned_when_stripe_answers_again(environment: ServiceEnvironment) -> None:

@@ -35,7 +35,7 @@ async def test_concurrent_events_share_commits_and_duplicates_one_row(
 ) -> None:
     intake = WebhookIntake(db)
     commits = 0
-    real = db.writing
+    real = db.writing_rows
 
     @asynccontextmanager
     async def counted() -> Any:
@@ -44,7 +44,7 @@ async def test_concurrent_events_share_commits_and_duplicates_one_row(
             yield session
         commits += 1
 
-    monkeypatch.setattr(db, "writing", counted)
+    monkeypatch.setattr(db, "writing_rows", counted)
     wanted = [arrival(f"evt_{n // 2}", id=f"row-{n}") for n in range(60)]
     new = await asyncio.gather(*(intake.store(item, NOW) for item in wanted))
     assert new.count(True) == 30
@@ -80,7 +80,7 @@ async def test_a_failed_commit_is_reported_to_every_waiting_request(
         raise DatabaseUnavailable("it is down")
         yield
 
-    monkeypatch.setattr(db, "writing", down)
+    monkeypatch.setattr(db, "writing_rows", down)
     done = await asyncio.gather(
         *(intake.store(arrival(f"evt_{n}"), NOW) for n in range(5)), return_exceptions=True
     )
@@ -99,8 +99,8 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
         async with real() as session:
             yield session
 
-    real = db.writing
-    monkeypatch.setattr(db, "writing", slow)
+    real = db.writing_rows
+    monkeypatch.setattr(db, "writing_rows", slow)
     monkeypatch.setattr(module, "WAIT_S", 0.1)
     monkeypatch.setattr(module, "_MOST_WAITING", 3)
     first = asyncio.create_task(intake.store(arrival("evt_0"), NOW))
