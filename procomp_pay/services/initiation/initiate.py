@@ -36,10 +36,10 @@ from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.operators import recheck
-from procomp_pay.services.registrations.tournaments import check_in_use
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
@@ -164,7 +164,7 @@ async def _check_open_payments(
     handled: set[str],
 ) -> _Plan | None:
     """Return the step for the first open payment that needs one; ``None`` if a new payment can start."""
-    for payment_id in await payments.open_ids(session, registration.participant.id):
+    for payment_id in await lookup.open_ids(session, registration.participant.id):
         locked = await payments.load_payment(session, payment_id)
         step = for_open_payment(locked, request, registration, ctx.clock(), phone=phone_of(locked, ctx))
         if step in (Step.CANCEL, Step.REFRESH) and payment_id in handled:

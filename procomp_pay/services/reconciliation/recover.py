@@ -26,7 +26,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.registrations import participants
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too
     if not named:
         return []
     async with ctx.db.reading() as session:
-        known = await payments.existing_ids(session, list(named))
+        known = await lookup.existing_ids(session, list(named))
         lost = [record for payment_id, record in named.items() if payment_id not in known]
         # another installation may share the account: Stripe is not asked about each of its payments
         people = {record.participant_id for record in lost if record.participant_id}
@@ -170,7 +170,7 @@ async def _insert(
         create_state=CreateState.OPEN,
         provider_open=True,
         provider_ref=origin.checkout_session or origin.payment_intent,
-        short_code=await payments.free_code(session, payment.id),
+        short_code=await lookup.free_code(session, payment.id),
         requested_amount=origin.money.amount,
         requested_currency=origin.money.known_currency,
         charged_amount=origin.money.amount,

@@ -13,10 +13,10 @@ from procomp_pay.domain.name_search import Meant, meant, nearest
 from procomp_pay.domain.names import same_key, search_key
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.registrations.checks import local_day
 from procomp_pay.services.registrations.participants import ParticipantView, views_of
-from procomp_pay.services.registrations.tournaments import local_day
 from procomp_pay.services.views import payment as payment_views
-from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import participants as repository
 
@@ -148,7 +148,7 @@ async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.Paym
     """
     if not payment_code.looks_like_one(wanted):
         async with ctx.db.reading() as session:  # most often a participant is named: it costs the least
-            if not await payments.existing_ids(session, [wanted]):
+            if not await lookup.existing_ids(session, [wanted]):
                 return None
     try:
         return await payment_views.one(ctx, wanted)

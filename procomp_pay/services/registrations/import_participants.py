@@ -26,6 +26,7 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.changes import add_edits, set_email
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.services.registrations.columns import Column
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import (
@@ -34,7 +35,6 @@ from procomp_pay.services.registrations.participants import (
     ensure_users,
     readable_phone,
 )
-from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import ParticipantDetail

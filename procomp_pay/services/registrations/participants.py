@@ -25,7 +25,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.tournaments import check_in_use, check_limit
+from procomp_pay.services.registrations.checks import check_in_use, check_limit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.registrations import ParticipantDetail

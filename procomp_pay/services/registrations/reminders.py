@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
-from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants as repository

@@ -187,3 +187,14 @@ async def _terms(session: AsyncSession, ctx: AppContext, row: Tournament) -> Ter
         await storage.refund_policy(session, row.id),
         ctx.clock(),
     )
+
+
+async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
+    """Return the entry fees of a participant's tournament that hold now.
+
+    :raises NotFound: no such participant.
+    """
+    async with ctx.db.reading() as session:
+        participant = await repository.participant(session, participant_id)
+        tournament = await repository.tournament(session, participant.tournament_id)
+        return (await storage.fee_schedule(session, tournament)).at(ctx.clock())

@@ -33,8 +33,8 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import participants

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,14 +14,13 @@ from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
-from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.money import AnyCurrency, Currency, Money
+from procomp_pay.domain.money import AnyCurrency
 from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_all_once
-from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
 from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 from procomp_pay.storage.registrations import search_keys
@@ -79,23 +77,6 @@ async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
             next_step="procomp-pay tournament list",
         )
     return row
-
-
-async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
-    """Return a tournament's fees in all currencies."""
-    further = await session.exec(
-        select(TournamentFee)
-        .where(TournamentFee.tournament_id == row.id)
-        .order_by(col(TournamentFee.currency))
-    )
-    others = {fee.currency: Money(fee.amount, fee.currency) for fee in further.all()}
-    return EntryFees(row.id, _main_fee(row), others)
-
-
-def _main_fee(row: Tournament) -> Money:
-    # the platform's column may be nullable: no fee is zero, which nothing can be charged for
-    fee: Decimal | None = row.entry_fee
-    return Money(Decimal(0) if fee is None else fee, row.currency)
 
 
 #: Values in one ``IN (…)``; both databases accept more.
@@ -196,19 +177,6 @@ async def tournament_names(session: AsyncSession) -> list[TournamentName]:
     query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at, _is_archived(Tournament.id))
     rows = await session.exec(query.order_by(*_latest_first()))
     return [TournamentName(*row) for row in rows.all()]
-
-
-async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
-    """Return the fees of several tournaments, by the tournament's id."""
-    others: dict[str, dict[Currency, Money]] = {row.id: {} for row in rows}
-    query = (
-        select(TournamentFee)
-        .where(col(TournamentFee.tournament_id).in_(list(others)))
-        .order_by(col(TournamentFee.currency))
-    )
-    for fee in (await session.exec(query)).all():
-        others[fee.tournament_id][fee.currency] = Money(fee.amount, fee.currency)
-    return {row.id: EntryFees(row.id, _main_fee(row), others[row.id]) for row in rows}
 
 
 async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> dict[str, Headcount]:

@@ -12,7 +12,8 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation import discrepancies as use
 from procomp_pay.services.reconciliation.discrepancies import How
-from procomp_pay.storage.models.payments import AuditEntry, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DiscrepancyState
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
