@@ -18,7 +18,6 @@ _HEAVY = {
     "sqlalchemy",
     "sqlmodel",
     "pydantic",
-    "pydantic_settings",
     "stripe",
     "aiohttp",
     "httpx",
