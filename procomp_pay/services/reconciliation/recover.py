@@ -27,7 +27,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments import lookup
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too
         lost = [record for payment_id, record in named.items() if payment_id not in known]
         # another installation may share the account: Stripe is not asked about each of its payments
         people = {record.participant_id for record in lost if record.participant_id}
-        ours = await participants.existing_ids(session, people) if people else set()
+        ours = await registrations.existing_ids(session, people) if people else set()
     return [record.ref for record in lost if record.participant_id in ours]
 
 
@@ -123,7 +123,7 @@ async def rebuild_in(
     """
     try:
         # the lock serialises this with a payment that is being started for the participant
-        participant = await participants.participant(session, origin.participant_id, lock=not dry_run)
+        participant = await registrations.participant(session, origin.participant_id, lock=not dry_run)
     except NotFound:
         return None
     if await session.get(Payment, origin.payment_id) is not None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
-
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.session import AsyncSession
@@ -12,12 +9,6 @@ from procomp_pay.storage.registrations import participants as repository
 
 #: The largest number of participants or tournaments in one list.
 MOST = 10_000
-_ALMATY = ZoneInfo("Asia/Almaty")
-
-
-def local_day(at: datetime | None) -> date | None:
-    """Return the day in Almaty, by which tournaments of one name are told apart."""
-    return None if at is None else at.astimezone(_ALMATY).date()
 
 
 async def check_in_use(session: AsyncSession, tournament_id: str, name: str) -> None:

@@ -15,12 +15,13 @@ from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.checks import check_limit, local_day
+from procomp_pay.services.registrations.checks import check_limit
 from procomp_pay.services.registrations.tournament_audit import record_change
-from procomp_pay.services.views.timestamps import instant
+from procomp_pay.services.views.timestamps import instant, local_day
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.models.terms import TournamentFee
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms
 
@@ -193,7 +194,7 @@ async def tournament_view(ctx: AppContext, tournament_id: str) -> TournamentView
     :raises NotFound: no such tournament.
     """
     async with ctx.db.reading() as session:
-        return await _view(session, await repository.tournament(session, tournament_id))
+        return await _view(session, await registrations.tournament(session, tournament_id))
 
 
 async def set_archived(

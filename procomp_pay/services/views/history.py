@@ -16,7 +16,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database import keyset_cursor
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 
 #: Actions whose note is the reason of a status, unless one of these sources wrote it.
 _TOLD_ACTIONS = tuple(f"{kind}:" for kind in (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED))
@@ -90,7 +90,7 @@ async def read_history(ctx: AppContext, participant_id: str) -> list[tuple[Payme
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        await participants.participant(session, participant_id)
+        await registrations.participant(session, participant_id)
     views, _ = await many(ctx, Filter(participant_id=participant_id), limit=keyset_cursor.MOST)
     async with ctx.db.reading() as session:
         return [

@@ -37,7 +37,7 @@ from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import listing, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
@@ -232,7 +232,7 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        return (await participants.participant(session, participant_id)).user_id
+        return (await registrations.participant(session, participant_id)).user_id
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
@@ -243,8 +243,8 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     :raises NotFound: no such participant, or one without a payment.
     """
     async with ctx.db.reading() as session:
-        participant = await participants.participant(session, participant_id)
-        settled_by = await participants.settled_by(session, participant)
+        participant = await registrations.participant(session, participant_id)
+        settled_by = await registrations.settled_by(session, participant)
         wanted = Filter(participant_id=participant_id, payment_id=settled_by)
         rows, _ = await listing.page(session, wanted, limit=1)
         views = await of_rows(session, rows)
@@ -265,7 +265,7 @@ async def standing(
     async with ctx.db.selecting() as session:
         row = await listing.standing(session, participant_id)
     if row is None:
-        raise participants.not_found(participant_id)
+        raise registrations.not_found(participant_id)
     check(row.owner_id)
     if row.payment is None:
         raise _no_payment(row, row.settled_by)

@@ -38,6 +38,7 @@ from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants
 from procomp_pay.storage.registrations.terms import fee_schedule
 
@@ -100,16 +101,16 @@ async def find(session: AsyncSession, account: str, at: datetime) -> Account | N
     :param at: when the fee is paid, or asked for.
     """
     try:
-        participant = await participants.participant(session, account)
+        participant = await registrations.participant(session, account)
     except NotFound:
         participant_id = await _by_code(session, account)
         if participant_id is None:
             return None
         try:
-            participant = await participants.participant(session, participant_id)
+            participant = await registrations.participant(session, participant_id)
         except NotFound:
             return None
-    tournament = await participants.tournament(session, participant.tournament_id)
+    tournament = await registrations.tournament(session, participant.tournament_id)
     return Account(participant, tournament, await fee_schedule(session, tournament), at)
 
 
@@ -137,7 +138,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
     if is_over or participant.status is ParticipantStatus.CANCELLED:
         why = "The tournament is over" if is_over else "The registration is cancelled"
         return AccountStatus(Result.CANCELLED, why)
-    if await participants.has_paid(session, participant):
+    if await registrations.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
     if isinstance(participant.status, UnknownLabel):
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")

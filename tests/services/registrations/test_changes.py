@@ -19,9 +19,9 @@ from procomp_pay.services.registrations.changes import (
     merge_participants,
     remove_participant,
 )
-from procomp_pay.services.registrations.checks import local_day
 from procomp_pay.services.registrations.find import find_tournament
 from procomp_pay.services.registrations.participants import Details, ParticipantView, participant_view
+from procomp_pay.services.views.timestamps import local_day
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, User
