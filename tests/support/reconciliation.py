@@ -19,8 +19,8 @@ from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
 
 

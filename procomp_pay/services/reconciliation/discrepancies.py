@@ -26,7 +26,7 @@ from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.discrepancies import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository

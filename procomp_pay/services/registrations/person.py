@@ -19,9 +19,9 @@ from procomp_pay.storage.audit.chain import CLOSING_CHAIN, PAYMENT_MOVED
 from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.models.webhooks import WebhookEvent

@@ -12,7 +12,6 @@ from sqlalchemy import text as sql
 from procomp_pay.storage.models import (
     audit,
     closing,
-    discrepancies,
     idempotency,
     kaspi_operations,
     notifications,
@@ -83,12 +82,12 @@ _partial(
     "state = 'waiting'",
 )
 _partial("pay_delivery_dead_idx", notifications.Delivery, ("finished_at",), "state = 'dead'")
-_partial("pay_discrepancy_open_idx", discrepancies.Discrepancy, ("opened_at",), "state = 'open'")
+_partial("pay_discrepancy_open_idx", reconciliation.Discrepancy, ("opened_at",), "state = 'open'")
 
 #: Imported so that :data:`METADATA` knows all tables.
 MODELS = (
-    audit, closing, discrepancies, idempotency, kaspi_operations, notifications, operators, payments, payouts,
-    platform, reconciliation, refunds, registrations, settlements, terms, webhooks,
+    audit, closing, idempotency, kaspi_operations, notifications, operators, payments, payouts, platform,
+    reconciliation, refunds, registrations, settlements, terms, webhooks,
 )  # fmt: skip
 
 METADATA: MetaData = Row.metadata

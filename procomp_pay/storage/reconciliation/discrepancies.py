@@ -19,10 +19,9 @@ from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.storage.database.insert_once import insert_once, insert_returning
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.reconciliation import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
 from procomp_pay.storage.payments.kaspi_operations import among_used

@@ -13,10 +13,10 @@ from sqlmodel import col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.idempotency import IdempotencyKey
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.webhooks.inbox import DROPPED

@@ -16,10 +16,10 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState

@@ -13,10 +13,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment
-from procomp_pay.storage.models.reconciliation import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState

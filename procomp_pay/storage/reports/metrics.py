@@ -13,10 +13,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.columns import spelled
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DeliveryState, EventState, OutboxState
 from procomp_pay.storage.models.webhooks import WebhookEvent

@@ -17,10 +17,10 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.history import read_history
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.payments import repository as payments
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask

@@ -30,10 +30,10 @@ from procomp_pay.services.registrations.reminders import remind
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import User
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.notifications import outbox as outbox_store

@@ -18,9 +18,8 @@ from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.reconciliation import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.models.settlements import Settlement
 from tests.support.environment import CLERK, ServiceEnvironment

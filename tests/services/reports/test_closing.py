@@ -18,8 +18,7 @@ from procomp_pay.services.reports.closing import THE_APP, closing
 from procomp_pay.services.reports.closing_result import Closing
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
-from procomp_pay.storage.models.discrepancies import Discrepancy
-from procomp_pay.storage.models.reconciliation import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.report_books import ALMATY, BEGINS, NOW, Books, desk_on, random_books
 

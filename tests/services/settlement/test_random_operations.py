@@ -43,9 +43,9 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.discrepancies import Discrepancy
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
