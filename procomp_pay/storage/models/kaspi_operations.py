@@ -6,6 +6,7 @@ from decimal import Decimal
 from sqlalchemy import CheckConstraint, Index
 from sqlmodel import Field
 
+from procomp_pay.storage.models import platform  # noqa: F401 - a foreign key refers to it
 from procomp_pay.storage.models.columns import Row, amount, key, moment, payment_key, text
 
 

@@ -8,6 +8,7 @@ from sqlmodel import Field
 
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import RefundState
+from procomp_pay.storage.models import platform  # noqa: F401 - a foreign key refers to it
 from procomp_pay.storage.models.columns import Row, amount, check_word, key, moment, payment_key, text, word
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Integer, false
 from sqlmodel import Field
 
+from procomp_pay.storage.models import platform  # noqa: F401 - a foreign key refers to it
 from procomp_pay.storage.models.columns import Row, key, moment, text
 
 

@@ -26,8 +26,9 @@ from procomp_pay.domain.states import (
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
+from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 

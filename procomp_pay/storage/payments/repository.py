@@ -16,8 +16,9 @@ from procomp_pay.domain.text import N_
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, is_paid
+from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 
 

@@ -10,7 +10,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
+from procomp_pay.storage.models.paid import is_paid
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
 
 async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:

@@ -20,8 +20,9 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_settled
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 from procomp_pay.storage.registrations import search_keys
 
