@@ -37,6 +37,7 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.history import read_history
 from procomp_pay.storage.database import keyset_cursor, migrate
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
@@ -210,7 +211,7 @@ def questions(
 
     ours: dict[str, Ask] = {
         "status": lambda: views.latest(ctx, participant_id),
-        "history": lambda: views.history(ctx, participant_id),
+        "history": lambda: read_history(ctx, participant_id),
         "admin_page_1": page(),
         f"admin_page_{deep}": page(cursor),
         "admin_disputed": page(disputed=True),

@@ -15,39 +15,57 @@ from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.completion import command_being_completed
 from procomp_pay.cli.framework.group import DeskGroup
 
-#: The modules with their commands, in the order of the help page: the desk's daily work first.
+#: The modules with their commands, in the order of the help page: the desk's daily work first. Each has its
+#: line of that page, which is therefore shown without importing and building any of them.
 COMMANDS = {
-    "desk.command": ("desk",),
-    "payments.initiate": ("initiate",),
-    "payments.status": ("status", "history", "list"),
-    "payments.cancel": ("cancel",),
-    "refunds.refund": ("refund",),
-    "payments.move": ("payment",),
-    "receipts.receipt": ("receipt",),
-    "kaspi.verify": ("verify-kaspi",),
-    "reports.report": ("report",),
-    "exports.export": ("export",),
-    "payouts.commands": ("payouts",),
-    "reconciliation.reconcile": ("reconcile",),
-    "reconciliation.discrepancies": ("discrepancies",),
-    "closing.command": ("close",),
-    "operations.maintain": ("maintain",),
-    "operations.outbox": ("outbox",),
-    "operations.database": ("db",),
-    "operations.events": ("events",),
-    "operations.init": ("init",),
-    "operations.doctor": ("doctor",),
-    "kaspi.devices": ("kaspi",),
-    "operations.keys": ("keys",),
-    "operations.token": ("token",),
-    "operations.audit": ("audit",),
-    "registrations.commands": ("tournament", "participant"),
-    "registrations.remind": ("remind",),
-    "registrations.person": ("person",),
-    "reconciliation.statement": ("statement",),
-    "operators.commands": ("operator",),
-    "operations.serve": ("serve", "sandbox"),
-    "demo.demo": ("demo",),
+    "desk.command": {"desk": "Take payments on one live screen: search, QR, PAID, refund."},
+    "payments.initiate": {"initiate": "Start a payment and show the QR to pay it with."},
+    "payments.status": {
+        "status": "Show the status of a participant's latest payment.",
+        "history": "Show all payments of a participant, with their history.",
+        "list": "List payments, newest first.",
+    },
+    "payments.cancel": {"cancel": "Cancel an unpaid payment."},
+    "refunds.refund": {"refund": "Refund a payment, a part of it, or a whole tournament."},
+    "payments.move": {"payment": "Correct a payment."},
+    "receipts.receipt": {"receipt": "Show the receipt of a paid payment. It is no fiscal receipt."},
+    "kaspi.verify": {"verify-kaspi": "Verify a Kaspi payment by its receipt, or show the queue."},
+    "reports.report": {"report": "Report success rates, revenue, refunds, disputes and fees."},
+    "exports.export": {"export": "Write one row for each payment, refund or payout, for accounting."},
+    "payouts.commands": {"payouts": "Follow the money from the providers to the bank account."},
+    "reconciliation.reconcile": {"reconcile": "Compare our books with the providers, to the cent."},
+    "reconciliation.discrepancies": {"discrepancies": "List and resolve reconciliation discrepancies."},
+    "closing.command": {
+        "close": "Close a day: what is unfinished, both sides, refunds by hand, exports, sheet, seal, "
+        "signatures.",
+    },
+    "operations.maintain": {"maintain": "Run all background work once, for cron."},
+    "operations.outbox": {"outbox": "List, replay and test outgoing e-mails, webhooks and alerts."},
+    "operations.database": {"db": "Set up the database, show its state."},
+    "operations.events": {"events": "List, show and replay events from the providers."},
+    "operations.init": {
+        "init": "Write an environment file with new keys, systemd units and a proxy's example.",
+    },
+    "operations.doctor": {"doctor": "Check the installation: settings, database, keys, providers."},
+    "kaspi.devices": {"kaspi": "Set up Kaspi: trade points and devices."},
+    "operations.keys": {"keys": "Create and rotate encryption keys."},
+    "operations.token": {"token": "Issue tokens for the HTTP API."},
+    "operations.audit": {"audit": "Show, verify, seal and archive the audit trail."},
+    "registrations.commands": {
+        "tournament": "Tournaments and their entry fees.",
+        "participant": "Add, import and find participants.",
+    },
+    "registrations.remind": {
+        "remind": "Remind by e-mail everybody whose fee is still due, at most once a day each.",
+    },
+    "registrations.person": {"person": "Export and erase what is kept about a person."},
+    "reconciliation.statement": {"statement": "Check how a provider's statement file is read."},
+    "operators.commands": {"operator": "Add operators, log in, and approve what needs two people."},
+    "operations.serve": {
+        "serve": "Run the HTTP API, the webhooks and all background work.",
+        "sandbox": "Run a local Stripe and a local Kaspi. No real money.",
+    },
+    "demo.demo": {"demo": "Take three payments in a sandbox, without any setup."},
 }
 
 _app = typer.Typer(
@@ -101,8 +119,20 @@ def register(command: str | None = None) -> None:
         if command is None or command in names:
             import_module(f"procomp_pay.cli.{module}").register(_app)
     if command is None:
-        _app.command("help")(show_help)
-        _app.command()(version)
+        _register_own()
+
+
+def _register_names() -> None:
+    """Add what the help page has of the commands: their names, each with its line."""
+    for commands in COMMANDS.values():
+        for name, line in commands.items():
+            _app.command(name, help=line)(lambda: None)
+    _register_own()
+
+
+def _register_own() -> None:
+    _app.command("help")(show_help)
+    _app.command()(version)
 
 
 def __getattr__(name: str) -> typer.Typer:
@@ -151,7 +181,11 @@ def run() -> None:
     gc.set_threshold(200_000, 20, 20)
     # pydantic would read the metadata of every installed package, and run code of any that offers a plugin
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    register(_typed_command(sys.argv[1:]))
+    words = sys.argv[1:]
+    if {"-h", "--help"}.issuperset(words) and "_PROCOMP_PAY_COMPLETE" not in os.environ:
+        _register_names()
+    else:
+        register(_typed_command(words))
     try:
         _app()
     finally:

@@ -12,7 +12,6 @@ What these names cannot express (ids as ``uuid``, views, one of our tables in tw
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import ParticipantStatus, PaymentMethod, PaymentStatus, UserRole
+from procomp_pay.environment import given
 
 #: The columns of the platform's tables that we use, by our names, those of docs/platform/schema.prisma.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -121,18 +121,8 @@ def current() -> PlatformMap:
 
     :raises ConfigurationError: as :func:`read`.
     """
-    path = _setting()
+    path = given().get("platform_map")  # of no Settings: tables are declared wherever others are faulty
     return read(Path(path)) if path else PlatformMap()
-
-
-def _setting() -> str | None:
-    """Return the one setting as ``Settings`` reads it: tables are declared wherever others are faulty too."""
-    given = {name.upper(): value for name, value in os.environ.items() if value}
-    if "PLATFORM_MAP" not in given and Path(".env").is_file():
-        from dotenv import dotenv_values
-
-        given = {name.upper(): value or "" for name, value in dotenv_values(".env").items()}
-    return given.get("PLATFORM_MAP")
 
 
 def read(path: Path) -> PlatformMap:

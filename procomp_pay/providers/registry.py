@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from procomp_pay.config import STRIPE_API, KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.protocol import PaymentProvider
-from procomp_pay.providers.resilience.timing import Observe, timed
 
 if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.service import KaspiPaymentService
     from procomp_pay.providers.kaspi.tls import CertificateLife, TlsFiles
+    from procomp_pay.providers.protocol import PaymentProvider
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
+    from procomp_pay.providers.resilience.timing import Observe
 
 #: The longest time of a call with its retries if the registry is not guarded, in seconds.
 _SHORT_TOTAL_S = 2.0
@@ -42,7 +42,11 @@ class ProviderRegistry:
         :raises ConfigurationError: the provider is not configured.
         """
         provider, name = (self.kaspi(), "kaspi") if channel.is_kaspi else (self.stripe(), "stripe")
-        return provider if self.observe is None else timed(provider, name, self.observe)
+        if self.observe is None:
+            return provider
+        from procomp_pay.providers.resilience.timing import timed
+
+        return timed(provider, name, self.observe)
 
     def stripe(self) -> PaymentProvider:
         """Return the Stripe provider.

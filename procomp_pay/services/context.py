@@ -12,7 +12,6 @@ from procomp_pay.domain.operators import Claim, Limits, Operator
 from procomp_pay.domain.retention import Retention
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.notifications.senders import NotificationSenders
-from procomp_pay.providers.protocol import PaymentProvider
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring
 from procomp_pay.storage.webhooks.intake import WebhookIntake
@@ -45,6 +44,7 @@ class Providers(Protocol):
 if TYPE_CHECKING:
     from procomp_pay.config import ProviderMode
     from procomp_pay.providers.kaspi.tls import CertificateLife
+    from procomp_pay.providers.protocol import PaymentProvider
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
 
 

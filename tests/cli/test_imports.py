@@ -18,7 +18,6 @@ _HEAVY = {
     "sqlalchemy",
     "sqlmodel",
     "pydantic",
-    "pydantic_settings",
     "stripe",
     "aiohttp",
     "httpx",
@@ -52,6 +51,8 @@ _NOT_FOR_STATUS = {
     "rich.console",
     "procomp_pay.services.initiation.initiate",
     "procomp_pay.services.lifecycle.polling",
+    "procomp_pay.services.registrations.participants",
+    "procomp_pay.providers.protocol",
     "procomp_pay.sandbox",
     "structlog",
     "prometheus_client",
@@ -157,6 +158,11 @@ def test_status_imports_only_what_it_uses(sqlite_clerk: CommandLine) -> None:
     assert code == 0
     assert "sqlmodel" in loaded
     assert loaded.isdisjoint(_NOT_FOR_STATUS), loaded & _NOT_FOR_STATUS
+    models = "procomp_pay.storage.models."
+    assert {name.removeprefix(models) for name in loaded if name.startswith(models)} == {
+        "columns", "exact_json", "paid", "payments", "platform", "reconciliation", "refunds", "states",
+        "types",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("first", ["", "import zoneinfo; zoneinfo.ZoneInfo('Asia/Almaty'); "])
@@ -176,9 +182,10 @@ def test_stale_zone_files_of_the_host_are_not_used(tmp_path: Path, first: str) -
 
 
 @pytest.mark.parametrize(
-    ("words", "left_out"), [(("status", "--help"), True), (("stat",), False), ((), False)]
+    ("words", "left_out"),
+    [(("status", "--help"), True), (("stat",), False), ((), True), (("--help",), True), (("help",), False)],
 )
-def test_a_known_command_is_made_alone(
+def test_commands_are_made_only_where_they_are_needed(
     sqlite_clerk: CommandLine, words: tuple[str, ...], left_out: bool
 ) -> None:
     program = (
@@ -195,3 +202,20 @@ def test_a_known_command_is_made_alone(
     groups = int(done.stdout.splitlines()[-1])
     assert (groups == 0) is left_out, done
     assert ("usage: procomp-pay status" in done.stdout.lower()) is (words[:1] == ("status",)), done
+
+
+def test_the_help_page_is_the_same_without_the_commands(sqlite_clerk: CommandLine) -> None:
+    pages = [
+        subprocess.run(
+            [sys.executable, "-m", "procomp_pay", word],
+            env=sqlite_clerk.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for word in ("--help", "help")
+    ]
+    assert pages[0] == pages[1]
+    assert "\n  status " in pages[0]
+    assert "Other" not in pages[0]

@@ -30,8 +30,9 @@ from procomp_pay.domain.states import (
     PaymentStatus,
 )
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
+from procomp_pay.storage.models.refunds import Refund
 from tests.support import warm_processes
 from tests.support.deployment import PATIENCE_S, Deployment
 from tests.support.warm_processes import WarmProcess

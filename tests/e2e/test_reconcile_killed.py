@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import col, func, select
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from tests.support.deployment import Deployment, until
 
 SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seconds": 1.0, "times": 1000}

@@ -38,10 +38,11 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.database import migrate
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.forked_servers import Servers
 from tests.support.http_requests import make_many_people, sign
 from tests.support.processes import environment

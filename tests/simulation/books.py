@@ -12,16 +12,14 @@ from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import AppContext
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Refund
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import (
-    Delivery,
-    Discrepancy,
-    OutboxMessage,
-    ReconciliationRun,
-    WebhookEvent,
-)
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.simulation.people import REASON
 
 if TYPE_CHECKING:

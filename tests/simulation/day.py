@@ -42,8 +42,8 @@ from procomp_pay.services.maintenance.run import (
 from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest, reconcile
 from procomp_pay.services.webhooks.inbox import receive_stripe
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
+from procomp_pay.storage.models.terms import TournamentFee
 from tests.simulation import books, clock
 from tests.simulation import process as processes
 from tests.simulation.network import Network

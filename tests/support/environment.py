@@ -30,8 +30,8 @@ from procomp_pay.services.maintenance.run import Pass, one_pass
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks import inbox
 from procomp_pay.storage.encryption.keyring import new_key
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
+from procomp_pay.storage.models.terms import TournamentFee
 
 CLERK = Actor("aigerim", Source.PERSON)
 

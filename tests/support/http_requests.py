@@ -18,9 +18,9 @@ from procomp_pay.config import Settings
 from procomp_pay.domain.money import Currency
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.encryption.keyring import new_key
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
-from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.terms import TournamentFee
+from procomp_pay.storage.models.webhooks import WebhookEvent
 
 JWT_SECRET = "a-secret-for-tests-that-is-long-enough-01"
 ENCRYPTION_KEY = new_key()

@@ -20,7 +20,7 @@ from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
 
 

@@ -22,9 +22,12 @@ from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.terminal import CommandLine
 

@@ -23,8 +23,8 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.run import loop_factory
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Participant, Tournament, User
+from procomp_pay.storage.models.terms import TournamentFee
 from tests.support.secret_watch import no_secret_in, register_secret
 
 # Make Click's commands once, as a process does: making them takes longer than most commands run.

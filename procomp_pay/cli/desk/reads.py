@@ -16,6 +16,7 @@ from procomp_pay.services.registrations.participants import (
     participant_view,
     search_participants,
 )
+from procomp_pay.services.registrations.terms import fees_for
 from procomp_pay.services.registrations.tournaments import list_tournaments, tournament_view
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
@@ -120,7 +121,7 @@ async def record(ctx: AppContext, person: Person) -> Record:
     """Return a person's payments and fees, and whether the fee counts as paid now."""
     payments, _ = await views.many(ctx, Filter(participant_id=person.participant_id))
     try:
-        fees = await views.fees_for(ctx, person.participant_id)
+        fees = await fees_for(ctx, person.participant_id)
         person = replace(person, is_paid=(await participant_view(ctx, person.participant_id)).is_paid)
     except NotFound:
         fees = None

@@ -16,8 +16,8 @@ from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.states import PaymentStatus, method_name
 
 if TYPE_CHECKING:
+    from procomp_pay.services.views.history import Move
     from procomp_pay.services.views.payment import PaymentView
-    from procomp_pay.services.views.refund import Move
 
 _MARKS: dict[str, str] = {
     PaymentStatus.COMPLETED: "✓",

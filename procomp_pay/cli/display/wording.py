@@ -13,8 +13,9 @@ from procomp_pay.domain.states import AnyStatus, Channel, PaymentStatus, method_
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
+    from procomp_pay.services.views.history import Move
     from procomp_pay.services.views.payment import PaymentView
-    from procomp_pay.services.views.refund import DisputeView, Move, RefundView
+    from procomp_pay.services.views.refund import DisputeView, RefundView
 
 _COLOURS: dict[str, str] = {
     PaymentStatus.PENDING: "yellow",

@@ -7,9 +7,10 @@ the typed text and the rest of a name in the same letters, its words joined by h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
+
+from procomp_pay.environment import given
 
 #: The most completions that are offered.
 _MOST = 50
@@ -120,26 +121,15 @@ def _turned(words: list[str]) -> Iterator[str]:
 def _database() -> tuple[str, str | None]:
     """Return the database's URL, and the file with the platform's names, as the settings do, without their
     import."""
-    given = _given()
-    return given.get("DATABASE_URL") or f"sqlite:///{home() / 'procomp-pay.sqlite3'}", given.get(
-        "PLATFORM_MAP"
-    )
+    values = given()
+    url = values.get("database_url") or f"sqlite:///{home() / 'procomp-pay.sqlite3'}"
+    return url, values.get("platform_map")
 
 
 def home() -> Path:
     """Return the directory of our files as the settings do, without their import."""
-    if given := _given().get("PROCOMP_HOME"):
-        return Path(given)
+    if folder := given().get("procomp_home"):
+        return Path(folder)
     from platformdirs import user_data_path
 
     return user_data_path("procomp-pay")
-
-
-def _given() -> dict[str, str]:
-    """Return the environment, and below it the ``.env`` file."""
-    given = {name.upper(): value for name, value in os.environ.items()}
-    if Path(".env").is_file():
-        from dotenv import dotenv_values
-
-        return {name.upper(): value or "" for name, value in dotenv_values(".env").items()} | given
-    return given

@@ -96,10 +96,11 @@ CLOSED_PIPE = 141
 #: The sections of the help page.
 _SECTIONS = {
     "At the desk": (
-        "desk", "initiate", "status", "history", "list", "cancel", "refund", "payment", "verify-kaspi",
+        "desk", "initiate", "status", "history", "list", "cancel", "refund", "payment", "receipt",
+        "verify-kaspi",
     ),
-    "Tournaments and participants": ("tournament", "participant", "person"),
-    "Finance": ("reconcile", "discrepancies", "statement", "report"),
+    "Tournaments and participants": ("tournament", "participant", "person", "remind"),
+    "Finance": ("reconcile", "discrepancies", "statement", "report", "export", "payouts", "close"),
     "Running it": (
         "init", "doctor", "serve", "maintain", "outbox", "events", "audit", "operator", "db", "keys", "token",
         "kaspi",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from procomp_pay.services.audit.trail import Change, Step, Trail
     from procomp_pay.services.audit.verify import AuditReport, Finding
     from procomp_pay.services.views.payment import PaymentView
-    from procomp_pay.storage.models.payments import AuditEntry
+    from procomp_pay.storage.models.audit import AuditEntry
 
 #: Findings that the terminal shows; --json has all.
 _SHOWN = 20

@@ -13,7 +13,7 @@ from procomp_pay.cli.framework.options import JsonOption, PaymentFilter, command
 from procomp_pay.domain.destinations import Destination
 
 if TYPE_CHECKING:
-    from procomp_pay.storage.models.queues import Delivery
+    from procomp_pay.storage.models.notifications import Delivery
     from procomp_pay.storage.notifications.listing import Told
 
 _LIST = """[bold]Examples[/]

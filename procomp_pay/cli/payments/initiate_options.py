@@ -131,13 +131,13 @@ async def read_request(ctx: AppContext, options: InitiateOptions) -> InitiateReq
 async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
     """Return the amount to charge, in the currency that was given or implied; None for the entry fee."""
     from procomp_pay.domain.money import Currency, Money
-    from procomp_pay.services.views import payment as views
+    from procomp_pay.services.registrations.terms import fees_for
 
     if options.amount is None and options.currency is None:
         return None
     if options.amount is not None and options.currency is not None:
         return Money.parse(options.amount, options.currency)
-    fees = await views.fees_for(ctx, options.participant_id)
+    fees = await fees_for(ctx, options.participant_id)
     if options.amount is not None:
         return Money.parse(options.amount, Currency.KZT if options.is_kaspi else fees.main.currency)
     currency = Money.parse(1, str(options.currency)).currency

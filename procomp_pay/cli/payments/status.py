@@ -40,8 +40,8 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import Actor, AppContext
+    from procomp_pay.services.views.history import Move
     from procomp_pay.services.views.payment import PaymentView
-    from procomp_pay.services.views.refund import Move
     from procomp_pay.storage.payments.listing import Filter
 
 _STATUS = """[bold]Examples[/]
@@ -228,11 +228,11 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show all payments of a participant, with their history."""
-    from procomp_pay.services.views import payment as views
+    from procomp_pay.services.views.history import read_history
 
     async def work(ctx: AppContext) -> tuple[str, list[tuple[PaymentView, list[Move]]]]:
         named = await named_participant(ctx, participant, as_json=as_json)
-        return named, await views.history(ctx, named)
+        return named, await read_history(ctx, named)
 
     participant_id, entries = run_with_context(work)
     if as_json:

@@ -28,8 +28,8 @@ from procomp_pay.server.observability.logs import REQUEST_ID
 from procomp_pay.services.context import Actor
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.history import Move, read_history
 from procomp_pay.services.views.payment import PaymentView
-from procomp_pay.services.views.refund import Move
 from procomp_pay.services.webhooks.inbox import receive_stripe
 from procomp_pay.storage.models import exact_json
 
@@ -179,7 +179,7 @@ async def history(request: web.Request) -> web.Response:
     """Return all payments with their status changes, newest first."""
     caller, participant_id = caller_of(request), requests.path_id(request, "participant_id")
     await _check_access(request, caller, participant_id)
-    payments = await views.history(request.app[STATE].ctx, participant_id)
+    payments = await read_history(request.app[STATE].ctx, participant_id)
     items = [_history_item(view, moves, caller) for view, moves in payments]
     return respond(responses.History, {"items": items, "next_cursor": None})
 

@@ -25,8 +25,7 @@ from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.archive import Archive
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.database.locks import archive_lock
-from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 
 #: Entries that one transaction deletes, about.
 BATCH = 500

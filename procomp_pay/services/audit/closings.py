@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.storage.closing.repository import digest
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.closing import ClosingDay
-from procomp_pay.storage.models.payments import AuditEntry
 
 _Signature = tuple[str, str, datetime, str]
 

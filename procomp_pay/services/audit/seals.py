@@ -23,7 +23,7 @@ from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.database.errors import DatabaseBusy, retrying
 from procomp_pay.storage.database.insert_once import insert_once
-from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.audit import AuditSeal
 
 #: The number of newest seals that a verification recomputes; of the older ones it recomputes some.
 NEWEST = 30

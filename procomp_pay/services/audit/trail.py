@@ -9,12 +9,12 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.verify import AuditReport
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.views.history import Move, move_view
 from procomp_pay.services.views.payment import PaymentView, one
-from procomp_pay.services.views.refund import Move, move_view
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit.read import Link
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 
 
 @dataclass(frozen=True, slots=True)

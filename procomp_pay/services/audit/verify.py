@@ -29,8 +29,8 @@ from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
 from procomp_pay.storage.audit.erasure import Erasures
 from procomp_pay.storage.audit.read import ChainEndRow, Link
 from procomp_pay.storage.closing import repository as closings
+from procomp_pay.storage.models.audit import AuditSeal
 from procomp_pay.storage.models.closing import ClosingDay
-from procomp_pay.storage.models.queues import AuditSeal
 
 #: Findings listed in a report; further ones are only counted.
 MOST_FINDINGS = 1000

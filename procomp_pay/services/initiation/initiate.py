@@ -36,14 +36,14 @@ from procomp_pay.services.lifecycle.cancel import clear_away
 from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.operators import recheck
-from procomp_pay.services.registrations.tournaments import check_in_use
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations.terms import fee_schedule
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
 async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled: set[str]) -> _Plan:
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
-        participant = await participants.participant(session, request.participant_id, lock=True)
+        participant = await registrations.participant(session, request.participant_id, lock=True)
         await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
         claim = request.claim(actor)
         known = await idempotency.known(session, claim) if claim else None
@@ -164,7 +164,7 @@ async def _check_open_payments(
     handled: set[str],
 ) -> _Plan | None:
     """Return the step for the first open payment that needs one; ``None`` if a new payment can start."""
-    for payment_id in await payments.open_ids(session, registration.participant.id):
+    for payment_id in await lookup.open_ids(session, registration.participant.id):
         locked = await payments.load_payment(session, payment_id)
         step = for_open_payment(locked, request, registration, ctx.clock(), phone=phone_of(locked, ctx))
         if step in (Step.CANCEL, Step.REFRESH) and payment_id in handled:
@@ -202,7 +202,7 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
 
     :raises AlreadyPaid, Conflict, ManualReviewRequired: it may not.
     """
-    if await participants.has_paid(session, participant):
+    if await registrations.has_paid(session, participant):
         raise AlreadyPaid(
             N_("%(name)s has paid already", name=participant.full_name),
             next_step=f"procomp-pay status {participant.id}",
@@ -240,7 +240,7 @@ async def _registration(
     session: AsyncSession, ctx: AppContext, participant: Participant, request: InitiateRequest
 ) -> Registration:
     await _check_participant(session, participant)
-    tournament = await participants.tournament(session, participant.tournament_id)
+    tournament = await registrations.tournament(session, participant.tournament_id)
     await check_in_use(session, tournament.id, tournament.name)
     schedule = await fee_schedule(session, tournament)
     fees = schedule.at(ctx.clock())

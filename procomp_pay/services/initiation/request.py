@@ -18,7 +18,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
-from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 
@@ -92,7 +92,7 @@ async def insert(
     A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
     """
     detail = _detail(ctx, request, actor, registration)
-    detail.short_code = await payments.free_code(session, detail.payment_id)
+    detail.short_code = await lookup.free_code(session, detail.payment_id)
     if ctx.is_public and request.return_url is None:
         # the customer's page shows that it is paid; where no phone reaches it, a page that only thanks
         detail.return_url = page_address(ctx, detail.short_code.lower())

@@ -23,7 +23,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.unadopted import UnpaidLink
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 
 #: Payments listed in a report; further ones are only counted.
 MOST_NAMED = 50
@@ -107,7 +107,7 @@ async def _check_assigned(
             next_step="procomp-pay db adopt --dry-run",
         )
     for payment, _ in rows:
-        participant = await participants.participant(session, assign[payment.id])
+        participant = await registrations.participant(session, assign[payment.id])
         if participant.tournament_id != payment.tournament_id:
             raise Refused(
                 f"Participant {participant.id} is registered for tournament {participant.tournament_id}, and "

@@ -20,7 +20,7 @@ from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
 from procomp_pay.storage.encryption.rotation import EncryptedColumn
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.payments.repository import lock_payment
 
 #: Rows listed in a report; further ones are only counted.

@@ -15,7 +15,7 @@ from procomp_pay.services.notifications.reminder import send_reminder
 from procomp_pay.services.views.payment import PaymentView, many
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications.outbox import Claim
 from procomp_pay.storage.payments.listing import Filter

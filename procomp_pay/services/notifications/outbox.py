@@ -12,7 +12,7 @@ from procomp_pay.providers.notifications.senders import NEEDS
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import listing as outbox_read
 from procomp_pay.storage.notifications.listing import CLOSED_UNDELIVERED, Told

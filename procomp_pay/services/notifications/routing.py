@@ -10,7 +10,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import QUIET_S, dedup_key_for, delay_s, destinations
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from procomp_pay.storage.notifications import outbox
 

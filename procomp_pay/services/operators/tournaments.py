@@ -5,7 +5,7 @@ from __future__ import annotations
 from procomp_pay.domain.operators import Right, require
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.payments.repository import load_payment
-from procomp_pay.storage.registrations.participants import participant
+from procomp_pay.storage.registrations.lookup import participant
 
 
 async def check_theirs(

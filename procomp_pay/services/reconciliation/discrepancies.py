@@ -26,11 +26,12 @@ from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository
-from procomp_pay.storage.payments.repository import exists, load_payment, lock_payment
+from procomp_pay.storage.payments.lookup import exists
+from procomp_pay.storage.payments.repository import load_payment, lock_payment
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.discrepancies import Filter
 

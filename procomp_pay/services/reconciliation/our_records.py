@@ -17,7 +17,7 @@ from procomp_pay.domain.states import (
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
 from procomp_pay.services.settlement.side_effects import provider_reference
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment

@@ -130,7 +130,7 @@ async def check_payment(context: ReconciliationContext, payment_id: str, kind: s
 async def is_known_now(context: ReconciliationContext, ref: str) -> bool:
     """Return whether one of our payments has the provider's id by now."""
     from procomp_pay.domain.events import ProviderIds
-    from procomp_pay.storage.payments.repository import find_id
+    from procomp_pay.storage.payments.lookup import find_id
 
     async with context.ctx.db.reading() as session:
         return await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref)) is not None

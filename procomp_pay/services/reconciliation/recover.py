@@ -26,8 +26,8 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.payments import lookup
+from procomp_pay.storage.registrations import lookup as registrations
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,11 @@ async def find_lost(ctx: AppContext, page: Iterable[ProviderRecord], *, open_too
     if not named:
         return []
     async with ctx.db.reading() as session:
-        known = await payments.existing_ids(session, list(named))
+        known = await lookup.existing_ids(session, list(named))
         lost = [record for payment_id, record in named.items() if payment_id not in known]
         # another installation may share the account: Stripe is not asked about each of its payments
         people = {record.participant_id for record in lost if record.participant_id}
-        ours = await participants.existing_ids(session, people) if people else set()
+        ours = await registrations.existing_ids(session, people) if people else set()
     return [record.ref for record in lost if record.participant_id in ours]
 
 
@@ -123,7 +123,7 @@ async def rebuild_in(
     """
     try:
         # the lock serialises this with a payment that is being started for the participant
-        participant = await participants.participant(session, origin.participant_id, lock=not dry_run)
+        participant = await registrations.participant(session, origin.participant_id, lock=not dry_run)
     except NotFound:
         return None
     if await session.get(Payment, origin.payment_id) is not None:
@@ -170,7 +170,7 @@ async def _insert(
         create_state=CreateState.OPEN,
         provider_open=True,
         provider_ref=origin.checkout_session or origin.payment_intent,
-        short_code=await payments.free_code(session, payment.id),
+        short_code=await lookup.free_code(session, payment.id),
         requested_amount=origin.money.amount,
         requested_currency=origin.money.known_currency,
         charged_amount=origin.money.amount,

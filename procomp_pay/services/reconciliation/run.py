@@ -36,7 +36,7 @@ from procomp_pay.services.reconciliation.stripe import (
     keep_movements,
     read_window,
 )
-from procomp_pay.storage.models.queues import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import ReconciliationRun
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import (
     count_started_in,

@@ -26,7 +26,7 @@ from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment

@@ -13,7 +13,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import load_payment
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations.terms import refund_policy
 
 
@@ -64,7 +64,7 @@ async def propose(ctx: AppContext, payment_id: str, asked: Money | None = None) 
         policy = await refund_policy(session, locked.payment.tournament_id)
         if policy is None:
             return None
-        tournament = await participants.tournament(session, locked.payment.tournament_id)
+        tournament = await registrations.tournament(session, locked.payment.tournament_id)
         rows = await refund_repository.of_payment(session, locked.payment.id)
     rule = policy.rule(tournament.starts_at, ctx.clock())
     if rule is None and policy.steps and asked is None:

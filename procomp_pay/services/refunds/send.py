@@ -31,7 +31,7 @@ from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import RESEND_WITHIN, provider_ref_of
 from procomp_pay.services.settlement.refunds_and_disputes import PENDING_LOOK_S
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 

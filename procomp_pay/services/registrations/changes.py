@@ -31,6 +31,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.payments.repository import lock_payment, lock_rows
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import search_keys
 from procomp_pay.storage.registrations.person import PERSONAL
@@ -60,7 +61,7 @@ async def edit_participant(
         payment_ids = await repository.payment_ids(session, participant_id)
         for payment_id in payment_ids:
             await lock_payment(session, payment_id)
-        row = await repository.participant(session, participant_id, lock=True)
+        row = await registrations.participant(session, participant_id, lock=True)
         [before] = await views_of(session, ctx, [participant_id])
         row.full_name = full_name or row.full_name
         row.category = row.category if category is None else kind
@@ -178,7 +179,7 @@ async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor)
     :raises Conflict: it has payments, counts as paid, or the platform needs it.
     """
     async with ctx.db.writing() as session:
-        row = await repository.participant(session, participant_id, lock=True)
+        row = await registrations.participant(session, participant_id, lock=True)
         [view] = await views_of(session, ctx, [participant_id])
         await _remove(session, row)
     _log.info("participant %s removed by %s", participant_id, actor.name)
@@ -203,7 +204,8 @@ async def merge_participants(
         payment_ids = await repository.payment_ids(session, kept_id)
         await lock_rows(session, payment_ids)
         locked = {
-            key: await repository.participant(session, key, lock=True) for key in sorted((kept_id, double_id))
+            key: await registrations.participant(session, key, lock=True)
+            for key in sorted((kept_id, double_id))
         }
         kept, double = locked[kept_id], locked[double_id]
         if kept.status not in (ParticipantStatus.REGISTERED, ParticipantStatus.PAID):
@@ -250,7 +252,7 @@ async def _remove(session: AsyncSession, row: Participant) -> None:
             N_("%(name)s has payments, whose history stays: %(row)s", name=row.full_name, row=row.id),
             next_step=f"procomp-pay history {row.id}",
         )
-    if await repository.has_paid(session, row) or isinstance(row.status, UnknownLabel):
+    if await registrations.has_paid(session, row) or isinstance(row.status, UnknownLabel):
         raise Conflict(
             N_(
                 "The platform marks %(name)s (%(row)s) as %(status)s: that would be lost",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain import payment_code
@@ -13,12 +14,15 @@ from procomp_pay.domain.name_search import Meant, meant, nearest
 from procomp_pay.domain.names import same_key, search_key
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.participants import ParticipantView, views_of
-from procomp_pay.services.registrations.tournaments import local_day
 from procomp_pay.services.views import payment as payment_views
-from procomp_pay.storage.payments import repository as payments
+from procomp_pay.services.views.timestamps import local_day
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import lookup as registrations
+
+if TYPE_CHECKING:
+    from procomp_pay.services.registrations.participants import ParticipantView
+    from procomp_pay.storage.registrations.participants import TournamentName
 
 #: The most choices of an ambiguous name.
 MOST_CHOICES = 20
@@ -43,10 +47,14 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     :raises NotFound: nobody. :raises Ambiguous: several, or only a part of a name.
     """
     async with ctx.db.reading() as session:
-        if is_identifier(wanted) and wanted in await repository.existing_ids(session, [wanted]):
+        if is_identifier(wanted) and wanted in await registrations.existing_ids(session, [wanted]):
             return Found(wanted)
     if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
         return Found(payment.participant_id)
+    # the search has tables of its own, which an id or a code need not wait for
+    from procomp_pay.services.registrations.participants import views_of
+    from procomp_pay.storage.registrations import participants as repository
+
     async with ctx.db.reading() as session:
         ids, names = await repository.all_names(session, typed=wanted)
         found = meant(names, wanted)
@@ -96,8 +104,10 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
     :param whole_name: as in :func:`find_participant`.
     :raises NotFound: none. :raises Ambiguous: several, or only a part of a name.
     """
+    from procomp_pay.storage.registrations.participants import tournament_names
+
     async with ctx.db.reading() as session:
-        rows = await repository.tournament_names(session)
+        rows = await tournament_names(session)
     wanted = wanted.strip()
     # an archived one is found by its id, its whole name, or by what fits none in use
     in_use = [row for row in rows if not row.is_archived]
@@ -113,7 +123,7 @@ async def find_tournament(ctx: AppContext, wanted: str, *, whole_name: bool = Fa
         return _tournament(rows, wanted, whole_name)
 
 
-def _tournament(rows: list[repository.TournamentName], wanted: str, whole_name: bool) -> Found:
+def _tournament(rows: list[TournamentName], wanted: str, whole_name: bool) -> Found:
     if not any(same_key(row.name) == same_key(wanted) for row in rows) and (
         on_day := [row for row in rows if wanted.endswith(f" {local_day(row.starts_at)}")]
     ):
@@ -148,7 +158,7 @@ async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.Paym
     """
     if not payment_code.looks_like_one(wanted):
         async with ctx.db.reading() as session:  # most often a participant is named: it costs the least
-            if not await payments.existing_ids(session, [wanted]):
+            if not await lookup.existing_ids(session, [wanted]):
                 return None
     try:
         return await payment_views.one(ctx, wanted)

@@ -26,6 +26,7 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.changes import add_edits, set_email
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.services.registrations.columns import Column
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import (
@@ -34,11 +35,11 @@ from procomp_pay.services.registrations.participants import (
     ensure_users,
     readable_phone,
 )
-from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.payments.repository import lock_rows
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import search_keys
 
@@ -188,7 +189,7 @@ async def import_participants(
     others = [Remark(row.line, row.name[:60], row.other) for row in rows if row.other is not None]
     entrants, problems, left_out = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
-        tournament = await repository.tournament(session, tournament_id)
+        tournament = await registrations.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
         found = await _comparison(session, ctx, tournament_id, entrants)
     blocked = bool(problems) and not skip_bad
@@ -668,7 +669,7 @@ async def _change(
     # payments before participants, as everywhere: else two transactions could wait for each other
     await lock_rows(session, [key for keys in payment_ids.values() for key in keys])
     for one in sorted(changed, key=lambda one: one.participant_id):
-        row = await repository.participant(session, one.participant_id, lock=True)
+        row = await registrations.participant(session, one.participant_id, lock=True)
         entrant, before = by_line[one.line], _Named(row.full_name, row.category)
         if "name" in one.changes:
             row.full_name = one.full_name

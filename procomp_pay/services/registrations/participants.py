@@ -25,10 +25,11 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.tournaments import check_in_use, check_limit
+from procomp_pay.services.registrations.checks import check_in_use, check_limit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import search_keys
 
@@ -205,7 +206,7 @@ async def list_participants(
     check_limit(limit)
     async with ctx.db.reading() as session:
         if tournament_id is not None:
-            await repository.tournament(session, tournament_id)
+            await registrations.tournament(session, tournament_id)
         if (search or "").strip():
             return await _search(session, ctx, str(search), tournament_id, paid, limit)
         first: list[tuple[str, str, str]] = []
@@ -225,7 +226,7 @@ async def participant_view(ctx: AppContext, participant_id: str) -> ParticipantV
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        row = await repository.participant(session, participant_id)
+        row = await registrations.participant(session, participant_id)
         return (await views_of(session, ctx, [row.id]))[0]
 
 

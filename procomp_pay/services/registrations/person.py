@@ -18,10 +18,13 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit.chain import CLOSING_CHAIN, PAYMENT_MOVED
 from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.registrations import person as store
 from procomp_pay.storage.registrations.person import Mask, Person

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
-from procomp_pay.services.registrations.tournaments import check_in_use
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
-from procomp_pay.storage.registrations import participants as repository
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations.terms import fee_schedule
 
 _ALMATY = ZoneInfo("Asia/Almaty")
@@ -52,7 +52,7 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
         for view in page.items
     }
     async with ctx.db.reading() as session:
-        tournament = await repository.tournament(session, tournament_id)
+        tournament = await registrations.tournament(session, tournament_id)
         await check_in_use(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
         schedule = await fee_schedule(session, tournament)

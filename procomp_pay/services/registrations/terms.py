@@ -19,6 +19,7 @@ from procomp_pay.services.registrations.tournament_audit import record_change
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms as storage
 
@@ -91,7 +92,7 @@ async def read(ctx: AppContext, tournament_id: str) -> Terms:
     :raises NotFound: no such tournament.
     """
     async with ctx.db.reading() as session:
-        return await _terms(session, ctx, await repository.tournament(session, tournament_id))
+        return await _terms(session, ctx, await registrations.tournament(session, tournament_id))
 
 
 async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod, actor: Actor) -> Terms:
@@ -187,3 +188,14 @@ async def _terms(session: AsyncSession, ctx: AppContext, row: Tournament) -> Ter
         await storage.refund_policy(session, row.id),
         ctx.clock(),
     )
+
+
+async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
+    """Return the entry fees of a participant's tournament that hold now.
+
+    :raises NotFound: no such participant.
+    """
+    async with ctx.db.reading() as session:
+        participant = await registrations.participant(session, participant_id)
+        tournament = await registrations.tournament(session, participant.tournament_id)
+        return (await storage.fee_schedule(session, tournament)).at(ctx.clock())

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from procomp_pay.domain.errors import Conflict, ErrorCode, NotFound, Refused
+from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.domain.operators import Right, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.registrations.checks import check_limit
 from procomp_pay.services.registrations.tournament_audit import record_change
-from procomp_pay.services.views.timestamps import instant
+from procomp_pay.services.views.timestamps import instant, local_day
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Tournament
+from procomp_pay.storage.models.terms import TournamentFee
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms
 
-#: The largest number of participants or tournaments in one list.
-MOST = 10_000
 _ALMATY = ZoneInfo("Asia/Almaty")
 
 _log = logging.getLogger(__name__)
@@ -120,11 +120,6 @@ async def refuse_same_day(session: AsyncSession, row: Tournament) -> None:
             )
 
 
-def local_day(at: datetime | None) -> date | None:
-    """Return the day in Almaty, by which tournaments of one name are told apart."""
-    return None if at is None else at.astimezone(_ALMATY).date()
-
-
 async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor) -> FeeChange:
     """Set the fee in one currency: the tournament's main currency or another one.
 
@@ -137,7 +132,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
-        before = (await repository.entry_fees(session, row)).in_currency(fee.currency)
+        before = (await terms.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
             row.entry_fee, row.updated_at = fee.amount, now
         elif (other := await session.get(TournamentFee, (row.id, fee.currency))) is not None:
@@ -199,7 +194,7 @@ async def tournament_view(ctx: AppContext, tournament_id: str) -> TournamentView
     :raises NotFound: no such tournament.
     """
     async with ctx.db.reading() as session:
-        return await _view(session, await repository.tournament(session, tournament_id))
+        return await _view(session, await registrations.tournament(session, tournament_id))
 
 
 async def set_archived(
@@ -220,19 +215,6 @@ async def set_archived(
     return view
 
 
-async def check_in_use(session: AsyncSession, tournament_id: str, name: str) -> None:
-    """Check that nobody is charged, registered or reminded for a tournament that is over.
-
-    :raises Conflict: it is archived.
-    """
-    if await repository.archived_ids(session, [tournament_id]):
-        raise Conflict(
-            N_("The tournament %(name)s is archived", name=repr(name)),
-            next_step=f"procomp-pay tournament unarchive {tournament_id}",
-            code=ErrorCode.TOURNAMENT_ARCHIVED,
-        )
-
-
 async def list_tournaments(
     ctx: AppContext, *, limit: int = 50, archived: bool = False
 ) -> list[TournamentView]:
@@ -243,15 +225,6 @@ async def list_tournaments(
     check_limit(limit)
     async with ctx.db.reading() as session:
         return await _views(session, await repository.tournaments(session, limit=limit, archived=archived))
-
-
-def check_limit(limit: int) -> None:
-    """Check the length of a list.
-
-    :raises Refused: outside 1 to 10,000.
-    """
-    if not 1 <= limit <= MOST:
-        raise Refused(N_("limit is 1 to %(most)s, not %(limit)s", most=MOST, limit=limit))
 
 
 def _fee(fee: Money | None) -> dict[str, Any] | None:
@@ -276,7 +249,7 @@ async def _view(session: AsyncSession, row: Tournament) -> TournamentView:
 
 
 async def _views(session: AsyncSession, rows: list[Tournament]) -> list[TournamentView]:
-    fees = await repository.all_fees(session, rows)
+    fees = await terms.all_fees(session, rows)
     counts = await repository.headcounts(session, list(fees))
     archived = await repository.archived_ids(session, list(fees))
     return [

@@ -26,7 +26,7 @@ from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations.terms import fee_schedule
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def move_payment(
         raise Refused(N_("A move needs a reason of 1 to %(most)s printable characters", most=_LONGEST_REASON))
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
-        target = await participants.participant(session, participant_id)
+        target = await registrations.participant(session, participant_id)
         await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
         _check_former(locked, former_id, target)
         await _check_payment(session, locked)
@@ -61,7 +61,7 @@ async def move_payment(
         is_due = (
             former is not None
             and former.status is ParticipantStatus.REGISTERED
-            and not await participants.has_paid(session, former)
+            and not await registrations.has_paid(session, former)
         )
     _log.info("payment %s moved from %s to %s by %s", payment_id, former_id, participant_id, actor.name)
     return is_due
@@ -177,7 +177,7 @@ async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target:
             ),
             next_step=N_('refund it: procomp-pay refund %(payment)s --reason "…"', payment=payment.id),
         )
-    if await participants.has_paid(session, target):
+    if await registrations.has_paid(session, target):
         raise Conflict(
             N_("%(name)s (%(target)s) has paid already", name=target.full_name, target=target.id),
             next_step=f"procomp-pay status {target.id}",
@@ -212,7 +212,7 @@ async def _check_target(session: AsyncSession, locked: OrmLockedPayment, target:
             N_("A different amount was received for %(name)s: it awaits a decision", name=target.full_name),
             next_step=f"procomp-pay status --payment {undecided}",
         )
-    tournament = await participants.tournament(session, target.tournament_id)
+    tournament = await registrations.tournament(session, target.tournament_id)
     # the price that held when the payment was started: it was paid in time
     fees = (await fee_schedule(session, tournament)).at(payment.created_at)
     fee = fees.in_currency(locked.charged.currency)
@@ -257,7 +257,7 @@ async def _move(
     meta = payment.meta if isinstance(payment.meta, dict) else {}
     changes = {"participantId": target.id}
     if "description" in meta:  # nothing is created with it any more: the payment is completed
-        tournament = await participants.tournament(session, target.tournament_id)
+        tournament = await registrations.tournament(session, target.tournament_id)
         changes["description"] = payment_description(tournament.name, target.full_name)
     payment.meta = meta | changes
     payment.user_id = target.user_id

@@ -19,7 +19,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import KaspiOperation
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 

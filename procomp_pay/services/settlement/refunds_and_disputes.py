@@ -32,7 +32,8 @@ from procomp_pay.domain.transitions import DiscrepancyKind, Outcome, Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, NotFound
-from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.refunds import reserved_amount
 from procomp_pay.domain.states import (
@@ -27,25 +26,18 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.refund import (
     DisputeView,
-    Move,
     RefundView,
     dispute_view,
-    move_view,
     plain_decline,
     refund_view,
 )
 from procomp_pay.services.views.timestamps import instant
-from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.database import keyset_cursor
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.payments import listing
+from procomp_pay.storage.payments import listing, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
-from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import participants
-from procomp_pay.storage.registrations.terms import fee_schedule
+from procomp_pay.storage.registrations import lookup as registrations
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
@@ -223,7 +215,7 @@ async def one(ctx: AppContext, payment: str) -> PaymentView:
     views, _ = await many(ctx, Filter(payment_id=payment), limit=1)
     if not views and payment_code.looks_like_one(payment):
         async with ctx.db.reading() as session:
-            payment_id = await payments.find_by_code(session, payment_code.read(payment))
+            payment_id = await lookup.find_by_code(session, payment_code.read(payment))
         views = [await one(ctx, payment_id)] if payment_id else []
     if not views:
         raise NotFound(
@@ -240,7 +232,7 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
     :raises NotFound: no such participant.
     """
     async with ctx.db.reading() as session:
-        return (await participants.participant(session, participant_id)).user_id
+        return (await registrations.participant(session, participant_id)).user_id
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
@@ -251,8 +243,8 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     :raises NotFound: no such participant, or one without a payment.
     """
     async with ctx.db.reading() as session:
-        participant = await participants.participant(session, participant_id)
-        settled_by = await participants.settled_by(session, participant)
+        participant = await registrations.participant(session, participant_id)
+        settled_by = await registrations.settled_by(session, participant)
         wanted = Filter(participant_id=participant_id, payment_id=settled_by)
         rows, _ = await listing.page(session, wanted, limit=1)
         views = await of_rows(session, rows)
@@ -273,7 +265,7 @@ async def standing(
     async with ctx.db.selecting() as session:
         row = await listing.standing(session, participant_id)
     if row is None:
-        raise participants.not_found(participant_id)
+        raise registrations.not_found(participant_id)
     check(row.owner_id)
     if row.payment is None:
         raise _no_payment(row, row.settled_by)
@@ -299,32 +291,6 @@ def _no_payment(participant: Participant | listing.Standing, settled_by: str | N
         )
         next_step = N_("ask who runs the platform how the fee was paid")
     return NotFound(message, next_step=next_step, code=ErrorCode.NO_PAYMENT)
-
-
-async def history(ctx: AppContext, participant_id: str) -> list[tuple[PaymentView, list[Move]]]:
-    """Return all payments of a participant, newest first, each with its status changes, oldest first.
-
-    :raises NotFound: no such participant.
-    """
-    async with ctx.db.reading() as session:
-        await participants.participant(session, participant_id)
-    views, _ = await many(ctx, Filter(participant_id=participant_id), limit=keyset_cursor.MOST)
-    async with ctx.db.reading() as session:
-        return [
-            (view, [move_view(entry) for entry in await audit.entries(session, view.payment_id)])
-            for view in views
-        ]
-
-
-async def fees_for(ctx: AppContext, participant_id: str) -> EntryFees:
-    """Return the entry fees of a participant's tournament that hold now.
-
-    :raises NotFound: no such participant.
-    """
-    async with ctx.db.reading() as session:
-        participant = await participants.participant(session, participant_id)
-        tournament = await participants.tournament(session, participant.tournament_id)
-        return (await fee_schedule(session, tournament)).at(ctx.clock())
 
 
 async def many(
@@ -408,7 +374,7 @@ async def _refunds(session: AsyncSession, rows: list[listing.Row]) -> dict[str, 
 async def _other_amounts(session: AsyncSession, unpaid: list[listing.Row]) -> dict[str, OtherAmount]:
     if not unpaid:
         return {}
-    found = await discrepancies.other_amounts(session, [row[0].id for row in unpaid])
+    found = await listing.other_amounts(session, [row[0].id for row in unpaid])
     return {payment_id: OtherAmount(row.id, _received(row.detail)) for payment_id, row in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""The views of refunds, disputes and audit entries."""
+"""The views of refunds and disputes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from procomp_pay.domain.events import EventType, Source
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.services.views.timestamps import instant
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.refunds import Refund
 
 #: Declines that the customer must not be told from an ordinary one, who may not be the card's owner:
 #: https://docs.stripe.com/declines/codes
 _PLAIN_DECLINES = re.compile(
     r"\b(fraudulent|lost_card|merchant_blacklist|pickup_card|restricted_card|security_violation|stolen_card)\b"
 )
-#: Actions whose note is the reason of a status, unless one of these sources wrote it.
-_TOLD_ACTIONS = tuple(f"{kind}:" for kind in (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED))
-_STAFF_SOURCES = (Source.PERSON, Source.APP, Source.RECONCILE)
 
 
 def plain_decline(reason: str | None) -> str | None:
@@ -93,44 +90,6 @@ class DisputeView:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """An entry of a payment's audit trail.
-
-    :param amount: the amount of a requested, completed or failed refund, in the currency of the payment.
-    """
-
-    at: datetime
-    action: str
-    actor: str
-    source: str
-    before: str | None
-    after: str | None
-    note: str | None
-    amount: Decimal | None = None
-
-    def for_owner(self) -> dict[str, Any]:
-        """Return what the participant's user may read: not who acted, and of notes only the provider's reason
-        for a status; the others are the staff's.
-        """
-        item = self.full()
-        del item["actor"]
-        ours = self.source in _STAFF_SOURCES or not self.action.startswith(_TOLD_ACTIONS)
-        return item | {"note": None if ours else plain_decline(self.note)}
-
-    def full(self) -> dict[str, Any]:
-        return {
-            "at": instant(self.at),
-            "action": self.action,
-            "actor": self.actor,
-            "source": self.source,
-            "before": self.before,
-            "after": self.after,
-            "note": self.note,
-            "amount": self.amount,
-        }
-
-
 def refund_view(row: Refund) -> RefundView:
     return RefundView(
         refund_id=row.id,
@@ -156,26 +115,3 @@ def dispute_view(detail: PaymentDetail) -> DisputeView | None:
         reason=detail.dispute_reason,
         due_at=detail.dispute_due_at,
     )
-
-
-def move_view(entry: AuditEntry) -> Move:
-    before, after = entry.before or {}, entry.after or {}
-    return Move(
-        at=entry.at,
-        action=entry.action,
-        actor=entry.actor,
-        source=entry.source,
-        before=before.get("status"),
-        after=after.get("status"),
-        note=entry.note,
-        amount=_amount(entry.action, before, after),
-    )
-
-
-def _amount(action: str, before: dict[str, Any], after: dict[str, Any]) -> Decimal | None:
-    if action == "refund_requested":
-        return Decimal(str(after["amount"]))
-    if not action.startswith("refund_"):
-        return None
-    change = Decimal(str(after.get("refunded", 0))) - Decimal(str(before.get("refunded", 0)))
-    return abs(change) or None

@@ -1,8 +1,11 @@
-"""Format times for JSON."""
+"""Format times for JSON, and tell their day."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+_ALMATY = ZoneInfo("Asia/Almaty")
 
 
 def instant(at: datetime | None) -> str | None:
@@ -11,3 +14,8 @@ def instant(at: datetime | None) -> str | None:
         return None
     length = len("2024-01-15T14:00:00.000") if at.microsecond else len("2024-01-15T14:00:00")
     return f"{at.astimezone(UTC).isoformat()[:length]}Z"
+
+
+def local_day(at: datetime | None) -> date | None:
+    """Return the day in Almaty, by which tournaments of one name are told apart."""
+    return None if at is None else at.astimezone(_ALMATY).date()

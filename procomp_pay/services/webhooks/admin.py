@@ -14,8 +14,8 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.webhooks import inbox
 from procomp_pay.storage.webhooks.inbox import EventFilter

@@ -28,7 +28,7 @@ from procomp_pay.services.webhooks.inbox import (
 )
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
-from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments.batch import lock_payments
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.webhooks import inbox as queues
@@ -159,11 +159,11 @@ async def _find_payments(session: AsyncSession, events: list[_Read]) -> None:
     if not events:
         return
     named = [event.parsed.payment_id for event in events if event.parsed.payment_id is not None]
-    ours = await payments.existing_ids(session, named)
+    ours = await lookup.existing_ids(session, named)
     unnamed = [event for event in events if event.parsed.payment_id not in ours]
     intents = [event.parsed.provider_status.ids.payment_intent for event in unnamed]
     sessions = [event.parsed.provider_status.ids.checkout_session for event in unnamed]
-    by_ref = await payments.ids_by_stripe_ref(session, [x for x in intents if x], [x for x in sessions if x])
+    by_ref = await lookup.ids_by_stripe_ref(session, [x for x in intents if x], [x for x in sessions if x])
     for event in unnamed:
         ids = event.parsed.provider_status.ids
         event.payment_id = by_ref.get(ids.payment_intent or "") or by_ref.get(ids.checkout_session or "")

@@ -24,9 +24,10 @@ from procomp_pay.services.webhooks import kaspi_bill as bill
 from procomp_pay.services.webhooks import kaspi_gateway
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.notifications import outbox
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks.inbox import ProcessedEvent
@@ -218,9 +219,9 @@ async def _flag_unreadable(
 
 
 async def _find_payment(session: AsyncSession, parsed: ParsedWebhookEvent) -> str | None:
-    if parsed.payment_id is not None and await payments.exists(session, parsed.payment_id):
+    if parsed.payment_id is not None and await lookup.exists(session, parsed.payment_id):
         return parsed.payment_id
-    return await payments.find_id(session, parsed.provider_status.ids)
+    return await lookup.find_id(session, parsed.provider_status.ids)
 
 
 def payment_event_of(

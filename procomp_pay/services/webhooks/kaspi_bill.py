@@ -33,11 +33,11 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import participants
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
@@ -156,7 +156,7 @@ async def _apply(session: AsyncSession, ctx: AppContext, account: Account, ask: 
         raise ValueError("the tournament has no fee in tenge")
     received = BillPayment(ask.txn_id, money, account.at)
     # an operator who enters this number at the same moment has this lock, or waits for it
-    await participants.participant(session, account.participant.id, lock=True)
+    await registrations.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
     if used is not None and await _was_recorded_for(session, used.payment_id, account.participant.id):
         return await confirm(session, ctx, used, received)  # an operator recorded the same money before

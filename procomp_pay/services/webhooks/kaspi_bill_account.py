@@ -31,12 +31,14 @@ from procomp_pay.services.initiation.request import InitiateRequest, Registratio
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import KaspiOperation
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.platform import Participant, Tournament
 from procomp_pay.storage.payments import kaspi_operations as numbers
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.reconciliation import discrepancies
+from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants
 from procomp_pay.storage.registrations.terms import fee_schedule
 
@@ -99,22 +101,22 @@ async def find(session: AsyncSession, account: str, at: datetime) -> Account | N
     :param at: when the fee is paid, or asked for.
     """
     try:
-        participant = await participants.participant(session, account)
+        participant = await registrations.participant(session, account)
     except NotFound:
         participant_id = await _by_code(session, account)
         if participant_id is None:
             return None
         try:
-            participant = await participants.participant(session, participant_id)
+            participant = await registrations.participant(session, participant_id)
         except NotFound:
             return None
-    tournament = await participants.tournament(session, participant.tournament_id)
+    tournament = await registrations.tournament(session, participant.tournament_id)
     return Account(participant, tournament, await fee_schedule(session, tournament), at)
 
 
 async def _by_code(session: AsyncSession, text: str) -> str | None:
     try:
-        payment_id = await payments.find_by_code(session, payment_code.read(text))
+        payment_id = await lookup.find_by_code(session, payment_code.read(text))
     except NotFound:
         return None
     return None if payment_id is None else await numbers.participant_of(session, payment_id)
@@ -136,7 +138,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
     if is_over or participant.status is ParticipantStatus.CANCELLED:
         why = "The tournament is over" if is_over else "The registration is cancelled"
         return AccountStatus(Result.CANCELLED, why)
-    if await participants.has_paid(session, participant):
+    if await registrations.has_paid(session, participant):
         return AccountStatus(Result.PAID, "The fee is paid already")
     if isinstance(participant.status, UnknownLabel):
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
@@ -150,7 +152,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
 async def _payment_obstacle(session: AsyncSession, participant_id: str) -> AccountStatus | None:
     if await discrepancies.payment_awaiting_decision(session, participant_id, OPEN_STATUSES) is not None:
         return AccountStatus(Result.OTHER, "Money of another amount came: ask at the desk")
-    for payment_id in await payments.open_ids(session, participant_id):
+    for payment_id in await lookup.open_ids(session, participant_id):
         locked = await payments.load_payment(session, payment_id)
         if locked.payment.status is PaymentStatus.PROCESSING:
             return AccountStatus(Result.IN_PROGRESS, "Another payment is being confirmed right now")

@@ -22,8 +22,9 @@ from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
@@ -141,8 +142,8 @@ async def apply_callback(
 
 
 async def _find_payment(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
-    payment_id = callback.ours if callback.ours and await payments.exists(session, callback.ours) else None
-    payment_id = payment_id or await payments.find_id(session, callback.ids)
+    payment_id = callback.ours if callback.ours and await lookup.exists(session, callback.ours) else None
+    payment_id = payment_id or await lookup.find_id(session, callback.ids)
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 

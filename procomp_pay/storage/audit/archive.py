@@ -24,9 +24,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import ConfigurationError, ManualReviewRequired, Refused
 from procomp_pay.storage.audit.read import Link
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import AuditSeal
 from procomp_pay.storage.models.types import utc_text
 
 #: The chain of the records of archives, in the place of a payment's id.

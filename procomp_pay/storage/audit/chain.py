@@ -15,8 +15,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.redact import redact
 from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.columns import among
-from procomp_pay.storage.models.payments import AuditEntry
 from procomp_pay.storage.models.types import utc_text
 
 #: The previous hash of the first entry of a chain.

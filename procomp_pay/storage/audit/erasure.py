@@ -19,7 +19,7 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit.chain import PERSON_ERASED, AuditRecord
 from procomp_pay.storage.encryption.keyring import Keyring
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 
 _PURPOSE = "audit erasure"
 

@@ -12,7 +12,8 @@ from typing import Any, cast
 from sqlmodel import col, func, select, tuple_
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 
 #: Rows of a page: so many are in memory at a time.

@@ -9,8 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.merkle import leaf_hash
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from procomp_pay.storage.models.types import utc_text
 
 #: How long a seal waits for running writers, while later writers wait for it.

@@ -15,11 +15,16 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, AnyMethod
-from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.refunds import kaspi_name, named_by
 from procomp_pay.storage.reports.attempts import Scope
 

@@ -13,8 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.storage.audit.chain import CLOSING_CHAIN
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.closing import ClosingDay
-from procomp_pay.storage.models.payments import AuditEntry
 
 #: The name of a closing's chain of the audit trail.
 _CHAIN = literal(CLOSING_CHAIN, String) + col(ClosingDay.id)

@@ -11,8 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.webhooks import WebhookEvent
 
 #: Rows of a page: an event may have a megabyte, and SQLite's other writers wait for the transaction.
 PAGE = 50

@@ -12,12 +12,14 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     ForeignKey,
+    Integer,
     MetaData,
     Text,
     any_,
     bindparam,
     literal_column,
 )
+from sqlalchemy import text as sql
 from sqlalchemy.schema import SchemaItem
 from sqlmodel import SQLModel
 
@@ -63,6 +65,11 @@ def moment(name: str, *, null: bool = False) -> Column[Any]:
 def amount(name: str, *, null: bool = False, **more: Any) -> Column[Any]:
     """Return a column for an amount of money; its currency is in another column."""
     return Column(name, Amount, nullable=null, **more)
+
+
+def attempts() -> Column[Any]:
+    """Return a column that counts attempts, from 0."""
+    return Column("attempts", Integer, nullable=False, server_default=sql("0"))
 
 
 def document(name: str, *, null: bool = False) -> Column[Any]:

@@ -7,6 +7,7 @@ from sqlalchemy import Column, Date, ForeignKey, Index, UniqueConstraint
 from sqlmodel import Field
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.storage.models import platform  # noqa: F401 - a foreign key refers to it
 from procomp_pay.storage.models.columns import Row, check_word, key, moment, payment_key, text, word
 from procomp_pay.storage.models.columns import amount as money
 

@@ -10,9 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, ForeignKey, Index
-from sqlalchemy.orm import aliased
-from sqlmodel import Field, and_, col, or_, select
+from sqlalchemy import Column, ForeignKey, Index
+from sqlmodel import Field
 
 from procomp_pay.config import platform_map
 from procomp_pay.domain.labels import NO_LABEL
@@ -28,7 +27,6 @@ from procomp_pay.domain.states import (
     UserRole,
 )
 from procomp_pay.storage.models.columns import Row, amount, document, key, text
-from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.types import PlatformLabel, PlatformText, UtcMillis, now_millis
 
 #: What is shown for a name that the platform does not have.
@@ -160,26 +158,3 @@ if _map := platform_map.current():
 
     _models = {"User": User, "Tournament": Tournament, "Participant": Participant, "Payment": Payment}
     rename(_map, _models, UNKNOWN)
-
-
-def is_paid(payment: Any = Payment) -> ColumnElement[bool]:
-    """Return the condition that a payment settles the fee of a participant who is linked to it.
-
-    It is COMPLETED; or it has a status that only the platform knows, or none, and is not one of ours that
-    never completed. The condition is never NULL.
-    """
-    status, detail = col(payment.status), aliased(PaymentDetail)
-    never_completed = (
-        select(detail.payment_id)
-        .where(detail.payment_id == payment.id, col(detail.completed_at).is_(None))
-        .exists()
-    )
-    is_foreign = or_(status.is_(None), status.not_in(list(PaymentStatus)))
-    is_completed = and_(status.is_not(None), status == PaymentStatus.COMPLETED)
-    return or_(is_completed, and_(is_foreign, ~never_completed))
-
-
-def is_settled() -> ColumnElement[bool]:
-    """Return the condition that the payment which a participant is linked to settles the fee."""
-    linked = aliased(Payment)
-    return select(linked.id).where(linked.id == Participant.payment_id, is_paid(linked)).exists()

@@ -9,7 +9,23 @@ from __future__ import annotations
 from sqlalchemy import Index, MetaData
 from sqlalchemy import text as sql
 
-from procomp_pay.storage.models import closing, operators, payments, payouts, platform, queues, registrations
+from procomp_pay.storage.models import (
+    audit,
+    closing,
+    idempotency,
+    kaspi_operations,
+    notifications,
+    operators,
+    payments,
+    payouts,
+    platform,
+    reconciliation,
+    refunds,
+    registrations,
+    settlements,
+    terms,
+    webhooks,
+)
 from procomp_pay.storage.models.columns import Row
 
 #: The platform's tables: used as they are if they exist, never altered, never dropped.
@@ -42,25 +58,36 @@ _partial(
 _partial(
     "pay_payment_detail_completed_idx", payments.PaymentDetail, ("completed_at",), "completed_at IS NOT NULL"
 )
-_partial("pay_refund_back_idx", payments.Refund, ("updated_at",), "state = 'SUCCEEDED'")
-_partial("pay_refund_due_idx", payments.Refund, ("next_look_at",), "next_look_at IS NOT NULL")
+_partial("pay_refund_back_idx", refunds.Refund, ("updated_at",), "state = 'SUCCEEDED'")
+_partial("pay_refund_due_idx", refunds.Refund, ("next_look_at",), "next_look_at IS NOT NULL")
 _partial(
     "pay_webhook_event_pending_idx",
-    queues.WebhookEvent,
+    webhooks.WebhookEvent,
     ("next_attempt_at", "received_at"),
     "state = 'pending'",
 )
-_partial("pay_webhook_event_dead_idx", queues.WebhookEvent, ("id",), "state = 'dead'")
-_partial("pay_outbox_dead_idx", queues.OutboxMessage, ("id",), "state = 'dead'")
-_partial("pay_outbox_waiting_idx", queues.OutboxMessage, ("next_attempt_at",), "state = 'waiting'")
+_partial("pay_webhook_event_dead_idx", webhooks.WebhookEvent, ("id",), "state = 'dead'")
+_partial("pay_outbox_dead_idx", notifications.OutboxMessage, ("id",), "state = 'dead'")
+_partial("pay_outbox_waiting_idx", notifications.OutboxMessage, ("next_attempt_at",), "state = 'waiting'")
 _partial(
-    "pay_outbox_alert_idx", queues.OutboxMessage, ("topic", "subject", "routed_at"), "subject IS NOT NULL"
+    "pay_outbox_alert_idx",
+    notifications.OutboxMessage,
+    ("topic", "subject", "routed_at"),
+    "subject IS NOT NULL",
 )
-_partial("pay_delivery_waiting_idx", queues.Delivery, ("destination", "next_attempt_at"), "state = 'waiting'")
-_partial("pay_delivery_dead_idx", queues.Delivery, ("finished_at",), "state = 'dead'")
-_partial("pay_discrepancy_open_idx", queues.Discrepancy, ("opened_at",), "state = 'open'")
+_partial(
+    "pay_delivery_waiting_idx",
+    notifications.Delivery,
+    ("destination", "next_attempt_at"),
+    "state = 'waiting'",
+)
+_partial("pay_delivery_dead_idx", notifications.Delivery, ("finished_at",), "state = 'dead'")
+_partial("pay_discrepancy_open_idx", reconciliation.Discrepancy, ("opened_at",), "state = 'open'")
 
 #: Imported so that :data:`METADATA` knows all tables.
-MODELS = (platform, payments, queues, registrations, payouts, closing, operators)
+MODELS = (
+    audit, closing, idempotency, kaspi_operations, notifications, operators, payments, payouts, platform,
+    reconciliation, refunds, registrations, settlements, terms, webhooks,
+)  # fmt: skip
 
 METADATA: MetaData = Row.metadata

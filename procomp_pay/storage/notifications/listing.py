@@ -11,7 +11,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 
 #: States of undelivered deliveries that can be retried.

@@ -21,9 +21,10 @@ from procomp_pay.domain.language import Language
 from procomp_pay.domain.names import is_placeholder
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.columns import spelled
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, User, is_settled
-from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 
 #: The number of PostgreSQL's advisory lock for routing ("pay_out").

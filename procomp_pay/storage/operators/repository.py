@@ -11,8 +11,8 @@ from sqlmodel import col, select
 
 from procomp_pay.domain.operators import Role
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.operators import Approval, OperatorAccount, OperatorSession
-from procomp_pay.storage.models.payments import AuditEntry
 
 
 async def by_name(session: AsyncSession, folded_name: str, *, lock: bool = False) -> OperatorAccount | None:

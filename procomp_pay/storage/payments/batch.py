@@ -20,10 +20,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.columns import Row, among
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments.locked_payment import DetailRow, LockedPayment, ParticipantRow, PaymentRow
 
 

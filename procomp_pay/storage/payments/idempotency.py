@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_once
-from procomp_pay.storage.models.payments import IdempotencyKey
+from procomp_pay.storage.models.idempotency import IdempotencyKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.states import OPEN_STATUSES, PaymentMethod, PaymentStatus
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_settled
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.paid import is_settled
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.payments.listing import Row
 

@@ -24,9 +24,13 @@ from procomp_pay.domain.states import (
     PaymentStatus,
 )
 from procomp_pay.domain.text import N_
+from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
+from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, is_paid
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.states import DiscrepancyState
 
 #: The most that the platform's and our time of one payment differ.
 _APART = timedelta(minutes=1)
@@ -227,3 +231,18 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Any
     )
     rows: Sequence[Any] = result.all()
     return dict(rows)
+
+
+async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:
+    """Return the open discrepancies about another amount that came for these payments, by payment."""
+    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
+    result = await session.exec(
+        select(Discrepancy)
+        .where(
+            col(Discrepancy.payment_id).in_(payment_ids),
+            Discrepancy.state == DiscrepancyState.OPEN,
+            col(Discrepancy.kind).in_(kinds),
+        )
+        .order_by(col(Discrepancy.opened_at))
+    )
+    return {row.payment_id: row for row in result.all() if row.payment_id is not None}

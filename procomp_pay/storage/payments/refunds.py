@@ -17,7 +17,8 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database import claim_due as claims
 from procomp_pay.storage.models.columns import among
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.refunds import Refund
 
 
 async def of_payment(session: AsyncSession, payment_id: str) -> list[Refund]:

@@ -15,8 +15,12 @@ from procomp_pay.domain.states import AnyStatus, ParticipantStatus
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_returning
-from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail, Refund
-from procomp_pay.storage.models.platform import Participant, Payment, is_paid
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.paid import is_paid
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.refunds import Refund
 
 #: Payments in one transaction.
 PAGE = 500

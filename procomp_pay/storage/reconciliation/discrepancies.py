@@ -21,7 +21,7 @@ from procomp_pay.storage.database.insert_once import insert_once, insert_returni
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
 from procomp_pay.storage.payments.kaspi_operations import among_used
@@ -323,21 +323,6 @@ async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Mo
     ]
     used = await among_used(session, {canonical(number) for number in numbers})
     return next((number for number in numbers if canonical(number) not in used), None)
-
-
-async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:
-    """Return the open discrepancies about another amount that came for these payments, by payment."""
-    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
-    result = await session.exec(
-        select(Discrepancy)
-        .where(
-            col(Discrepancy.payment_id).in_(payment_ids),
-            Discrepancy.state == DiscrepancyState.OPEN,
-            col(Discrepancy.kind).in_(kinds),
-        )
-        .order_by(col(Discrepancy.opened_at))
-    )
-    return {row.payment_id: row for row in result.all() if row.payment_id is not None}
 
 
 async def open_discrepancy(

@@ -15,8 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, STRIPE_CHANNELS, PaymentMethod
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments.repository import OrmLockedPayment, mark_unpaid_links
 
 #: The columns that :func:`local_record_of` reads: a third of three rows of seventy columns.

@@ -13,9 +13,12 @@ from sqlmodel import col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.transitions import DiscrepancyKind
-from procomp_pay.storage.models.payments import IdempotencyKey, PaymentDetail
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.idempotency import IdempotencyKey
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.webhooks.inbox import DROPPED
 
 #: Pending events are work to do, and dead ones wait for an operator.

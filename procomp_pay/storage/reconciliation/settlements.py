@@ -10,8 +10,10 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.database.insert_once import insert_all_once
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Settlement
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.settlements import Settlement
 
 
 async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:

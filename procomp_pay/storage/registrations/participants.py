@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,89 +13,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import ErrorCode, NotFound
-from procomp_pay.domain.fees import EntryFees
-from procomp_pay.domain.money import AnyCurrency, Currency, Money
+from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.money import AnyCurrency
 from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_all_once
-from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
-from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User, is_paid, is_settled
+from procomp_pay.storage.models.paid import is_settled
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 from procomp_pay.storage.registrations import search_keys
-
-
-async def participant(session: AsyncSession, participant_id: str, *, lock: bool = False) -> Participant:
-    """Return a participant.
-
-    :param lock: lock the row until the transaction ends.
-    :raises NotFound: no such participant.
-    """
-    row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
-    if row is None:
-        raise not_found(participant_id)
-    return row
-
-
-def not_found(participant_id: str) -> NotFound:
-    """Return the error of an id that no participant has."""
-    return NotFound(
-        N_("There is no participant %(participant)s", participant=repr(participant_id[:64])),
-        next_step="procomp-pay participant list",
-        code=ErrorCode.PARTICIPANT_NOT_FOUND,
-    )
-
-
-async def settled_by(session: AsyncSession, row: Participant) -> str | None:
-    """Return the payment that settles a participant's fee: a link to an unpaid one settles nothing."""
-    if row.payment_id is None:
-        return None
-    return (await session.exec(select(Payment.id).where(Payment.id == row.payment_id, is_paid()))).first()
-
-
-async def has_paid(session: AsyncSession, row: Participant) -> bool:
-    """Return whether a participant's fee is settled: by a payment, or because the platform says so."""
-    return row.status is ParticipantStatus.PAID or await settled_by(session, row) is not None
-
-
-async def existing_ids(session: AsyncSession, participant_ids: Collection[str]) -> set[str]:
-    """Return those of these ids that are participants."""
-    query = select(Participant.id).where(col(Participant.id).in_(participant_ids))
-    return set((await session.exec(query)).all())
-
-
-async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
-    """Return a tournament.
-
-    :raises NotFound: no such tournament.
-    """
-    row = await session.get(Tournament, tournament_id)
-    if row is None:
-        raise NotFound(
-            N_("There is no tournament %(tournament)s", tournament=repr(tournament_id[:64])),
-            next_step="procomp-pay tournament list",
-        )
-    return row
-
-
-async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
-    """Return a tournament's fees in all currencies."""
-    further = await session.exec(
-        select(TournamentFee)
-        .where(TournamentFee.tournament_id == row.id)
-        .order_by(col(TournamentFee.currency))
-    )
-    others = {fee.currency: Money(fee.amount, fee.currency) for fee in further.all()}
-    return EntryFees(row.id, _main_fee(row), others)
-
-
-def _main_fee(row: Tournament) -> Money:
-    # the platform's column may be nullable: no fee is zero, which nothing can be charged for
-    fee: Decimal | None = row.entry_fee
-    return Money(Decimal(0) if fee is None else fee, row.currency)
-
 
 #: Values in one ``IN (…)``; both databases accept more.
 _AT_ONCE = 5000
@@ -196,19 +124,6 @@ async def tournament_names(session: AsyncSession) -> list[TournamentName]:
     query: Any = select(Tournament.id, Tournament.name, Tournament.starts_at, _is_archived(Tournament.id))
     rows = await session.exec(query.order_by(*_latest_first()))
     return [TournamentName(*row) for row in rows.all()]
-
-
-async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
-    """Return the fees of several tournaments, by the tournament's id."""
-    others: dict[str, dict[Currency, Money]] = {row.id: {} for row in rows}
-    query = (
-        select(TournamentFee)
-        .where(col(TournamentFee.tournament_id).in_(list(others)))
-        .order_by(col(TournamentFee.currency))
-    )
-    for fee in (await session.exec(query)).all():
-        others[fee.tournament_id][fee.currency] = Money(fee.amount, fee.currency)
-    return {row.id: EntryFees(row.id, _main_fee(row), others[row.id]) for row in rows}
 
 
 async def headcounts(session: AsyncSession, tournament_ids: Collection[str]) -> dict[str, Headcount]:

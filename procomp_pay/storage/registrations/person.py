@@ -15,11 +15,15 @@ from procomp_pay.domain.names import is_placeholder, placeholder_email
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.transitions import Topic
 from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.registrations import search_keys
 
 #: In the place of a name, an address or a number that was erased.

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.fees import FeeKind, FeePeriod, FeeSchedule
-from procomp_pay.domain.money import AnyCurrency, Money
+from procomp_pay.domain.fees import EntryFees, FeeKind, FeePeriod, FeeSchedule
+from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep
 from procomp_pay.storage.models.platform import Tournament
-from procomp_pay.storage.models.registrations import FeePeriodRow, RefundStepRow
-from procomp_pay.storage.registrations.participants import entry_fees
+from procomp_pay.storage.models.terms import FeePeriodRow, RefundStepRow, TournamentFee
+
+
+async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
+    """Return a tournament's fees in all currencies."""
+    further = await session.exec(
+        select(TournamentFee)
+        .where(TournamentFee.tournament_id == row.id)
+        .order_by(col(TournamentFee.currency))
+    )
+    others = {fee.currency: Money(fee.amount, fee.currency) for fee in further.all()}
+    return EntryFees(row.id, _main_fee(row), others)
+
+
+def _main_fee(row: Tournament) -> Money:
+    # the platform's column may be nullable: no fee is zero, which nothing can be charged for
+    fee: Decimal | None = row.entry_fee
+    return Money(Decimal(0) if fee is None else fee, row.currency)
+
+
+async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[str, EntryFees]:
+    """Return the fees of several tournaments, by the tournament's id."""
+    others: dict[str, dict[Currency, Money]] = {row.id: {} for row in rows}
+    query = (
+        select(TournamentFee)
+        .where(col(TournamentFee.tournament_id).in_(list(others)))
+        .order_by(col(TournamentFee.currency))
+    )
+    for fee in (await session.exec(query)).all():
+        others[fee.tournament_id][fee.currency] = Money(fee.amount, fee.currency)
+    return {row.id: EntryFees(row.id, _main_fee(row), others[row.id]) for row in rows}
 
 
 async def fee_schedule(session: AsyncSession, row: Tournament) -> FeeSchedule:

@@ -20,7 +20,7 @@ from procomp_pay.domain.states import AnyMethod, AnyStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.registrations.participants import Headcount, headcounts
 from procomp_pay.storage.reports.dialect_sql import seconds_between

@@ -12,9 +12,12 @@ from sqlalchemy import Text, case, func, or_, select, type_coerce
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment
-from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.reports.attempts import rows
 

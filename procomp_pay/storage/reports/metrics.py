@@ -11,11 +11,15 @@ from sqlalchemy import select as select_columns
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.columns import spelled
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DeliveryState, EventState, OutboxState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 
 #: The most rows counted of a queue, and of recent payments.
 MOST, MOST_PAYMENTS = 10_000, 50_000

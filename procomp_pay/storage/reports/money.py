@@ -17,8 +17,11 @@ from procomp_pay.domain.period import Offset
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import AnyMethod
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.reports.attempts import Scope, rows
 from procomp_pay.storage.reports.dialect_sql import day_number

@@ -14,9 +14,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import AnyMethod
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment, Tournament
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.payments.refunds import named_by
 from procomp_pay.storage.reports.attempts import Scope, rows
 

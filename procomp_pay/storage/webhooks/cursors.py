@@ -11,7 +11,7 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.storage.database.claim_due import claim_due
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
+from procomp_pay.storage.models.webhooks import EventCursor, WebhookEvent
 
 _STRIPE = (Channel.STRIPE_CHECKOUT, Channel.STRIPE_INTENT)
 

@@ -14,8 +14,8 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.storage.database.bulk_write import Action, Write
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.columns import spelled
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 
 #: In the place of a payload that was dropped after its time.
 DROPPED = ""

@@ -11,7 +11,7 @@ import pytest
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.storage.models.payments import Refund
+from procomp_pay.storage.models.refunds import Refund
 from tests.cli.closing.test_close import noon, pay, states  # noqa: F401 - a fixture
 from tests.support.terminal import CommandLine
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.storage.models.queues import Delivery, OutboxMessage
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 from tests.support.terminal import CommandLine

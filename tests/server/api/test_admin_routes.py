@@ -13,8 +13,9 @@ from sqlmodel import select
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.audit.chain import entries
 from procomp_pay.storage.models import exact_json
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.refunds import Refund
 from tests.support.http_requests import bearer
 from tests.support.labels import relabel
 from tests.support.server import Eventually, Served, paid

@@ -12,8 +12,8 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.server.api.requests import BODY_BYTES
 from procomp_pay.server.api.routes import table
 from procomp_pay.server.http.route import BASE
-from procomp_pay.storage.models.payments import TournamentFee
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.terms import TournamentFee
 from tests.support.http_requests import bearer
 from tests.support.server import Served
 

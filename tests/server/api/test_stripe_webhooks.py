@@ -17,8 +17,8 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.server.api.requests import WEBHOOK_BYTES
 from procomp_pay.server.http import errors
 from procomp_pay.server.http.route import BASE
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import EventState
 from tests.support.http_requests import digest, inbox, rename_table, sign
 from tests.support.server import Eventually, Serve, Served

@@ -22,8 +22,8 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.lifecycle import polling
 from procomp_pay.services.maintenance import run as maintenance
 from procomp_pay.services.maintenance.run import Pass
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import OutboxMessage
 from tests.support.http_requests import rename_table
 from tests.support.server import Eventually, Serve, Served
 

@@ -17,8 +17,8 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.notifications.alerts import enqueue_alert
+from procomp_pay.storage.models.notifications import Delivery
 from procomp_pay.storage.models.platform import Participant, User
-from procomp_pay.storage.models.queues import Delivery
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox as outbox_store
 from tests.support.http_requests import bearer, make_people

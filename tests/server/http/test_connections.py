@@ -16,7 +16,7 @@ from procomp_pay.server.api import requests
 from procomp_pay.server.http import connections
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support import openapi_contract as contract
 from tests.support.http_requests import token
 from tests.support.server import Serve, Served

@@ -24,8 +24,7 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.audit import archive as files
 from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit import read as audit_read
-from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 DAY = 86_400.0

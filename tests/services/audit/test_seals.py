@@ -17,8 +17,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.errors import DatabaseBusy
-from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.queues import AuditSeal
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from tests.support.environment import ServiceEnvironment
 
 NOTED = AuditRecord("aigerim", "person", "noted")

@@ -14,7 +14,7 @@ from procomp_pay.services.audit.verify import Flaw, verify
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import read as audit_read
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 

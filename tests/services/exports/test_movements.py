@@ -16,8 +16,9 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.services.exports.movements import COLUMNS, Movement, movements
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.settlements import Settlement
 from tests.support.report_books import ALMATY, BEGINS, Oracle, desk_on, random_books
 
 ALL = Period(ALMATY)

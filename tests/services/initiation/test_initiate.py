@@ -24,11 +24,11 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
-from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments.repository import load_payment
-from procomp_pay.storage.registrations.participants import _main_fee
+from procomp_pay.storage.registrations.terms import _main_fee
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 S = PaymentStatus

@@ -16,8 +16,9 @@ from procomp_pay.services.kaspi_verification.verify import VerificationRequest, 
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, TOTAL_S, ServiceEnvironment
 
 S = PaymentStatus

@@ -22,9 +22,12 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation, PaymentDetail
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import paid
 

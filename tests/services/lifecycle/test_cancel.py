@@ -5,7 +5,7 @@ import pytest
 from procomp_pay.domain.errors import Conflict, NotFound, Unavailable
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.lifecycle.cancel import cancel
-from procomp_pay.storage.models.queues import OutboxMessage
+from procomp_pay.storage.models.notifications import OutboxMessage
 from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus

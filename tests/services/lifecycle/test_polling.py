@@ -14,10 +14,13 @@ from procomp_pay.services.kaspi_verification.verify import VerificationRequest, 
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.lifecycle.polling import poll_payment, refresh_payment
 from procomp_pay.services.views import payment as views
+from procomp_pay.services.views.history import read_history
 from procomp_pay.services.webhooks.kaspi_bill import pay
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.payments import repository as payments
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
@@ -222,7 +225,7 @@ async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnv
     await environment.phone(opened)
     environment.later(6)
     await environment.maintain()
-    [(_, moves)] = await views.history(environment.ctx, participant_id)
+    [(_, moves)] = await read_history(environment.ctx, participant_id)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),
         ("opened:noted", "PENDING", "PENDING"),

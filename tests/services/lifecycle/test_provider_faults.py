@@ -19,9 +19,10 @@ from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_p
 from procomp_pay.services.settlement.provider_ref import provider_ref_of
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, ServiceEnvironment
 

@@ -22,8 +22,9 @@ from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.storage.audit.chain import entry_hash
-from procomp_pay.storage.models.payments import AuditEntry, Refund
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import unadopted
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, ServiceEnvironment

@@ -12,8 +12,8 @@ from procomp_pay.providers.kaspi.tls import CertificateLife
 from procomp_pay.providers.resilience.circuit_breaker import Circuit
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.maintenance.health_alerts import check_provider_health
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import lock_payment
 from tests.support.environment import CLERK, ServiceEnvironment, TestProviders

@@ -15,8 +15,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.encryption import rotation
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.payments import PaymentDetail
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.schema import METADATA
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import ServiceEnvironment
 
 OLD, NEW = new_key(), new_key()

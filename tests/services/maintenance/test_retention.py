@@ -24,10 +24,12 @@ from procomp_pay.services.operators import accounts, approvals
 from procomp_pay.services.operators.authenticate import as_operator
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks import admin as events
+from procomp_pay.storage.models.idempotency import IdempotencyKey
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.operators import Approval
-from procomp_pay.storage.models.payments import IdempotencyKey
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.operators import repository
 from procomp_pay.storage.webhooks.inbox import EventFilter
 from tests.support.environment import CLERK, ServiceEnvironment

@@ -30,10 +30,12 @@ from procomp_pay.services.registrations.reminders import remind
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import PaymentDetail, TournamentFee
+from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import User
-from procomp_pay.storage.models.queues import Delivery, Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
+from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.notifications import outbox as outbox_store
 from procomp_pay.storage.notifications.outbox import claim_deliveries, finish, may_route, put_off
 from procomp_pay.storage.payments.repository import lock_payment
@@ -84,7 +86,7 @@ async def notified(
 
 class connected:  # noqa: N801 - reads as a function
     def __init__(self, environment: ServiceEnvironment, **settings: Any) -> None:
-        self._post = NotificationSenders(Settings(_env_file=None, **settings))
+        self._post = NotificationSenders(Settings(**settings))
         self._world = environment
 
     async def __aenter__(self) -> ServiceEnvironment:

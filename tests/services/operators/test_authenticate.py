@@ -16,8 +16,8 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import accounts, secrets
 from procomp_pay.services.operators.authenticate import authenticate
 from procomp_pay.services.operators.logins import log_in
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.operators import OperatorAccount
-from procomp_pay.storage.models.payments import AuditEntry
 from tests.services.operators.conftest import Clock
 from tests.support import quick_hashes, warm_processes
 

@@ -22,7 +22,7 @@ from procomp_pay.services.payouts.view import list_payouts, show_payout
 from procomp_pay.services.reports.closing import closing
 from procomp_pay.services.reports.period import report
 from procomp_pay.storage.database.locks import reconcile_lock
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
 from tests.support.environment import CLERK, ServiceEnvironment

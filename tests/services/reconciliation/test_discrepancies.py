@@ -24,7 +24,8 @@ from procomp_pay.services.context import Actor
 from procomp_pay.services.operators import accounts, logins
 from procomp_pay.services.reconciliation import discrepancies as use
 from procomp_pay.services.reconciliation.discrepancies import How
-from procomp_pay.storage.models.payments import AuditEntry, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DiscrepancyState
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment

@@ -15,7 +15,7 @@ from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import ServiceEnvironment, usd
 from tests.support.reconciliation import kinds, missed_webhook, open_rows, run
 

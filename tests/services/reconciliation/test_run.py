@@ -17,10 +17,11 @@ from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import AuditEntry, Settlement
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
+from procomp_pay.storage.models.settlements import Settlement
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import Kaspi
 from tests.support.reconciliation import (

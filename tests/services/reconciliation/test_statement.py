@@ -23,9 +23,12 @@ from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Refund, Settlement
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import ReconciliationRun
+from procomp_pay.storage.models.reconciliation import ReconciliationRun
+from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_matches
 from procomp_pay.storage.reconciliation.staging_matches import Repeats
 from tests.support import reconciliation

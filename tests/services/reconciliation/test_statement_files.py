@@ -20,8 +20,10 @@ from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
-from procomp_pay.storage.models.payments import KaspiOperation, PaymentDetail, Settlement
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation

@@ -15,8 +15,8 @@ from procomp_pay.domain.states import Channel, PaymentMethod
 from procomp_pay.services.refunds import bulk
 from procomp_pay.services.refunds.bulk import BulkRefundRequest
 from procomp_pay.services.refunds.bulk_report import Ending, Group, Line
-from procomp_pay.storage.models.payments import Refund
 from procomp_pay.storage.models.platform import Participant
+from procomp_pay.storage.models.refunds import Refund
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_payments import Kaspi
 from tests.support.stripe_payments import at_stripe, back, paid

@@ -20,10 +20,12 @@ from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.registrations.participants import list_participants
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_payments import Kaspi
 from tests.support.stripe_payments import at_stripe, back, paid

@@ -32,7 +32,9 @@ from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.refunds.send import sync_refunds as look_what_went_back
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment

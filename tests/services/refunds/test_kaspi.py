@@ -28,7 +28,8 @@ from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import KaspiOperation, Refund
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.refunds import Refund
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import at_desk, gone, paid
 

@@ -21,8 +21,9 @@ from procomp_pay.services.registrations.changes import (
 )
 from procomp_pay.services.registrations.find import find_tournament
 from procomp_pay.services.registrations.participants import Details, ParticipantView, participant_view
+from procomp_pay.services.views.timestamps import local_day
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.models.registrations import ParticipantDetail
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -134,7 +135,7 @@ async def test_tournaments_of_one_name_have_different_days(environment: ServiceE
     with pytest.raises(Conflict, match=first):
         await cup(environment, " КУБОК ")
     second = await cup(environment, days=7)
-    day = tournaments.local_day(environment.now() + timedelta(days=7))
+    day = local_day(environment.now() + timedelta(days=7))
     assert (await find_tournament(ctx, f"кубок {day}", whole_name=True)).id == second
     with pytest.raises(Conflict):
         await edit_tournament(ctx, second, CLERK, starts_at=environment.now())

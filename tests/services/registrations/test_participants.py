@@ -24,7 +24,7 @@ from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import participants as storage
 from procomp_pay.storage.webhooks.intake import WebhookIntake

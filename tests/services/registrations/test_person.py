@@ -32,10 +32,12 @@ from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.audit import chain
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.closing import ClosingDay
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.registrations.person import ERASED, Mask

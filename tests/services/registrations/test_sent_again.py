@@ -17,7 +17,7 @@ from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.file import read_roster
 from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from tests.support.environment import CLERK, ServiceEnvironment
 

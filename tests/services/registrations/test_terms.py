@@ -17,15 +17,15 @@ from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.registrations import terms
+from procomp_pay.services.registrations.terms import fees_for
 from procomp_pay.services.registrations.tournaments import remove_fee
 from procomp_pay.services.settlement.move import move_payment
-from procomp_pay.services.views.payment import fees_for
 from procomp_pay.services.webhooks import admin as events
 from procomp_pay.services.webhooks.kaspi_bill import check, pay
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
-from procomp_pay.storage.models.payments import AuditEntry
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.models.registrations import FeePeriodRow
+from procomp_pay.storage.models.terms import FeePeriodRow
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
 from tests.support.reconciliation import compare, line

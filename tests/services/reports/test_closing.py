@@ -17,8 +17,8 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.reports.closing import THE_APP, closing
 from procomp_pay.services.reports.closing_result import Closing
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry
-from procomp_pay.storage.models.queues import AuditSeal, Discrepancy, ReconciliationRun
+from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
+from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.report_books import ALMATY, BEGINS, NOW, Books, desk_on, random_books
 

@@ -22,7 +22,7 @@ from procomp_pay.services.reports.period import report
 from procomp_pay.services.views.payment import one
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask

@@ -13,9 +13,11 @@ from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.models.payments import AuditEntry, KaspiOperation
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import ServiceEnvironment
 
 S = PaymentStatus

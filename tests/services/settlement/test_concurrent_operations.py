@@ -20,9 +20,10 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))

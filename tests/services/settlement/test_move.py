@@ -20,9 +20,13 @@ from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import of_page, page_url
-from procomp_pay.storage.models.payments import AuditEntry, IdempotencyKey, PaymentDetail, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.idempotency import IdempotencyKey
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments.repository import lock_payment
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.labels import relabel

@@ -15,8 +15,9 @@ from procomp_pay.services.maintenance.adoption import size
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views.payment import Opening
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus

@@ -43,10 +43,12 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
-from procomp_pay.storage.models.payments import PaymentDetail, Refund
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import Discrepancy, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.postgres import PostgresServer
 from tests.support.random_operations import CrashPoints, ErrorLog, cents, crashing_environment

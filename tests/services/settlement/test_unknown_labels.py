@@ -15,8 +15,10 @@ from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks import kaspi_bill_account as bill
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Payment, Tournament
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.labels import relabel
 

@@ -13,8 +13,9 @@ from procomp_pay.services.webhooks import admin as events
 from procomp_pay.services.webhooks import inbox
 from procomp_pay.services.webhooks.admin import redacted
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.models.queues import OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.webhooks.inbox import EventFilter
 from tests.support.environment import CLERK, ServiceEnvironment
 

@@ -13,8 +13,8 @@ from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.webhooks import backfill
 from procomp_pay.services.webhooks.backfill import fetch_missed
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import EventCursor, WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import EventCursor, WebhookEvent
 from procomp_pay.storage.webhooks import cursors
 from tests.support.environment import ServiceEnvironment
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import WebhookEvent
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.services.webhooks.test_inbox import a_whole_life, an_event
 from tests.support.environment import ServiceEnvironment
 from tests.support.hostile import altered, drawn

@@ -17,9 +17,11 @@ from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.webhooks import batch, inbox
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments import refunds
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import ServiceEnvironment

@@ -25,10 +25,13 @@ from procomp_pay.services.webhooks.batch import handle_due
 from procomp_pay.services.webhooks.kaspi_bill import check, keep_unreadable, pay, read_sum
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import KaspiOperation, TournamentFee
+from procomp_pay.storage.models.kaspi_operations import KaspiOperation
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.terms import TournamentFee
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.repository import lock_payment
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of

@@ -13,8 +13,10 @@ from procomp_pay.domain.errors import BadSignature, Refused
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.services.webhooks.kaspi_gateway import receive_callback
-from procomp_pay.storage.models.queues import Discrepancy, OutboxMessage, WebhookEvent
+from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import ServiceEnvironment
 
 S = PaymentStatus

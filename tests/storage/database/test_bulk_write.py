@@ -10,8 +10,8 @@ from sqlmodel import select
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.queues import OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
 from tests.support.rows import NOW
 

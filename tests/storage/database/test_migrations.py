@@ -346,7 +346,7 @@ def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
         "import os, sys\n"
         "from procomp_pay.storage.database import migrate, service\n"
         "from procomp_pay.storage.encryption import keyring\n"
-        "from procomp_pay.storage.models import payments, queues\n"
+        "from procomp_pay.storage.models import payments, webhooks\n"
         "migrate.ensure_sqlite(os.environ['URL'])\n"
         "service.PaymentDatabaseService(os.environ['URL'])\n"
         "heavy = {'alembic', 'psycopg', 'cryptography', 'filelock', 'simplejson', 'tenacity',\n"

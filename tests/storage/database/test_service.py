@@ -19,8 +19,10 @@ from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.database import postgresql, sqlite, urls
 from procomp_pay.storage.database.errors import DatabaseBusy, retrying
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.payments import AuditEntry, PaymentDetail, Refund
+from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.refunds import Refund
 from tests.support.postgres import PostgresServer
 from tests.support.rows import NOW, a_detail, a_payment
 

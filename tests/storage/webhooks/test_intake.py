@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models.queues import WebhookEvent
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.webhooks import intake as module
 from procomp_pay.storage.webhooks.intake import IncomingEvent, WebhookIntake
 
