@@ -1,4 +1,7 @@
-"""Read what is set in the environment and in a ``.env`` file."""
+"""Read a single value from the environment or ``.env``, where all settings are not needed.
+
+Shell completion must answer at once, and tables are declared while modules are imported.
+"""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from procomp_pay import environment
 from procomp_pay.config import delivery, platform_map
 from procomp_pay.domain.errors import ConfigurationError, PaymentError
 from procomp_pay.domain.language import Language
@@ -92,10 +92,16 @@ class JwtAlgorithm(StrEnum):
         return cls.EDDSA if value == "Ed25519" else None
 
 
-class Settings(BaseModel):
-    """All settings; :func:`load_settings` reads them. ``repr`` never shows secrets."""
+class Settings(BaseSettings):
+    """All settings. ``repr`` never shows secrets."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     procomp_home: Path | None = None
     database_url: SecretStr | None = None
@@ -287,7 +293,7 @@ def load_settings(**overrides: Any) -> Settings:
         a live key is combined with a local address, or a provider is to be reached without encryption.
     """
     try:
-        settings = Settings(**(environment.given() | overrides))
+        settings = Settings(**overrides)
     except ValidationError as error:
         problems = [f"{str(item['loc'][0]).upper()} ({_in_words(item['msg'])})" for item in error.errors()]
         name = str(error.errors()[0]["loc"][0]).upper()

@@ -18,6 +18,7 @@ _HEAVY = {
     "sqlalchemy",
     "sqlmodel",
     "pydantic",
+    "pydantic_settings",
     "stripe",
     "aiohttp",
     "httpx",

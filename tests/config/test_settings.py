@@ -90,7 +90,7 @@ def test_a_provider_is_not_reached_without_encryption(
 ) -> None:
     monkeypatch.setenv(name, f"http://{host}")
     with pytest.raises(ConfigurationError, match=f"{name} begins with http://") as error:
-        load_settings()
+        load_settings(_env_file=None)
     assert error.value.exit_code == 7
     monkeypatch.setenv(name, "http://127.0.0.1:8080")
-    assert load_settings()
+    assert load_settings(_env_file=None)

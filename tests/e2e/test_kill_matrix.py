@@ -218,7 +218,7 @@ class Desk:
 
     def _settings(self) -> Settings:
         url, keys = self.env["DATABASE_URL"], self.env["ENCRYPTION_KEYS"]
-        return Settings(database_url=url, encryption_keys=keys, procomp_home=self.home)
+        return Settings(database_url=url, encryption_keys=keys, procomp_home=self.home, _env_file=None)
 
 
 #: Each participant, each completed payment and each refund.

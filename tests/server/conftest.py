@@ -51,6 +51,7 @@ def settings(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Settings:
     kaspi: Any = sandbox.providers["kaspi"]
     sandbox.stripe.set_endpoint("http://127.0.0.1:9/", None)  # replaced when the server has a port
     made = Settings(
+        _env_file=None,
         procomp_home=tmp_path,
         database_url=SecretStr(database_url),
         stripe_secret_key=SecretStr(info["stripe_secret_key"]),

@@ -49,7 +49,7 @@ class Secure:
             values["kaspi_device_token"] = info["kaspi"]["device_token"]
         if scheme == "enhanced":
             values["kaspi_organization_bin"] = info["kaspi"]["organization_bin"]
-        return Settings(**(values | changes))
+        return Settings(_env_file=None, **(values | changes))
 
     async def phone(self, key: str, action: str) -> None:
         """Do an action in the customer's Kaspi app."""

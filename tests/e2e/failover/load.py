@@ -27,6 +27,7 @@ PAUSE_S, AGAIN_S = 0.25, 1.0
 def settings_for(url: str, sandbox: Sandbox, home: Path) -> Settings:
     info = sandbox.info()
     return Settings(
+        _env_file=None,
         procomp_home=home,
         database_url=SecretStr(url),
         stripe_secret_key=SecretStr(info["stripe_secret_key"]),

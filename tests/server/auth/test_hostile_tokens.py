@@ -22,7 +22,9 @@ from tests.support.http_requests import JWT_SECRET
 
 @cache
 def _authenticator() -> Authenticator:
-    return make_authenticator(Settings(jwt_secret=SecretStr(JWT_SECRET)), Keyring([new_key()]))
+    return make_authenticator(
+        Settings(_env_file=None, jwt_secret=SecretStr(JWT_SECRET)), Keyring([new_key()])
+    )
 
 
 def _caller(*authorization: str) -> Caller | None:

@@ -54,7 +54,7 @@ def signed(key: Any, algorithm: str, headers: dict[str, Any] | None = None, **cl
 
 
 def settings(tmp_path: Path, **more: Any) -> Settings:
-    return Settings(procomp_home=tmp_path, **more)
+    return Settings(_env_file=None, procomp_home=tmp_path, **more)
 
 
 def authenticator(tmp_path: Path, **more: Any) -> Authenticator:

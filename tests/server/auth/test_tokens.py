@@ -129,7 +129,7 @@ async def test_audience_and_issuer_are_required_where_configured(
 
 
 def _settings(tmp_path: Path, **more: Any) -> Settings:
-    return Settings(procomp_home=tmp_path, **more)
+    return Settings(_env_file=None, procomp_home=tmp_path, **more)
 
 
 def test_a_short_secret_is_refused(tmp_path: Path) -> None:

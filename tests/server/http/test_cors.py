@@ -82,6 +82,6 @@ async def test_an_origin_that_is_not_configured(serve: Serve, origin: str) -> No
     "origins", ["*", "null", "app.procomp.kz", f"{APP}/", f"{APP}/path", "https://*.procomp.kz", f"{APP} x"]
 )
 def test_invalid_origins_are_refused(tmp_path: Path, origins: str) -> None:
-    settings = Settings(procomp_home=tmp_path, cors_origins=origins)
+    settings = Settings(_env_file=None, procomp_home=tmp_path, cors_origins=origins)
     with pytest.raises(ConfigurationError, match="CORS_ORIGINS"):
         cors_from(settings)

@@ -26,7 +26,7 @@ def database_url(sqlite_url: str) -> str:
 
 
 def _client(tmp_path: Path, peer: str | None, *headers: tuple[str, str], trusted: str = TRUSTED) -> Client:
-    settings = Settings(procomp_home=tmp_path, trusted_proxies=trusted)
+    settings = Settings(_env_file=None, procomp_home=tmp_path, trusted_proxies=trusted)
     request: Any = make_mocked_request("GET", "/", headers=CIMultiDict(headers))
     return proxies_from(settings).client(request.clone(remote=peer) if peer else _without_peer(request))
 

@@ -136,7 +136,7 @@ def test_the_number_of_remembered_clients_is_bounded() -> None:
     ["", "lots", "0/minute", "-1/minute", "1.5/minute", "10/fortnight", "5/0 minutes", "1/hour; 2/day"],
 )
 def test_invalid_rates_are_refused(tmp_path: Path, rate: str) -> None:
-    settings = Settings(procomp_home=tmp_path, rate_limit_writes=rate)
+    settings = Settings(_env_file=None, procomp_home=tmp_path, rate_limit_writes=rate)
     with pytest.raises(ConfigurationError, match="RATE_LIMIT_WRITES"):
         limits_from(settings)
 

@@ -60,6 +60,7 @@ def written() -> Iterator[Log]:
 
 def settings(**more: Any) -> Settings:
     return Settings(
+        _env_file=None,
         kaspi_api_key=SecretStr(KASPI_KEY),
         database_url=SecretStr(f"postgresql://pay:{PASSWORD}@db/x"),
         encryption_keys=SecretStr(f"{KEY}, {new_key()}"),

@@ -17,7 +17,7 @@ SECRET = "x" * 40
 async def client(environment: ServiceEnvironment):
     import time
 
-    app = make_app(environment.ctx, Settings(jwt_secret=SECRET))
+    app = make_app(environment.ctx, Settings(jwt_secret=SECRET, _env_file=None))
     app.cleanup_ctx.clear()  # no background loops: the test drives
     async with TestClient(TestServer(app)) as made:
         token = jwt.encode({"sub": "staff-1", "role": "staff", "exp": int(time.time()) + 600}, SECRET)

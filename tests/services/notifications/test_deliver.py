@@ -86,7 +86,7 @@ async def notified(
 
 class connected:  # noqa: N801 - reads as a function
     def __init__(self, environment: ServiceEnvironment, **settings: Any) -> None:
-        self._post = NotificationSenders(Settings(**settings))
+        self._post = NotificationSenders(Settings(_env_file=None, **settings))
         self._world = environment
 
     async def __aenter__(self) -> ServiceEnvironment:
