@@ -299,11 +299,12 @@ async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment)
 
 
 async def test_first_by_name_of_thousands_are_listed(ctx: AppContext, cup: str) -> None:
-    people = [(f"Спортсмен {n:04}", "", "") for n in range(3000, 0, -1)]
+    """Of more rows than are read at a time, and than are kept while they are read."""
+    people = [(f"Спортсмен {n:04}", "", "") for n in range(1500, 0, -1)]
     await import_participants(ctx, cup, rows(*people), CLERK)
     page = await roster.list_participants(ctx, cup, search="спортсмен", limit=3)
     assert [v.full_name[-4:] for v in page.items] == ["0001", "0002", "0003"]
-    assert page.total == 3000
+    assert page.total == 1500
 
 
 # Import
