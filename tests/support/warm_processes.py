@@ -38,8 +38,6 @@ _LATER = (
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.aiosqlite", "textual.app",
     "typer.testing", "uvloop", "zoneinfo",
 )  # fmt: skip
-#: Commands of which each compiles other statements.
-_WORK = (["tournament", "list"], ["close"])
 
 
 class WarmProcess(subprocess.Popen[Any]):
@@ -145,12 +143,12 @@ def _import_everything() -> None:
     from sqlalchemy.orm import configure_mappers
 
     configure_mappers()
-    _work_once()
+    work_once(["tournament", "list"], ["close"])
     assert threading.active_count() == 1, "a fork has one thread"
 
 
-def _work_once() -> None:
-    """Read the commands' signatures and compile their statements: half of the time of a process."""
+def work_once(*commands: list[str]) -> None:
+    """Read the commands' signatures and compile the statements of some: half of the time of a process."""
     import tempfile
 
     import typer.main
@@ -161,18 +159,18 @@ def _work_once() -> None:
 
     typer.main.get_params_from_function = functools.cache(typer.main.get_params_from_function)
     compiled_statements.share()
-    commands = main._app.registered_commands, main._app.registered_groups
-    registered = [list(each) for each in commands]
+    registered = main._app.registered_commands, main._app.registered_groups
+    before = [list(each) for each in registered]
     environment = dict(os.environ)
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"PROCOMP_HOME": home, "PROCOMP_OPERATOR": "nobody"}
-        for words in _WORK:
+        for words in commands:
             result = CliRunner().invoke(main.app, words)
             assert result.exit_code in (0, 6), (words, result.output)
     os.environ.clear()
     os.environ.update(environment)
-    for each, before in zip(commands, registered, strict=True):
-        each[:] = before
+    for each, kept in zip(registered, before, strict=True):
+        each[:] = kept
     del main.app  # a process registers what it was called with
 
 
