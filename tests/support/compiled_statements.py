@@ -15,6 +15,8 @@ from sqlalchemy.util import LRUCache
 _PLAIN = (bool, int, str, tuple, type(None))
 _JSON = ("_json_serializer", "_json_deserializer")
 _KIND = "_kind_in_tests"
+#: What a dialect has only once it has compiled something.
+_MEMOIZED = "_bind_typing_render_casts"
 _kinds: dict[tuple[type, frozenset[Any]], int] = {}
 _statements: LRUCache[Any, Any] = LRUCache(4000)
 
@@ -34,7 +36,9 @@ def _kind(dialect: Any) -> int:
     known = vars(dialect)
     if _KIND not in known:
         plain = frozenset(
-            (name, value) for name, value in known.items() if isinstance(value, _PLAIN) or name in _JSON
+            (name, value)
+            for name, value in known.items()
+            if name != _MEMOIZED and (isinstance(value, _PLAIN) or name in _JSON)
         )
         known[_KIND] = _kinds.setdefault((type(dialect), plain), len(_kinds))
     return int(known[_KIND])

@@ -17,7 +17,7 @@ from sqlmodel import SQLModel, select
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import KASPI_CHANNELS, Channel, PaymentMethod, PaymentStatus
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.kaspi.tls import CertificateLife
 from procomp_pay.providers.protocol import PaymentProvider
@@ -26,7 +26,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
-from procomp_pay.services.maintenance.run import Pass, one_pass
+from procomp_pay.services.maintenance.run import Pass, one_pass, work_inbox, work_watch
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks import inbox
 from procomp_pay.storage.encryption.keyring import new_key
@@ -169,10 +169,18 @@ class ServiceEnvironment:
         return (await self.stripe_objects("events"))[::-1]
 
     async def deliver(self) -> None:
-        """Deliver every event of the sandbox and process the inbox."""
+        """Deliver every event of the sandbox and process the inbox, in a maintenance pass."""
         for event in await self.events():
             await self.receive(event)
         await self.maintain()
+
+    async def process_inbox(self) -> None:
+        """Process what was received, without the rest of a maintenance pass."""
+        await work_inbox(self.ctx, Pass())
+
+    async def poll_kaspi(self) -> None:
+        """Poll the payments at Kaspi that are due, without the rest of a maintenance pass."""
+        await work_watch(self.ctx, Pass(), KASPI_CHANNELS)
 
     async def maintain(self) -> Pass:
         """Run one maintenance pass without the backfill, so that a test decides which events are known."""

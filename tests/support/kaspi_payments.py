@@ -53,7 +53,7 @@ async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Op
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     environment.later(6)
-    await environment.maintain()
+    await environment.poll_kaspi()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 

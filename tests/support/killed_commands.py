@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import io
 import json
 import os
 import signal
@@ -28,11 +27,11 @@ import httpx
 from aiohttp import web
 from sqlalchemy import Connection, Engine, event
 
-from procomp_pay.cli.main import app, run
+from procomp_pay.cli.main import run
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.services import bootstrap
 from procomp_pay.storage.database import sqlite
-from tests.support import compiled_statements
+from tests.support import warm_processes
 
 #: Seconds after which a process that has not ended ends by SIGALRM.
 _LONGEST_S = 100
@@ -70,7 +69,7 @@ class Commands:
         self._words: dict[int, tuple[str, ...]] = {}
         self._parent = subprocess.Popen(
             [sys.executable, "-m", "tests.support.killed_commands", str(folder)],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT), "PROCOMP_HOME": str(folder / "warm")},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT)},
             cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
@@ -203,10 +202,8 @@ def _warm() -> None:
         "procomp_pay.services.refunds.create", "procomp_pay.services.settlement.move",
     ):  # fmt: skip
         importlib.import_module(name)
-    compiled_statements.share()
     StripePaymentService("sk_test_none", api_base="http://127.0.0.1:1")
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        app(["maintain", "--json"])
+    warm_processes.work_once(["maintain"])
 
 
 def _serve_orders(folder: Path) -> None:

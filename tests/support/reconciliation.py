@@ -40,7 +40,7 @@ async def paid(environment: ServiceEnvironment) -> views.Opening:
     for event in await environment.events():  # of this payment only: a test may withhold the events of others
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
             await environment.receive(event)
-    await environment.maintain()
+    await environment.process_inbox()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
@@ -49,7 +49,7 @@ async def paid_by_kaspi(environment: ServiceEnvironment) -> views.Opening:
     opened = await environment.start(await environment.participant())
     await environment.phone(opened)
     environment.later(6)
-    await environment.maintain()
+    await environment.poll_kaspi()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 

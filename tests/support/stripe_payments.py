@@ -17,7 +17,9 @@ async def paid(
         participant_id or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
     )
     await environment.confirm(str(opened.view.provider_ref), method)
-    await environment.deliver()
+    for event in await environment.events():
+        await environment.receive(event)
+    await environment.process_inbox()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 

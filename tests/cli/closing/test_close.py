@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,13 +48,18 @@ def pay(clerk: CommandLine, participant: str, method: str) -> Any:
     return payment
 
 
-def ready(clerk: CommandLine) -> Any:
-    """Close until only signatures are open: Stripe lists what moved in this second in the next one."""
-    for _ in range(30):
-        closing = clerk.ask(*CLOSE, code=6)
-        if closing["open"] == ["signatures"]:
+def until(condition: Callable[[Any], bool], ask: Callable[[], Any]) -> Any:
+    """Ask once in a second until a condition is met: Stripe lists in the next one what moved in this one."""
+    for _ in range(5):
+        time.sleep(1 - time.time() % 1)
+        if condition(answer := ask()):
             break
-    return closing
+    return answer
+
+
+def ready(clerk: CommandLine) -> Any:
+    """Close until only signatures are open."""
+    return until(lambda closing: closing["open"] == ["signatures"], lambda: clerk.ask(*CLOSE, code=6))
 
 
 def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +145,12 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
 def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) -> None:
     signed = sqlite_clerk.ask(*CLOSE, "--sign")["signed"]
     pay(sqlite_clerk, "p1", "apple_pay")
-    for _ in range(30):
+
+    def reconciled() -> Any:
         sqlite_clerk.type("reconcile", "--provider", "stripe")
-        later = sqlite_clerk.ask(*CLOSE)
-        if len(later["since_closing"]) == 3:
-            break
+        return sqlite_clerk.ask(*CLOSE)
+
+    later = until(lambda closing: len(closing["since_closing"]) == 3, reconciled)
     assert later["signed"] == signed
     assert [(each["what"], each["difference"]) for each in later["since_closing"]] == [
         ("paid", 50), ("paid at the provider", 50), ("provider fees", later["since_closing"][2]["now"]),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.cli.framework import console
-from tests.cli.closing.test_close import noon, pay, states  # noqa: F401 - a fixture
+from tests.cli.closing.test_close import noon, pay, states, until  # noqa: F401 - a fixture
 from tests.support.terminal import CommandLine
 
 
@@ -24,12 +24,11 @@ def files_of(closing: Any) -> dict[str, Path]:
 
 
 def until_exported(clerk: CommandLine, *words: str) -> Any:
-    """Close until the exports are reached: Stripe lists what moved in this second in the next one."""
-    for _ in range(30):
-        closing = clerk.ask("close", *words, code=6)
-        if closing["open"][0] in ("exports", "signatures"):
-            break
-    return closing
+    """Close until the exports are reached."""
+    return until(
+        lambda closing: closing["open"][0] in ("exports", "signatures"),
+        lambda: clerk.ask("close", *words, code=6),
+    )
 
 
 def test_the_exports_are_written_once_and_recorded(clerk: CommandLine) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from procomp_pay.cli.framework import console
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.providers.stripe.service import StripePaymentService
+from procomp_pay.providers.resilience import retry
 from procomp_pay.storage.models.payouts import BalanceEntry, Payout
 from tests.cli.closing.test_by_hand import paid
 from tests.cli.closing.test_close import noon, pay, statement, states  # noqa: F401 - a fixture
@@ -227,7 +227,7 @@ def test_a_payout_that_failed_is_open_on_the_day_of_it(clerk: CommandLine) -> No
 def test_payouts_that_stripe_does_not_tell_are_open_and_can_be_skipped(
     clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "TOTAL_S", 1.0)
     clerk.providers.fault(path="/v1/payouts", kind="status", status=status, times=100)
     state, items = step_of(clerk.ask("close", code=6))
     assert (state, len(items)) == ("open", 1)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from procomp_pay.providers.stripe.service import StripePaymentService
+from procomp_pay.providers.resilience import retry
 from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
 from tests.support.terminal import CommandLine, paid
@@ -125,7 +125,7 @@ def test_days_are_almatys(sqlite_clerk: CommandLine) -> None:
 
 @pytest.mark.usefixtures("bare_environment")
 def test_an_unavailable_provider_exits_with_5(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "TOTAL_S", 1.0)
     paid(clerk)
     clerk.providers.fault(path="/v1/refunds", kind="status", status=503, times=100)
     output = clerk.type("reconcile", "--provider", "stripe", code=5)

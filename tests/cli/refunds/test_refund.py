@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from procomp_pay.config import load_settings
-from procomp_pay.providers.stripe.service import StripePaymentService
+from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks import inbox
@@ -55,7 +55,7 @@ def refunded_cents(clerk: CommandLine, view: Any) -> int:
 @pytest.fixture
 def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a provider that does not answer after one second instead of twenty."""
-    monkeypatch.setitem(StripePaymentService.__init__.__kwdefaults__, "total_s", 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "TOTAL_S", 1.0)
 
 
 def test_partial_refund_then_the_rest(clerk: CommandLine) -> None:

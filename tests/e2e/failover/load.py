@@ -20,8 +20,8 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.http.route import BASE
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, bearer, sign
 
-#: Seconds between two payments, and between two tries to deliver an event.
-PAUSE_S, AGAIN_S = 0.25, 1.0
+#: Seconds between two tries to deliver an event.
+AGAIN_S = 1.0
 
 
 def settings_for(url: str, sandbox: Sandbox, home: Path) -> Settings:
@@ -40,13 +40,14 @@ def settings_for(url: str, sandbox: Sandbox, home: Path) -> Settings:
 
 @dataclass
 class Load:
-    """Every quarter of a second one more participant initiates and pays.
+    """One more participant after the other initiates and pays.
 
-    :param url: the server. :param secret: Stripe's for webhooks.
+    :param url: the server. :param pause_s: seconds between two of them.
     """
 
     url: str
     sandbox: Sandbox
+    pause_s: float = 0.25
     answers: Counter[str] = field(default_factory=Counter)
     paid: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
@@ -72,7 +73,7 @@ class Load:
             while not self._stop.is_set():
                 customers.create_task(self._customer(f"p{self.number}"))
                 self.number += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(self.pause_s)
 
     async def read_status(self, http: httpx.AsyncClient) -> httpx.Response:
         """Ask for the status of the first participant's payment."""

@@ -195,9 +195,8 @@ async def a_world(
                     raise AssertionError("unreachable")
 
                 server = await start_server()
-                world = World(
-                    nodes, proxy, server, Load(server.url, sandbox), span_s, nodes.primary, start_server
-                )
+                load = Load(server.url, sandbox, pause_s=0.25 if LONG else 0.5)
+                world = World(nodes, proxy, server, load, span_s, nodes.primary, start_server)
                 world.load.start()
                 yield world
                 await world.server.clean_up()

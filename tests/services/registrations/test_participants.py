@@ -299,11 +299,12 @@ async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment)
 
 
 async def test_first_by_name_of_thousands_are_listed(ctx: AppContext, cup: str) -> None:
-    people = [(f"Спортсмен {n:04}", "", "") for n in range(3000, 0, -1)]
+    """Of more rows than are read at a time, and than are kept while they are read."""
+    people = [(f"Спортсмен {n:04}", "", "") for n in range(1500, 0, -1)]
     await import_participants(ctx, cup, rows(*people), CLERK)
     page = await roster.list_participants(ctx, cup, search="спортсмен", limit=3)
     assert [v.full_name[-4:] for v in page.items] == ["0001", "0002", "0003"]
-    assert page.total == 3000
+    assert page.total == 1500
 
 
 # Import
@@ -407,14 +408,14 @@ async def test_concurrent_imports_register_everybody_once(ctx: AppContext, cup: 
 
 async def test_concurrent_imports_with_the_same_new_users(ctx: AppContext, cup: str) -> None:
     other = await tournaments.add_tournament(ctx, "Other", money("1"), STARTS, CLERK)
-    people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(2000)]
+    people = [(f"Спортсмен {n}", "", f"a{n}@example.kz") for n in range(500)]
     reports = await asyncio.gather(
         import_participants(ctx, cup, rows(*people), CLERK),
         import_participants(ctx, other.tournament_id, rows(*reversed(people)), CLERK),
     )
-    assert [len(r.added) for r in reports] == [2000, 2000]
+    assert [len(r.added) for r in reports] == [500, 500]
     async with ctx.db.reading() as session:
-        assert len((await session.exec(select(User))).all()) == 2000
+        assert len((await session.exec(select(User))).all()) == 500
 
 
 async def test_payment_starts_while_an_import_locks_the_tournament(environment: ServiceEnvironment) -> None:

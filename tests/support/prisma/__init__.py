@@ -27,12 +27,13 @@ class Prisma:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def drift(self, url: str, external: list[str]) -> str:
-        """Return the migration that Prisma wants to make of a database.
+    def drift(self, url: str, *external: list[str]) -> list[str]:
+        """Return the migration that Prisma wants to make of a database, with each list of tables.
 
         :param external: the tables that ``prisma.config.ts`` calls external.
         """
-        return self._node("drift.mjs", url, str(SCHEMA), json.dumps(external))
+        found: list[str] = json.loads(self._node("drift.mjs", url, str(SCHEMA), json.dumps(external)))
+        return found
 
     def query(self, url: str, *queries: tuple[str, str, dict[str, Any]]) -> list[Any]:
         """Return the results of the client's queries: model, action and arguments."""

@@ -1,5 +1,5 @@
-// Print as JSON what `prisma migrate diff` finds between a database and a schema.
-// node drift.mjs DATABASE_URL SCHEMA '["public.table that is external", …]'
+// Print as a JSON list what `prisma migrate diff` finds between a database and a schema.
+// node drift.mjs DATABASE_URL SCHEMA '[["public.table that is external", …], …]': once with each list.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import pg from "pg";
@@ -48,12 +48,16 @@ const engine = await bindings.SchemaEngine.new(
   () => {},
   bindMigrationAwareSqlAdapterFactory(new CatalogAdapter(new Pool({ connectionString }))),
 );
-const { stdout } = await engine.diff({
-  from: { tag: "schemaDatasource", files, configDir: "." },
-  to: { tag: "schemaDatamodel", files },
-  script: true,
-  exitCode: true,
-  filters: { externalTables: JSON.parse(external), externalEnums: [] },
-});
-console.log(stdout);
+const found = [];
+for (const externalTables of JSON.parse(external)) {
+  const { stdout } = await engine.diff({
+    from: { tag: "schemaDatasource", files, configDir: "." },
+    to: { tag: "schemaDatamodel", files },
+    script: true,
+    exitCode: true,
+    filters: { externalTables, externalEnums: [] },
+  });
+  found.push(stdout.trim());
+}
+console.log(JSON.stringify(found));
 process.exit(0);
