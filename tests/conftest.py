@@ -31,6 +31,8 @@ _PURE = (
     "providers/statements/test_period", "providers/stripe/", "providers/tabular/",
     "storage/database/test_urls", "storage/encryption/",
 )  # fmt: skip
+#: Folders whose tests take longest.
+_LONG = ("e2e/", "simulation/")
 _STARTING = {"database_url", "sqlite_template", "postgres_server", "sandbox", "providers"}
 
 
@@ -52,7 +54,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it starts: nothing, databases and servers in this process, or processes."""
+    """Mark each test by what it starts: nothing, databases and servers in this process, or processes.
+
+    The long ones come first, so that no worker is alone with one in the end.
+    """
+    items.sort(key=lambda item: not item.path.relative_to(_TESTS).as_posix().startswith(_LONG))
     for item in items:
         folder = item.path.relative_to(_TESTS).as_posix()
         if folder.startswith("e2e/"):
