@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from procomp_pay.domain.errors import (
     AlreadyPaid,
@@ -55,10 +55,14 @@ _PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class InitiatedPayment:
-    """:param reused: the payment was already open."""
+    """:param reused: the payment was already open.
+
+    :param rows: as they were when it was opened, with sealed secrets.
+    """
 
     payment_id: str
     reused: bool
+    rows: OrmLockedPayment = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,14 @@ class _Plan:
     """
 
     step: Step
-    payment_id: str
+    rows: OrmLockedPayment
     reused: bool = True
     send: CreateRequest | None = None
     wait_s: int = 1
+
+    @property
+    def payment_id(self) -> str:
+        return self.rows.payment.id
 
 
 async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
@@ -104,17 +112,17 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
+    rows = plan.rows
     if plan.send is not None:
-        await open_at_provider(ctx, plan.send, actor)
-        async with ctx.db.reading() as session:
-            status = (await payments.load_payment(session, plan.payment_id)).payment.status
+        rows = await open_at_provider(ctx, plan.send, actor)
+        status = rows.payment.status
         if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
             raise Conflict(
                 N_("Payment %(payment)s was %(status)s meanwhile", payment=plan.payment_id, status=status),
                 next_step=N_("repeat the command to start a new one"),
                 code=ErrorCode.PAYMENT_ENDED,
             )
-    return InitiatedPayment(plan.payment_id, plan.reused)
+    return InitiatedPayment(plan.payment_id, plan.reused, rows)
 
 
 async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
@@ -150,7 +158,7 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
         plan = await _check_open_payments(session, ctx, request, registration, handled)
         if plan is None:
             locked = await insert(session, ctx, request, actor, registration)
-            plan = _Plan(Step.SEND, locked.payment.id, reused=False, send=mark_sent(locked, ctx))
+            plan = _Plan(Step.SEND, locked, reused=False, send=mark_sent(locked, ctx))
         if claim is not None and plan.step in (Step.REUSE, Step.SEND):
             await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
         return plan
@@ -191,7 +199,7 @@ async def _check_open_payments(
 def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
     return _Plan(
         step,
-        locked.payment.id,
+        locked,
         send=mark_sent(locked, ctx) if step is Step.SEND else None,
         wait_s=seconds_to_wait(locked, ctx.clock()),
     )
