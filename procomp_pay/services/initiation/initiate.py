@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
@@ -20,7 +21,7 @@ from procomp_pay.domain.fees import FeeSchedule, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.operators import Right
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.context import Actor, AppContext
@@ -43,7 +44,9 @@ from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
+from procomp_pay.storage.registrations import before_start
 from procomp_pay.storage.registrations import lookup as registrations
+from procomp_pay.storage.registrations.before_start import BeforeStart
 from procomp_pay.storage.registrations.terms import fee_schedule
 
 log = logging.getLogger(__name__)
@@ -146,18 +149,25 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
         # the lock serialises all starts of payments for this participant
         participant = await registrations.participant(session, request.participant_id, lock=True)
         await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
-        claim = request.claim(actor)
-        known = await idempotency.known(session, claim) if claim else None
+        claim, payment_id = request.claim(actor), ctx.new_id()
+        code = next(payment_code.candidates(payment_id))
+        before = await before_start.read(session, participant, claim, code)
+        known = await idempotency.known(session, claim) if claim and before.knows_key else None
         if known is not None and known.payment_id is not None:
             locked = await payments.load_payment(session, known.payment_id)
             step = for_replayed_key(locked, ctx.clock())
             if step is not Step.REUSE:
-                await _check_participant(session, participant)
+                await _check_participant(session, participant, before)
             return _planned(locked, step, ctx)
-        registration = await _registration(session, ctx, participant, request)
-        plan = await _check_open_payments(session, ctx, request, registration, handled)
+        registration = await _registration(session, ctx, participant, request, before)
+        plan = None
+        if before.has_open_payments:
+            plan = await _check_open_payments(session, ctx, request, registration, handled)
         if plan is None:
-            locked = await insert(session, ctx, request, actor, registration)
+            free = None if before.knows_code else code
+            locked = await insert(
+                session, ctx, request, actor, registration, payment_id=payment_id, free_code=free
+            )
             plan = _Plan(Step.SEND, locked, reused=False, send=mark_sent(locked, ctx))
         if claim is not None and plan.step in (Step.REUSE, Step.SEND):
             await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
@@ -205,7 +215,7 @@ def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
     )
 
 
-async def _check_participant(session: AsyncSession, participant: Participant) -> None:
+async def _check_participant(session: AsyncSession, participant: Participant, before: BeforeStart) -> None:
     """Check that a payment may be started for this registration.
 
     :raises AlreadyPaid, Conflict, ManualReviewRequired: it may not.
@@ -233,27 +243,33 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
             ),
             code=ErrorCode.REGISTRATION_STATUS_UNKNOWN,
         )
-    payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
-    if payment_id is not None:
+    if before.awaits_decision is not None:
         raise ManualReviewRequired(
             N_(
                 "A different amount was received for %(name)s: it awaits a decision",
                 name=participant.full_name,
             ),
-            next_step=f"procomp-pay status --payment {payment_id}",
+            next_step=f"procomp-pay status --payment {before.awaits_decision}",
         )
 
 
 async def _registration(
-    session: AsyncSession, ctx: AppContext, participant: Participant, request: InitiateRequest
+    session: AsyncSession,
+    ctx: AppContext,
+    participant: Participant,
+    request: InitiateRequest,
+    before: BeforeStart,
 ) -> Registration:
-    await _check_participant(session, participant)
-    tournament = await registrations.tournament(session, participant.tournament_id)
-    await check_in_use(session, tournament.id, tournament.name)
-    schedule = await fee_schedule(session, tournament)
+    await _check_participant(session, participant, before)
+    tournament = before.tournament
+    if before.is_archived:
+        await check_in_use(session, tournament.id, tournament.name)
+    schedule = FeeSchedule(before.fees)
+    if before.has_fee_periods:
+        schedule = await fee_schedule(session, tournament)
     fees = schedule.at(ctx.clock())
     charge = charge_for(fees, request.method, request.requested)
-    if not request.is_not_theirs:
+    if before.has_unknown_money and not request.is_not_theirs:
         await _check_unknown_money(session, participant, schedule)
     return Registration(participant, tournament, charge, schedule)
 

@@ -126,9 +126,7 @@ async def _find_created_before(
     return await ctx.providers.of(request.channel).find(request)
 
 
-async def store_created(
-    ctx: AppContext, payment_id: str, created: Created, actor: Actor
-) -> OrmLockedPayment:
+async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> OrmLockedPayment:
     """Call :func:`store_created_in` in its own transaction."""
     async with ctx.db.writing() as session:
         return await store_created_in(session, ctx, payment_id, created, actor)

@@ -267,8 +267,8 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
 
     :raises NotFound: no such participant.
     """
-    async with ctx.db.reading() as session:
-        return (await registrations.participant(session, participant_id)).user_id
+    async with ctx.db.selecting() as session:
+        return await registrations.owner_of(session, participant_id)
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:

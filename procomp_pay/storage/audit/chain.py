@@ -71,6 +71,11 @@ async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at
     return entry
 
 
+def begin(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> None:
+    """Begin the chain of a new payment, with the caller's other rows."""
+    session.add(AuditEntry(**_linked(payment_id, None, record, at)))
+
+
 def _redacted(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a snapshot without secrets. Long numbers are providers' ids, except in free text."""
     if snapshot is None:

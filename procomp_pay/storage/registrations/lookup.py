@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -24,6 +27,23 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     if row is None:
         raise not_found(participant_id)
     return row
+
+
+async def owner_of(session: AsyncSession, participant_id: str) -> str | None:
+    """Return the platform user who registered a participant; ``None`` if the platform has none.
+
+    :raises NotFound: no such participant.
+    """
+    rows = (await session.exec(_owner(), params={"participant": participant_id})).all()
+    if not rows:
+        raise not_found(participant_id)
+    owner: str | None = rows[0][1]
+    return owner
+
+
+@cache
+def _owner() -> Any:
+    return select(Participant.id, Participant.user_id).where(col(Participant.id) == bindparam("participant"))
 
 
 def not_found(participant_id: str) -> NotFound:
