@@ -39,14 +39,14 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.operators import recheck
 from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.initiation import before_start
+from procomp_pay.storage.initiation.before_start import BeforeStart
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
-from procomp_pay.storage.registrations import before_start
 from procomp_pay.storage.registrations import lookup as registrations
-from procomp_pay.storage.registrations.before_start import BeforeStart
 from procomp_pay.storage.registrations.terms import fee_schedule
 
 log = logging.getLogger(__name__)
