@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
+from procomp_pay.storage.database.by_key import by_key
 from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
@@ -23,7 +24,10 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     :param lock: lock the row until the transaction ends.
     :raises NotFound: no such participant.
     """
-    row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
+    if lock:
+        row = await by_key(session, Participant, participant_id, lock=True)
+    else:
+        row = await session.get(Participant, participant_id)
     if row is None:
         raise not_found(participant_id)
     return row
