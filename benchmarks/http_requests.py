@@ -236,6 +236,10 @@ def main() -> None:
                 measure("status", servers, status, connections=connections, rounds=rounds, seconds=seconds)
             if "list" in only:
                 measure("list", servers, listed, connections=8, rounds=rounds, seconds=seconds)
+            idle = cpu_of(desk[1])
+            time.sleep(seconds)
+            idle = (cpu_of(desk[1]) - idle) / seconds * 1000
+            print(f"figure ours_idle {idle:.0f} ms of CPU a second, of which each request gets its part")
             numbers = iter(range(1, NEW + 1))
             for method in ("apple_pay", "kaspi_qr") if "initiate" in only else ():
                 initiate = {
