@@ -139,15 +139,22 @@ async def burst(port: int, requests: Iterator[bytes], connections: int, seconds:
     return answered
 
 
+def idle_of(process: subprocess.Popen[str], seconds: float) -> float:
+    """Return the seconds of CPU a second that the background loops take; the reference has none."""
+    before = cpu_of(process)
+    time.sleep(seconds)
+    idle = (cpu_of(process) - before) / seconds
+    print(f"figure ours_idle {idle * 1000:.0f} ms of CPU a second without requests")
+    return idle
+
+
 def measure(
     name: str, servers: dict[str, Server], requests: dict[str, Requests], *,
     connections: int, rounds: int, seconds: float, before: Callable[[], object] = lambda: None,
-    provider: subprocess.Popen[str] | None = None, idle: float = 0.0,
+    provider: subprocess.Popen[str] | None = None,
 ) -> None:  # fmt: skip
-    """Let the servers take turns, and print what each did and the ratios.
-
-    :param idle: the CPU time that ours takes without requests, in seconds a second.
-    """
+    """Let the servers take turns, and print what each did and the ratios."""
+    idle = idle_of(servers["ours"][1], seconds) if provider is not None else 0.0
     speeds: dict[str, list[float]] = {who: [] for who in servers}
     costs: dict[str, list[float]] = {who: [] for who in servers}
     theirs: list[float] = []
@@ -242,10 +249,6 @@ def main() -> None:
                 measure("status", servers, status, connections=connections, rounds=rounds, seconds=seconds)
             if "list" in only:
                 measure("list", servers, listed, connections=8, rounds=rounds, seconds=seconds)
-            idle = cpu_of(desk[1])
-            time.sleep(seconds)  # the background loops alone, which the reference does not have
-            idle = (cpu_of(desk[1]) - idle) / seconds
-            print(f"figure ours_idle {idle * 1000:.0f} ms of CPU a second without requests")
             numbers = iter(range(1, NEW + 1))
             for method in ("apple_pay", "kaspi_qr") if "initiate" in only else ():
                 initiate = {
@@ -254,7 +257,7 @@ def main() -> None:
                 }
                 measure(
                     f"initiate_{method}", servers, initiate, connections=8, rounds=rounds, seconds=seconds,
-                    before=lambda: admin.execute(UNPOLLED), provider=provider, idle=idle,
+                    before=lambda: admin.execute(UNPOLLED), provider=provider,
                 )  # fmt: skip
 
 
