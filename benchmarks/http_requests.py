@@ -5,7 +5,8 @@
 
 Both run with 2 workers and uvloop on the same PostgreSQL; the reference is ``http_naive.py``, with httptools.
 They take turns, several seconds each, and the medians are compared. On a machine that is busy with other
-things, the CPU time of the server's processes for a request says more than the requests per second.
+things, the CPU time of the server's processes for a request says more than the requests per second. Ours has
+its background loops in it, which the reference lacks: the fewer requests, the more they weigh.
 
 ``initiate`` starts payments of different participants at one sandbox, a process of its own, whose CPU time
 for a request is printed as well: as long as it is well below that of the servers, it limits neither of them.
@@ -139,22 +140,12 @@ async def burst(port: int, requests: Iterator[bytes], connections: int, seconds:
     return answered
 
 
-def idle_of(process: subprocess.Popen[str], seconds: float) -> float:
-    """Return the seconds of CPU a second that the background loops take; the reference has none."""
-    before = cpu_of(process)
-    time.sleep(seconds)
-    idle = (cpu_of(process) - before) / seconds
-    print(f"figure ours_idle {idle * 1000:.0f} ms of CPU a second without requests")
-    return idle
-
-
 def measure(
     name: str, servers: dict[str, Server], requests: dict[str, Requests], *,
     connections: int, rounds: int, seconds: float, before: Callable[[], object] = lambda: None,
     provider: subprocess.Popen[str] | None = None,
 ) -> None:  # fmt: skip
     """Let the servers take turns, and print what each did and the ratios."""
-    idle = idle_of(servers["ours"][1], seconds) if provider is not None else 0.0
     speeds: dict[str, list[float]] = {who: [] for who in servers}
     costs: dict[str, list[float]] = {who: [] for who in servers}
     theirs: list[float] = []
@@ -178,9 +169,6 @@ def measure(
         f"ratio {name}_{connections}_cpu {cost['naive'] / cost['ours']:.2f} of the reference's by CPU",
         flush=True,
     )
-    if idle:
-        own = cost["ours"] - idle / speed["ours"] * 1000
-        print(f"ratio {name}_{connections}_cpu_of_requests {cost['naive'] / own:.2f}, idle time left out")
 
 
 def reads(paths: list[str], token: str) -> Requests:
