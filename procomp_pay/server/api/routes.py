@@ -160,10 +160,9 @@ async def start(request: web.Request) -> web.Response:
         initiation = replace(initiation, language=preferred(request.headers.get("Accept-Language")))
     ctx = linking_context(request)
     started = await initiate(ctx, initiation, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
-    request.app[STATE].background.wake_watch()
+    request.app[STATE].background.wake_watch(initiation.channel, started.rows.detail.next_poll_at)
     logs.note(payment_id=started.payment_id)
-    opening = await views.opening(ctx, started.payment_id)
-    return respond(responses.Started, opening.seeded())
+    return respond(responses.Started, views.way_to_pay(ctx, started.rows))
 
 
 async def status(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from procomp_pay.domain.errors import PaymentError, fault_of
@@ -90,6 +91,8 @@ class Loop:
     worked_at: float = field(default_factory=time.monotonic)
     #: When the present round began, or last made progress; None between two rounds.
     busy_since: float | None = None
+    #: When its present sleep ends; None while it works.
+    asleep_until: float | None = None
     #: The last round got nothing from a provider but failures.
     is_failing: bool = False
     task: asyncio.Task[None] | None = None
@@ -130,7 +133,7 @@ class Background:
         self._ctx = ctx
         self._inbox = Loop("inbox", self._handle_events)
         self._watchers = [
-            Loop(f"watch-{provider}-{n}", partial(self._poll_payments, channels))
+            (channels, Loop(f"watch-{provider}-{n}", partial(self._poll_payments, channels)))
             for provider, channels in _PROVIDERS.items()
             for n in range(1, _WATCHERS + 1)
         ]
@@ -145,7 +148,7 @@ class Background:
             Loop("providers", self._check_providers),
             Loop("retention", self._prune),
             Loop("search keys", self._store_search_keys),
-            *self._watchers,
+            *(loop for _, loop in self._watchers),
         ]
         self._stop = asyncio.Event()
         self._stop_by: float | None = None
@@ -161,10 +164,18 @@ class Background:
         """Handle a stored event now."""
         self._inbox.wake.set()
 
-    def wake_watch(self) -> None:
-        """Look for due payments now: one was started, and its first poll may be due before the others'."""
-        for loop in self._watchers:
-            loop.wake.set()
+    def wake_watch(self, channel: Channel | None = None, due_at: datetime | None = None) -> None:
+        """Look for due payments now, or where the next one of a channel is due before a look is planned.
+
+        :param channel: of a payment that was started; ``None`` for any.
+        :param due_at: when its next poll is due; ``None`` for now.
+        """
+        due_in = 0.0 if due_at is None else (due_at - self._ctx.clock()).total_seconds()
+        due = time.monotonic() + due_in
+        for channels, loop in self._watchers:
+            is_in_time = loop.asleep_until is not None and loop.asleep_until <= due
+            if (channel is None or channel in channels) and not is_in_time:
+                loop.wake.set()
 
     def state(self) -> str:
         """Return ``running``, ``stalled`` (at least one loop stands still) or ``stopped``.
@@ -231,7 +242,9 @@ class Background:
             loop.busy_since, loop.worked_at = None, time.monotonic()
             if not loop.is_failing:
                 loop.succeeded_at = loop.worked_at
+            loop.asleep_until = time.monotonic() + pause
             await _sleep(loop.wake, pause)
+            loop.asleep_until = None
             if not self._stop.is_set():
                 loop.wake.clear()
 

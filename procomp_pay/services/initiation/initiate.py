@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
@@ -20,7 +21,7 @@ from procomp_pay.domain.fees import FeeSchedule, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.operators import Right
-from procomp_pay.domain.states import OPEN_STATUSES, Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import CreateRequest
 from procomp_pay.services.context import Actor, AppContext
@@ -38,6 +39,8 @@ from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.operators import recheck
 from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.initiation import before_start
+from procomp_pay.storage.initiation.before_start import BeforeStart
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
@@ -55,10 +58,14 @@ _PAUSE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class InitiatedPayment:
-    """:param reused: the payment was already open."""
+    """:param reused: the payment was already open.
+
+    :param rows: as they were when it was opened, with sealed secrets.
+    """
 
     payment_id: str
     reused: bool
+    rows: OrmLockedPayment = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,14 @@ class _Plan:
     """
 
     step: Step
-    payment_id: str
+    rows: OrmLockedPayment
     reused: bool = True
     send: CreateRequest | None = None
     wait_s: int = 1
+
+    @property
+    def payment_id(self) -> str:
+        return self.rows.payment.id
 
 
 async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
@@ -104,17 +115,17 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
+    rows = plan.rows
     if plan.send is not None:
-        await open_at_provider(ctx, plan.send, actor)
-        async with ctx.db.reading() as session:
-            status = (await payments.load_payment(session, plan.payment_id)).payment.status
+        rows = await open_at_provider(ctx, plan.send, actor)
+        status = rows.payment.status
         if status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED):
             raise Conflict(
                 N_("Payment %(payment)s was %(status)s meanwhile", payment=plan.payment_id, status=status),
                 next_step=N_("repeat the command to start a new one"),
                 code=ErrorCode.PAYMENT_ENDED,
             )
-    return InitiatedPayment(plan.payment_id, plan.reused)
+    return InitiatedPayment(plan.payment_id, plan.reused, rows)
 
 
 async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
@@ -138,19 +149,26 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
         # the lock serialises all starts of payments for this participant
         participant = await registrations.participant(session, request.participant_id, lock=True)
         await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
-        claim = request.claim(actor)
-        known = await idempotency.known(session, claim) if claim else None
+        claim, payment_id = request.claim(actor), ctx.new_id()
+        code = next(payment_code.candidates(payment_id))
+        before = await before_start.read(session, participant, claim, code)
+        known = await idempotency.known(session, claim) if claim and before.knows_key else None
         if known is not None and known.payment_id is not None:
             locked = await payments.load_payment(session, known.payment_id)
             step = for_replayed_key(locked, ctx.clock())
             if step is not Step.REUSE:
-                await _check_participant(session, participant)
+                await _check_participant(session, participant, before)
             return _planned(locked, step, ctx)
-        registration = await _registration(session, ctx, participant, request)
-        plan = await _check_open_payments(session, ctx, request, registration, handled)
+        registration = await _registration(session, ctx, participant, request, before)
+        plan = None
+        if before.has_open_payments:
+            plan = await _check_open_payments(session, ctx, request, registration, handled)
         if plan is None:
-            locked = await insert(session, ctx, request, actor, registration)
-            plan = _Plan(Step.SEND, locked.payment.id, reused=False, send=mark_sent(locked, ctx))
+            free = None if before.knows_code else code
+            locked = await insert(
+                session, ctx, request, actor, registration, payment_id=payment_id, free_code=free
+            )
+            plan = _Plan(Step.SEND, locked, reused=False, send=mark_sent(locked, ctx))
         if claim is not None and plan.step in (Step.REUSE, Step.SEND):
             await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
         return plan
@@ -191,13 +209,13 @@ async def _check_open_payments(
 def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
     return _Plan(
         step,
-        locked.payment.id,
+        locked,
         send=mark_sent(locked, ctx) if step is Step.SEND else None,
         wait_s=seconds_to_wait(locked, ctx.clock()),
     )
 
 
-async def _check_participant(session: AsyncSession, participant: Participant) -> None:
+async def _check_participant(session: AsyncSession, participant: Participant, before: BeforeStart) -> None:
     """Check that a payment may be started for this registration.
 
     :raises AlreadyPaid, Conflict, ManualReviewRequired: it may not.
@@ -225,27 +243,33 @@ async def _check_participant(session: AsyncSession, participant: Participant) ->
             ),
             code=ErrorCode.REGISTRATION_STATUS_UNKNOWN,
         )
-    payment_id = await discrepancies.payment_awaiting_decision(session, participant.id, OPEN_STATUSES)
-    if payment_id is not None:
+    if before.awaits_decision is not None:
         raise ManualReviewRequired(
             N_(
                 "A different amount was received for %(name)s: it awaits a decision",
                 name=participant.full_name,
             ),
-            next_step=f"procomp-pay status --payment {payment_id}",
+            next_step=f"procomp-pay status --payment {before.awaits_decision}",
         )
 
 
 async def _registration(
-    session: AsyncSession, ctx: AppContext, participant: Participant, request: InitiateRequest
+    session: AsyncSession,
+    ctx: AppContext,
+    participant: Participant,
+    request: InitiateRequest,
+    before: BeforeStart,
 ) -> Registration:
-    await _check_participant(session, participant)
-    tournament = await registrations.tournament(session, participant.tournament_id)
-    await check_in_use(session, tournament.id, tournament.name)
-    schedule = await fee_schedule(session, tournament)
+    await _check_participant(session, participant, before)
+    tournament = before.tournament
+    if before.is_archived:
+        await check_in_use(session, tournament.id, tournament.name)
+    schedule = FeeSchedule(before.fees)
+    if before.has_fee_periods:
+        schedule = await fee_schedule(session, tournament)
     fees = schedule.at(ctx.clock())
     charge = charge_for(fees, request.method, request.requested)
-    if not request.is_not_theirs:
+    if before.has_unknown_money and not request.is_not_theirs:
         await _check_unknown_money(session, participant, schedule)
     return Registration(participant, tournament, charge, schedule)
 

@@ -85,20 +85,24 @@ class Registration:
 
 
 async def insert(
-    session: AsyncSession, ctx: AppContext, request: InitiateRequest, actor: Actor, registration: Registration
-) -> OrmLockedPayment:
+    session: AsyncSession, ctx: AppContext, request: InitiateRequest, actor: Actor,
+    registration: Registration, *, payment_id: str | None = None, free_code: str | None = None,
+) -> OrmLockedPayment:  # fmt: skip
     """Write a new payment with its first audit entry. The caller commits before it calls a provider.
 
     A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
+
+    :param payment_id: by default a new one. :param free_code: its code, which the caller found to be free.
     """
-    detail = _detail(ctx, request, actor, registration)
-    detail.short_code = await lookup.free_code(session, detail.payment_id)
+    payment_id = payment_id or ctx.new_id()
+    detail = _detail(ctx, request, actor, registration, payment_id)
+    detail.short_code = free_code or await lookup.free_code(session, payment_id)
     if ctx.is_public and request.return_url is None:
         # the customer's page shows that it is paid; where no phone reaches it, a page that only thanks
         detail.return_url = page_address(ctx, detail.short_code.lower())
     payment = _payment(detail, request, registration)
     session.add(payment)
-    await session.flush()
+    await session.flush()  # the others refer to it; they are written with what the caller adds to them
     session.add(detail)
     started = audit.AuditRecord(
         actor=actor.name,
@@ -114,7 +118,7 @@ async def insert(
             "participant_id": registration.participant.id,
         },
     )
-    await audit.append(session, payment.id, started, detail.created_at)
+    audit.begin(session, payment.id, started, detail.created_at)
     locked = OrmLockedPayment(payment, detail, registration.participant)
     await payments.mark_unpaid_links(session, [locked])
     return locked
@@ -144,12 +148,12 @@ def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Regi
 
 
 def _detail(
-    ctx: AppContext, request: InitiateRequest, actor: Actor, registration: Registration
+    ctx: AppContext, request: InitiateRequest, actor: Actor, registration: Registration, payment_id: str
 ) -> PaymentDetail:
     now = ctx.clock()
     life = {Channel.STRIPE_CHECKOUT: CHECKOUT_LIFE, Channel.STRIPE_INTENT: INTENT_LIFE}.get(request.channel)
     return PaymentDetail(
-        payment_id=ctx.new_id(),
+        payment_id=payment_id,
         participant_id=registration.participant.id,
         channel=request.channel,
         create_state=CreateState.PLANNED,

@@ -81,8 +81,8 @@ def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
     return request_for(locked, ctx, again=again)
 
 
-async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> None:
-    """Send the request of a row that is SENT, and store the response.
+async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> OrmLockedPayment:
+    """Send the request of a row that is SENT, and store the response. Return the rows as they are stored.
 
     :raises ProviderUnavailable: nothing was created; the payment stays open and is sent again.
     :raises OutcomeUnknown: no response was seen; the payment stays open and is recovered later. A Kaspi QR or
@@ -110,7 +110,7 @@ async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor
             await retrying(lambda: mark_rejected(ctx, request.payment_id, actor, reason))
             raise
         created = earlier
-    await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
+    return await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
 
 
 async def _find_created_before(
@@ -126,16 +126,16 @@ async def _find_created_before(
     return await ctx.providers.of(request.channel).find(request)
 
 
-async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> None:
+async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> OrmLockedPayment:
     """Call :func:`store_created_in` in its own transaction."""
     async with ctx.db.writing() as session:
-        await store_created_in(session, ctx, payment_id, created, actor)
+        return await store_created_in(session, ctx, payment_id, created, actor)
 
 
 async def store_created_in(
     session: AsyncSession, ctx: AppContext, payment_id: str, created: Created, actor: Actor
-) -> None:
-    """Store the object that the provider created, in the caller's transaction."""
+) -> OrmLockedPayment:
+    """Store the object that the provider created, in the caller's transaction; return the rows."""
     locked = await lock_payment(session, payment_id)
     detail, now = locked.detail, ctx.clock()
     detail.provider_ref = created.provider_ref
@@ -160,6 +160,7 @@ async def store_created_in(
     await apply_event_in(session, ctx, event, locked)
     if locked.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
         detail.next_poll_at = now  # the payment ended during the request: close the object at once
+    return locked
 
 
 def _expiry(created: Created, now: datetime) -> datetime | None:

@@ -37,6 +37,7 @@ from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import listing, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.listing import Filter
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.registrations import lookup as registrations
 
 #: The purpose in the signature of a QR image's URL.
@@ -191,19 +192,54 @@ class Opening:
     client_secret: str | None = field(repr=False)
 
     def seeded(self) -> dict[str, Any]:
-        """Return the body of ``POST /initiate`` (SPEC), which depends on the method."""
-        body: dict[str, Any] = {"payment_id": self.view.payment_id}
-        if self.view.channel is Channel.STRIPE_INTENT:
+        """Return the body of ``POST /initiate`` (SPEC)."""
+        view = self.view
+        return _WayToPay(
+            view.payment_id, view.channel, view.charged, view.method, self.payment_url, self.qr_image_url,
+            view.expires_at, self.client_secret,
+        ).body()  # fmt: skip
+
+
+class _WayToPay(NamedTuple):
+    payment_id: str
+    channel: Channel
+    charged: Money
+    method: AnyMethod
+    payment_url: str | None
+    qr_image_url: str | None
+    expires_at: datetime | None
+    client_secret: str | None
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of ``POST /initiate``, which depends on the method."""
+        body: dict[str, Any] = {"payment_id": self.payment_id}
+        if self.channel is Channel.STRIPE_INTENT:
             body["client_secret"] = self.client_secret
         else:
             body["payment_url"] = self.payment_url
             body["qr_image_url"] = self.qr_image_url
-            body["expires_at"] = instant(self.view.expires_at)
+            body["expires_at"] = instant(self.expires_at)
         return body | {
-            "amount": self.view.charged.amount,
-            "currency": self.view.charged.currency.value,
-            "method": self.view.method.public_name,
+            "amount": self.charged.amount,
+            "currency": self.charged.currency.value,
+            "method": self.method.public_name,
         }
+
+
+def way_to_pay(ctx: AppContext, started: OrmLockedPayment) -> dict[str, Any]:
+    """Return the body of ``POST /initiate`` of rows that were just read. Secret, as :class:`Opening`."""
+    payment, detail = started.payment, started.detail
+    has_payload = bool(detail.qr_token_enc or detail.payment_url)
+    return _WayToPay(
+        payment.id,
+        detail.channel,
+        started.charged,
+        payment.method or PaymentMethod.KASPI_QR,
+        detail.payment_url,
+        qr_address(ctx, payment.id) if has_payload else None,
+        detail.expires_at,
+        _decrypted(ctx, detail.client_secret_enc),
+    ).body()
 
 
 async def one(ctx: AppContext, payment: str) -> PaymentView:
@@ -231,8 +267,8 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
 
     :raises NotFound: no such participant.
     """
-    async with ctx.db.reading() as session:
-        return (await registrations.participant(session, participant_id)).user_id
+    async with ctx.db.selecting() as session:
+        return await registrations.owner_of(session, participant_id)
 
 
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:

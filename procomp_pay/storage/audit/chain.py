@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, inspect
+from sqlalchemy import Select, bindparam, inspect
 from sqlalchemy import select as select_core
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -57,18 +57,26 @@ class AuditRecord:
 
 async def append(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> AuditEntry:
     """Append to a payment's chain. The caller has the payment's row lock, so that the chain does not fork."""
-    chain_end = (
-        await session.exec(
-            select(AuditEntry.seq, AuditEntry.hash)
-            .where(AuditEntry.payment_id == payment_id)
-            .order_by(col(AuditEntry.seq).desc())
-            .limit(1)
-        )
-    ).first()
+    chain_end = (await session.exec(_end(), params={"payment": payment_id})).first()
     entry = AuditEntry(**_linked(payment_id, chain_end, record, at))
     session.add(entry)
     await session.flush()
     return entry
+
+
+@lru_cache
+def _end() -> Any:
+    return (
+        select(AuditEntry.seq, AuditEntry.hash)
+        .where(AuditEntry.payment_id == bindparam("payment"))
+        .order_by(col(AuditEntry.seq).desc())
+        .limit(1)
+    )
+
+
+def begin(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> None:
+    """Begin the chain of a new payment, with the caller's other rows."""
+    session.add(AuditEntry(**_linked(payment_id, None, record, at)))
 
 
 def _redacted(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import TextClause, literal_column
@@ -18,10 +19,8 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
 
     Runs in the caller's transaction: on PostgreSQL a second writer waits for the first one's commit.
     """
-    statement = _insert(session, table).values(**values).on_conflict_do_nothing()
     connection = await session.connection()
-    # a returned row is the proof: not every driver counts the rows of an insert
-    written = await connection.execute(statement.returning(literal_column("1")))
+    written = await connection.execute(_once(session.get_bind().dialect.name, table), values)
     return written.first() is not None
 
 
@@ -30,6 +29,12 @@ async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[di
     if rows:
         connection = await session.connection()
         await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
+
+
+@cache
+def _once(dialect: str, table: type[Row]) -> Any:
+    # a returned row is the proof: not every driver counts the rows of an insert
+    return _insert_of(dialect, table).on_conflict_do_nothing().returning(literal_column("1"))
 
 
 async def replace_all(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
@@ -81,8 +86,12 @@ def _document(rows: list[dict[str, Any]]) -> str:
 
 
 def _insert(session: AsyncSession, table: type[Row]) -> Any:
+    return _insert_of(session.get_bind().dialect.name, table)
+
+
+def _insert_of(dialect: str, table: type[Row]) -> Any:
     # Each dialect has its own ON CONFLICT; only the one in use is imported.
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
         return pg_insert(table)

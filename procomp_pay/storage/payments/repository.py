@@ -14,6 +14,7 @@ from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.states import OPEN_STATUSES, Channel, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.database.by_key import by_key
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.paid import is_paid
@@ -67,17 +68,15 @@ async def load_payment(session: AsyncSession, payment_id: str) -> OrmLockedPayme
 
 
 async def _with_rows(session: AsyncSession, payment_id: str, *, lock: bool) -> OrmLockedPayment:
-    payment = await session.get(Payment, payment_id, with_for_update=lock, populate_existing=True)
-    detail = await session.get(PaymentDetail, payment_id, populate_existing=True)
+    payment = await by_key(session, Payment, payment_id, lock=lock)
+    detail = await by_key(session, PaymentDetail, payment_id, lock=False)
     if payment is None or detail is None:
         raise NotFound(
             N_("There is no payment %(payment)s", payment=repr(payment_id[:64])),
             next_step="procomp-pay list",
             code=ErrorCode.PAYMENT_NOT_FOUND,
         )
-    participant = await session.get(
-        Participant, detail.participant_id, with_for_update=lock, populate_existing=True
-    )
+    participant = await by_key(session, Participant, detail.participant_id, lock=lock)
     locked = OrmLockedPayment(payment, detail, participant)
     await mark_unpaid_links(session, [locked])
     return locked

@@ -274,8 +274,15 @@ async def payment_awaiting_decision(
     """Return a participant's payment for which other money came and no decision was made: another amount in
     one of these statuses, or money in a status that only the platform knows.
     """
+    result = await session.exec(awaiting_decision(participant_id, statuses).limit(1))
+    payment_id: str | None = result.first()
+    return payment_id
+
+
+def awaiting_decision(participant_id: Any, statuses: Collection[PaymentStatus]) -> Any:
+    """Return the query of :func:`payment_awaiting_decision`."""
     kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
-    result = await session.exec(
+    return (
         select(PaymentDetail.payment_id)
         .join(Discrepancy, col(Discrepancy.payment_id) == col(PaymentDetail.payment_id))
         .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
@@ -290,9 +297,18 @@ async def payment_awaiting_decision(
                 ),
             ),
         )
-        .limit(1)
     )
-    return result.first()
+
+
+def unknown_money() -> list[Any]:
+    """Return the conditions of money at Kaspi whose owner books from a backup do not know."""
+    return [
+        Discrepancy.state == DiscrepancyState.OPEN,
+        Discrepancy.kind == DiscrepancyKind.MISSING_LOCALLY.value,
+        Discrepancy.provider == "kaspi",
+        col(Discrepancy.payment_id).is_(None),
+        cast(col(Discrepancy.detail), Text).contains(f'"{AFTER_RESTORE}"'),
+    ]
 
 
 async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Money]) -> str | None:
@@ -304,15 +320,7 @@ async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Mo
     if not fees:
         return None
     result = await session.exec(
-        select(Discrepancy)
-        .where(
-            Discrepancy.state == DiscrepancyState.OPEN,
-            Discrepancy.kind == DiscrepancyKind.MISSING_LOCALLY.value,
-            Discrepancy.provider == "kaspi",
-            col(Discrepancy.payment_id).is_(None),
-            cast(col(Discrepancy.detail), Text).contains(f'"{AFTER_RESTORE}"'),
-        )
-        .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
+        select(Discrepancy).where(*unknown_money()).order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
     )
     wanted = {(LineKind.PAYMENT.value, fee.amount, fee.currency.value) for fee in fees}
     lines = [row.detail.get("theirs") or {} for row in result.all()]

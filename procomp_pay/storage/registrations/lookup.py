@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import ErrorCode, NotFound
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
+from procomp_pay.storage.database.by_key import by_key
 from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 
@@ -20,10 +24,30 @@ async def participant(session: AsyncSession, participant_id: str, *, lock: bool 
     :param lock: lock the row until the transaction ends.
     :raises NotFound: no such participant.
     """
-    row = await session.get(Participant, participant_id, with_for_update=lock or None, populate_existing=lock)
+    if lock:
+        row = await by_key(session, Participant, participant_id, lock=True)
+    else:
+        row = await session.get(Participant, participant_id)
     if row is None:
         raise not_found(participant_id)
     return row
+
+
+async def owner_of(session: AsyncSession, participant_id: str) -> str | None:
+    """Return the platform user who registered a participant; ``None`` if the platform has none.
+
+    :raises NotFound: no such participant.
+    """
+    rows = (await session.exec(_owner(), params={"participant": participant_id})).all()
+    if not rows:
+        raise not_found(participant_id)
+    owner: str | None = rows[0][1]
+    return owner
+
+
+@cache
+def _owner() -> Any:
+    return select(Participant.id, Participant.user_id).where(col(Participant.id) == bindparam("participant"))
 
 
 def not_found(participant_id: str) -> NotFound:

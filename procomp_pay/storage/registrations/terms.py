@@ -26,10 +26,11 @@ async def entry_fees(session: AsyncSession, row: Tournament) -> EntryFees:
         .order_by(col(TournamentFee.currency))
     )
     others = {fee.currency: Money(fee.amount, fee.currency) for fee in further.all()}
-    return EntryFees(row.id, _main_fee(row), others)
+    return EntryFees(row.id, main_fee(row), others)
 
 
-def _main_fee(row: Tournament) -> Money:
+def main_fee(row: Tournament) -> Money:
+    """Return the fee of the platform's own column."""
     # the platform's column may be nullable: no fee is zero, which nothing can be charged for
     fee: Decimal | None = row.entry_fee
     return Money(Decimal(0) if fee is None else fee, row.currency)
@@ -45,7 +46,7 @@ async def all_fees(session: AsyncSession, rows: Collection[Tournament]) -> dict[
     )
     for fee in (await session.exec(query)).all():
         others[fee.tournament_id][fee.currency] = Money(fee.amount, fee.currency)
-    return {row.id: EntryFees(row.id, _main_fee(row), others[row.id]) for row in rows}
+    return {row.id: EntryFees(row.id, main_fee(row), others[row.id]) for row in rows}
 
 
 async def fee_schedule(session: AsyncSession, row: Tournament) -> FeeSchedule:

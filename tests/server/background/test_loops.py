@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlmodel import select
 
 from procomp_pay.config import KaspiScheme, ProviderMode, Settings
 from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.domain.states import KASPI_CHANNELS, Channel
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.background import loops as background
 from procomp_pay.server.http.route import BASE
@@ -367,3 +369,45 @@ async def test_a_provider_that_hangs_does_not_delay_the_other(
     await eventually(paid, 20)
     assert not released.is_set()
     released.set()
+
+
+async def test_a_started_payment_wakes_only_the_watchers_that_would_look_too_late(serve: Serve) -> None:
+    """Two sleep until after the first poll, or it is unknown until when; the others look in time."""
+    served = await serve()
+    ctx, loops = served.ctx, background.Background(served.ctx)
+    watchers = [loop for _, loop in loops._watchers]
+    sleeps = {"watch-kaspi-1": 5.0, "watch-kaspi-2": 1.0, "watch-stripe-1": 5.0, "watch-stripe-2": None}
+    for loop in watchers:
+        pause = sleeps[loop.name]
+        loop.asleep_until = None if pause is None else time.monotonic() + pause
+
+    loops.wake_watch(Channel.KASPI_LINK, ctx.clock() + timedelta(seconds=3))
+
+    assert {loop.name for loop in watchers if loop.wake.is_set()} == {"watch-kaspi-1"}
+    loops.wake_watch(Channel.STRIPE_INTENT, ctx.clock() + timedelta(seconds=600))
+    assert {loop.name for loop in watchers if loop.wake.is_set()} == {"watch-kaspi-1", "watch-stripe-2"}
+    loops.wake_watch()
+    assert all(loop.wake.is_set() for loop in watchers)
+
+
+async def test_the_first_poll_of_a_payment_is_in_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Let the watchers sleep for an hour when nothing is due: the payment that is started ends the sleep."""
+    monkeypatch.setattr(background, "WATCH_PAUSE_S", 3600.0)
+    served = await serve()
+
+    async def asleep() -> bool:
+        loops = served.app[STATE].background._watchers
+        return all(loop.asleep_until is not None for channels, loop in loops if channels is KASPI_CHANNELS)
+
+    await eventually(asleep, 20)
+    kaspi = await served.initiate("p2", "kaspi_qr")
+    await served.control.post(
+        kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
+    )
+
+    async def paid() -> bool:
+        return bool((await served.status("p2"))["status"] == "COMPLETED")
+
+    await eventually(paid, 30)

@@ -28,7 +28,7 @@ from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
 from procomp_pay.storage.payments.repository import load_payment
-from procomp_pay.storage.registrations.terms import _main_fee
+from procomp_pay.storage.registrations.terms import main_fee
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 S = PaymentStatus
@@ -369,7 +369,7 @@ async def test_a_fee_that_cannot_be_charged_writes_nothing(environment: ServiceE
 
 async def test_a_missing_fee_of_the_platform_is_no_fee() -> None:
     row = Tournament(id="t1", entry_fee=None, currency=Currency.KZT)
-    assert _main_fee(row) == Money(Decimal(0), Currency.KZT)
+    assert main_fee(row) == Money(Decimal(0), Currency.KZT)
 
 
 @pytest.mark.parametrize("is_public", [True, False])

@@ -477,11 +477,11 @@ async def test_a_deadlock_does_not_lose_the_qr(
 
     real, calls = create_at_provider.store_created_in, []
 
-    async def busy_once(*args: object, **kwargs: object) -> None:
+    async def busy_once(*args: object, **kwargs: object) -> object:
         calls.append(1)
         if len(calls) == 1:
             raise DatabaseBusy("busy with another change")
-        await real(*args, **kwargs)  # type: ignore[arg-type]
+        return await real(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(create_at_provider, "store_created_in", busy_once)
     participant_id = await environment.participant()
