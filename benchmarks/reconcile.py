@@ -178,9 +178,9 @@ class Measured:
     result: dict[str, Any]
 
 
-def server_cpu(pid: int) -> float:
+def server_cpu(pid: int | None) -> float:
     """Return the CPU seconds of a server and its processes so far, of those that have ended too."""
-    tree, ticks = [pid], 0
+    tree, ticks = [pid or 0], 0
     for each in tree:
         try:
             tree += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
