@@ -277,7 +277,7 @@ def measure(count: int, rounds: int, *, fees: bool) -> None:
             return Measured(seconds, own_cpu() + server_cpu(server.get_pid()) - cpu, result)
 
         for number in range(rounds):
-            url = _database(server.get_uri(), f"bench{number}")
+            url = create_database(server.get_uri(), f"bench{number}")
             fill(url, count)
             rounds_done.append((measured(reference, url), measured(_ours_alone, url)))
         _print_results(rounds_done, count)
@@ -286,7 +286,8 @@ def measure(count: int, rounds: int, *, fees: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _database(base: str, name: str) -> str:
+def create_database(base: str, name: str) -> str:
+    """Create a database on a server; return its URL."""
     import psycopg
 
     with psycopg.connect(base, autocommit=True) as admin:

@@ -7,11 +7,16 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, cast
 
+from sqlalchemy import Text
+from sqlalchemy import cast as cast_sql
 from sqlmodel import col, func, select, tuple_
 
+from procomp_pay.storage.audit.chain import hash_of_texts
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -21,8 +26,9 @@ PAGE = 500
 
 
 _NAMES = tuple(AuditEntry.model_fields)
-#: An entry that is only read: an object of the ORM takes three times as long.
-_entry = cast(Any, namedtuple("AuditEntry", _NAMES))._make
+#: An entry that is only read, with the hash of its content: an object of the ORM takes three times as long.
+_Entry = cast(Any, namedtuple("AuditEntry", (*_NAMES, "digest"), defaults=("",)))
+_DOCUMENTS = ("before", "after")
 _PLACE = ("payment_id", "seq", "id", "prev_hash", "hash")
 
 
@@ -71,6 +77,32 @@ async def links(
         last = (links_of_page[-1].payment_id, links_of_page[-1].seq)
 
 
+def _column(name: str) -> Any:
+    """Return a column to read: a document as text, of which equal ones are read once."""
+    column = getattr(AuditEntry, name)
+    return cast_sql(column, Text).label(name) if name in _DOCUMENTS else column
+
+
+def _entry(row: Any) -> Any:
+    """Return an entry from its row; ``None`` if a document of it cannot be read."""
+    try:
+        (before, before_text), (after, after_text) = _document(row.before), _document(row.after)
+    except (ValueError, TypeError):
+        return None
+    entry = _Entry(*row)._replace(before=before, after=after)
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # we could not have written it
+        return entry._replace(digest=hash_of_texts(entry, before_text, after_text))
+    return entry
+
+
+@lru_cache(maxsize=64)
+def _document(text: str | None) -> tuple[Any, str]:
+    """Return a document, which is only read, and its canonical JSON. One entry's ``after`` is mostly the next
+    one's ``before``."""
+    document = None if text is None else exact_json.loads(text)
+    return document, exact_json.dumps(document, canonical=True)
+
+
 async def _page(
     db: PaymentDatabaseService,
     payment_id: str | None,
@@ -79,8 +111,7 @@ async def _page(
     whole: bool,
 ) -> list[Link]:
     def ordered(names: Sequence[str]) -> Any:
-        columns: list[Any] = [getattr(AuditEntry, name) for name in names]
-        query: Any = select(*columns)
+        query: Any = select(*(_column(name) for name in names))
         query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).limit(PAGE)
         if payment_id is not None:
             query = query.where(AuditEntry.payment_id == payment_id)
@@ -93,8 +124,10 @@ async def _page(
     if whole:
         with contextlib.suppress(ValueError, TypeError):  # one cannot be read: find out which
             async with db.selecting() as session:
-                rows = [_entry(row) for row in (await session.exec(ordered(_NAMES))).all()]
-            return [Link(row.payment_id, row.seq, row.id, row.prev_hash, row.hash, row) for row in rows]
+                rows = (await session.exec(ordered(_NAMES))).all()
+            return [
+                Link(row.payment_id, row.seq, row.id, row.prev_hash, row.hash, _entry(row)) for row in rows
+            ]
     async with db.selecting() as session:
         places = (await session.exec(ordered(_PLACE))).all()
     entries = await _entries(db, [row[2] for row in places]) if whole else {}
@@ -108,10 +141,8 @@ async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, Audi
         return {}
     try:
         async with db.reading() as session:
-            columns: list[Any] = [getattr(AuditEntry, name) for name in _NAMES]
-            query: Any = select(*columns).where(col(AuditEntry.id).in_(ids))
-            entries = [_entry(row) for row in (await session.exec(query)).all()]
-            return {entry.id: entry for entry in entries}
+            query: Any = select(*(_column(name) for name in _NAMES)).where(col(AuditEntry.id).in_(ids))
+            return {row.id: _entry(row) for row in (await session.exec(query)).all()}
     except (ValueError, TypeError):
         if len(ids) == 1:
             return {}
