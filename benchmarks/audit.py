@@ -104,8 +104,10 @@ def reference(url: str) -> dict[str, Any]:
     encode = simplejson.JSONEncoder(
         use_decimal=True, ensure_ascii=False, sort_keys=True, separators=(",", ":")
     ).encode
-    decoder = simplejson.JSONDecoder(parse_float=Decimal)
-    psycopg.types.json.set_json_loads(decoder.decode)
+    decode = simplejson.JSONDecoder(parse_float=Decimal).decode
+    psycopg.types.json.set_json_loads(
+        lambda text: decode(str(text, "utf-8") if type(text) is bytes else text)
+    )  # type: ignore[arg-type]
     hashed = 0
     with psycopg.connect(url) as connection, connection.cursor("entries") as cursor:
         cursor.itersize = 10_000

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Text
 from sqlalchemy import cast as cast_sql
@@ -53,23 +53,46 @@ class ChainEndRow:
     last_seq: int
 
 
+class ChainRange(NamedTuple):
+    """The chains after one, up to and with another; ``None``: to the end."""
+
+    after: str
+    last: str | None
+
+
+async def ranges(db: PaymentDatabaseService, size: int) -> AsyncIterator[ChainRange]:
+    """Yield ranges that have all chains, each of at least ``size`` entries but the last one."""
+    after = ""
+    while True:
+        query: Any = select(AuditEntry.payment_id).where(AuditEntry.payment_id > after)
+        query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).offset(size).limit(1)
+        async with db.selecting() as session:
+            last = (await session.exec(query)).first()
+        yield ChainRange(after, last)
+        if last is None:
+            return
+        after = last
+
+
 async def links(
     db: PaymentDatabaseService,
     payment_id: str | None = None,
     *,
     after_seq: int = 0,
     span: tuple[int, int] | None = None,
+    chains: ChainRange | None = None,
     whole: bool = True,
 ) -> AsyncIterator[Link]:
     """Yield every entry of all chains, or of one, ordered by payment and number.
 
     :param after_seq: in one chain, start after this entry.
     :param span: only the entries after the first of these ids, and up to the second.
+    :param chains: only these.
     :param whole: with the content; else only the links.
     """
     last: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
     while True:
-        links_of_page = await _page(db, payment_id, last, span, whole)
+        links_of_page = await _page(db, payment_id, last, span, chains, whole)
         for link in links_of_page:
             yield link
         if len(links_of_page) < PAGE:
@@ -108,6 +131,7 @@ async def _page(
     payment_id: str | None,
     after: tuple[str, int] | None,
     span: tuple[int, int] | None,
+    chains: ChainRange | None,
     whole: bool,
 ) -> list[Link]:
     def ordered(names: Sequence[str]) -> Any:
@@ -115,6 +139,10 @@ async def _page(
         query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).limit(PAGE)
         if payment_id is not None:
             query = query.where(AuditEntry.payment_id == payment_id)
+        if chains is not None and after is None:
+            query = query.where(AuditEntry.payment_id > chains.after)
+        if chains is not None and chains.last is not None:
+            query = query.where(AuditEntry.payment_id <= chains.last)
         if after is not None:
             query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > after)
         if span is not None:
