@@ -105,9 +105,7 @@ def reference(url: str) -> dict[str, Any]:
         use_decimal=True, ensure_ascii=False, sort_keys=True, separators=(",", ":")
     ).encode
     decode = simplejson.JSONDecoder(parse_float=Decimal).decode
-    psycopg.types.json.set_json_loads(
-        lambda text: decode(str(text, "utf-8") if type(text) is bytes else text)
-    )  # type: ignore[arg-type]
+    psycopg.types.json.set_json_loads(lambda text: decode(text if isinstance(text, str) else text.decode()))
     hashed = 0
     with psycopg.connect(url) as connection, connection.cursor("entries") as cursor:
         cursor.itersize = 10_000

@@ -44,7 +44,7 @@ async def checked_chains(
     :param bounds: the last entry of each seal. :param cut_until: as of :class:`Chain`.
     """
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _open, (db.url, list(bounds), cut_until))
-    pending: deque[tuple[audit_read.ChainRange, Future[list[CheckedChain]]]] = deque()
+    pending: deque[tuple[audit_read.ChainRange, Future[list[tuple[Any, ...]]]]] = deque()
     try:
         async for chains in audit_read.ranges(db, RANGE):
             pending.append((chains, pool.submit(_check, chains)))
@@ -63,11 +63,11 @@ async def _result(
     bounds: Sequence[int],
     cut_until: int,
     chains: audit_read.ChainRange,
-    future: Future[list[CheckedChain]],
+    future: Future[list[tuple[Any, ...]]],
 ) -> list[CheckedChain]:
     """Return what a process found; read the range here if its process was killed."""
     try:
-        return await asyncio.wrap_future(future)
+        return [CheckedChain(*checked) for checked in await asyncio.wrap_future(future)]
     except BrokenProcessPool:
         return await check_range(db, bounds, cut_until, chains)
 
@@ -107,6 +107,7 @@ def _open(url: str, bounds: list[int], cut_until: int) -> None:
     _opened = asyncio.Runner(), PaymentDatabaseService(url), bounds, cut_until
 
 
-def _check(chains: audit_read.ChainRange) -> list[CheckedChain]:
+def _check(chains: audit_read.ChainRange) -> list[tuple[Any, ...]]:
+    """Return what :func:`check_range` does, as tuples, which are sent in half of the time."""
     runner, db, bounds, cut_until = _opened
-    return runner.run(check_range(db, bounds, cut_until, chains))
+    return [tuple(checked) for checked in runner.run(check_range(db, bounds, cut_until, chains))]

@@ -27,8 +27,9 @@ PAGE = 500
 
 _NAMES = tuple(AuditEntry.model_fields)
 #: An entry that is only read, with the hash of its content: an object of the ORM takes three times as long.
-_Entry = cast(Any, namedtuple("AuditEntry", (*_NAMES, "digest"), defaults=("",)))
+_entry_of = cast(Any, namedtuple("AuditEntry", (*_NAMES, "digest")))._make
 _DOCUMENTS = ("before", "after")
+_BEFORE = _NAMES.index("before")
 _PLACE = ("payment_id", "seq", "id", "prev_hash", "hash")
 
 
@@ -112,10 +113,10 @@ def _entry(row: Any) -> Any:
         (before, before_text), (after, after_text) = _document(row.before), _document(row.after)
     except (ValueError, TypeError):
         return None
-    entry = _Entry(*row)._replace(before=before, after=after)
+    digest = ""
     with contextlib.suppress(ValueError, TypeError, AttributeError):  # we could not have written it
-        return entry._replace(digest=hash_of_texts(entry, before_text, after_text))
-    return entry
+        digest = hash_of_texts(row, before_text, after_text)
+    return _entry_of((*row[:_BEFORE], before, after, *row[_BEFORE + 2 :], digest))
 
 
 @lru_cache(maxsize=64)
