@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,7 +121,13 @@ def verify(
         total = await _entries(ctx)
         with bar("verifying", lambda: total, quiet=as_json or payment is not None) as on_progress:
             return await audit_verify.verify(
-                ctx, chain, root=root, all_seals=all_seals, archives=archives, on_progress=on_progress
+                ctx,
+                chain,
+                root=root,
+                all_seals=all_seals,
+                archives=archives,
+                on_progress=on_progress,
+                processes=(os.cpu_count() or 1) if total >= _MANY else 1,
             )
 
     report = run_with_context(work)
@@ -137,6 +144,10 @@ def verify(
             console.hint("procomp-pay audit seal")
     if not report.is_sound:
         raise typer.Exit(6)
+
+
+#: Entries that take longer than the start of a process.
+_MANY = 50_000
 
 
 def _is_root(text: str) -> bool:

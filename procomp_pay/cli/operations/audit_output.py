@@ -10,8 +10,9 @@ from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 
 if TYPE_CHECKING:
+    from procomp_pay.services.audit.chain_check import Finding
     from procomp_pay.services.audit.trail import Change, Step, Trail
-    from procomp_pay.services.audit.verify import AuditReport, Finding
+    from procomp_pay.services.audit.verify import AuditReport
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.storage.models.audit import AuditEntry
 

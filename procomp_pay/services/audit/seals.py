@@ -7,7 +7,6 @@ as well; a root that was stored elsewhere (``audit seal --print``) cannot be for
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import Any
 
 from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.domain.merkle import Merkle
+from procomp_pay.services.audit.chain_check import Heads, note_head
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import chain as audit
@@ -84,18 +84,20 @@ class SealCheck:
     def __init__(self, seals: Sequence[AuditSeal]) -> None:
         self.seals = sorted(seals, key=lambda seal: seal.last_entry_id)
         self.sums = [_Sums() for _ in self.seals]
-        self._bounds = [seal.last_entry_id for seal in self.seals]
+        self.bounds = [seal.last_entry_id for seal in self.seals]
         self._payment = ""
-        self._heads: dict[int, Link] = {}
+        self._heads: Heads = {}
 
     def take(self, link: Link) -> None:
         """Add the next entry."""
         if link.payment_id != self._payment:
-            self._end_chain()
-            self._payment = link.payment_id
-        first = bisect_left(self._bounds, link.row_id)
-        if first < len(self._bounds):
-            self._heads[first] = link
+            self.take_heads(link.payment_id, {})
+        note_head(self._heads, self.bounds, link)
+
+    def take_heads(self, payment_id: str, heads: Heads) -> None:
+        """Begin the next chain, with the heads that are known already."""
+        self._end_chain()
+        self._payment, self._heads = payment_id, heads
 
     def end(self) -> list[_Sums]:
         """Return what each seal covers; call it after the last entry."""
@@ -106,11 +108,11 @@ class SealCheck:
         head: tuple[int, bytes] | None = None
         for index in range(min(self._heads, default=len(self.sums)), len(self.sums)):
             if index in self._heads:
-                link = self._heads[index]
-                head = link.seq, audit_seals.head_leaf(link.payment_id, link.seq, link.hash)
+                seq, digest = self._heads[index]
+                head = seq, audit_seals.head_leaf(self._payment, seq, digest)
             if head is not None:
                 self.sums[index].add(head)
-        self._heads.clear()
+        self._heads = {}
 
     def flaws(self, seals: Sequence[AuditSeal], root: str | None = None) -> Iterator[str]:
         """Return one sentence for each fault; call it after the last entry.

@@ -11,64 +11,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.services.audit.closings import ClosingRecord
+from procomp_pay.services.audit.chain_check import Chain, Finding, Flaw
+from procomp_pay.services.audit.processes import checked_chains
 from procomp_pay.services.audit.seals import SealCheck, choose
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import archive as archive_files
-from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
-from procomp_pay.storage.audit.archive import CHAIN, ArchivedEntries
-from procomp_pay.storage.audit.chain import KEPT_BY_PLATFORM
+from procomp_pay.storage.audit.archive import ArchivedEntries
 from procomp_pay.storage.audit.erasure import Erasures
-from procomp_pay.storage.audit.read import ChainEndRow, Link
 from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.models.audit import AuditSeal
-from procomp_pay.storage.models.closing import ClosingDay
 
 #: Findings listed in a report; further ones are only counted.
 MOST_FINDINGS = 1000
 #: How often, at most, a chain that grows while it is read is read on.
 _ROUNDS = 5
-_NOTHING = Decimal("0.00")
-_NOT_WHOLE = "its content does not match its hash"
-_CHANGED_AFTER = "it was erased, and what is left of it was changed since"
-_UNSIGNED = (
-    "no encryption key of ours signed this record of an erasure: it is forged, the key is missing from "
-    "ENCRYPTION_KEYS, or it is from before erasures were signed, and what it erased cannot be proven"
-)
-
-
-class Flaw(StrEnum):
-    """A fault in a chain or a seal."""
-
-    EDITED = "edited"  # the content does not match its hash
-    MISSING = "missing"  # sequence numbers are missing
-    BROKEN_LINK = "broken_link"  # it does not follow the previous entry: inserted or swapped
-    DISAGREES = "disagrees"  # the last entry and the payment's row differ
-    NO_CHAIN = "no_chain"  # a payment without any entry
-    NO_PAYMENT = "no_payment"  # a chain whose payment was deleted
-    SEAL = "seal"  # a seal does not match what it covers, or one is missing
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fault and its place.
-
-    :param payment_id: ``None`` for a seal, which covers all payments.
-    :param seq: ``None`` if the fault is not in one entry.
-    """
-
-    payment_id: str | None
-    flaw: Flaw
-    seq: int | None
-    detail: str
 
 
 @dataclass(slots=True)
@@ -105,89 +66,6 @@ class AuditReport:
                 self.more += 1
 
 
-@dataclass(slots=True)
-class _Chain:
-    """A chain as far as it was read, with its last snapshot."""
-
-    payment_id: str
-    erasures: Erasures
-    seq: int = 0
-    hash: str = audit.GENESIS
-    row_id: int = 0
-    status: str | None = None
-    refunded: Any = _NOTHING
-    is_platforms: bool = False
-    #: The newest id that may be missing here, because it is in an archive.
-    archived_until: int = 0
-    closing: ClosingRecord | None = None
-
-    def __post_init__(self) -> None:
-        if self.payment_id.startswith(audit.CLOSING_CHAIN):
-            self.closing = ClosingRecord()
-
-    @property
-    def _is_of_no_payment(self) -> bool:
-        return self.payment_id == CHAIN or self.payment_id.startswith(
-            (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
-        )
-
-    def take(self, link: Link) -> list[Finding]:
-        """Add the next entry, and return its faults."""
-        findings = []
-        entry = link.entry
-        if self.seq == 0 and link.seq > 1 and link.row_id <= self.archived_until:
-            pass  # the entries before it are in an archive
-        elif link.seq != self.seq + 1:
-            findings.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
-        elif link.prev_hash != self.hash:
-            findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
-        elif link.row_id <= self.row_id:
-            findings.append(
-                self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
-            )
-        if entry is None:
-            findings.append(self._flaw(Flaw.EDITED, link.seq, _NOT_WHOLE))
-        else:
-            self.erasures.take(entry)
-        self.seq, self.hash, self.row_id = link.seq, link.hash, link.row_id
-        if entry is not None:
-            if self.closing is not None:
-                self.closing.take(entry)
-            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self._is_of_no_payment
-        if entry is not None and isinstance(entry.after, dict):
-            self.status = entry.after.get("status", self.status)
-            # version 0.1.0 adopted refunded payments without writing down the sum
-            default = None if entry.action == "adopted" and self.status == "REFUNDED" else self.refunded
-            self.refunded = entry.after.get("refunded", default)
-        return findings
-
-    def end(self, row: ChainEndRow | None, day: ClosingDay | None = None) -> list[Finding]:
-        """Return the differences between the chain's end and the row of the payment, or of the closing."""
-        findings = [
-            self._flaw(Flaw.EDITED, seq, _CHANGED_AFTER if seq in self.erasures.proven else _NOT_WHOLE)
-            for seq in self.erasures.unproven()
-        ]
-        findings += [self._flaw(Flaw.EDITED, seq, _UNSIGNED) for seq in self.erasures.unsigned]
-        if self.closing is not None:
-            differences = ["its row, which was deleted"] if day is None else self.closing.differences(day)
-            details = [f"the closing is not as it was recorded: {each}" for each in differences]
-            return findings + [self._flaw(Flaw.DISAGREES, self.seq, detail) for detail in details]
-        if row is None:
-            if self.is_platforms:
-                return findings  # no payment of ours, whatever became of it
-            return [*findings, self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
-        if self.status != row.status:
-            detail = f"the last status in the audit trail is {self.status}, the payment is {row.status}"
-            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
-        if self.refunded is not None and self.refunded != row.refunded:
-            detail = f"refunded by the audit trail: {self.refunded}, by the payment: {row.refunded}"
-            findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
-        return findings
-
-    def _flaw(self, flaw: Flaw, seq: int | None, detail: str) -> Finding:
-        return Finding(self.payment_id, flaw, seq, detail)
-
-
 async def verify(
     ctx: AppContext,
     payment_id: str | None = None,
@@ -196,6 +74,7 @@ async def verify(
     all_seals: bool = False,
     archives: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
+    processes: int = 1,
 ) -> AuditReport:
     """Verify one payment's chain, or all chains and the seals.
 
@@ -207,6 +86,7 @@ async def verify(
     :param archives: the directory of the archives: their entries are verified too. Without it, chains begin
         at what is left of them, and seals from before the newest archive are not recomputed.
     :param on_progress: called now and then with the number of entries so far.
+    :param processes: so many others hash the entries, if there are many, and no archives are read.
     :raises ManualReviewRequired: an archive is missing or was changed.
     :raises NotFound: no such payment, and no chain of one.
     """
@@ -220,13 +100,13 @@ async def verify(
     cut_until = records[-1].last_entry_id if records and doubt is None else 0
     chosen = choose(seals, root=root, everyone=all_seals)
     check = SealCheck([seal for seal in chosen if archives or seal.last_entry_id >= cut_until])
-    ended: list[_Chain] = []
+    ended: list[Chain] = []
     with ArchivedEntries() if archives and records else nullcontext() as archived:
         if archives is not None and archived is not None:
             for record in records:
                 archived.load(archives, record)
             report.archives = len(records)
-        async for chain in _chains(ctx, payment_id, report, check, cut_until, archived):
+        async for chain in _chains(ctx, payment_id, report, check, cut_until, archived, processes):
             report.chains += 1
             ended.append(chain)
             if len(ended) >= audit_read.PAGE:
@@ -293,18 +173,23 @@ async def _chains(
     check: SealCheck,
     cut_until: int,
     archived: ArchivedEntries | None,
-) -> AsyncIterator[_Chain]:
+    processes: int = 1,
+) -> AsyncIterator[Chain]:
     """Yield every chain after checking all of its entries, those of its archives first.
 
     :param cut_until: entries up to this id may be in an archive.
     """
-    chain: _Chain | None = None
+    if processes > 1 and payment_id is None and archived is None:
+        async for checked in _chains_by_processes(ctx, report, check, cut_until, processes):
+            yield checked
+        return
+    chain: Chain | None = None
     copies: dict[int, str] = {}
     async for link in audit_read.links(ctx.db, payment_id):
         if chain is None or chain.payment_id != link.payment_id:
             if chain is not None:
                 yield chain
-            chain = _Chain(
+            chain = Chain(
                 link.payment_id, Erasures(ctx.keyring), archived_until=cut_until if archived is None else 0
             )
             copies = {}
@@ -323,7 +208,22 @@ async def _chains(
         yield chain
 
 
-async def _check_rows(ctx: AppContext, ended: list[_Chain], report: AuditReport) -> None:
+async def _chains_by_processes(
+    ctx: AppContext, report: AuditReport, check: SealCheck, cut_until: int, processes: int
+) -> AsyncIterator[Chain]:
+    """Yield every chain as :func:`_chains` does. Other processes read and hash them; a chain in which they
+    find anything but plain entries that follow each other is read again and judged here."""
+    async for checked in checked_chains(ctx.db, check.bounds, cut_until, processes):
+        if checked.end is None:
+            async for chain in _chains(ctx, checked.payment_id, report, check, cut_until, None):
+                yield chain
+        else:
+            report.entries += checked.entries
+            check.take_heads(checked.payment_id, checked.heads)
+            yield Chain(checked.payment_id, Erasures(ctx.keyring), *checked.end)
+
+
+async def _check_rows(ctx: AppContext, ended: list[Chain], report: AuditReport) -> None:
     """Compare the ends of chains with their payments; read on first in a chain that has grown meanwhile."""
     waiting = list(ended)
     ended.clear()

@@ -49,6 +49,10 @@ class Erasures:
             else:
                 self.proven, self.unsigned = proof, []
 
+    def concern_any(self) -> bool:
+        """Return whether any entry lost its content, or is the record of that."""
+        return bool(self.changed or self.proven or self.unsigned)
+
     def unproven(self) -> list[int]:
         """Return the numbers of the entries that match neither their hash nor a signed record."""
         return [seq for seq, digest in self.changed.items() if self.proven.get(seq) != digest or not digest]

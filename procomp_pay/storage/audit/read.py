@@ -7,11 +7,16 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
+from sqlalchemy import Text
+from sqlalchemy import cast as cast_sql
 from sqlmodel import col, func, select, tuple_
 
+from procomp_pay.storage.audit.chain import hash_of_texts
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -21,8 +26,10 @@ PAGE = 500
 
 
 _NAMES = tuple(AuditEntry.model_fields)
-#: An entry that is only read: an object of the ORM takes three times as long.
-_entry = cast(Any, namedtuple("AuditEntry", _NAMES))._make
+#: An entry that is only read, with the hash of its content: an object of the ORM takes three times as long.
+_entry_of = cast(Any, namedtuple("AuditEntry", (*_NAMES, "digest")))._make
+_DOCUMENTS = ("before", "after")
+_BEFORE = _NAMES.index("before")
 _PLACE = ("payment_id", "seq", "id", "prev_hash", "hash")
 
 
@@ -47,23 +54,46 @@ class ChainEndRow:
     last_seq: int
 
 
+class ChainRange(NamedTuple):
+    """The chains after one, up to and with another; ``None``: to the end."""
+
+    after: str
+    last: str | None
+
+
+async def ranges(db: PaymentDatabaseService, size: int) -> AsyncIterator[ChainRange]:
+    """Yield ranges that have all chains, each of at least ``size`` entries but the last one."""
+    after = ""
+    while True:
+        query: Any = select(AuditEntry.payment_id).where(AuditEntry.payment_id > after)
+        query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).offset(size).limit(1)
+        async with db.selecting() as session:
+            last = (await session.exec(query)).first()
+        yield ChainRange(after, last)
+        if last is None:
+            return
+        after = last
+
+
 async def links(
     db: PaymentDatabaseService,
     payment_id: str | None = None,
     *,
     after_seq: int = 0,
     span: tuple[int, int] | None = None,
+    chains: ChainRange | None = None,
     whole: bool = True,
 ) -> AsyncIterator[Link]:
     """Yield every entry of all chains, or of one, ordered by payment and number.
 
     :param after_seq: in one chain, start after this entry.
     :param span: only the entries after the first of these ids, and up to the second.
+    :param chains: only these.
     :param whole: with the content; else only the links.
     """
     last: tuple[str, int] | None = None if payment_id is None else (payment_id, after_seq)
     while True:
-        links_of_page = await _page(db, payment_id, last, span, whole)
+        links_of_page = await _page(db, payment_id, last, span, chains, whole)
         for link in links_of_page:
             yield link
         if len(links_of_page) < PAGE:
@@ -71,19 +101,49 @@ async def links(
         last = (links_of_page[-1].payment_id, links_of_page[-1].seq)
 
 
+def _column(name: str) -> Any:
+    """Return a column to read: a document as text, of which equal ones are read once."""
+    column = getattr(AuditEntry, name)
+    return cast_sql(column, Text).label(name) if name in _DOCUMENTS else column
+
+
+def _entry(row: Any) -> Any:
+    """Return an entry from its row; ``None`` if a document of it cannot be read."""
+    try:
+        (before, before_text), (after, after_text) = _document(row.before), _document(row.after)
+    except (ValueError, TypeError):
+        return None
+    digest = ""
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # we could not have written it
+        digest = hash_of_texts(row, before_text, after_text)
+    return _entry_of((*row[:_BEFORE], before, after, *row[_BEFORE + 2 :], digest))
+
+
+@lru_cache(maxsize=64)
+def _document(text: str | None) -> tuple[Any, str]:
+    """Return a document, which is only read, and its canonical JSON. One entry's ``after`` is mostly the next
+    one's ``before``."""
+    document = None if text is None else exact_json.loads(text)
+    return document, exact_json.dumps(document, canonical=True)
+
+
 async def _page(
     db: PaymentDatabaseService,
     payment_id: str | None,
     after: tuple[str, int] | None,
     span: tuple[int, int] | None,
+    chains: ChainRange | None,
     whole: bool,
 ) -> list[Link]:
     def ordered(names: Sequence[str]) -> Any:
-        columns: list[Any] = [getattr(AuditEntry, name) for name in names]
-        query: Any = select(*columns)
+        query: Any = select(*(_column(name) for name in names))
         query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).limit(PAGE)
         if payment_id is not None:
             query = query.where(AuditEntry.payment_id == payment_id)
+        if chains is not None and after is None:
+            query = query.where(AuditEntry.payment_id > chains.after)
+        if chains is not None and chains.last is not None:
+            query = query.where(AuditEntry.payment_id <= chains.last)
         if after is not None:
             query = query.where(tuple_(col(AuditEntry.payment_id), col(AuditEntry.seq)) > after)
         if span is not None:
@@ -93,8 +153,10 @@ async def _page(
     if whole:
         with contextlib.suppress(ValueError, TypeError):  # one cannot be read: find out which
             async with db.selecting() as session:
-                rows = [_entry(row) for row in (await session.exec(ordered(_NAMES))).all()]
-            return [Link(row.payment_id, row.seq, row.id, row.prev_hash, row.hash, row) for row in rows]
+                rows = (await session.exec(ordered(_NAMES))).all()
+            return [
+                Link(row.payment_id, row.seq, row.id, row.prev_hash, row.hash, _entry(row)) for row in rows
+            ]
     async with db.selecting() as session:
         places = (await session.exec(ordered(_PLACE))).all()
     entries = await _entries(db, [row[2] for row in places]) if whole else {}
@@ -108,10 +170,8 @@ async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, Audi
         return {}
     try:
         async with db.reading() as session:
-            columns: list[Any] = [getattr(AuditEntry, name) for name in _NAMES]
-            query: Any = select(*columns).where(col(AuditEntry.id).in_(ids))
-            entries = [_entry(row) for row in (await session.exec(query)).all()]
-            return {entry.id: entry for entry in entries}
+            query: Any = select(*(_column(name) for name in _NAMES)).where(col(AuditEntry.id).in_(ids))
+            return {row.id: _entry(row) for row in (await session.exec(query)).all()}
     except (ValueError, TypeError):
         if len(ids) == 1:
             return {}

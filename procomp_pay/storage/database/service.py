@@ -37,6 +37,8 @@ class PaymentDatabaseService:
     """
 
     def __init__(self, url: str, *, serving: bool = False) -> None:
+        #: As it was given, with its password: for another process of ours.
+        self.url = url
         self._url = urls.parse(url)
         self._threads: WeakSet[Thread] = WeakSet()
         self._engine = self._sqlite_engine() if self.is_sqlite() else self._postgresql_engine(serving)

@@ -26,7 +26,7 @@ from procomp_pay.storage.reconciliation.staging_matches import (
     match_by_amount_and_time,
     match_by_order,
 )
-from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, StagedRow
+from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, SettlementPage, StagedRow
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -205,21 +205,27 @@ class Staging:
             yield candidates, [self._provider_record(row) for row in lines]
             last = candidates[-1].key
 
-    async def settlements(self, size: int) -> AsyncIterator[list[tuple[StagedRow, str | None]]]:
-        """Yield the lines that have a fee, a page at a time, each with the payment that was found for it.
-
-        It is ``None`` if the line agrees by number, or has no payment."""
+    async def settlements(self) -> AsyncIterator[SettlementPage]:
+        """Yield the settlements of the lines that have a fee and a payment of ours, a page at a time. Call
+        :meth:`find_candidates` first. The next page is read while the caller stores one."""
         if not self._has_fees:
             return
-        await self._engine.run("CREATE INDEX line_seq ON line (seq)", {})
-        await self._engine.run(sql.CANDIDATE_MATCHES, {})
-        last = 0
-        while True:
-            rows = await self._engine.rows(sql.WITH_FEES, {"last": last, "size": size})
-            if not rows:
-                return
-            yield [(self._row(row[2:]), row[1]) for row in rows]
-            last = rows[-1][0]
+        engine = self._engine
+        await engine.run(sql.fee_lines(self._provider), {})
+        [unknown] = await engine.rows(sql.PAYMENT_UNKNOWN, {})
+        for statement in sql.other_fee_lines(self._provider) if unknown[0] else []:
+            await engine.run(statement, {})
+        place = 0
+        reading = asyncio.ensure_future(engine.settlements(place))
+        try:
+            while (page := await reading) is not None:
+                place += 1
+                reading = asyncio.ensure_future(engine.settlements(place))
+                if page.size:
+                    yield page
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     def _row(self, row: Any) -> StagedRow:
         kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class StagedRow(NamedTuple):
@@ -26,6 +27,14 @@ class StagedRow(NamedTuple):
     number: int = 0
     dispute: str | None = None
     settlement_currency: str | None = None
+
+
+class SettlementPage(NamedTuple):
+    """Settlements as columns, in the order of ``staging_sql.SETTLEMENT``: on PostgreSQL each column is the
+    text of an array, which the server makes and reads by itself, on SQLite a sequence of values."""
+
+    size: int
+    columns: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)

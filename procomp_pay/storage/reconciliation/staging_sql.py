@@ -46,6 +46,9 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"""CREATE TEMP TABLE candidate_line (key {key}, names TEXT, seq INTEGER, kind TEXT, ref TEXT,
             match {key}, stand TEXT, at {time}, amount {amount}, currency TEXT, fee {amount}, net {amount},
             hint TEXT, number INTEGER, dispute TEXT, settlement_currency TEXT)""",
+        f"""CREATE TEMP TABLE fee_line (payment_id TEXT, match {key}, kind TEXT, ref TEXT,
+            balance_transaction_id TEXT, amount {amount}, fee {amount}, net {amount}, currency TEXT,
+            at {time})""",
     ]
 
 
@@ -236,8 +239,56 @@ KEYS = [
 PAGE = "SELECT key, payment_id FROM candidate_key WHERE key > :last ORDER BY key LIMIT :size"
 LINES = f"""SELECT key, names, {_LINE} FROM candidate_line
     WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
-#: For the payments of lines that are not known by number.
-CANDIDATE_MATCHES = "CREATE INDEX candidate_by_match ON candidate (match)"
-WITH_FEES = f"""SELECT seq, (SELECT max(c.payment_id) FROM candidate c WHERE c.match = line.match), {_LINE}
-    FROM line WHERE seq > :last AND fee IS NOT NULL AND kind <> 'other'
-    ORDER BY seq LIMIT :size"""
+#: The columns of a settlement that a line determines, in the order of its page.
+SETTLEMENT = (
+    "payment_id", "kind", "ref", "balance_transaction_id", "amount", "fee", "net", "currency", "at",
+)  # fmt: skip
+#: The payments that have a detail are ours; the others are the platform's alone.
+_IS_OURS = "EXISTS (SELECT 1 FROM pay_payment_detail d WHERE d.payment_id = {})"
+_OF_PROVIDER = {
+    "stripe": [('"stripePaymentId"', '"Payment"', "id"), ("charge_id", "pay_payment_detail", "payment_id")],
+    "kaspi": [
+        ('"kaspiTransactionId"', '"Payment"', "id"),
+        ("operation_number", "pay_kaspi_operation", "payment_id"),
+        ("provider_ref", "pay_payment_detail", "payment_id"),
+    ],
+}
+
+
+def fee_lines(provider: str) -> str:
+    """Return the SQL that turns the lines with a fee into settlements, each with the payment that was found
+    for it, else with the one that has its number. A number of two payments gives two rows of one movement,
+    which is stored once."""
+    column, table, key = _OF_PROVIDER[provider][0]
+    amount = """CASE WHEN settlement_currency <> currency AND net IS NOT NULL THEN net + fee
+        WHEN kind IN ('refund', 'dispute') THEN -coalesce(amount, 0) ELSE coalesce(amount, 0) END"""
+    return f"""INSERT INTO fee_line
+        SELECT coalesce(c.payment_id, p.{key}), l.match, kind, ref,
+            CASE WHEN substr(ref, 1, 4) = 'txn_' THEN ref END, amount, fee,
+            coalesce(net, amount - fee), currency, at
+        FROM (
+            SELECT match, kind, ref, {amount} AS amount, fee, net,
+                coalesce(settlement_currency, currency) AS currency, at
+            FROM line WHERE fee IS NOT NULL AND kind <> 'other'
+        ) l
+        LEFT JOIN (
+            SELECT match, max(payment_id) AS payment_id FROM candidate
+            WHERE match IS NOT NULL AND {_IS_OURS.format("candidate.payment_id")} GROUP BY match
+        ) c ON c.match = l.match
+        LEFT JOIN (
+            SELECT o.{key}, o.{column} FROM {table} o JOIN pay_payment_detail d ON d.payment_id = o.{key}
+        ) p ON p.{column} = l.match"""
+
+
+def other_fee_lines(provider: str) -> list[str]:
+    """Return the SQL that finds the payments of the remaining settlements by every other reference."""
+    return [
+        f"""UPDATE fee_line SET payment_id = o.{key} FROM {table} o
+            WHERE fee_line.payment_id IS NULL AND o.{column} = fee_line.{reference}
+            AND {_IS_OURS.format(f"o.{key}")}"""
+        for reference in ("match", "ref")
+        for column, table, key in _OF_PROVIDER[provider]
+    ]
+
+
+PAYMENT_UNKNOWN = "SELECT EXISTS (SELECT 1 FROM fee_line WHERE payment_id IS NULL)"

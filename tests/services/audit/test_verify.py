@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ from sqlalchemy import text
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.states import Channel
+from procomp_pay.services.audit import processes
 from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw, verify
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
+from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.audit import AuditEntry
 from tests.support.environment import CLERK, ServiceEnvironment, usd
@@ -89,9 +93,9 @@ async def test_an_edited_entry(environment: ServiceEnvironment, change: str) -> 
 async def test_an_edited_entry_with_a_new_hash_breaks_the_link(environment: ServiceEnvironment) -> None:
     first, _ = await some(environment)
     async with environment.ctx.db.writing() as session:
-        entry = (await audit_verify.audit.entries(session, first.view.payment_id))[1]
+        entry = (await chain.entries(session, first.view.payment_id))[1]
         entry.actor = "somebody"
-        entry.hash = audit_verify.audit.entry_hash(entry)
+        entry.hash = chain.entry_hash(entry)
     assert await flaws(environment) == [(Flaw.BROKEN_LINK, 3)]
 
 
@@ -212,3 +216,41 @@ async def test_a_chain_that_grows_meanwhile_is_read_on(
 
     monkeypatch.setattr(audit_read, "chain_end_rows", while_it_reads)
     assert await flaws(environment) == []
+
+
+async def test_other_processes_judge_as_this_one(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await some(environment)
+    third = await environment.start(await environment.participant())
+    await environment.start(await environment.participant())
+    await seal(environment.ctx, "owner")
+    monkeypatch.setattr(processes, "RANGE", 1)
+    assert await verify(environment.ctx, processes=2) == await verify(environment.ctx)
+    assert (await verify(environment.ctx, processes=2)).is_sound
+    for opened, change in (
+        (first, "UPDATE pay_audit_entry SET actor = 'somebody'"),
+        (second, "DELETE FROM pay_audit_entry"),
+        (third, "UPDATE pay_audit_entry SET seq = 7"),
+    ):
+        await sql(environment, f"{change} {WHERE}", id=opened.view.payment_id, seq=1)
+    report = await verify(environment.ctx, processes=2)
+    assert report == await verify(environment.ctx)
+    found = {(finding.payment_id, finding.flaw) for finding in report.findings}
+    assert {(first.view.payment_id, Flaw.EDITED), (None, Flaw.SEAL)} <= found
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["Aida", 'a "quote"', "back\\slash", "tab\t", "Әйгерім", "\u2028", "a\nb", "", None, "12"],
+)
+async def test_the_hash_of_an_entrys_texts(environment: ServiceEnvironment, note: str | None) -> None:
+    first, _ = await some(environment)
+    after = {"b": [1, Decimal("50.00"), None], "a": {"ы": note, "z": True, "aa": -1}}
+    record = chain.AuditRecord("desk", "person", "said", {}, after, "evt:1", None, note)
+    async with environment.ctx.db.writing() as session:
+        made = await chain.append(session, first.view.payment_id, record, environment.ctx.clock())
+    entries = [link.entry async for link in audit_read.links(environment.ctx.db, first.view.payment_id)]
+    assert [entry.digest for entry in entries] == [entry.hash for entry in entries]
+    assert entries[-1].after == after
+    assert entries[-1].hash == made.hash == chain.entry_hash(made)
