@@ -47,7 +47,7 @@ async def checked_chains(
     pending: deque[tuple[audit_read.ChainRange, Future[list[tuple[Any, ...]]]]] = deque()
     try:
         async for chains in audit_read.ranges(db, RANGE):
-            pending.append((chains, pool.submit(_check, chains)))
+            pending.append((chains, _submitted(pool, chains)))
             if len(pending) > 2 * processes:
                 for checked in await _result(db, bounds, cut_until, *pending.popleft()):
                     yield checked
@@ -56,6 +56,15 @@ async def checked_chains(
                 yield checked
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submitted(pool: ProcessPoolExecutor, chains: audit_read.ChainRange) -> Future[list[tuple[Any, ...]]]:
+    try:
+        return pool.submit(_check, chains)
+    except BrokenProcessPool as error:  # a process was killed: none takes any more
+        future: Future[list[tuple[Any, ...]]] = Future()
+        future.set_exception(error)
+        return future
 
 
 async def _result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -238,6 +239,29 @@ async def test_other_processes_judge_as_this_one(
     assert report == await verify(environment.ctx)
     found = {(finding.payment_id, finding.flaw) for finding in report.findings}
     assert {(first.view.payment_id, Flaw.EDITED), (None, Flaw.SEAL)} <= found
+
+
+async def test_what_a_killed_process_had_to_read_is_read_here(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(8):
+        await environment.start(await environment.participant())
+    asked = []
+
+    class Killed(ProcessPoolExecutor):
+        def submit(self, *arguments: Any) -> Any:
+            asked.append(arguments)
+            if len(asked) == 3:
+                for process in list(self._processes.values()):
+                    process.kill()
+                    process.join()
+            return super().submit(*arguments)
+
+    monkeypatch.setattr(processes, "RANGE", 1)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Killed)
+    report = await verify(environment.ctx, processes=2)
+    assert report == await verify(environment.ctx)
+    assert (report.is_sound, len(asked) > 3) == (True, True)
 
 
 @pytest.mark.parametrize(
