@@ -33,7 +33,7 @@ _ORDER = 200_000
 _READ_AT_IMPORT = {"PLATFORM_MAP", "_PROCOMP_PAY_COMPLETE"}
 #: Libraries that our modules import when they first use them.
 _LATER = (
-    "aiosqlite", "alembic.command", "argon2", "cryptography.fernet", "httpx", "openpyxl", "psycopg",
+    "aiosqlite", "alembic.config", "argon2", "cryptography.fernet", "httpx", "openpyxl", "psycopg",
     "rich.console", "rich.progress", "rich.table", "segno", "simplejson", "sqlmodel", "stripe",
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.aiosqlite", "textual.app",
     "typer.testing", "uvloop", "zoneinfo",

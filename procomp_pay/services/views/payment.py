@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.errors import ErrorCode, InvalidAmount, NotFound
@@ -37,8 +37,10 @@ from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import listing, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.listing import Filter
-from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.registrations import lookup as registrations
+
+if TYPE_CHECKING:
+    from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"

@@ -15,6 +15,7 @@ from sqlmodel import select
 
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.server.api.requests import WEBHOOK_BYTES
+from procomp_pay.server.background import loops
 from procomp_pay.server.http import errors
 from procomp_pay.server.http.route import BASE
 from procomp_pay.storage.models.notifications import OutboxMessage
@@ -239,20 +240,21 @@ async def test_events_in_any_order_give_the_same_result(
     assert await _topics(served) == ["payment.received"]
 
 
-async def test_a_stored_event_is_processed_at_once(served: Served, eventually: Eventually) -> None:
-    """Storing wakes the loop: ten events one after the other would otherwise take ten seconds."""
+async def test_a_stored_event_is_processed_at_once(
+    served: Served, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storing wakes the loop, which would look again only after a minute."""
+    monkeypatch.setattr(loops, "INBOX_PAUSE_S", 60.0)
     body = await _succeeded(served)
-    started = asyncio.get_running_loop().time()
-    for number in range(10):
+    for number in range(5):
         other = _another(body, number)
         assert await _post(served, other, sign(other, served.secret)) == 200
 
         async def done(count: int = number + 1) -> bool:
-            rows = await inbox(served.ctx)
-            return len(rows) == count and all(row.state is EventState.DONE for row in rows)
+            rows = await inbox(served.ctx)  # perhaps with what was fetched before it was delivered
+            return len(rows) >= count and all(row.state is EventState.DONE for row in rows)
 
-        await eventually(done, 3)
-    assert asyncio.get_running_loop().time() - started < 6
+        await eventually(done, 20)
 
 
 async def test_each_hundredth_webhook_is_logged_and_all_are_counted(
