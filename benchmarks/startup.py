@@ -70,7 +70,7 @@ def main() -> None:
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
         participant_id = participant_with_payment(Path(folder), env)
         compare("help", [*OURS, "--help"], "typer, rich", 2.0, runs, env)
-        compare("status_sqlite", [*OURS, "status", participant_id], "sqlmodel", 1.5, runs, env)
+        compare("status_sqlite", [*OURS, "status", participant_id], "sqlmodel", 1.2, runs, env)
 
 
 if __name__ == "__main__":
