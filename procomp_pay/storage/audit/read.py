@@ -55,17 +55,19 @@ class ChainEndRow:
 
 
 class ChainRange(NamedTuple):
-    """The chains after one, up to and with another; ``None``: to the end."""
+    """The chains after one, up to and with another; ``None``: from the first, to the last."""
 
-    after: str
+    after: str | None
     last: str | None
 
 
 async def ranges(db: PaymentDatabaseService, size: int) -> AsyncIterator[ChainRange]:
     """Yield ranges that have all chains, each of at least ``size`` entries but the last one."""
-    after = ""
+    after: str | None = None
     while True:
-        query: Any = select(AuditEntry.payment_id).where(AuditEntry.payment_id > after)
+        query: Any = select(AuditEntry.payment_id)
+        if after is not None:
+            query = query.where(AuditEntry.payment_id > after)
         query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).offset(size).limit(1)
         async with db.selecting() as session:
             last = (await session.exec(query)).first()
@@ -140,7 +142,7 @@ async def _page(
         query = query.order_by(col(AuditEntry.payment_id), col(AuditEntry.seq)).limit(PAGE)
         if payment_id is not None:
             query = query.where(AuditEntry.payment_id == payment_id)
-        if chains is not None and after is None:
+        if chains is not None and chains.after is not None and after is None:
             query = query.where(AuditEntry.payment_id > chains.after)
         if chains is not None and chains.last is not None:
             query = query.where(AuditEntry.payment_id <= chains.last)

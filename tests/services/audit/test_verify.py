@@ -224,6 +224,7 @@ async def test_other_processes_judge_as_this_one(
 ) -> None:
     first, second = await some(environment)
     third = await environment.start(await environment.participant())
+    fourth = await environment.start(await environment.participant())
     await environment.start(await environment.participant())
     await seal(environment.ctx, "owner")
     monkeypatch.setattr(processes, "RANGE", 1)
@@ -233,6 +234,7 @@ async def test_other_processes_judge_as_this_one(
         (first, "UPDATE pay_audit_entry SET actor = 'somebody'"),
         (second, "DELETE FROM pay_audit_entry"),
         (third, "UPDATE pay_audit_entry SET seq = 7"),
+        (fourth, "UPDATE pay_audit_entry SET payment_id = ''"),
     ):
         await sql(environment, f"{change} {WHERE}", id=opened.view.payment_id, seq=1)
     report = await verify(environment.ctx, processes=2)
