@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from procomp_pay.services.audit.verify import AuditReport
     from procomp_pay.services.context import AppContext
 
+#: Entries whose hashing takes longer than the start of further processes.
+_MANY = 50_000
 _SHOW = """[bold]Examples[/]
 
   procomp-pay audit show PAYMENT
@@ -144,10 +146,6 @@ def verify(
             console.hint("procomp-pay audit seal")
     if not report.is_sound:
         raise typer.Exit(6)
-
-
-#: Entries that take longer than the start of a process.
-_MANY = 50_000
 
 
 def _is_root(text: str) -> bool:

@@ -33,6 +33,7 @@ from procomp_pay.services.views.refund import (
 )
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import listing, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
@@ -231,14 +232,13 @@ class _WayToPay(NamedTuple):
 def way_to_pay(ctx: AppContext, started: OrmLockedPayment) -> dict[str, Any]:
     """Return the body of ``POST /initiate`` of rows that were just read. Secret, as :class:`Opening`."""
     payment, detail = started.payment, started.detail
-    has_payload = bool(detail.qr_token_enc or detail.payment_url)
     return _WayToPay(
         payment.id,
         detail.channel,
         started.charged,
         payment.method or PaymentMethod.KASPI_QR,
         detail.payment_url,
-        qr_address(ctx, payment.id) if has_payload else None,
+        _qr_image_url(ctx, payment.id, detail),
         detail.expires_at,
         _decrypted(ctx, detail.client_secret_enc),
     ).body()
@@ -367,15 +367,19 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
             code=ErrorCode.PAYMENT_NOT_FOUND,
         )
     detail = rows[0][1]
-    qr_token = _decrypted(ctx, detail.qr_token_enc)
-    payload = qr_token or detail.payment_url
     return Opening(
         view=views[0],
         payment_url=detail.payment_url,
-        qr_payload=payload,
-        qr_image_url=qr_address(ctx, payment_id) if payload else None,
+        qr_payload=_decrypted(ctx, detail.qr_token_enc) or detail.payment_url,
+        qr_image_url=_qr_image_url(ctx, payment_id, detail),
         client_secret=_decrypted(ctx, detail.client_secret_enc),
     )
+
+
+def _qr_image_url(ctx: AppContext, payment_id: str, detail: PaymentDetail) -> str | None:
+    """Return the URL of a payment's QR image; ``None`` if it has nothing to show as one."""
+    has_payload = detail.qr_token_enc is not None or detail.payment_url
+    return qr_address(ctx, payment_id) if has_payload else None
 
 
 def qr_address(ctx: AppContext, payment_id: str, kind: str = "png") -> str:
