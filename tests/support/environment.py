@@ -169,10 +169,10 @@ class ServiceEnvironment:
         return (await self.stripe_objects("events"))[::-1]
 
     async def deliver(self) -> None:
-        """Deliver every event of the sandbox and process the inbox, in a maintenance pass."""
+        """Deliver every event of the sandbox and process the inbox."""
         for event in await self.events():
             await self.receive(event)
-        await self.maintain()
+        await self.process_inbox()
 
     async def process_inbox(self) -> None:
         """Process what was received, without the rest of a maintenance pass."""

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from procomp_pay.storage.database import migrate
 from tests.support.secret_watch import pytest_runtest_makereport as pytest_runtest_makereport  # noqa: PLC0414
@@ -30,6 +31,10 @@ class PostgresServer:
     def url(self, name: str) -> str:
         """Return the URL of a database of this server, in the plain form ``postgresql://…``."""
         return self._uri.replace("/postgres?", f"/{name}?", 1)
+
+    def name(self, url: str) -> str:
+        """Return the name of the database of a URL."""
+        return str(conninfo_to_dict(url)["dbname"])
 
     def create(self, template: str = "template0") -> str:
         """A new database; its name."""

@@ -11,8 +11,8 @@ from argon2 import PasswordHasher
 
 from procomp_pay.services.operators import secrets
 
-#: What production hashes with.
-production_hasher = secrets._hasher
+#: What production hashes with, and compares with where there is no account.
+production_hasher, production_hash_of_nobody = secrets._hasher, secrets._OF_NOBODY
 
 
 @cache
@@ -26,3 +26,4 @@ def use() -> None:
     A hash names its parameters, so that any process can compare it.
     """
     secrets._hasher = _quick
+    secrets._OF_NOBODY = _quick().hash(secrets.new_token())

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from procomp_pay.cli.framework.rights import keep_login
 from procomp_pay.cli.operators import commands
+from procomp_pay.config import load_settings
 from tests.support.secret_watch import register_secret
 from tests.support.terminal import CommandLine, Output
 
@@ -61,17 +67,48 @@ class Terminal:
         return path
 
 
+@pytest.fixture(scope="session")
+def with_operators() -> dict[str, tuple[str, bytes]]:
+    """For each kind of database: a copy that has the operators, and the file of the admin's login."""
+    return {}
+
+
 @pytest.fixture
-def terminal(clerk: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
+def terminal(
+    clerk: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    with_operators: dict[str, tuple[str, bytes]],
+    request: pytest.FixtureRequest,
+) -> Terminal:
+    """The operators, of whom the admin is logged in; they are added once, as an admin does."""
     monkeypatch.delenv("PROCOMP_OPERATOR")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     register_secret(FIRST_PIN, "first PIN")
     for name, pin in PINS.items():
         register_secret(pin, f"PIN of {name}")
     made = Terminal(clerk, monkeypatch, tmp_path / "state")
+    kind, _, path = clerk.url.partition(":///")
+    if (kept := with_operators.get(kind)) is not None:
+        copy, login = kept
+        if kind == "sqlite":
+            shutil.copy(copy, path)
+        else:
+            server = request.getfixturevalue("postgres_server")
+            server.replace(server.name(clerk.url), copy)
+        keep_login(load_settings(), "marat", json.loads(login)["token"])
+        return made
     made.add("marat")
     made.login("marat")
     made.add("dana")
     made.add("aigerim")
     made.add("erlan", "--tournament", "t1")
+    if kind == "sqlite":
+        copy = str(request.getfixturevalue("tmp_path_factory").mktemp("operators") / "operators.sqlite3")
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    else:
+        server = request.getfixturevalue("postgres_server")
+        copy = server.create(server.name(clerk.url))
+    with_operators[kind] = copy, made.login_file().read_bytes()
     return made

@@ -43,6 +43,7 @@ async def paid(environment: ServiceEnvironment) -> Opening:
     )
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await environment.deliver()
+    await environment.maintain()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 

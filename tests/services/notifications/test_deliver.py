@@ -402,11 +402,13 @@ async def test_a_try_that_failed_is_not_told_once_another_one_worked(
     intent = str(opened.view.provider_ref)
     await notified.confirm(intent, "pm_card_chargeDeclined")
     await notified.deliver()
+    await notified.maintain()
     assert box.emails == []
     assert (await one(notified, D.PLATFORM_WEBHOOK)).state is S.DELIVERED, "a program is told at once"
     await notified.confirm(intent, "pm_card_visa")
     notified.later(FAILED_MAIL_AFTER_S + 1)
     await notified.deliver()
+    await notified.maintain()
     assert [str(email["Subject"]) for email in box.emails] == ["Payment received: Almaty Open"]
 
 
@@ -414,6 +416,7 @@ async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironmen
     opened = await notified.start(await notified.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
     await notified.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
     await notified.deliver()
+    await notified.maintain()
     notified.later(FAILED_MAIL_AFTER_S + 1)
     await notified.maintain()
     assert [str(email["Subject"]) for email in box.emails] == ["Payment did not go through: Almaty Open"]

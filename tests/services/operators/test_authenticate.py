@@ -64,6 +64,7 @@ async def actions(ctx: AppContext, name: str) -> list[str]:
 @pytest.fixture
 def production_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_hasher", quick_hashes.production_hasher)
+    monkeypatch.setattr(secrets, "_OF_NOBODY", quick_hashes.production_hash_of_nobody)
 
 
 @pytest.mark.usefixtures("production_hashes")

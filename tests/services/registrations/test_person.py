@@ -84,6 +84,7 @@ async def paid(environment: ServiceEnvironment) -> Opening:
     reason = f"{NAME.upper()} is injured, {MAIL}"
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, reason, usd("20")), CLERK)
     await environment.deliver()
+    await environment.maintain()
     await seal(environment.ctx, "aigerim")
     return opened
 
@@ -208,6 +209,7 @@ async def test_erased_entries_in_an_archive_stay_proven(
     opened = await erased(environment)
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured", usd("20")), CLERK)
     await environment.deliver()
+    await environment.maintain()
     await seal(environment.ctx, "aigerim")
     environment.later(100 * 86_400.0)
     archived = await archive(environment.ctx, tmp_path, CLERK, keep=timedelta(days=90))
@@ -304,6 +306,7 @@ async def test_the_trail_of_a_payment_that_was_moved_forgets_the_former_particip
     assert NAME in json.dumps((await person.export(ctx, former))["audit"], ensure_ascii=False, default=str)
     # the new participant's erasure leaves the former one's entries, and the other way round
     await environment.deliver()
+    await environment.maintain()
     await person.erase(ctx, other, CLERK, with_platform_rows=False)
     assert CLUB in await trail()
     assert "Samruk" not in await trail()
@@ -327,6 +330,7 @@ async def test_decided_discrepancies_of_a_payment_that_was_moved_forget_the_form
         session.add(decided)
     await move_payment(ctx, payment_id, other, CLERK, reason="the wrong child", former_id=former)
     await environment.deliver()
+    await environment.maintain()
     await person.erase(ctx, former, CLERK, with_platform_rows=True)
     left = [(row.detail, row.note) for row in await environment.rows(Discrepancy)]
     assert left == [({"who": ERASED}, f"{ERASED} says so")]
@@ -348,6 +352,7 @@ async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnviron
         {"payment_id": payment_id, "phone": kept},
     ]
     await environment.deliver()
+    await environment.maintain()
     await person.erase(ctx, former, CLERK, with_platform_rows=False)
     assert [row.phone_enc for row in await environment.rows(PaymentDetail)] == [None]
     assert (await audit_verify.verify(ctx)).is_sound
@@ -401,6 +406,7 @@ async def test_kaspi_gets_the_same_answer_after_the_person_is_erased(environment
     participant_id = await environment.participant(full_name=NAME)
     first = await pay(environment.ctx, ask(participant_id))
     await environment.deliver()
+    await environment.maintain()
     await sql(environment, "UPDATE pay_outbox SET state = 'skipped'")
     await person.erase(environment.ctx, participant_id, CLERK, with_platform_rows=True)
     assert await pay(environment.ctx, ask(participant_id)) == first

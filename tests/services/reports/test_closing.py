@@ -128,6 +128,7 @@ async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
     await environment.phone(waiting)
     environment.later(10)
     await environment.deliver()
+    await environment.maintain()
     later_one = await environment.participant(tournament_id=f"t-{participant_id}")
     await environment.start(later_one, "kaspi_qr")
 
