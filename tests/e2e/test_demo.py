@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 
@@ -31,3 +32,21 @@ def test_the_demo_makes_three_payments_and_leaves_no_files(tmp_path: Path) -> No
     assert "Traceback" not in text + done.stderr
     assert list(temp.iterdir()) == []
     assert [p for p in home.rglob("*") if "procomp" in p.name] == []
+
+
+def test_sigterm_ends_its_processes_and_leaves_no_files(tmp_path: Path) -> None:
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "procomp_pay", "demo", "--keep"],
+        env=os.environ | {"HOME": str(tmp_path), "TMPDIR": str(temp)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as demo:  # fmt: skip
+        while not list(temp.glob("procomp-pay-demo-*/sandbox.json")):
+            assert demo.poll() is None
+            time.sleep(0.05)
+        demo.terminate()
+        text, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, text
+    assert "Traceback" not in text
+    assert list(temp.iterdir()) == []

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -179,15 +180,21 @@ _COMMAND = (sys.executable, "-m", "procomp_pay")
 
 @contextmanager
 def demo_environment() -> Iterator[DemoEnvironment]:
-    """Yield an environment with both processes running; stop them and remove the directory at the end."""
+    """Yield an environment with both processes running; stop them and remove the directory at the end.
+
+    SIGTERM ends it as Ctrl-C does.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = Path(tempfile.mkdtemp(prefix="procomp-pay-demo-"))
     environment = DemoEnvironment(home)
     try:
         environment.start()
         yield environment
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         environment.stop()
         shutil.rmtree(home, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> int:
