@@ -48,7 +48,7 @@ def _decoded(content: bytes) -> tuple[str, str]:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text and "\N{REPLACEMENT CHARACTER}" not in text:
+        if "\N{REPLACEMENT CHARACTER}" not in text:
             return text.replace("\r\n", "\n"), name
     raise InvalidFile("The file is damaged: it is no text in UTF-8 or cp1251", next_step=AGAIN)
 

@@ -40,6 +40,8 @@ def read_bank_file(
         return read_csv(path, wanted, columns)
     if columns:
         raise InvalidFile("--columns is for CSV files, and this is none", next_step="leave --columns out")
+    if b"\0" in content:  # neither format has any, and PostgreSQL stores none
+        raise InvalidFile("The file is damaged: it has NUL characters, so it is no text", next_step=AGAIN)
     return read(content, wanted)
 
 

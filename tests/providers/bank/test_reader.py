@@ -155,6 +155,8 @@ def test_csv_by_its_columns(tmp_path: Path, encoding: str) -> None:
         (KAZAKH.replace("02.05.2026\nПлательщик", "32.05.2026\nПлательщик"), "is not a day"),
         (KAZAKH.replace("Приход=24750.50", "Приход=24750.501"), "is not an amount"),
         ("1CClientBankExchange\n????????=1\n", "damaged"),
+        (KAZAKH.replace("Аренда", "Арен\0да"), "NUL"),
+        (MT940.replace("Аренда", "Арен\0да"), "NUL"),
         (MT940.replace(":62F:C260502KZT25650,50\n", ""), "no closing balance"),
         (MT940[: MT940.index(":86:Аренда")], "no closing balance"),
         (MT940.replace(":61:2605020502D100,00NTRF78//X\n:86:Аренда\n", ""), "does not add up"),
