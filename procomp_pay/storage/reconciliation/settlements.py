@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -23,7 +23,7 @@ from procomp_pay.storage.reconciliation.staging_sql import SETTLEMENT
 
 async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Store movements, skipping those that are stored already."""
-    await insert_all_once(session, Settlement, rows)
+    await write_all(session, [Write(Action.INSERT_ONCE, Settlement, rows)])
 
 
 async def record_page(
