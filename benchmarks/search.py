@@ -38,7 +38,7 @@ from procomp_pay.storage.models.registrations import ParticipantSearch
 from procomp_pay.storage.registrations import search_keys
 
 PEOPLE = 50_000
-#: Of them, beside them, some have payments, and the same name.
+#: Beside them some have payments; they share a name.
 PAYERS, PAYER = 100, "Әсел Нұрланова"
 TOURNAMENTS = 50
 GIVEN = """
@@ -69,7 +69,7 @@ def name(chance: random.Random) -> str:
 def people(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return so many participants for some tournaments, and the keys that ``maintain`` stores for them."""
     chance, now = random.Random(1), datetime.now(UTC)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": f"some{n:08d}", "user_id": "u", "tournament_id": f"t{n % TOURNAMENTS}",
          "status": ParticipantStatus.REGISTERED, "full_name": name(chance), "created_at": now,
          "updated_at": now}
