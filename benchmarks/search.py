@@ -4,7 +4,7 @@
 
 On the embedded database, and on a PostgreSQL that is brought up for the run or, with ``--url``, in an empty
 database of another. The commands take turns; the median of their ratios counts. (A list also imports what
-draws its table.)
+draws its table.) Every name has its key, as ``maintain`` stores it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ import os
 import random
 import statistics
 import tempfile
-import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from sqlalchemy import insert
+from sqlmodel.ext.asyncio.session import AsyncSession
 from startup import OURS, seconds
 from webhook_world import of, postgresql, seed
 
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.name_search import KEY_VERSION, stored_keys
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.storage.database import migrate
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import new_key
+from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.platform import Participant, Tournament
+from procomp_pay.storage.models.registrations import ParticipantSearch
 from procomp_pay.storage.registrations import search_keys
 
 PEOPLE = 50_000
+#: Beside them some have payments; they share a name.
+PAYERS, PAYER = 100, "Әсел Нұрланова"
 TOURNAMENTS = 50
 GIVEN = """
 Қайрат Әсел Нұрлан Айгүл Ержан Жамиля Дмитрий Анастасия Шыңғыс Ғалым Юлия Сергей Ольга Болат Тимур Данияр
@@ -59,50 +66,75 @@ def name(chance: random.Random) -> str:
     return " ".join(words)
 
 
-async def fill(url: str, count: int) -> None:
-    """Register so many participants for some tournaments, beside some with payments."""
-    await seed(url, 0, 100, now := datetime.now(UTC))
-    chance = random.Random(1)
-    when = {"createdAt": now, "updatedAt": now}
+def people(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return so many participants for some tournaments, and the keys that ``maintain`` stores for them."""
+    chance, now = random.Random(1), datetime.now(UTC)
+    rows: list[dict[str, Any]] = [
+        {"id": f"some{n:08d}", "user_id": "u", "tournament_id": f"t{n % TOURNAMENTS}",
+         "status": ParticipantStatus.REGISTERED, "full_name": name(chance), "created_at": now,
+         "updated_at": now}
+        for n in range(count)
+    ]  # fmt: skip
+    names = [(row["id"], row["full_name"]) for row in rows] + [
+        (f"who{n:08d}", SOMEBODY if n == 7 else PAYER) for n in range(PAYERS)
+    ]
+    keys = [
+        {"participant_id": one, "full_name": full, "key_version": KEY_VERSION, "search_key": key}
+        for (one, full), key in zip(names, stored_keys([full for _, full in names]), strict=True)
+    ]
+    return rows, keys
+
+
+async def insert_many(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
+    """Insert rows: on PostgreSQL by one statement, on SQLite by one call."""
+    if session.get_bind().dialect.name == "postgresql":
+        await write_all(session, [Write(Action.INSERT, table, rows)])
+    else:
+        await session.exec(insert(table), params=rows)
+
+
+async def fill(url: str, rows: list[dict[str, Any]]) -> None:
+    """Register the participants, beside some with payments."""
+    await seed(url, 0, PAYERS, now := datetime.now(UTC))
     db = PaymentDatabaseService(url)
     try:
         async with db.writing() as session:
             named = [
-                {"id": f"t{n}", "name": f"Open {n}", "entryFee": Decimal(50), "currency": Currency.USD,
-                 "startsAt": now - timedelta(days=n)} | when
+                {"id": f"t{n}", "name": f"Open {n}", "entry_fee": Decimal(50), "currency": Currency.USD,
+                 "starts_at": now - timedelta(days=n), "created_at": now, "updated_at": now}
                 for n in range(TOURNAMENTS)
             ]  # fmt: skip
-            await insert_all_once(session, Tournament, named)
-            people = [
-                {"id": f"some{n:08d}", "userId": "u", "tournamentId": f"t{n % TOURNAMENTS}",
-                 "status": ParticipantStatus.REGISTERED, "fullName": name(chance)} | when
-                for n in range(count)
-            ]  # fmt: skip
-            for start in range(0, count, 1000):
-                await insert_all_once(session, Participant, people[start : start + 1000])
+            await insert_many(session, Tournament, named)
+            await insert_many(session, Participant, rows)
             (await session.get_one(Participant, "who00000007")).full_name = SOMEBODY
     finally:
         await db.dispose()
 
 
-async def store_keys(url: str) -> None:
-    """Store all keys, as ``maintain`` does."""
+async def store(url: str, keys: list[dict[str, Any]]) -> None:
+    """Store the keys."""
     db = PaymentDatabaseService(url)
     try:
         async with db.writing() as session:
-            await search_keys.store(session, await search_keys.stale(session, limit=PEOPLE * 2))
+            await insert_many(session, ParticipantSearch, keys)
+        async with db.reading() as session:
+            if await search_keys.stale(session, limit=1):
+                raise SystemExit("a participant has no key")
     finally:
         await db.dispose()
 
 
-def measure(kind: str, url: str, home: Path, runs: int) -> None:
-    """Print both commands' times: while no name has a key, as after an upgrade, and then."""
+def measure(kind: str, url: str, home: Path, runs: int, *, without_keys: bool) -> None:
+    """Print both commands' times.
+
+    :param without_keys: also while no name has a key, as after an upgrade.
+    """
     migrate.upgrade(url)
-    asyncio.run(fill(url, PEOPLE))
-    compare(f"{kind}_without_keys", url, home, runs)
-    begun = time.perf_counter()
-    asyncio.run(store_keys(url))
-    print(f"figure {kind}_keys_stored_s {time.perf_counter() - begun:.1f} s")
+    rows, keys = people(PEOPLE)
+    asyncio.run(fill(url, rows))
+    if without_keys:
+        compare(f"{kind}_without_keys", url, home, runs)
+    asyncio.run(store(url, keys))
     if kind != "sqlite":
         import psycopg
 
@@ -111,24 +143,51 @@ def measure(kind: str, url: str, home: Path, runs: int) -> None:
     compare(kind, url, home, runs)
 
 
+class Taken(NamedTuple):
+    """Seconds that a command took. Its own CPU time is without that of PostgreSQL, and other programs change
+    it less."""
+
+    wall: float
+    cpu: float
+
+
+def taken(command: list[str], env: dict[str, str]) -> Taken:
+    """Run a command."""
+    begun = sum(os.times()[2:4])
+    wall = seconds(command, env)
+    return Taken(wall, sum(os.times()[2:4]) - begun)
+
+
+def _milliseconds(runs: list[Taken]) -> str:
+    wall, cpu = (statistics.median(run[n] for run in runs) * 1000 for n in (0, 1))
+    return f"{wall:.0f} ms, {cpu:.0f} ms of CPU"
+
+
 def compare(name: str, url: str, home: Path, runs: int) -> None:
-    """Print the times of both commands, and the median of their ratios."""
+    """Print the times of both commands, and the median of their ratios. In each turn all of them are run, and
+    compared with ``status ID`` of the same turn."""
     env = os.environ | {"DATABASE_URL": url, "PROCOMP_HOME": str(home), "NO_COLOR": "1"}
     env["ENCRYPTION_KEYS"] = new_key()
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
-    status = [*OURS, "status", "who00000007"]
-    for what, search in (
-        ("status_by_name", [*OURS, "status"]),
-        ("list_search", [*OURS, "participant", "list", "--limit", "20", "--search"]),
-    ):
-        ratios = []
-        for typed in TYPED:
-            seconds([*search, typed], env), seconds(status, env)  # the first run of each fills caches
-            pairs = [(seconds([*search, typed], env), seconds(status, env)) for _ in range(runs)]
-            ratios += [ours / reference for ours, reference in pairs]
-            ours, reference = (statistics.median(pair[side] for pair in pairs) * 1000 for side in (0, 1))
-            print(f"figure {name}_{what} {ours:.0f} ms, by id {reference:.0f} ms: {typed}", flush=True)
-        print(f"ratio {name}_{what} {statistics.median(ratios):.2f} bar <=1.2", flush=True)
+    listing = [*OURS, "participant", "list", "--limit", "20", "--search"]
+    commands = {("status_by_name", typed): [*OURS, "status", typed] for typed in TYPED}
+    commands |= {("list_search", typed): [*listing, typed] for typed in TYPED}
+    by_id = [*OURS, "status", "who00000007"]
+    seconds(by_id, env), seconds([*listing, TYPED[0]], env)  # the first run fills caches
+    references: list[Taken] = []
+    times: dict[tuple[str, str], list[Taken]] = {key: [] for key in commands}
+    for _ in range(runs):
+        references.append(taken(by_id, env))
+        for key, command in commands.items():
+            times[key].append(taken(command, env))
+    print(f"figure {name}_status_by_id {_milliseconds(references)}")
+    for (what, typed), runs_of_it in times.items():
+        print(f"figure {name}_{what} {_milliseconds(runs_of_it)}: {typed}")
+    for what in ("status_by_name", "list_search"):
+        pairs = [pair for typed in TYPED for pair in zip(times[what, typed], references, strict=True)]
+        wall, cpu = (statistics.median(ours[n] / reference[n] for ours, reference in pairs) for n in (0, 1))
+        print(f"figure {name}_{what}_cpu_ratio {cpu:.2f}")
+        print(f"ratio {name}_{what} {wall:.2f} bar <=1.2", flush=True)
     print(f"figure load_average {os.getloadavg()[0]:.1f}")
 
 
@@ -136,16 +195,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few runs")
     parser.add_argument("--url", help="an empty PostgreSQL database")
+    parser.add_argument("--without-keys", action="store_true", help="measure also before any key is stored")
     chosen = parser.parse_args()
-    runs = 3 if chosen.quick else 11
+    runs, without_keys = 3 if chosen.quick else 7, chosen.without_keys
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         if chosen.url:
-            measure("postgresql", chosen.url, home, runs)
+            measure("postgresql", chosen.url, home, runs, without_keys=without_keys)
             return
-        measure("sqlite", f"sqlite:///{home / 'desk.sqlite3'}", home, runs)
+        measure("sqlite", f"sqlite:///{home / 'desk.sqlite3'}", home, runs, without_keys=without_keys)
         with postgresql() as uri:
-            measure("postgresql", of(uri, "desk"), home, runs)
+            measure("postgresql", of(uri, "desk"), home, runs, without_keys=without_keys)
 
 
 if __name__ == "__main__":

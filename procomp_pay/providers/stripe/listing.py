@@ -6,7 +6,7 @@ https://docs.stripe.com/reports/reporting-categories.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,7 +30,7 @@ _REFUND_STANDS = {
 class StripeBooks(Protocol):
     """The listing calls of :class:`procomp_pay.providers.stripe.service.StripePaymentService`."""
 
-    def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]: ...
+    def pages(self, kind: str, params: dict[str, Any]) -> AsyncGenerator[list[Object], None]: ...
 
     async def dispute(self, dispute_id: str) -> DisputeEvent: ...
 
@@ -115,14 +115,13 @@ async def read(
         yield [reader(item) for item in page]
 
 
-async def balance(books: StripeBooks, since: datetime, until: datetime) -> AsyncIterator[list[Object]]:
+def balance(books: StripeBooks, since: datetime, until: datetime) -> AsyncGenerator[list[Object], None]:
     """Yield the balance transactions of a window with their sources, a page at a time.
 
     :raises ProviderUnavailable, OutcomeUnknown, ConfigurationError: Stripe does not answer.
     """
     params = {**window(since, until), "expand": ["data.source"]}
-    async for page in books.pages("balance_transactions", params):
-        yield page
+    return books.pages("balance_transactions", params)
 
 
 def movements(page: list[Object]) -> list[Movement]:

@@ -7,7 +7,7 @@ from the payment's id, so each call may be repeated until it is answered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -176,7 +176,7 @@ class StripePaymentService:
         page = await self._page("refunds", {"payment_intent": ref.payment_intent, "limit": 100})
         return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
 
-    async def pages(self, kind: str, params: dict[str, Any]) -> AsyncIterator[list[Object]]:
+    async def pages(self, kind: str, params: dict[str, Any]) -> AsyncGenerator[list[Object], None]:
         """Yield all objects of a kind, newest first, a page at a time, with retries. While the caller works
         on a page, the next one is fetched.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from procomp_pay.storage.models.closing import ClosingDay
 
 _NOTHING = Decimal("0.00")
+_OF_NO_PAYMENT = (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
 _NOT_WHOLE = "its content does not match its hash"
 _CHANGED_AFTER = "it was erased, and what is left of it was changed since"
 _UNSIGNED = (
@@ -83,8 +84,10 @@ class Chain:
     #: The newest id that may be missing here, because it is in an archive.
     archived_until: int = 0
     closing: ClosingRecord | None = None
+    is_of_no_payment: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.is_of_no_payment = self.payment_id == CHAIN or self.payment_id.startswith(_OF_NO_PAYMENT)
         if self.payment_id.startswith(audit.CLOSING_CHAIN):
             self.closing = ClosingRecord()
 
@@ -92,12 +95,6 @@ class Chain:
     def is_plain(self) -> bool:
         """Return whether what was read of it is all that its end is compared with: no closing, no erasure."""
         return self.closing is None and not self.erasures.concern_any()
-
-    @property
-    def _is_of_no_payment(self) -> bool:
-        return self.payment_id == CHAIN or self.payment_id.startswith(
-            (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
-        )
 
     def take(self, link: Link) -> list[Finding]:
         """Add the next entry, and return its faults."""
@@ -121,7 +118,7 @@ class Chain:
         if entry is not None:
             if self.closing is not None:
                 self.closing.take(entry)
-            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self._is_of_no_payment
+            self.is_platforms = entry.action == KEPT_BY_PLATFORM or self.is_of_no_payment
         if entry is not None and isinstance(entry.after, dict):
             self.status = entry.after.get("status", self.status)
             # version 0.1.0 adopted refunded payments without writing down the sum

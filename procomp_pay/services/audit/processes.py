@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -114,9 +115,13 @@ def _open(url: str, bounds: list[int], cut_until: int) -> None:
     """Prepare a new process."""
     global _opened  # noqa: PLW0603 - a pool's process has no other place
     _opened = asyncio.Runner(), PaymentDatabaseService(url), bounds, cut_until
+    gc.disable()  # it looks for garbage among the entries: a fifth of the time
+    gc.freeze()
 
 
 def _check(chains: audit_read.ChainRange) -> list[tuple[Any, ...]]:
     """Return what :func:`check_range` does, as tuples, which are sent in half of the time."""
     runner, db, bounds, cut_until = _opened
-    return [tuple(checked) for checked in runner.run(check_range(db, bounds, cut_until, chains))]
+    checked = [tuple(chain) for chain in runner.run(check_range(db, bounds, cut_until, chains))]
+    gc.collect()
+    return checked

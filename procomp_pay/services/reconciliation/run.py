@@ -34,6 +34,7 @@ from procomp_pay.services.reconciliation.stripe import (
     books_of,
     default_since,
     keep_movements,
+    movements_ahead,
     read_window,
 )
 from procomp_pay.storage.models.reconciliation import ReconciliationRun
@@ -177,18 +178,20 @@ async def _compare(
 
 async def _stripe(context: ReconciliationContext, on_progress: Progress, *, open_too: bool) -> None:
     ctx, report = context.ctx, context.report
-    async with open_staging(ctx.db, "stripe") as staging:
-        lost = await read_window(ctx, staging, report, on_progress, open_too=open_too)
-        recovered = await _recover(context, lost, open_too=open_too)
-        if report.dry_run or not recovered:
-            await _compare_window(context, staging, on_progress)
-    if recovered and not report.dry_run:
+    async with movements_ahead(ctx, report) as moved:
+        async with open_staging(ctx.db, "stripe") as staging:
+            lost = await read_window(ctx, staging, report, on_progress, open_too=open_too)
+            recovered = await _recover(context, lost, open_too=open_too)
+            is_compared = report.dry_run or not recovered
+            if is_compared:
+                await _compare_window(context, staging, on_progress)
+        if is_compared and report.cut is None:
+            await keep_movements(ctx, moved, report, on_progress)
+    if not is_compared:
         # their rows are younger than what was read: they are compared with what Stripe says now
         report.read.clear()
         coverage = replace(context.coverage, read_at=ctx.clock())
         await _stripe(replace(context, coverage=coverage), on_progress, open_too=False)
-    elif report.cut is None:
-        await keep_movements(ctx, report, on_progress)
 
 
 async def _recover(

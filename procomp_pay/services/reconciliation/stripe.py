@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from procomp_pay.domain.errors import PaymentError, Unavailable
+from procomp_pay.domain.payouts import BalanceLine
 from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel
@@ -27,7 +30,11 @@ from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 BEFORE, AFTER = timedelta(days=2), timedelta(days=2)
 MOVEMENTS = "balance transactions"
 
+#: Pages of what moved that wait in memory, about 50 kB each.
+_AHEAD = 100
+
 Progress = Callable[[str, int], None]
+_Moved = tuple[list[Movement], list[BalanceLine]]
 
 
 def books_of(ctx: AppContext) -> StripeBooks:
@@ -64,18 +71,50 @@ async def read_window(
     return lost
 
 
-async def keep_movements(ctx: AppContext, report: Report, on_progress: Progress) -> None:
+@asynccontextmanager
+async def movements_ahead(ctx: AppContext, report: Report) -> AsyncIterator[AsyncIterator[_Moved]]:
+    """Begin to read what moved in the window, for :func:`keep_movements`, while the caller reads and compares
+    the rest: each list has to be read page after page, but two can be read at a time."""
+    queue: asyncio.Queue[_Moved | Exception | None] = asyncio.Queue(_AHEAD)
+
+    async def fetch() -> None:
+        end = None
+        try:
+            balance = stripe_window.balance(books_of(ctx), report.since - BEFORE, report.until)
+            async with aclosing(balance):
+                async for entries in balance:
+                    await queue.put((stripe_window.movements(entries), costs_among(entries)))
+        except Exception as error:
+            end = error
+        await queue.put(end)
+
+    async def pages() -> AsyncIterator[_Moved]:
+        while (page := await queue.get()) is not None:
+            if isinstance(page, Exception):
+                raise page
+            yield page
+
+    fetching = asyncio.create_task(fetch())
+    try:
+        yield pages()
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+
+
+async def keep_movements(
+    ctx: AppContext, moved: AsyncIterator[_Moved], report: Report, on_progress: Progress
+) -> None:
     """Keep fees and nets of what moved in the window, and the account's own costs; as :func:`read_window`
     when Stripe stops answering."""
     pages = 0
     try:
-        async for entries in stripe_window.balance(books_of(ctx), report.since - BEFORE, report.until):
-            page = stripe_window.movements(entries)
+        async for page, costs in moved:
             pages += 1
             report.read[MOVEMENTS] += len(page)
             report.settlements += await _store(ctx, page, dry_run=report.dry_run)
             if not report.dry_run:
-                await keep_costs(ctx, costs_among(entries))
+                await keep_costs(ctx, costs)
             on_progress(MOVEMENTS, report.read[MOVEMENTS])
     except Unavailable as error:
         report.cut = report.cut or _how_far(error, MOVEMENTS, pages, report.read[MOVEMENTS])
@@ -96,16 +135,15 @@ def _row(record: ProviderRecord) -> StagedRow:
 async def _store(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int:
     movements = [movement for movement in page if movement.kind is not LineKind.OTHER]
     references = {movement.payment_ref for movement in movements if movement.payment_ref}
-    async with ctx.db.reading() as session:
-        ids = await settlements.payment_ids_by_reference(session, "stripe", references)
-    rows = [
-        _settlement(ctx, movement, ids[movement.payment_ref])
-        for movement in movements
-        if movement.payment_ref in ids
-    ]
-    if dry_run or not rows:
+    if dry_run or not references:
         return 0
     async with ctx.db.writing() as session:
+        ids = await settlements.payment_ids_by_reference(session, "stripe", references)
+        rows = [
+            _settlement(ctx, movement, ids[movement.payment_ref])
+            for movement in movements
+            if movement.payment_ref in ids
+        ]
         await settlements.record(session, rows)
     return len(rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -169,30 +169,27 @@ def _hash_of(content: dict[str, Any]) -> str:
     return hashlib.sha256(exact_json.dumps(hashed, canonical=True).encode()).hexdigest()
 
 
-def hash_of_texts(entry: Any, before: str, after: str) -> str:
+def hash_of_texts(texts: Sequence[str | None], seq: int, at: datetime, before: str, after: str) -> str:
     """Return the hash of an entry as :func:`entry_hash` does, in a third of the time.
 
+    :param texts: action, actor, note, payment, previous hash, request, source, and its id there.
     :param before, after: the documents as canonical JSON.
+    :raises TypeError: a value of another type, which SQLite may have stored.
     """
-    text, seq = _quoted, entry.seq
+    is_plain = exact_json.is_plain("".join([text for text in texts if text is not None]))
+    quote = _in_quotes if is_plain else exact_json.dumps
+    action, actor, note, payment_id, prev_hash, request_id, source, source_id = map(quote, texts)
+    number = seq if type(seq) is int else exact_json.dumps(seq)
     content = (
-        f'{{"action":{text(entry.action)},"actor":{text(entry.actor)},"after":{after},'
-        f'"at":"{utc_text(entry.at)}","before":{before},"note":{text(entry.note)},'
-        f'"payment_id":{text(entry.payment_id)},"prev_hash":{text(entry.prev_hash)},'
-        f'"request_id":{text(entry.request_id)},"seq":{seq if type(seq) is int else exact_json.dumps(seq)},'
-        f'"source":{text(entry.source)},"source_id":{text(entry.source_id)}}}'
+        f'{{"action":{action},"actor":{actor},"after":{after},"at":"{utc_text(at)}","before":{before},'
+        f'"note":{note},"payment_id":{payment_id},"prev_hash":{prev_hash},"request_id":{request_id},'
+        f'"seq":{number},"source":{source},"source_id":{source_id}}}'
     )
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-#: Text that JSON shows as it is.
-_PLAIN = re.compile(r"[\w:.-]*", re.A)
-
-
-def _quoted(value: str | None) -> str:
-    if value is None:
-        return "null"
-    return f'"{value}"' if _PLAIN.fullmatch(value) else exact_json.dumps(value)
+def _in_quotes(text: str | None) -> str:
+    return "null" if text is None else f'"{text}"'
 
 
 def is_whole(entry: AuditEntry) -> bool:

@@ -14,27 +14,26 @@ from sqlalchemy import Text
 from sqlalchemy import cast as cast_sql
 from sqlmodel import col, func, select, tuple_
 
+from procomp_pay.storage.audit import document
 from procomp_pay.storage.audit.chain import hash_of_texts
 from procomp_pay.storage.database.service import PaymentDatabaseService
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 
 #: Rows of a page: so many are in memory at a time.
-PAGE = 500
+PAGE = 2000
 
 
 _NAMES = tuple(AuditEntry.model_fields)
 #: An entry that is only read, with the hash of its content: an object of the ORM takes three times as long.
 _entry_of = cast(Any, namedtuple("AuditEntry", (*_NAMES, "digest")))._make
 _DOCUMENTS = ("before", "after")
-_BEFORE = _NAMES.index("before")
 _PLACE = ("payment_id", "seq", "id", "prev_hash", "hash")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """An entry's place in its chain; ``entry`` is ``None`` if its content cannot be read."""
 
     payment_id: str
@@ -109,24 +108,20 @@ def _column(name: str) -> Any:
     return cast_sql(column, Text).label(name) if name in _DOCUMENTS else column
 
 
-def _entry(row: Any) -> Any:
-    """Return an entry from its row; ``None`` if a document of it cannot be read."""
+def _link(row: Any) -> Link:
+    """Return the link of a row of :data:`_NAMES`; without an entry if a document of it cannot be read."""
+    *start, before, after, note, prev_hash, its_hash = row
+    row_id, payment_id, seq, at, actor, source, source_id, request_id, action = start
     try:
-        (before, before_text), (after, after_text) = _document(row.before), _document(row.after)
+        (before, before_text), (after, after_text) = document.read(before), document.read(after)
     except (ValueError, TypeError):
-        return None
+        return Link(payment_id, seq, row_id, prev_hash, its_hash, None)
     digest = ""
+    texts = action, actor, note, payment_id, prev_hash, request_id, source, source_id
     with contextlib.suppress(ValueError, TypeError, AttributeError):  # we could not have written it
-        digest = hash_of_texts(row, before_text, after_text)
-    return _entry_of((*row[:_BEFORE], before, after, *row[_BEFORE + 2 :], digest))
-
-
-@lru_cache(maxsize=64)
-def _document(text: str | None) -> tuple[Any, str]:
-    """Return a document, which is only read, and its canonical JSON. One entry's ``after`` is mostly the next
-    one's ``before``."""
-    document = None if text is None else exact_json.loads(text)
-    return document, exact_json.dumps(document, canonical=True)
+        digest = hash_of_texts(texts, seq, at, before_text, after_text)
+    entry = _entry_of((*start, before, after, note, prev_hash, its_hash, digest))
+    return Link(payment_id, seq, row_id, prev_hash, its_hash, entry)
 
 
 async def _page(
@@ -155,17 +150,15 @@ async def _page(
     if whole:
         with contextlib.suppress(ValueError, TypeError):  # one cannot be read: find out which
             async with db.selecting() as session:
-                rows = (await session.exec(ordered(_NAMES))).all()
-            return [
-                Link(row.payment_id, row.seq, row.id, row.prev_hash, row.hash, _entry(row)) for row in rows
-            ]
+                rows = (await (await session.connection()).execute(ordered(_NAMES))).all()
+            return [_link(row) for row in rows]
     async with db.selecting() as session:
         places = (await session.exec(ordered(_PLACE))).all()
     entries = await _entries(db, [row[2] for row in places]) if whole else {}
     return [Link(row[0], row[1], row[2], row[3], row[4], entries.get(row[2])) for row in places]
 
 
-async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, AuditEntry]:
+async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, AuditEntry | None]:
     """Return entries by id. If one cannot be read, read both halves separately, so that the others are
     found."""
     if not ids:
@@ -173,7 +166,7 @@ async def _entries(db: PaymentDatabaseService, ids: list[int]) -> dict[int, Audi
     try:
         async with db.reading() as session:
             query: Any = select(*(_column(name) for name in _NAMES)).where(col(AuditEntry.id).in_(ids))
-            return {row.id: _entry(row) for row in (await session.exec(query)).all()}
+            return {row.id: _link(row).entry for row in (await session.exec(query)).all()}
     except (ValueError, TypeError):
         if len(ids) == 1:
             return {}
@@ -185,18 +178,21 @@ async def chain_end_rows(db: PaymentDatabaseService, payment_ids: list[str]) -> 
     """Return payment rows by id, each with the end of its audit chain, read at the same moment."""
     if not payment_ids:
         return {}
+    async with db.reading() as session:
+        connection = await session.connection()
+        rows = await connection.execute(_select_ends(not db.is_sqlite()), {"payments": payment_ids})
+    return {key: ChainEndRow(status.value, refunded, seq or 0) for key, status, refunded, seq in rows}
+
+
+@lru_cache
+def _select_ends(postgresql: bool) -> Any:
     last = (
         select(func.max(AuditEntry.seq)).where(AuditEntry.payment_id == PaymentDetail.payment_id)
     ).scalar_subquery()
-    columns: list[Any] = [Payment.id, Payment.status, PaymentDetail.refunded_amount, last]
-    query: Any = (
-        select(*columns)
-        .join(PaymentDetail, col(PaymentDetail.payment_id) == col(Payment.id))
-        .where(col(Payment.id).in_(payment_ids))
-    )
-    async with db.reading() as session:
-        rows = (await session.exec(query)).all()
-    return {key: ChainEndRow(status.value, refunded, seq or 0) for key, status, refunded, seq in rows}
+    payment_id: Any = Payment.id
+    columns: list[Any] = [payment_id, Payment.status, PaymentDetail.refunded_amount, last]
+    query: Any = select(*columns).join(PaymentDetail, col(PaymentDetail.payment_id) == payment_id)
+    return query.where(among(payment_id, "payments", postgresql=postgresql))
 
 
 async def without_chain(db: PaymentDatabaseService, payment_id: str | None = None) -> AsyncIterator[str]:

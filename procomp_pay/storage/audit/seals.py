@@ -51,6 +51,8 @@ async def every(db: PaymentDatabaseService) -> list[AuditSeal]:
 
 def head_leaf(payment_id: str, seq: int, entry_hash: str) -> bytes:
     """Return the leaf of a chain: its length, and the hash of its last entry, which covers all of it."""
+    if type(entry_hash) is str and exact_json.is_plain(payment_id + entry_hash):  # a tenth of the time
+        return leaf_hash(f'["{payment_id}",{seq},"{entry_hash}"]'.encode())
     return leaf_hash(exact_json.dumps([payment_id, seq, entry_hash]).encode())
 
 

@@ -34,6 +34,11 @@ def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
         raise ValueError(f"the JSON cannot be represented: {type(error).__name__}") from None
 
 
+def is_plain(text: str) -> bool:
+    """Return whether a text between quotes is its JSON."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 @cache
 def _encoder(canonical: bool) -> JSONEncoder:
     from simplejson import JSONEncoder

@@ -35,6 +35,8 @@ def _is_postgresql(dialect: Dialect) -> bool:
 
 
 def _as_utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:
+        return value
     if value.tzinfo is None:
         raise ValueError(f"a time needs a zone: {value.isoformat()}")
     return value.astimezone(UTC)
@@ -42,7 +44,7 @@ def _as_utc(value: datetime) -> datetime:
 
 def utc_text(value: datetime) -> str:
     """Return a time as text for hashing, the same on every database."""
-    return _as_utc(value).isoformat(timespec="microseconds")
+    return _as_utc(value).replace(tzinfo=None).isoformat(timespec="microseconds") + "+00:00"
 
 
 class _UtcTime(TypeDecorator[datetime]):

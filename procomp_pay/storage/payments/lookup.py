@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain import payment_code
 from procomp_pay.domain.events import ProviderIds
+from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 
@@ -50,10 +52,10 @@ async def exists(session: AsyncSession, payment_id: str) -> bool:
 
 async def existing_ids(session: AsyncSession, payment_ids: Collection[str]) -> set[str]:
     """Return those of these ids that are our payments."""
-    result = await session.exec(
-        select(PaymentDetail.payment_id).where(col(PaymentDetail.payment_id).in_(payment_ids))
-    )
-    return set(result.all())
+    connection = await session.connection()
+    key: Any = PaymentDetail.payment_id
+    query = select(key).where(among(key, "payments", postgresql=connection.dialect.name == "postgresql"))
+    return set((await connection.execute(query, {"payments": list(payment_ids)})).scalars())
 
 
 async def open_ids(session: AsyncSession, participant_id: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Dialect, TextClause, text, true
 from sqlalchemy.dialects import postgresql
@@ -12,7 +12,8 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
@@ -23,7 +24,7 @@ from procomp_pay.storage.reconciliation.staging_sql import SETTLEMENT
 
 async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Store movements, skipping those that are stored already."""
-    await insert_all_once(session, Settlement, rows)
+    await write_all(session, [Write(Action.INSERT_ONCE, Settlement, rows)])
 
 
 async def record_page(
@@ -83,5 +84,8 @@ async def payment_ids_by_reference(
 async def _ids(
     session: AsyncSession, column: Mapped[Any], joined: ColumnElement[bool], references: set[str]
 ) -> dict[str, str]:
-    query = select(column, col(PaymentDetail.payment_id)).where(joined, column.in_(references))
-    return dict((await session.exec(query)).all())
+    connection = await session.connection()
+    named = among(cast(Any, column), "references", postgresql=connection.dialect.name == "postgresql")
+    query = select(column, col(PaymentDetail.payment_id)).where(joined, named)
+    rows = await connection.execute(query, {"references": list(references)})
+    return {row[0]: row[1] for row in rows}
