@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from procomp_pay.domain import payment_code
@@ -88,9 +89,20 @@ class _Plan:
     wait_s: int = 1
 
 
-async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
+def _is_allowed(_owner_id: str | None) -> None:
+    """Allow everybody: an operator may start the payment of any participant."""
+
+
+async def initiate(
+    ctx: AppContext,
+    request: InitiateRequest,
+    actor: Actor,
+    check_owner: Callable[[str | None], None] = _is_allowed,
+) -> InitiatedPayment:
     """Start a payment for a participant, or return the open one.
 
+    :param check_owner: called with the platform user who registered the participant, before anything else is
+        decided, in each transaction; raises if the caller may not act for them.
     :raises NotFound: no such participant. :raises AlreadyPaid: the fee is already paid.
     :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
     :raises Conflict: the idempotency key was used for another request, or another payment is in progress.
@@ -103,7 +115,7 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
     handled: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
     while True:
-        plan = await _plan(ctx, request, actor, handled)
+        plan = await _plan(ctx, request, actor, check_owner, handled)
         if plan.step is Step.WAIT and waited < _PATIENCE_S:
             await asyncio.sleep(_PAUSE_S)
             waited += _PAUSE_S
@@ -148,10 +160,17 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
         log.warning("payment %s is left unchanged for now: %s", plan.payment_id, error.message)
 
 
-async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled: set[str]) -> _Plan:
+async def _plan(
+    ctx: AppContext,
+    request: InitiateRequest,
+    actor: Actor,
+    check_owner: Callable[[str | None], None],
+    handled: set[str],
+) -> _Plan:
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
         participant = await registrations.participant(session, request.participant_id, lock=True)
+        check_owner(participant.user_id)
         await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
         claim, payment_id = request.claim(actor), ctx.new_id()
         code = next(payment_code.candidates(payment_id))
