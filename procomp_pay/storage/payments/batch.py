@@ -15,7 +15,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, inspect, select
+from sqlalchemy import ColumnElement, Select, bindparam, inspect, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
@@ -125,8 +125,7 @@ async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> 
         return batch
     postgresql = session.get_bind().dialect.name == "postgresql"
     connection = await session.connection()
-    statement = _select_locked(postgresql, DetailRow)
-    result = await connection.execute(statement, {"payments": list(payment_ids)})
+    result = await connection.execute(_select_locked(postgresql), {"payments": list(payment_ids)})
     rows = [_rows_of(row, DetailRow) for row in result]
     several = await _participants_with_several(session, postgresql, [detail for _, detail, _ in rows])
     for payment, detail, participant in rows:
@@ -149,20 +148,37 @@ async def lock_opened(session: AsyncSession, payment_id: str) -> tuple[Batch, Op
     ``None`` in the cases in which those leave a payment out: it has to be locked with its ORM rows. Other
     open payments of the participant do not matter here: opening a payment settles nothing.
     """
-    postgresql = session.get_bind().dialect.name == "postgresql"
     connection = await session.connection()
-    statement = _select_locked(postgresql, OpenDetailRow)
-    row = (await connection.execute(statement, {"payments": [payment_id]})).first()
+    row = (await connection.execute(_select_opened(), {"payment": payment_id})).first()
     if row is None:
         return None
-    payment, detail, participant = _rows_of(row, OpenDetailRow)
+    *columns, seq, digest = row
+    payment, detail, participant = _rows_of(columns, OpenDetailRow)
     if participant.payment_id not in (None, payment_id):
         return None
     batch = Batch(OpenDetailRow)
     locked = OpenedPayment(payment, detail, participant, batch)
     batch.take(locked)
-    batch.chains = await Chains.read(session, [payment_id])
+    batch.chains = Chains({} if seq is None else {payment_id: (seq, digest)})
     return batch, locked
+
+
+@lru_cache
+def _select_opened() -> Select[Any]:
+    """Select and lock one payment, with the end of its audit chain.
+
+    The end is that of the statement's start. If another transaction has appended an entry until the lock is
+    taken, the next one has a number that exists: :class:`DatabaseBusy`, and everything is done again.
+    """
+    payment, entry = inspect(Payment).columns, inspect(AuditEntry).columns
+    last = entry.payment_id == payment.id
+    ends = (
+        select(column).where(last).order_by(entry.seq.desc()).limit(1).scalar_subquery()
+        for column in (entry.seq, entry.hash)
+    )
+    return (
+        _joined(OpenDetailRow).add_columns(*ends).where(payment.id == bindparam("payment"))
+    ).with_for_update(skip_locked=True)
 
 
 _DETAIL = len(fields(PaymentRow))
@@ -178,18 +194,21 @@ def _rows_of(row: Any, kind: type[DetailT]) -> tuple[PaymentRow, DetailT, Partic
 
 
 @lru_cache
-def _select_locked(postgresql: bool, kind: type[DetailRow]) -> Select[Any]:
+def _select_locked(postgresql: bool) -> Select[Any]:
     """Select and lock all three rows: a locked row is read in its present state, not in that at the
     statement's start."""
+    payment_id = inspect(Payment).columns.id
+    wanted = among(payment_id, "payments", postgresql=postgresql)
+    return _joined(DetailRow).where(wanted).order_by(payment_id).with_for_update(skip_locked=True)
+
+
+def _joined(kind: type[DetailRow]) -> Select[Any]:
     payment, detail, participant = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
     selected = [*_of(payment, PaymentRow), *_of(detail, kind), *_of(participant, ParticipantRow)]
     return (
         select(*selected)
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
         .join(participant.id.table, participant.id == detail.participant_id)
-        .where(among(payment.id, "payments", postgresql=postgresql))
-        .order_by(payment.id)
-        .with_for_update(skip_locked=True)
     )
 
 
