@@ -57,7 +57,7 @@ async def test_without_a_connection_nothing_was_sent() -> None:
 
 async def test_a_redirect_is_not_followed() -> None:
     """A payment is never created at another address."""
-    moved = b"HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 2\r\n\r\n{}"
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
     async with stripe(moved) as (url, requests):
         assert isinstance(await failure(url), OutcomeUnknown)
     assert all(request.startswith(b"POST /v1/payment_intents ") for request in requests)
