@@ -15,7 +15,7 @@ paid, or waiting for a decision; locks the participant, so that two requests at 
 remembers the Idempotency-Key; charges the fee that holds today; stores that the request was sent before it
 is, so that a lost answer is recovered; gives the payment a code; seals the client secret or the QR; writes
 two entries of the audit chain; repeats what is safe to repeat, behind a circuit breaker and a time limit; and
-logs.
+logs. It sends Stripe's requests by aiohttp, the reference by the SDK's first choice, which is httpx.
 """
 
 from __future__ import annotations

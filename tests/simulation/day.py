@@ -11,8 +11,8 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import aiohttp
 import httpx
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
 from sqlalchemy.ext.asyncio import engine
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import engine
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.states import KASPI_CHANNELS, STRIPE_CHANNELS
+from procomp_pay.providers.stripe.http import StripeHttp
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.sandbox.stripe.webhooks import signature
 from procomp_pay.services.context import AppContext
@@ -121,11 +123,27 @@ def _in_memory(loop: asyncio.AbstractEventLoop) -> Any:
         assert owner is not None
         return await owner.network.send(owner, request)
 
+    @asynccontextmanager
+    async def send_by_aiohttp(
+        method: str, url: str, *, headers: Any, data: Any, **_: Any
+    ) -> AsyncIterator[Any]:
+        try:
+            answer = await send(None, httpx.Request(method, url, headers=headers, content=data))
+        except httpx.ConnectError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        except httpx.TransportError as error:
+            raise aiohttp.SocketTimeoutError from error
+        read = mock.AsyncMock(return_value=answer.content)
+        yield mock.Mock(read=read, status=answer.status_code, headers=answer.headers)
+
+    session = mock.Mock(request=send_by_aiohttp, close=mock.AsyncMock())
     loop.set_task_factory(processes.make_task)
     with (
         mock.patch.object(engine, "greenlet_spawn", processes.spawn),
         mock.patch.object(AsyncAdapt_aiosqlite_dbapi, "connect", processes.connect),
         mock.patch.object(httpx.AsyncHTTPTransport, "handle_async_request", send),
+        # a real session would complain that a killed process did not close it
+        mock.patch.object(StripeHttp, "_open", return_value=session),
         # each process would read the certificates again, with which nobody is asked for
         mock.patch.object(httpx._transports.default, "create_ssl_context", return_value=_TLS),
     ):

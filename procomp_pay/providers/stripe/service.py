@@ -37,7 +37,6 @@ from procomp_pay.providers.protocol import (
     RefundRequest,
 )
 from procomp_pay.providers.resilience.retry import (
-    NOT_SENT,
     TOTAL_S,
     Throttled,
     Unclear,
@@ -45,6 +44,7 @@ from procomp_pay.providers.resilience.retry import (
     whole_answer,
     with_retries,
 )
+from procomp_pay.providers.stripe.http import NOT_SENT, StripeHttp
 from procomp_pay.providers.stripe.listing import Origin, origin_of
 from procomp_pay.providers.stripe.objects import (
     Object,
@@ -81,9 +81,7 @@ class StripePaymentService:
     ) -> None:
         self._circuit = circuit
         self._total_s = total_s
-        # the bundle of authorities is read only for https: a local sandbox does not need it
-        https = api_base.startswith("https:")
-        self._http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=False, verify_ssl_certs=https)
+        self._http = StripeHttp(api_base, timeout_s=timeout_s)
         # Retries are made by ``resilience.retry``: bounded in time, by kind of error.
         self._client = stripe.StripeClient(
             secret_key,
@@ -97,23 +95,20 @@ class StripePaymentService:
 
         :raises Refused: Stripe does not accept the amount, the currency or another parameter.
         """
-        options: Any = {"idempotency_key": request.idempotency_key}
-        checkout = request.channel is Channel.STRIPE_CHECKOUT
-        params: Any = _session_params(request) if checkout else _intent_params(request)
-        if checkout:
-            return _created_session(
-                await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, options))
-            )
-        create = self._client.v1.payment_intents.create_async
+        options = {"idempotency_key": request.idempotency_key}
+        if request.channel is Channel.STRIPE_CHECKOUT:
+            page = await self._plain("post", "checkout/sessions", _session_params(request) | options)
+            return _created_session(page)
+        params = _intent_params(request)
         try:
-            return _created_intent(await self._ask(lambda: create(params, options)))
+            return _created_intent(await self._plain("post", "payment_intents", params | options))
         except Refused as error:
             if not isinstance(error.__cause__, stripe.IdempotencyError):
                 raise
         # version 0.1.0 sent other parameters under this key, and its answer was lost
         new, automatic = "payment_method_types", ("automatic_payment_methods", {"enabled": True})
-        old: Any = dict(automatic if name == new else (name, value) for name, value in params.items())
-        return _created_intent(await self._ask(lambda: create(old, options)))
+        old = dict(automatic if name == new else (name, value) for name, value in params.items())
+        return _created_intent(await self._plain("post", "payment_intents", old | options))
 
     async def find(self, request: CreateRequest) -> Created | None:
         """Search the objects created around the payment's start for the one with its id in the metadata.
@@ -264,7 +259,7 @@ class StripePaymentService:
         return "live account answers" if balance["livemode"] else "test account answers"
 
     async def aclose(self) -> None:
-        await self._http.close_async()  # type: ignore[no-untyped-call]
+        await self._http.close_async()
 
     async def _intent(self, intent_id: str) -> Object:
         return await self._ask(
@@ -272,10 +267,13 @@ class StripePaymentService:
         )
 
     async def _page(self, kind: str, query: dict[str, Any]) -> Object:
-        """Return a page of a list as plain JSON: making the SDK's objects takes longer than our own work."""
+        return await self._plain("get", kind, query)
+
+    async def _plain(self, method: str, path: str, params: dict[str, Any]) -> Object:
+        """Return an answer as plain JSON: making the SDK's objects takes longer than our own work."""
 
         async def ask() -> Object:
-            answer = await self._client.raw_request_async("get", f"/v1/{kind}", **query)
+            answer = await self._client.raw_request_async(method, f"/v1/{path}", **params)
             return cast("Object", answer.data)
 
         return await self._ask(ask)

@@ -155,11 +155,11 @@ async def start(request: web.Request) -> web.Response:
     requests.check_is_json(request)
     body = requests.read_initiate(await requests.read_body(request, requests.BODY_BYTES))
     initiation = body.to_request(requests.idempotency_key(request))
-    await _check_access(request, caller, initiation.participant_id)
     if not caller.sees_all:  # the language of a staff member's browser is not the participant's
         initiation = replace(initiation, language=preferred(request.headers.get("Accept-Language")))
     ctx = linking_context(request)
-    started = await initiate(ctx, initiation, Actor(caller.user_id, Source.APP, REQUEST_ID.get()))
+    actor = Actor(caller.user_id, Source.APP, REQUEST_ID.get())
+    started = await initiate(ctx, initiation, actor, partial(_check_owner, caller))
     request.app[STATE].background.wake_watch(initiation.channel, started.rows.detail.next_poll_at)
     logs.note(payment_id=started.payment_id)
     return respond(responses.Started, views.way_to_pay(ctx, started.rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from procomp_pay.domain import payment_code
@@ -32,14 +33,19 @@ from procomp_pay.services.initiation.open_payment_policy import (
     is_on_the_phone,
     seconds_to_wait,
 )
-from procomp_pay.services.initiation.request import InitiateRequest, Registration, insert
+from procomp_pay.services.initiation.request import InitiateRequest, Registration, prepare
 from procomp_pay.services.lifecycle.cancel import clear_away
-from procomp_pay.services.lifecycle.create_at_provider import mark_sent, open_at_provider, phone_of
+from procomp_pay.services.lifecycle.create_at_provider import (
+    WithSecrets,
+    mark_sent,
+    open_at_provider,
+    phone_of,
+)
 from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.operators import recheck
 from procomp_pay.services.registrations.checks import check_in_use
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.initiation import before_start
+from procomp_pay.storage.initiation import before_start, new_payment
 from procomp_pay.storage.initiation.before_start import BeforeStart
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency, lookup
@@ -65,30 +71,38 @@ class InitiatedPayment:
 
     payment_id: str
     reused: bool
-    rows: OrmLockedPayment = field(repr=False)
+    rows: WithSecrets = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """The next step, taken outside the transaction.
 
+    :param rows: of a payment that was started before.
     :param wait_s: seconds until a request of another process counts as lost.
     """
 
     step: Step
-    rows: OrmLockedPayment
-    reused: bool = True
+    payment_id: str
+    rows: OrmLockedPayment | None = None
     send: CreateRequest | None = None
     wait_s: int = 1
 
-    @property
-    def payment_id(self) -> str:
-        return self.rows.payment.id
+
+def _is_allowed(_owner_id: str | None) -> None:
+    """Allow everybody: an operator may start the payment of any participant."""
 
 
-async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> InitiatedPayment:
+async def initiate(
+    ctx: AppContext,
+    request: InitiateRequest,
+    actor: Actor,
+    check_owner: Callable[[str | None], None] = _is_allowed,
+) -> InitiatedPayment:
     """Start a payment for a participant, or return the open one.
 
+    :param check_owner: called with the platform user who registered the participant, before anything else is
+        decided, in each transaction; raises if the caller may not act for them.
     :raises NotFound: no such participant. :raises AlreadyPaid: the fee is already paid.
     :raises Refused: the amount, the currency or the method does not fit the tournament's fees.
     :raises Conflict: the idempotency key was used for another request, or another payment is in progress.
@@ -101,7 +115,7 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
     handled: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
     while True:
-        plan = await _plan(ctx, request, actor, handled)
+        plan = await _plan(ctx, request, actor, check_owner, handled)
         if plan.step is Step.WAIT and waited < _PATIENCE_S:
             await asyncio.sleep(_PAUSE_S)
             waited += _PAUSE_S
@@ -115,7 +129,7 @@ async def initiate(ctx: AppContext, request: InitiateRequest, actor: Actor) -> I
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
-    rows = plan.rows
+    rows: WithSecrets | None = plan.rows
     if plan.send is not None:
         rows = await open_at_provider(ctx, plan.send, actor)
         status = rows.payment.status
@@ -125,7 +139,9 @@ async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> Ini
                 next_step=N_("repeat the command to start a new one"),
                 code=ErrorCode.PAYMENT_ENDED,
             )
-    return InitiatedPayment(plan.payment_id, plan.reused, rows)
+    if rows is None:
+        raise AssertionError(f"payment {plan.payment_id} is new and was not sent")
+    return InitiatedPayment(plan.payment_id, plan.rows is not None, rows)
 
 
 async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> None:
@@ -144,10 +160,17 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
         log.warning("payment %s is left unchanged for now: %s", plan.payment_id, error.message)
 
 
-async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled: set[str]) -> _Plan:
+async def _plan(
+    ctx: AppContext,
+    request: InitiateRequest,
+    actor: Actor,
+    check_owner: Callable[[str | None], None],
+    handled: set[str],
+) -> _Plan:
     async with ctx.db.writing() as session:
         # the lock serialises all starts of payments for this participant
         participant = await registrations.participant(session, request.participant_id, lock=True)
+        check_owner(participant.user_id)
         await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
         claim, payment_id = request.claim(actor), ctx.new_id()
         code = next(payment_code.candidates(payment_id))
@@ -163,15 +186,16 @@ async def _plan(ctx: AppContext, request: InitiateRequest, actor: Actor, handled
         plan = None
         if before.has_open_payments:
             plan = await _check_open_payments(session, ctx, request, registration, handled)
-        if plan is None:
-            free = None if before.knows_code else code
-            locked = await insert(
-                session, ctx, request, actor, registration, payment_id=payment_id, free_code=free
-            )
-            plan = _Plan(Step.SEND, locked, reused=False, send=mark_sent(locked, ctx))
-        if claim is not None and plan.step in (Step.REUSE, Step.SEND):
-            await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
-        return plan
+        if plan is not None:
+            if claim is not None and plan.step in (Step.REUSE, Step.SEND):
+                await idempotency.remember(session, claim, plan.payment_id, ctx.clock())
+            return plan
+        if before.knows_code:
+            code = await lookup.free_code(session, payment_id)
+        new = prepare(ctx, request, actor, registration, payment_id, code)
+        send = mark_sent(new, ctx)
+        await new_payment.write(session, new, claim)
+        return _Plan(Step.SEND, payment_id, send=send)
 
 
 async def _check_open_payments(
@@ -209,6 +233,7 @@ async def _check_open_payments(
 def _planned(locked: OrmLockedPayment, step: Step, ctx: AppContext) -> _Plan:
     return _Plan(
         step,
+        locked.payment.id,
         locked,
         send=mark_sent(locked, ctx) if step is Step.SEND else None,
         wait_s=seconds_to_wait(locked, ctx.clock()),

@@ -13,14 +13,12 @@ from procomp_pay.domain.names import payment_description
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.page_link import page_address
-from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.audit.chain import AuditRecord
+from procomp_pay.storage.initiation.new_payment import NewPayment
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
-from procomp_pay.storage.payments import idempotency, lookup
-from procomp_pay.storage.payments import repository as payments
-from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.payments import idempotency
 
 #: How long a hosted page stays open. Stripe allows 30 minutes to 24 hours.
 CHECKOUT_LIFE = timedelta(minutes=60)
@@ -84,27 +82,27 @@ class Registration:
     schedule: FeeSchedule | None = None
 
 
-async def insert(
-    session: AsyncSession, ctx: AppContext, request: InitiateRequest, actor: Actor,
-    registration: Registration, *, payment_id: str | None = None, free_code: str | None = None,
-) -> OrmLockedPayment:  # fmt: skip
-    """Write a new payment with its first audit entry. The caller commits before it calls a provider.
+def prepare(
+    ctx: AppContext,
+    request: InitiateRequest,
+    actor: Actor,
+    registration: Registration,
+    payment_id: str,
+    code: str,
+) -> NewPayment:
+    """Return a new payment, which the caller writes before it calls a provider.
 
     A new row is PENDING; from then on only :mod:`procomp_pay.services.settlement.apply` changes the status.
 
-    :param payment_id: by default a new one. :param free_code: its code, which the caller found to be free.
+    :param code: its code, which no other payment has.
     """
-    payment_id = payment_id or ctx.new_id()
     detail = _detail(ctx, request, actor, registration, payment_id)
-    detail.short_code = free_code or await lookup.free_code(session, payment_id)
+    detail.short_code = code
     if ctx.is_public and request.return_url is None:
         # the customer's page shows that it is paid; where no phone reaches it, a page that only thanks
-        detail.return_url = page_address(ctx, detail.short_code.lower())
+        detail.return_url = page_address(ctx, code.lower())
     payment = _payment(detail, request, registration)
-    session.add(payment)
-    await session.flush()  # the others refer to it; they are written with what the caller adds to them
-    session.add(detail)
-    started = audit.AuditRecord(
+    started = AuditRecord(
         actor=actor.name,
         source=actor.source,
         request_id=actor.request_id,
@@ -118,10 +116,7 @@ async def insert(
             "participant_id": registration.participant.id,
         },
     )
-    audit.begin(session, payment.id, started, detail.created_at)
-    locked = OrmLockedPayment(payment, detail, registration.participant)
-    await payments.mark_unpaid_links(session, [locked])
-    return locked
+    return NewPayment(payment, detail, started)
 
 
 def _payment(detail: PaymentDetail, request: InitiateRequest, registration: Registration) -> Payment:

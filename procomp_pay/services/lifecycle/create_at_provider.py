@@ -32,10 +32,15 @@ from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import UNOPENED
 from procomp_pay.storage.database.errors import retrying
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.initiation.new_payment import NewPayment
 from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments.batch import OpenedPayment, lock_opened
 from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
 
 log = logging.getLogger(__name__)
+
+#: A payment with what it is paid with.
+WithSecrets = OrmLockedPayment | OpenedPayment
 
 #: Seconds after sending until a lost response is recovered; longer than one request may take.
 RECOVER_AFTER_S = 45
@@ -44,12 +49,14 @@ _CLOCKS_AGREE = timedelta(seconds=60)
 STRIPE_POLL_S = 600
 
 
-def phone_of(locked: OrmLockedPayment, ctx: AppContext) -> str | None:
+def phone_of(locked: OrmLockedPayment | NewPayment, ctx: AppContext) -> str | None:
     """Return the phone number that the invoice is sent to, if any."""
     return ctx.keyring.decrypt(locked.detail.phone_enc) if locked.detail.phone_enc else None
 
 
-def request_for(locked: OrmLockedPayment, ctx: AppContext, *, again: bool = False) -> CreateRequest:
+def request_for(
+    locked: OrmLockedPayment | NewPayment, ctx: AppContext, *, again: bool = False
+) -> CreateRequest:
     """Return the request that creates the payment, from its row alone: a repeated request is identical.
 
     :param again: it was sent before, and its response was lost.
@@ -70,8 +77,9 @@ def request_for(locked: OrmLockedPayment, ctx: AppContext, *, again: bool = Fals
     )
 
 
-def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
-    """Set the row to SENT and return the request. The caller commits before it sends the request."""
+def mark_sent(locked: OrmLockedPayment | NewPayment, ctx: AppContext) -> CreateRequest:
+    """Set the row to SENT and return the request. The caller writes and commits it before it sends the
+    request."""
     now = ctx.clock()
     again = locked.detail.create_state is CreateState.SENT
     locked.detail.create_state = CreateState.SENT
@@ -81,7 +89,7 @@ def mark_sent(locked: OrmLockedPayment, ctx: AppContext) -> CreateRequest:
     return request_for(locked, ctx, again=again)
 
 
-async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> OrmLockedPayment:
+async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> WithSecrets:
     """Send the request of a row that is SENT, and store the response. Return the rows as they are stored.
 
     :raises ProviderUnavailable: nothing was created; the payment stays open and is sent again.
@@ -126,17 +134,23 @@ async def _find_created_before(
     return await ctx.providers.of(request.channel).find(request)
 
 
-async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> OrmLockedPayment:
-    """Call :func:`store_created_in` in its own transaction."""
+async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> WithSecrets:
+    """Store the object that the provider created; return the rows as they are stored."""
     async with ctx.db.writing() as session:
-        return await store_created_in(session, ctx, payment_id, created, actor)
+        opened = await lock_opened(session, payment_id)
+        if opened is None:
+            locked = await lock_payment(session, payment_id)
+            await _store_created(session, ctx, locked, created, actor)
+            return locked
+        batch, alone = opened
+        await _store_created(session, ctx, alone, created, actor)
+        await batch.write(session)
+        return alone
 
 
-async def store_created_in(
-    session: AsyncSession, ctx: AppContext, payment_id: str, created: Created, actor: Actor
-) -> OrmLockedPayment:
-    """Store the object that the provider created, in the caller's transaction; return the rows."""
-    locked = await lock_payment(session, payment_id)
+async def _store_created(
+    session: AsyncSession, ctx: AppContext, locked: WithSecrets, created: Created, actor: Actor
+) -> None:
     detail, now = locked.detail, ctx.clock()
     detail.provider_ref = created.provider_ref
     detail.create_state = CreateState.OPEN
@@ -149,7 +163,7 @@ async def store_created_in(
     detail.confirm_timeout_s = created.confirm_timeout_s
     detail.next_poll_at = now + timedelta(seconds=created.poll_interval_s or STRIPE_POLL_S)
     event = PaymentEvent(
-        payment_id=payment_id,
+        payment_id=locked.payment.id,
         event_type=EventType.OPENED,
         at=now,
         source=actor.source,
@@ -160,7 +174,6 @@ async def store_created_in(
     await apply_event_in(session, ctx, event, locked)
     if locked.payment.status in (PaymentStatus.CANCELLED, PaymentStatus.EXPIRED) and detail.provider_open:
         detail.next_poll_at = now  # the payment ended during the request: close the object at once
-    return locked
 
 
 def _expiry(created: Created, now: datetime) -> datetime | None:

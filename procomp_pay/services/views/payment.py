@@ -41,6 +41,8 @@ from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import lookup as registrations
 
 if TYPE_CHECKING:
+    from procomp_pay.storage.payments.batch import OpenedPayment
+    from procomp_pay.storage.payments.locked_payment import OpenDetailRow
     from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: The purpose in the signature of a QR image's URL.
@@ -229,7 +231,7 @@ class _WayToPay(NamedTuple):
         }
 
 
-def way_to_pay(ctx: AppContext, started: OrmLockedPayment) -> dict[str, Any]:
+def way_to_pay(ctx: AppContext, started: OrmLockedPayment | OpenedPayment) -> dict[str, Any]:
     """Return the body of ``POST /initiate`` of rows that were just read. Secret, as :class:`Opening`."""
     payment, detail = started.payment, started.detail
     return _WayToPay(
@@ -376,7 +378,7 @@ async def opening(ctx: AppContext, payment_id: str) -> Opening:
     )
 
 
-def _qr_image_url(ctx: AppContext, payment_id: str, detail: PaymentDetail) -> str | None:
+def _qr_image_url(ctx: AppContext, payment_id: str, detail: PaymentDetail | OpenDetailRow) -> str | None:
     """Return the URL of a payment's QR image; ``None`` if it has nothing to show as one."""
     has_payload = detail.qr_token_enc is not None or detail.payment_url
     return qr_address(ctx, payment_id) if has_payload else None

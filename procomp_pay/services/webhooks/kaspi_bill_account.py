@@ -27,10 +27,11 @@ from procomp_pay.domain.states import (
 )
 from procomp_pay.domain.transitions import DiscrepancyKind, Topic
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.initiation.request import InitiateRequest, Registration, insert
+from procomp_pay.services.initiation.request import InitiateRequest, Registration, prepare
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.initiation import new_payment
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.platform import Participant, Tournament
 from procomp_pay.storage.payments import kaspi_operations as numbers
@@ -197,14 +198,17 @@ async def record_payment(
     """
     request = InitiateRequest(account.participant.id, PaymentMethod.KASPI_QR, Channel.KASPI_BILL)
     registration = Registration(account.participant, account.tournament, charge)
-    locked = await insert(session, ctx, request, KASPI, registration)
+    payment_id = ctx.new_id()
+    code = await lookup.free_code(session, payment_id)
+    new = prepare(ctx, request, KASPI, registration, payment_id, code)
     # there is no object at Kaspi: nothing can be polled, and no more money can come through it
-    locked.detail.create_state = CreateState.NEVER
-    locked.detail.provider_open = False
+    new.detail.create_state = CreateState.NEVER
+    new.detail.provider_open = False
     # also if the amount settles nothing: the number must not be accepted for another payment
-    locked.payment.kaspi_transaction_id = canonical(received.txn_id)
-    await apply_event_in(session, ctx, received.event(locked.payment.id), locked)
-    return locked.payment.id
+    new.payment.kaspi_transaction_id = canonical(received.txn_id)
+    await new_payment.write(session, new)
+    await apply_event_in(session, ctx, received.event(payment_id))
+    return payment_id
 
 
 async def confirm(session: AsyncSession, ctx: AppContext, used: KaspiOperation, received: BillPayment) -> str:

@@ -75,9 +75,9 @@ def _end() -> Any:
     )
 
 
-def begin(session: AsyncSession, payment_id: str, record: AuditRecord, at: datetime) -> None:
-    """Begin the chain of a new payment, with the caller's other rows."""
-    session.add(AuditEntry(**_linked(payment_id, None, record, at)))
+def first_entry(payment_id: str, record: AuditRecord, at: datetime) -> dict[str, Any]:
+    """Return the row that begins the chain of a new payment, for the caller to write with its others."""
+    return _linked(payment_id, None, record, at)
 
 
 def _redacted(snapshot: dict[str, Any] | None) -> dict[str, Any] | None:

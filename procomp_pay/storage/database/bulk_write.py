@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import Row
 
@@ -58,14 +58,14 @@ class Write:
 _Shape = tuple[Action, type[Row], tuple[str, ...]]
 
 
-async def write_all(session: AsyncSession, writes: Sequence[Write]) -> None:
-    """Write rows of several tables, none of which is named twice.
+async def write_all(session: AsyncSession, writes: Sequence[Write]) -> dict[type[Row], int]:
+    """Write rows of several tables, none of which is named twice; return how many were written into each.
 
     :raises RuntimeError: a row that was to be updated does not exist.
     """
     writes = [write for write in writes if write.rows]
     if not writes:
-        return
+        return {}
     connection = await session.connection()
     if connection.dialect.name == "postgresql":
         counts = await _write_at_once(connection, writes)
@@ -76,6 +76,7 @@ async def write_all(session: AsyncSession, writes: Sequence[Write]) -> None:
             raise RuntimeError(
                 f"{len(write.rows)} rows of {write.table.__tablename__} were locked, and not all exist"
             )
+    return {write.table: count for write, count in zip(writes, counts, strict=True)}
 
 
 async def _write_at_once(connection: AsyncConnection, writes: Sequence[Write]) -> Sequence[int]:
@@ -95,10 +96,11 @@ async def _write_each(session: AsyncSession, connection: AsyncConnection, write:
         parameters = [{_NEW + name: value for name, value in row.items()} for row in write.rows]
         return (await connection.execute(_update_each(table, names), parameters)).rowcount
     if action is Action.INSERT_ONCE:
-        await insert_all_once(session, table, write.rows)
-    else:
-        await connection.execute(insert(table), write.rows)
-    return len(write.rows)
+        return sum([await insert_once(session, table, row) for row in write.rows])
+    keys = [column.key for column in _columns(table, names)]
+    rows = [dict(zip(keys, row.values(), strict=True)) for row in write.rows]
+    await connection.execute(insert(table), rows)
+    return len(rows)
 
 
 def _as_one(table: type[Row], names: tuple[str, ...], rows: list[dict[str, Any]], dialect: Dialect) -> str:

@@ -41,6 +41,9 @@ _BUSY = {
     "SQLITE_LOCKED",
 }
 
+#: Violated by the second of two transactions that append to one audit chain and have both read the same end.
+_CHAIN = "pay_audit_entry_payment_id_seq_key"
+
 _SHORTLY = "try again shortly"
 _PRIMARY = (
     "find the primary, and see: the failover recipe in docs/operations.md "
@@ -128,6 +131,8 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Pay
     code, message = _code(error.orig), str(error.orig)
     if reads and _is_our_write(error.orig):
         return None
+    if getattr(getattr(error.orig, "diag", None), "constraint_name", None) == _CHAIN:
+        return _busy(_start(where))
     if code in ("23502", "SQLITE_CONSTRAINT_NOTNULL"):
         return _missing_value(error.orig, message)
     return _by_code(error, code, message, _start(where))
@@ -166,7 +171,7 @@ def _is_our_write(error: BaseException | None) -> bool:
 
 def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:
     if code in _BUSY:
-        return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
+        return _busy(start)
     if code == "42P01" or "no such table" in message:
         return NoTables(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
     for known in (code, code[:3], code[:2]):
@@ -176,6 +181,10 @@ def _by_code(error: DBAPIError, code: str, message: str, start: str) -> Database
     if _is_lost(error, code):
         return DatabaseUnavailable(f"{start} does not answer: {_why(message)}", next_step=_CHECK_URL)
     return None
+
+
+def _busy(start: str) -> DatabaseBusy:
+    return DatabaseBusy(f"{start} was busy with another change", next_step="try again", retry_after=1)
 
 
 def _start(where: str) -> str:

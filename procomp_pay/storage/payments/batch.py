@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, inspect, select
+from sqlalchemy import ColumnElement, Select, bindparam, inspect, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
@@ -25,7 +25,15 @@ from procomp_pay.storage.models.columns import Row, among
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.payments.locked_payment import DetailRow, LockedPayment, ParticipantRow, PaymentRow
+from procomp_pay.storage.payments.locked_payment import (
+    DetailRow,
+    LockedPayment,
+    OpenDetailRow,
+    ParticipantRow,
+    PaymentRow,
+)
+
+DetailT = TypeVar("DetailT", bound=DetailRow)
 
 
 class _TrackedRows:
@@ -57,20 +65,20 @@ class _TrackedRows:
 class Batch:
     """The payments that a transaction has locked, and what it writes at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, detail: type[DetailRow] = DetailRow) -> None:
         self.locked: dict[str, BatchedPayment] = {}
         self.chains = Chains({})
         self.messages: list[dict[str, Any]] = []
         self._payments = _TrackedRows(Payment, PaymentRow)
-        self._details = _TrackedRows(PaymentDetail, DetailRow)
+        self._details = _TrackedRows(PaymentDetail, detail)
         self._participants = _TrackedRows(Participant, ParticipantRow)
 
-    def take(self, payment: PaymentRow, detail: DetailRow, participant: ParticipantRow) -> None:
+    def take(self, locked: BatchedPayment) -> None:
         """Add a payment."""
-        self.locked[payment.id] = BatchedPayment(payment, detail, participant, self)
-        self._payments.take(payment)
-        self._details.take(detail)
-        self._participants.take(participant)
+        self.locked[locked.payment.id] = locked
+        self._payments.take(locked.payment)
+        self._details.take(locked.detail)
+        self._participants.take(locked.participant)
 
     async def write(self, session: AsyncSession, *more: Write) -> None:
         """Write the changed rows, the messages and the audit entries, and ``more`` together with them."""
@@ -118,39 +126,89 @@ async def lock_payments(session: AsyncSession, payment_ids: Collection[str]) -> 
     postgresql = session.get_bind().dialect.name == "postgresql"
     connection = await session.connection()
     result = await connection.execute(_select_locked(postgresql), {"payments": list(payment_ids)})
-    rows = [
-        (
-            PaymentRow(*row[:_DETAIL]),
-            DetailRow(*row[_DETAIL:_PARTICIPANT]),
-            ParticipantRow(*row[_PARTICIPANT:]),
-        )
-        for row in result
-    ]
+    rows = [_rows_of(row, DetailRow) for row in result]
     several = await _participants_with_several(session, postgresql, [detail for _, detail, _ in rows])
     for payment, detail, participant in rows:
         if participant.id not in several and participant.payment_id in (None, payment.id):
-            batch.take(payment, detail, participant)
+            batch.take(BatchedPayment(payment, detail, participant, batch))
     batch.chains = await Chains.read(session, list(batch.locked))
     return batch
 
 
+@dataclass(slots=True)
+class OpenedPayment(BatchedPayment):
+    """One payment, with what it is paid with."""
+
+    detail: OpenDetailRow
+
+
+async def lock_opened(session: AsyncSession, payment_id: str) -> tuple[Batch, OpenedPayment] | None:
+    """Lock one payment to store what its provider has opened, as :func:`lock_payments` does.
+
+    ``None`` in the cases in which those leave a payment out: it has to be locked with its ORM rows. Other
+    open payments of the participant do not matter here: opening a payment settles nothing.
+    """
+    connection = await session.connection()
+    row = (await connection.execute(_select_opened(), {"payment": payment_id})).first()
+    if row is None:
+        return None
+    *columns, seq, digest = row
+    payment, detail, participant = _rows_of(columns, OpenDetailRow)
+    if participant.payment_id not in (None, payment_id):
+        return None
+    batch = Batch(OpenDetailRow)
+    locked = OpenedPayment(payment, detail, participant, batch)
+    batch.take(locked)
+    batch.chains = Chains({} if seq is None else {payment_id: (seq, digest)})
+    return batch, locked
+
+
+@lru_cache
+def _select_opened() -> Select[Any]:
+    """Select and lock one payment, with the end of its audit chain.
+
+    The end is that of the statement's start. If another transaction has appended an entry until the lock is
+    taken, the next one has a number that exists: :class:`DatabaseBusy`, and everything is done again.
+    """
+    payment, entry = inspect(Payment).columns, inspect(AuditEntry).columns
+    last = entry.payment_id == payment.id
+    ends = (
+        select(column).where(last).order_by(entry.seq.desc()).limit(1).scalar_subquery()
+        for column in (entry.seq, entry.hash)
+    )
+    return (
+        _joined(OpenDetailRow).add_columns(*ends).where(payment.id == bindparam("payment"))
+    ).with_for_update(skip_locked=True)
+
+
 _DETAIL = len(fields(PaymentRow))
-_PARTICIPANT = _DETAIL + len(fields(DetailRow))
+
+
+def _rows_of(row: Any, kind: type[DetailT]) -> tuple[PaymentRow, DetailT, ParticipantRow]:
+    participant = _DETAIL + len(fields(kind))
+    return (
+        PaymentRow(*row[:_DETAIL]),
+        kind(*row[_DETAIL:participant]),
+        ParticipantRow(*row[participant:]),
+    )
 
 
 @lru_cache
 def _select_locked(postgresql: bool) -> Select[Any]:
     """Select and lock all three rows: a locked row is read in its present state, not in that at the
     statement's start."""
+    payment_id = inspect(Payment).columns.id
+    wanted = among(payment_id, "payments", postgresql=postgresql)
+    return _joined(DetailRow).where(wanted).order_by(payment_id).with_for_update(skip_locked=True)
+
+
+def _joined(kind: type[DetailRow]) -> Select[Any]:
     payment, detail, participant = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
-    selected = [*_of(payment, PaymentRow), *_of(detail, DetailRow), *_of(participant, ParticipantRow)]
+    selected = [*_of(payment, PaymentRow), *_of(detail, kind), *_of(participant, ParticipantRow)]
     return (
         select(*selected)
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
         .join(participant.id.table, participant.id == detail.participant_id)
-        .where(among(payment.id, "payments", postgresql=postgresql))
-        .order_by(payment.id)
-        .with_for_update(skip_locked=True)
     )
 
 

@@ -35,7 +35,7 @@ async def known(session: AsyncSession, claim: Claim) -> IdempotencyKey | None:
     """
     row = await session.get(IdempotencyKey, (claim.scope, claim.key))
     if row is not None and row.fingerprint != claim.fingerprint:
-        raise _used()
+        raise used()
     return row
 
 
@@ -50,7 +50,15 @@ async def remember(
 
     :raises Conflict: another transaction took the key meanwhile; this one must be rolled back.
     """
-    row = {
+    if not await insert_once(session, IdempotencyKey, row_of(claim, payment_id, now, response)):
+        raise used()
+
+
+def row_of(
+    claim: Claim, payment_id: str, now: datetime, response: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the row of a key, which is inserted once."""
+    return {
         "scope": claim.scope,
         "key": claim.key,
         "fingerprint": claim.fingerprint,
@@ -58,8 +66,6 @@ async def remember(
         "response": response,
         "created_at": now,
     }
-    if not await insert_once(session, IdempotencyKey, row):
-        raise _used()
 
 
 async def forget(session: AsyncSession, payment_id: str) -> None:
@@ -73,7 +79,8 @@ async def forget_starts(session: AsyncSession, payment_id: str) -> None:
     await session.exec(delete(IdempotencyKey).where(key, col(IdempotencyKey.scope).startswith("initiate:")))
 
 
-def _used() -> Conflict:
+def used() -> Conflict:
+    """Return the error of a key that another request has."""
     return Conflict(
         N_("This Idempotency-Key was used for another request"),
         next_step=N_("use a new key for a new one"),

@@ -83,7 +83,32 @@ class ParticipantRow:
 
 
 @dataclass(slots=True)
-class LockedPayment(ABC):
+class OpenDetailRow(DetailRow):
+    """The same with what the provider returned to be paid with."""
+
+    payment_url: str | None
+    client_secret_enc: str | None
+    qr_token_enc: str | None
+    poll_interval_s: int | None
+    scan_timeout_s: int | None
+    confirm_timeout_s: int | None
+    expires_at: datetime | None
+
+
+@dataclass(slots=True)
+class PaymentRows:
+    """A payment with its detail."""
+
+    payment: Payment | PaymentRow
+    detail: PaymentDetail | DetailRow
+
+    @property
+    def charged(self) -> Money:
+        return Money(self.detail.charged_amount, self.detail.charged_currency)
+
+
+@dataclass(slots=True)
+class LockedPayment(PaymentRows, ABC):
     """A payment with its detail and participant. The participant is ``None`` if the platform deleted it.
 
     Changes of the rows are written at the end of the transaction at the latest.
@@ -91,8 +116,6 @@ class LockedPayment(ABC):
     :param unpaid_link: another payment that the platform linked to the participant although it is not paid.
     """
 
-    payment: Payment | PaymentRow
-    detail: PaymentDetail | DetailRow
     participant: Participant | ParticipantRow | None
     unpaid_link: str | None = field(default=None, kw_only=True)
 
@@ -101,10 +124,6 @@ class LockedPayment(ABC):
         """The payment that settles the participant's fee, which may be this one while it is still open."""
         link = self.participant.payment_id if self.participant else None
         return None if link == self.unpaid_link else link
-
-    @property
-    def charged(self) -> Money:
-        return Money(self.detail.charged_amount, self.detail.charged_currency)
 
     def snapshot(self) -> PaymentSnapshot:
         """Return the snapshot that the transition rules read."""

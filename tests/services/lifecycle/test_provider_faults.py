@@ -475,7 +475,7 @@ async def test_a_deadlock_does_not_lose_the_qr(
     from procomp_pay.services.lifecycle import create_at_provider
     from procomp_pay.storage.database.errors import DatabaseBusy
 
-    real, calls = create_at_provider.store_created_in, []
+    real, calls = create_at_provider.store_created, []
 
     async def busy_once(*args: object, **kwargs: object) -> object:
         calls.append(1)
@@ -483,7 +483,7 @@ async def test_a_deadlock_does_not_lose_the_qr(
             raise DatabaseBusy("busy with another change")
         return await real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(create_at_provider, "store_created_in", busy_once)
+    monkeypatch.setattr(create_at_provider, "store_created", busy_once)
     participant_id = await environment.participant()
     try:
         await environment.start(participant_id)
