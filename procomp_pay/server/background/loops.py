@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from procomp_pay.domain.errors import PaymentError, fault_of
@@ -331,10 +331,11 @@ class Background:
             log.debug("watch: %s", result)
             return 0.0
         async with self._ctx.db.reading() as session:
-            due = await payments.next_due_at(session, channels)
+            until = self._ctx.clock() + timedelta(seconds=WATCH_PAUSE_S)
+            due = await payments.next_due_at(session, channels, until)
         if due is None:
             return WATCH_PAUSE_S
-        return min(WATCH_PAUSE_S, max(0.05, (due - self._ctx.clock()).total_seconds()))
+        return max(0.05, (due - self._ctx.clock()).total_seconds())
 
 
 def _jitter() -> float:

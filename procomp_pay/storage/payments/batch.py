@@ -15,13 +15,13 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, inspect, select
+from sqlalchemy import ColumnElement, Select, inspect, select, true
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.columns import Row, among
+from procomp_pay.storage.models.columns import Row, among, listed
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -144,14 +144,17 @@ def _select_locked(postgresql: bool) -> Select[Any]:
     statement's start."""
     payment, detail, participant = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
     selected = [*_of(payment, PaymentRow), *_of(detail, DetailRow), *_of(participant, ParticipantRow)]
-    return (
+    query = (
         select(*selected)
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
         .join(participant.id.table, participant.id == detail.participant_id)
-        .where(among(payment.id, "payments", postgresql=postgresql))
         .order_by(payment.id)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=[c.table for c in (payment.id, detail.payment_id, participant.id)])
     )
+    if postgresql:
+        payment_id = listed("payments")
+        return query.join(payment_id.table, payment_id == payment.id)
+    return query.where(among(payment.id, "payments", postgresql=False))
 
 
 def _of(columns: Any, kind: type[Any]) -> Iterable[ColumnElement[Any]]:
@@ -162,7 +165,8 @@ async def _participants_with_several(
     session: AsyncSession, postgresql: bool, details: list[DetailRow]
 ) -> set[str]:
     """Return the participants with several payments open or in the batch. They are locked, so that no payment
-    is added for them meanwhile, and a statement that begins now sees those added before."""
+    is added for them meanwhile, and a statement that begins now sees those added before.
+    """
     connection = await session.connection()
     participants = [detail.participant_id for detail in details]
     result = await connection.execute(_select_open(postgresql), {"participants": participants})
@@ -175,7 +179,11 @@ async def _participants_with_several(
 
 @lru_cache
 def _select_open(postgresql: bool) -> Select[Any]:
+    """Select the open payments of each participant, of several at least two."""
     detail = inspect(PaymentDetail).columns
-    return select(detail.participant_id, detail.payment_id).where(
-        among(detail.participant_id, "participants", postgresql=postgresql), detail.provider_open
-    )
+    query = select(detail.participant_id, detail.payment_id).where(detail.provider_open)
+    if not postgresql:
+        return query.where(among(detail.participant_id, "participants", postgresql=False))
+    participant_id = listed("participants")
+    of_one = query.where(detail.participant_id == participant_id).limit(2).lateral("open")
+    return select(*of_one.c).join_from(participant_id.table, of_one, true())
