@@ -325,17 +325,17 @@ class Background:
 
     async def _poll_payments(self, channels: Collection[Channel], loop: Loop) -> float:
         result = Pass()
-        await work_watch(self._ctx, result, channels, most=BATCH)
+        until = self._ctx.clock() + timedelta(seconds=WATCH_PAUSE_S)
+        async with self._ctx.db.selecting() as session:
+            due = await payments.next_due_at(session, channels, until)
+        pause = WATCH_PAUSE_S if due is None else (due - self._ctx.clock()).total_seconds()
+        if pause <= 0:  # to claim what is due costs more than to find that nothing is
+            await work_watch(self._ctx, result, channels, most=BATCH)
         loop.note_failures(result)
         if result.looked_at:
             log.debug("watch: %s", result)
             return 0.0
-        async with self._ctx.db.reading() as session:
-            until = self._ctx.clock() + timedelta(seconds=WATCH_PAUSE_S)
-            due = await payments.next_due_at(session, channels, until)
-        if due is None:
-            return WATCH_PAUSE_S
-        return max(0.05, (due - self._ctx.clock()).total_seconds())
+        return max(0.05, pause)
 
 
 def _jitter() -> float:

@@ -110,8 +110,8 @@ def among(column: ColumnElement[Any], name: str, *, postgresql: bool) -> ColumnE
 def listed(name: str) -> ColumnElement[str]:
     """Return the texts of the parameter ``name`` as the column of a table, on PostgreSQL.
 
-    Joined with it, rows are found by their keys one after the other, whether the planner knows the other table
-    or not: the limit makes it expect few texts. Of a hundred in :func:`among` it would expect, without
+    Joined with it, rows are found by their keys one after the other, whether or not the planner knows the
+    other table: the limit makes it expect few texts. Of a hundred in :func:`among` it would expect, without
     statistics of the table, that they match half of its rows, and read it as a whole for each batch.
     """
     texts = bindparam(name, type_=ARRAY(Text))

@@ -149,7 +149,9 @@ def _select_locked(postgresql: bool) -> Select[Any]:
         .join_from(payment.id.table, detail.payment_id.table, detail.payment_id == payment.id)
         .join(participant.id.table, participant.id == detail.participant_id)
         .order_by(payment.id)
-        .with_for_update(skip_locked=True, of=[c.table for c in (payment.id, detail.payment_id, participant.id)])
+        .with_for_update(
+            skip_locked=True, of=[c.table for c in (payment.id, detail.payment_id, participant.id)]
+        )
     )
     if postgresql:
         payment_id = listed("payments")
