@@ -18,8 +18,6 @@ _EVERY = timedelta(minutes=10)
 _LEASE_S = 300
 #: Keys of one transaction, and of one round.
 BATCH = 1000
-#: How long (seconds) a transaction waits while many webhooks arrive: they come first.
-_PATIENCE_S = 60
 _MOST = 50_000
 
 
@@ -37,7 +35,6 @@ async def catch_up(ctx: AppContext, on_progress: Callable[[], None] = lambda: No
         names = await search_keys.stale(session, limit=_MOST)
     rest = iter(names.items())
     while batch := dict(islice(rest, BATCH)):
-        await ctx.intake.wait_until_quiet(_PATIENCE_S)
         async with ctx.db.writing() as session:
             await search_keys.store(session, batch)
         on_progress()

@@ -40,8 +40,6 @@ _MOST_KEPT = 2000
 _SCAN_S = 1.0
 #: Seconds in which more events gather after a commit of many: each commit costs as much as ten events.
 _GATHER_S = 0.003
-#: Seconds after a commit of many events in which more are expected.
-_CROWDED_S = 1.0
 
 _POSTGRESQL = text(
     """
@@ -111,18 +109,11 @@ class WebhookIntake:
         #: By the ids of the rows, oldest first.
         self._contents: dict[str, Any] = {}
         self._scan_at = 0.0
-        self._crowded_until = 0.0
 
     @property
     def is_busy(self) -> bool:
         """Return True if the intake queue is long enough that background work should yield."""
         return len(self._waiting) >= _BUSY_FROM
-
-    async def wait_until_quiet(self, most_s: float) -> None:
-        """Wait while many events arrive at once, for work that has time; at most so many seconds."""
-        end = time.monotonic() + most_s
-        while time.monotonic() < min(end, self._crowded_until):  # noqa: ASYNC110 - they come and go
-            await asyncio.sleep(_CROWDED_S / 5)
 
     def take_stored(self, most: int) -> dict[str, Any]:
         """Return the contents of the oldest events that this process stored, by the ids of their rows, and
@@ -207,8 +198,6 @@ class WebhookIntake:
 
     def _note_stored(self, events: Sequence[IncomingEvent]) -> None:
         """Keep the contents of stored events for :meth:`take_stored`, as far as there is room."""
-        if len(events) >= _BUSY_FROM:
-            self._crowded_until = time.monotonic() + _CROWDED_S
         for event in events[: _MOST_KEPT - len(self._contents)]:
             if event.content is not None:
                 self._contents[event.id] = event.content
