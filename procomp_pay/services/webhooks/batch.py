@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 #: Events per transaction: few enough to lock their payments for only some tens of milliseconds.
 AT_ONCE = 100
 #: Events processed before HTTP requests get their turn: about a millisecond of work.
-_IN_A_ROW = 4
+_IN_A_ROW = 8
 #: The longest time, in seconds, that a batch waits while incoming webhooks queue for their commit.
 _PATIENCE_S = 0.01
 
