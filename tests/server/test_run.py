@@ -188,7 +188,7 @@ async def test_two_processes_share_one_postgresql(
 
         await eventually(completed, 6)
         async with ctx.db.reading() as session:
-            assert await payments.next_due_at(session, Channel) is None
+            assert await payments.next_due_at(session, Channel, ctx.clock() + timedelta(days=30)) is None
             for payment in opened:
                 actions = [e.action for e in await audit.entries(session, payment["payment_id"])]
                 assert actions.count("succeeded:moved") == 1

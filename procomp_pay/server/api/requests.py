@@ -208,8 +208,12 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     body = bytearray()
     try:
-        # mostly it arrived together with the head: no timer is needed
-        async with asyncio.timeout(None if request.content.is_eof() else ARRIVAL_S):
+        if request.content.is_eof():  # mostly it arrived together with the head
+            whole = request.content.read_nowait()
+            if len(whole) > limit:
+                raise web.HTTPRequestEntityTooLarge(limit, len(whole))
+            return whole
+        async with asyncio.timeout(ARRIVAL_S):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from procomp_pay.domain.errors import PaymentError, fault_of
@@ -325,16 +325,17 @@ class Background:
 
     async def _poll_payments(self, channels: Collection[Channel], loop: Loop) -> float:
         result = Pass()
-        await work_watch(self._ctx, result, channels, most=BATCH)
+        until = self._ctx.clock() + timedelta(seconds=WATCH_PAUSE_S)
+        async with self._ctx.db.selecting() as session:
+            due = await payments.next_due_at(session, channels, until)
+        pause = WATCH_PAUSE_S if due is None else (due - self._ctx.clock()).total_seconds()
+        if pause <= 0:  # to claim what is due costs more than to find that nothing is
+            await work_watch(self._ctx, result, channels, most=BATCH)
         loop.note_failures(result)
         if result.looked_at:
             log.debug("watch: %s", result)
             return 0.0
-        async with self._ctx.db.reading() as session:
-            due = await payments.next_due_at(session, channels)
-        if due is None:
-            return WATCH_PAUSE_S
-        return min(WATCH_PAUSE_S, max(0.05, (due - self._ctx.clock()).total_seconds()))
+        return max(0.05, pause)
 
 
 def _jitter() -> float:

@@ -158,10 +158,12 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         status = response.status
         return response
     finally:
-        duration_ms = (time.perf_counter() - started) * 1000
-        fields = {"status": status, "duration_ms": round(duration_ms, 1)}
-        line = "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms
-        access_log.log(_level(request, status), *line, extra=fields)
+        level = _level(request, status)
+        if access_log.isEnabledFor(level):
+            duration_ms = (time.perf_counter() - started) * 1000
+            fields = {"status": status, "duration_ms": round(duration_ms, 1)}
+            line = "%s %s %d %.1f ms", request.method, route_template(request), status, duration_ms
+            access_log.log(level, *line, extra=fields)
 
 
 def _level(request: web.Request, status: int) -> int:

@@ -117,7 +117,7 @@ class Health:
     async def _database(self) -> str:
         connection_queue.go_first()  # the question is whether the database answers, not how many wait for it
         async with self._ctx.db.reading() as session:
-            await payments.next_due_at(session, tuple(Channel))
+            await payments.next_due_at(session, tuple(Channel), self._ctx.clock())
         return "connected"
 
 

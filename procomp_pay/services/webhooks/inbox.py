@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Attempts before an event becomes a dead letter: with the backoff below, about two hours.
 ATTEMPTS = 12
+#: The longest event (bytes) whose content is kept in memory until it is processed.
+_LONGEST_KEPT = 16_384
 _LONGEST_WAIT_S = 1800
 #: Attempts at a refund or dispute of an unknown payment before it is marked foreign: about half an hour, in
 #: which a payment whose events were lost is polled three times.
@@ -60,12 +62,12 @@ async def receive_stripe(ctx: AppContext, body: bytes, header: str | None, secre
 
 
 def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
-    """Return a Stripe event as the inbox stores it. Only the envelope is read; amounts are parsed later.
+    """Return a Stripe event as the inbox stores it. Only the envelope is read; amounts are read later.
 
     :raises InvalidRequest: the body is not an event.
     """
     try:
-        event = json.loads(str(body, "utf-8"))
+        content, event = _parsed(body)
         occurred_at = _created(event["created"])
         return IncomingEvent(
             id=ctx.new_id(),
@@ -74,9 +76,23 @@ def arrival(ctx: AppContext, body: bytes) -> IncomingEvent:
             type=_word(event["type"]),
             payload_enc=ctx.keyring.seal(body),
             occurred_at=occurred_at,
+            content=content if len(body) <= _LONGEST_KEPT else None,
         )
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         raise InvalidRequest("The body is not a Stripe event") from None
+
+
+def _parsed(body: bytes) -> tuple[Any, Any]:
+    """Return an event as it is processed, and for its envelope. An event with a number that we cannot
+    represent is stored as well, and fails when it is processed: then it is seen.
+
+    :raises ValueError, RecursionError: the body is no JSON.
+    """
+    try:
+        content = exact_json.loads(body)
+    except ValueError:
+        return None, json.loads(str(body, "utf-8"))
+    return content, content
 
 
 def _created(value: object) -> int:
@@ -138,7 +154,16 @@ def read_sealed(ctx: AppContext, payload_enc: str) -> tuple[dict[str, Any], Pars
 
     :raises Exception: the event lacks what its type promises, or cannot be decrypted.
     """
-    event = exact_json.loads(ctx.keyring.unseal(payload_enc))
+    return read_content(ctx, exact_json.loads(ctx.keyring.unseal(payload_enc)))
+
+
+def read_content(
+    ctx: AppContext, event: dict[str, Any]
+) -> tuple[dict[str, Any], ParsedWebhookEvent | EventState]:
+    """Return an event as :func:`read_sealed` does.
+
+    :raises Exception: the event lacks what its type promises.
+    """
     if is_foreign(event, ctx.providers.stripe_mode):
         log.warning("event %s is of another account or not of the key's mode", event["id"])
         return event, EventState.FOREIGN

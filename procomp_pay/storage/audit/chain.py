@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, inspect
+from sqlalchemy import Select, bindparam, inspect, true
 from sqlalchemy import select as select_core
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,7 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.redact import redact
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.columns import among
+from procomp_pay.storage.models.columns import among, listed
 from procomp_pay.storage.models.types import utc_text
 
 #: The previous hash of the first entry of a chain.
@@ -124,7 +124,7 @@ class Chains:
     async def read(cls, session: AsyncSession, payment_ids: list[str]) -> Chains:
         """Read the ends of these payments' chains."""
         connection = await session.connection()
-        statement = _entries_of(connection.dialect.name == "postgresql")
+        statement = _ends(connection.dialect.name == "postgresql")
         rows = await connection.execute(statement, {"payments": payment_ids})
         return cls({payment_id: (seq, digest) for payment_id, seq, digest in rows})
 
@@ -139,10 +139,15 @@ class Chains:
 
 
 @lru_cache
-def _entries_of(postgresql: bool) -> Select[Any]:
+def _ends(postgresql: bool) -> Select[Any]:
+    """Select payment, seq and hash: the last of a payment's rows is the end of its chain."""
     entry = inspect(AuditEntry).columns
-    wanted = among(entry.payment_id, "payments", postgresql=postgresql)
-    return select_core(entry.payment_id, entry.seq, entry.hash).where(wanted).order_by(entry.seq)
+    query = select_core(entry.payment_id, entry.seq, entry.hash)
+    if not postgresql:
+        return query.where(among(entry.payment_id, "payments", postgresql=False)).order_by(entry.seq)
+    payment_id = listed("payments")
+    of_one = query.where(entry.payment_id == payment_id).order_by(entry.seq.desc()).limit(1).lateral("ends")
+    return select_core(*of_one.c).join_from(payment_id.table, of_one, true())
 
 
 async def entries(session: AsyncSession, payment_id: str) -> list[AuditEntry]:

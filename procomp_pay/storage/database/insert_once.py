@@ -38,13 +38,21 @@ def _once(dialect: str, table: type[Row]) -> Any:
 
 
 async def replace_all(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
-    """Insert ``rows``, in place of those with the same primary key."""
-    if rows:
-        statement = _insert(session, table)
-        keys = [column.name for column in table.metadata.tables[str(table.__tablename__)].primary_key]
-        values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        connection = await session.connection()
-        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), rows)
+    """Insert ``rows``, in place of those with the same primary key; columns have the names of their
+    attributes."""
+    if not rows:
+        return
+    connection = await session.connection()
+    keys = [column.name for column in table.metadata.tables[str(table.__tablename__)].primary_key]
+    others = [name for name in rows[0] if name not in keys]
+    if session.get_bind().dialect.name == "postgresql":
+        values = ", ".join(f"{name} = excluded.{name}" for name in others)
+        conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {values}"
+        await connection.execute(_from_document(table, list(rows[0]), conflict), {"rows": _document(rows)})
+        return
+    statement = _insert(session, table)
+    replaced = {name: statement.excluded[name] for name in others}
+    await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=replaced), rows)
 
 
 async def insert_returning(
@@ -56,7 +64,8 @@ async def insert_returning(
     connection = await session.connection()
     if session.get_bind().dialect.name == "postgresql":
         written = await connection.execute(
-            _from_document(table, list(rows[0]), column), {"rows": _document(rows)}
+            _from_document(table, list(rows[0]), f"ON CONFLICT DO NOTHING RETURNING {column}"),
+            {"rows": _document(rows)},
         )
     else:
         columns = table.metadata.tables[str(table.__tablename__)].c
@@ -65,14 +74,14 @@ async def insert_returning(
     return {row[0] for row in written.all()}
 
 
-def _from_document(table: type[Row], names: list[str], column: str) -> TextClause:
+def _from_document(table: type[Row], names: list[str], ending: str) -> TextClause:
     """Return an INSERT of many rows from one parameter: with a parameter for each value, parsing the
     statement would take longer than running it."""
     columns = ", ".join(names)
     return sql(
         f"""INSERT INTO {table.__tablename__} ({columns}) SELECT {columns}
         FROM json_populate_recordset(NULL::{table.__tablename__}, CAST(:rows AS json))
-        ON CONFLICT DO NOTHING RETURNING {column}"""  # noqa: S608 - only our own names
+        {ending}"""  # noqa: S608 - only our own names
     )
 
 

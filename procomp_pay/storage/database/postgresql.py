@@ -98,6 +98,8 @@ def make_engine(url: URL, *, serving: bool) -> AsyncEngine:
         pool_size=CONNECTIONS // 2,
         max_overflow=CONNECTIONS // 2,  # closed after use; nobody waits in the pool itself
         pool_recycle=1800,
+        # the same few connections again and again: their statements are prepared and planned once
+        pool_use_lifo=True,
         **EXACT_JSON_ENGINE,
     )
     set_up(engine.sync_engine, how)

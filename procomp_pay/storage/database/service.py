@@ -44,12 +44,13 @@ class PaymentDatabaseService:
         self._engine = self._sqlite_engine() if self.is_sqlite() else self._postgresql_engine(serving)
         if self.is_sqlite():
             self._reader = self._selector = self._engine
-            self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
+            self._writer = self._inserter = self._engine.execution_options(**{sqlite.WRITES: True})
         else:
             self._reader = self._selector = self._engine.execution_options(postgresql_readonly=True)
-            self._writer = self._engine
+            self._writer = self._inserter = self._engine
             if not self.is_pooled:  # behind PgBouncer a transaction's settings limit its statements
                 self._selector = self._reader.execution_options(isolation_level="AUTOCOMMIT")
+                self._inserter = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Lock()
         self._queue = None if self.is_sqlite() else ConnectionQueue()
         #: A SQLite file is brought to this version before it is used.
@@ -99,12 +100,16 @@ class PaymentDatabaseService:
 
     @asynccontextmanager
     async def writing_rows(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction as :meth:`writing` does, without an ORM session: for one statement its set-up
-        takes longer than the statement.
+        """Open a connection for one statement that writes: without an ORM session, whose set-up takes longer,
+        and on PostgreSQL without BEGIN and COMMIT: the statement is a transaction, committed when it returns.
 
         :raises ConfigurationError, DatabaseBusy, DatabaseUnavailable: as :meth:`writing`.
         """
-        async with self._turn_to_write(), self._connecting(self._writer), self._writer.begin() as connection:
+        async with (
+            self._turn_to_write(),
+            self._connecting(self._writer),
+            self._inserter.begin() as connection,
+        ):
             yield connection
 
     @asynccontextmanager

@@ -15,13 +15,13 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, inspect, select
+from sqlalchemy import ColumnElement, Select, bindparam, inspect, select, true
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.audit import AuditEntry
-from procomp_pay.storage.models.columns import Row, among
+from procomp_pay.storage.models.columns import Row, among, listed
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -197,9 +197,18 @@ def _rows_of(row: Any, kind: type[DetailT]) -> tuple[PaymentRow, DetailT, Partic
 def _select_locked(postgresql: bool) -> Select[Any]:
     """Select and lock all three rows: a locked row is read in its present state, not in that at the
     statement's start."""
-    payment_id = inspect(Payment).columns.id
-    wanted = among(payment_id, "payments", postgresql=postgresql)
-    return _joined(DetailRow).where(wanted).order_by(payment_id).with_for_update(skip_locked=True)
+    payment, detail, participant = (inspect(table).columns for table in (Payment, PaymentDetail, Participant))
+    query = (
+        _joined(DetailRow)
+        .order_by(payment.id)
+        .with_for_update(
+            skip_locked=True, of=[c.table for c in (payment.id, detail.payment_id, participant.id)]
+        )
+    )
+    if postgresql:
+        payment_id = listed("payments")
+        return query.join(payment_id.table, payment_id == payment.id)
+    return query.where(among(payment.id, "payments", postgresql=False))
 
 
 def _joined(kind: type[DetailRow]) -> Select[Any]:
@@ -220,7 +229,8 @@ async def _participants_with_several(
     session: AsyncSession, postgresql: bool, details: list[DetailRow]
 ) -> set[str]:
     """Return the participants with several payments open or in the batch. They are locked, so that no payment
-    is added for them meanwhile, and a statement that begins now sees those added before."""
+    is added for them meanwhile, and a statement that begins now sees those added before.
+    """
     connection = await session.connection()
     participants = [detail.participant_id for detail in details]
     result = await connection.execute(_select_open(postgresql), {"participants": participants})
@@ -233,7 +243,11 @@ async def _participants_with_several(
 
 @lru_cache
 def _select_open(postgresql: bool) -> Select[Any]:
+    """Select the open payments of each participant, of several at least two."""
     detail = inspect(PaymentDetail).columns
-    return select(detail.participant_id, detail.payment_id).where(
-        among(detail.participant_id, "participants", postgresql=postgresql), detail.provider_open
-    )
+    query = select(detail.participant_id, detail.payment_id).where(detail.provider_open)
+    if not postgresql:
+        return query.where(among(detail.participant_id, "participants", postgresql=False))
+    participant_id = listed("participants")
+    of_one = query.where(detail.participant_id == participant_id).limit(2).lateral("open")
+    return select(*of_one.c).join_from(participant_id.table, of_one, true())

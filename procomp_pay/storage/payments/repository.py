@@ -205,11 +205,15 @@ async def _due(
     return result.all()
 
 
-async def next_due_at(session: AsyncSession, channels: Collection[Channel]) -> datetime | None:
-    """Return when the next poll of these channels is due; ``None`` if nothing is open."""
+async def next_due_at(
+    session: AsyncSession, channels: Collection[Channel], until: datetime
+) -> datetime | None:
+    """Return when the next poll of these channels is due; ``None`` if none is until then. Without an end,
+    where all open payments are of other channels, each would be read.
+    """
     result = await session.exec(
         select(PaymentDetail.next_poll_at)
-        .where(col(PaymentDetail.next_poll_at).is_not(None), col(PaymentDetail.channel).in_(channels))
+        .where(col(PaymentDetail.next_poll_at) <= until, col(PaymentDetail.channel).in_(channels))
         .order_by(col(PaymentDetail.next_poll_at))
         .limit(1)
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import literal_column
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.storage.database.bulk_write import Action, Write
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
-from procomp_pay.storage.models.columns import spelled
+from procomp_pay.storage.models.columns import listed, spelled
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 
@@ -41,7 +42,10 @@ async def claim_event(session: AsyncSession, row_id: str) -> WebhookEvent | None
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEvent:
-    """An event that was claimed with others."""
+    """An event that was claimed with others.
+
+    :param payload_enc: empty where the caller knows the content.
+    """
 
     id: str
     event_id: str
@@ -70,24 +74,36 @@ class ProcessedEvent:
     waits: bool = False
 
 
-async def claim_many(session: AsyncSession, now: datetime, *, limit: int) -> list[ClaimedEvent]:
-    """Lock up to ``limit`` pending events that are due, oldest first; skip those that are locked already."""
+async def claim_many(
+    session: AsyncSession, now: datetime, *, limit: int | None = None, of: list[str] | None = None
+) -> list[ClaimedEvent]:
+    """Lock up to ``limit`` pending events that are due, oldest first; skip those that are locked already.
+
+    :param of: the ids of rows whose contents are known: of these only, without their payloads.
+    """
     columns: list[Any] = [
         WebhookEvent.id,
         WebhookEvent.event_id,
         WebhookEvent.type,
-        WebhookEvent.payload_enc,
+        WebhookEvent.payload_enc if of is None else literal_column("''"),
         WebhookEvent.provider,
         WebhookEvent.received_at,
         WebhookEvent.attempts,
     ]
-    rows = await session.exec(
+    query: Any = (
         select(*columns)
         .where(WebhookEvent.state == spelled(EventState.PENDING), col(WebhookEvent.next_attempt_at) <= now)
         .order_by(col(WebhookEvent.next_attempt_at), col(WebhookEvent.received_at))
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=WebhookEvent)
     )
+    if of is None:
+        rows = await session.exec(query)
+    elif session.get_bind().dialect.name == "postgresql":
+        row_id = listed("rows")
+        rows = await session.exec(query.join(row_id.table, row_id == WebhookEvent.id), params={"rows": of})
+    else:
+        rows = await session.exec(query.where(col(WebhookEvent.id).in_(of)))
     return [ClaimedEvent(*row) for row in rows.all()]
 
 

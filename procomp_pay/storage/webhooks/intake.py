@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +34,12 @@ _MOST_WAITING = 5000
 _BUSY_FROM = 12
 #: How long (seconds) an event may wait for its commit. It is less than Stripe's own timeout.
 WAIT_S = 15.0
+#: Stored events whose content is kept in memory until they are processed.
+_MOST_KEPT = 2000
+#: Seconds between two reads of the whole inbox while events of this process wait.
+_SCAN_S = 1.0
+#: Seconds in which more events gather after a commit of many: each commit costs as much as ten events.
+_GATHER_S = 0.003
 
 _POSTGRESQL = text(
     """
@@ -63,6 +72,7 @@ class IncomingEvent:
     """An event as it arrived, with its payload encrypted.
 
     :param id: of the new row. :param occurred_at: by the provider's clock, in Unix seconds.
+    :param content: of the payload, as its reader parses it; ``None`` if it is to be read from the row.
     """
 
     id: str
@@ -71,6 +81,10 @@ class IncomingEvent:
     type: str
     payload_enc: str
     occurred_at: int
+    content: Any = None
+
+
+_STORED = ("id", "provider", "event_id", "type", "payload_enc", "occurred_at")
 
 
 async def insert_events(
@@ -78,9 +92,7 @@ async def insert_events(
 ) -> set[str]:
     """Insert events into the inbox; return the ids of the new rows (providers deliver twice)."""
     postgresql = connection.dialect.name == "postgresql"
-    arrived = json.dumps(
-        [{name: getattr(event, name) for name in IncomingEvent.__slots__} for event in events]
-    )
+    arrived = json.dumps([{name: getattr(event, name) for name in _STORED} for event in events])
     written = await connection.execute(
         _POSTGRESQL if postgresql else _SQLITE, {"now": now, "arrived": arrived}
     )
@@ -94,11 +106,30 @@ class WebhookIntake:
         self._db = db
         self._waiting: deque[tuple[IncomingEvent, datetime, asyncio.Future[bool]]] = deque()
         self._committing: asyncio.Task[None] | None = None
+        #: By the ids of the rows, oldest first.
+        self._contents: dict[str, Any] = {}
+        self._scan_at = 0.0
 
     @property
     def is_busy(self) -> bool:
         """Return True if the intake queue is long enough that background work should yield."""
         return len(self._waiting) >= _BUSY_FROM
+
+    def take_stored(self, most: int) -> dict[str, Any]:
+        """Return the contents of the oldest events that this process stored, by the ids of their rows, and
+        forget them: they need not be read, decrypted and parsed again. Another process may have handled them.
+
+        Return none from time to time, so that the events of other processes get their turn.
+        """
+        now = time.monotonic()
+        if not self._contents or now >= self._scan_at:
+            self._scan_at = now + _SCAN_S
+            return {}
+        return {row_id: self._contents.pop(row_id) for row_id in list(islice(self._contents, most))}
+
+    def content_of(self, row_id: str) -> Any:
+        """Return and forget the content of a stored event; ``None`` if it is not known."""
+        return self._contents.pop(row_id, None)
 
     async def store(self, event: IncomingEvent, now: datetime) -> bool:
         """Store an event and return once it is durable; False if it was stored before.
@@ -107,23 +138,33 @@ class WebhookIntake:
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise DatabaseBusy("More events arrive than can be stored", retry_after=5)
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
         waiting = (event, now, done)
         self._waiting.append(waiting)
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_all())
+        timer = loop.call_later(WAIT_S, self._refuse, waiting)  # costs less than asyncio.timeout()
         try:
-            async with asyncio.timeout(WAIT_S):
-                return await done
-        except TimeoutError:
-            with contextlib.suppress(ValueError):  # it is part of a commit that hangs
-                self._waiting.remove(waiting)
-            raise DatabaseBusy("The event could not be stored in time", retry_after=5) from None
+            return await done
+        finally:
+            timer.cancel()
+
+    def _refuse(self, waiting: tuple[IncomingEvent, datetime, asyncio.Future[bool]]) -> None:
+        """Refuse an event that waited too long; as part of a commit that hangs it may yet be stored."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(waiting)
+        if not waiting[2].done():
+            waiting[2].set_exception(DatabaseBusy("The event could not be stored in time", retry_after=5))
 
     async def _commit_all(self) -> None:
         connection_queue.go_first()  # one transaction answers many requests, and tells of money
+        is_crowded = False
         while self._waiting:
+            if is_crowded:
+                await asyncio.sleep(_GATHER_S)
             batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            is_crowded = len(batch) >= _BUSY_FROM
             wanted = [waiting for waiting in batch if not waiting[2].done()]  # the others have timed out
             try:
                 await self._commit(wanted)
@@ -150,6 +191,13 @@ class WebhookIntake:
                 if not done.done():
                     done.set_exception(error)
             return
+        self._note_stored([event for event in events if event.id in new])
         for event, _, done in batch:
             if not done.done():
                 done.set_result(event.id in new)
+
+    def _note_stored(self, events: Sequence[IncomingEvent]) -> None:
+        """Keep the contents of stored events for :meth:`take_stored`, as far as there is room."""
+        for event in events[: _MOST_KEPT - len(self._contents)]:
+            if event.content is not None:
+                self._contents[event.id] = event.content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -276,6 +276,10 @@ async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
         done.looked_at, done.failures = len(failing), list(failing)
         await asyncio.sleep(0.05)
 
+    async def now(*_: Any) -> datetime:
+        return datetime.now(UTC)
+
+    monkeypatch.setattr(background.payments, "next_due_at", now)
     monkeypatch.setattr(background, "work_watch", work)
     monkeypatch.setattr(background, "work_refunds", work)
     monkeypatch.setattr(background, "REFUND_PAUSE_S", 0.1)

@@ -17,6 +17,7 @@ from procomp_pay.services.webhooks import batch, inbox
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
+from procomp_pay.storage.webhooks import intake
 from tests.support import reconciliation
 from tests.support.environment import ServiceEnvironment
 
@@ -197,9 +198,17 @@ def at(ctx: AppContext, moment: datetime) -> AppContext:
     return replace(ctx, clock=lambda: moment)
 
 
+@pytest.mark.parametrize("from_memory", [False, True])
 async def test_many_at_once_leave_the_books_that_each_alone_leaves(
-    environment: ServiceEnvironment, caplog: pytest.LogCaptureFixture
+    environment: ServiceEnvironment,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    from_memory: bool,
 ) -> None:
+    if from_memory:
+        monkeypatch.setattr(environment.ctx.intake, "_scan_at", float("inf"))
+    else:
+        monkeypatch.setattr(intake, "_MOST_KEPT", 0)
     script = Script(environment)
     await script.write()
     for event in script.events:

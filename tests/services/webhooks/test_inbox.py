@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments import refunds
 from procomp_pay.storage.payments.repository import load_payment
+from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import ServiceEnvironment
 
 S = PaymentStatus
@@ -416,6 +418,44 @@ async def test_many_are_handled_in_one_transaction(
     assert [outcome.state for outcome in done] == [EventState.DONE] * 6
     assert len({row.handled_at for row in await environment.rows(WebhookEvent)}) == 1
     assert "one by one" not in caplog.text
+
+
+async def test_a_process_reads_its_own_events_from_memory_and_all_others_from_their_rows(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(environment.ctx, intake=WebhookIntake(environment.ctx.db))
+    for ctx, number in ((other, 1), (environment.ctx, 2)):
+        _, event = await an_event(environment)
+        body = json.dumps(event | {"id": f"evt_{number}"}).encode()
+        await inbox.receive_stripe(ctx, body, environment.signed(body), [environment.webhook_secret])
+    async with environment.ctx.db.writing() as session:
+        mine = (await session.exec(select(WebhookEvent).where(WebhookEvent.event_id == "evt_2"))).one()
+        mine.payload_enc = "unreadable"
+    monkeypatch.setattr(environment.ctx.intake, "_scan_at", float("inf"))
+    assert [done.event_id for done in await batch.handle_due(environment.ctx)] == ["evt_2"]
+    assert [done.event_id for done in await batch.handle_due(environment.ctx)] == ["evt_1"]
+    assert await batch.handle_due(other) == [], "it is done already, and there is no other"
+    assert {row.state for row in await environment.rows(WebhookEvent)} == {EventState.DONE}
+
+
+async def test_own_events_do_not_hold_up_those_of_others(environment: ServiceEnvironment) -> None:
+    _, event = await an_event(environment)
+    await environment.receive(event | {"id": "evt_other"})
+    own = replace(environment.ctx, intake=WebhookIntake(environment.ctx.db))
+    body = json.dumps(event | {"id": "evt_own"}).encode()
+    await inbox.receive_stripe(own, body, environment.signed(body), [environment.webhook_secret])
+    assert [done.event_id for done in await batch.handle_due(own, limit=1)] == ["evt_other"]
+
+
+async def test_an_event_with_an_unreadable_number_is_kept_all_the_same(
+    environment: ServiceEnvironment,
+) -> None:
+    body, _ = await an_event(environment)
+    body = body.replace(b'"amount": 5000,', b'"amount": 1e9999999999999999999,')
+    assert b"1e99" in body
+    header = environment.signed(body)
+    assert await inbox.receive_stripe(environment.ctx, body, header, [environment.webhook_secret])
+    assert (await environment.maintain()).events_failed == 1
 
 
 @pytest.mark.parametrize("kind", ["v2.core.event_destination.ping", "v1.payment_intent.succeeded"])

@@ -6,6 +6,8 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -44,6 +46,35 @@ async def test_a_participant_with_two_payments_is_left_out_of_a_batch(
     async with filled.writing() as session:
         (await session.get_one(PaymentDetail, "pay2")).provider_open = True
     assert await taken(filled, "pay1") == set(), "the other one is open"
+
+
+async def test_a_batch_is_found_by_keys_where_there_are_no_statistics(filled: PaymentDatabaseService) -> None:
+    """As after a restore: PostgreSQL would guess that a hundred ids match half of a table, and read all of
+    it for each batch."""
+    if filled.is_sqlite():
+        pytest.skip("it has no other plan")
+    async with filled.writing() as session:
+        audit.begin(session, "pay1", AuditRecord("desk", "person", "started"), NOW)
+        await session.flush()
+        connection = await session.connection()
+        for table, keys in _KEYS.items():
+            copied = f"(jsonb_populate_record(one, jsonb_build_object({keys}))).*"
+            await connection.exec_driver_sql(
+                f"INSERT INTO {table} SELECT {copied} FROM {table} one, generate_series(1000, 9999) n"
+            )
+    async with filled.writing() as session:
+        assert len((await lock_payments(session, [f"m{n}" for n in range(2000, 2100)])).locked) == 100
+        scans = "SELECT relname FROM pg_stat_xact_user_tables WHERE seq_scan > 0"
+        assert (await (await session.connection()).exec_driver_sql(scans)).all() == []
+
+
+#: The columns that differ between the copies of a row.
+_KEYS = {
+    '"Participant"': "'id', 'm' || n",
+    '"Payment"': "'id', 'm' || n",
+    "pay_payment_detail": "'payment_id', 'm' || n, 'participant_id', 'm' || n",
+    "pay_audit_entry": "'id', n, 'payment_id', 'm' || n",
+}
 
 
 async def test_a_batch_writes_only_changed_columns(filled: PaymentDatabaseService) -> None:

@@ -115,6 +115,21 @@ async def test_waiting_is_bounded(db: PaymentDatabaseService, monkeypatch: pytes
     assert "evt_9" in {row.event_id for row in await rows(db)}
 
 
+async def test_contents_are_kept_once_of_new_events_and_as_many_as_there_is_room_for(
+    db: PaymentDatabaseService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_KEPT", 3)
+    intake = WebhookIntake(db)
+    for n in range(5):
+        await intake.store(arrival(f"evt_{n}", content={"n": n}), NOW)
+        await intake.store(arrival(f"evt_{n}", id=f"again-{n}", content={"n": n}), NOW)
+    assert intake.take_stored(2) == {}, "the whole inbox first"
+    assert intake.take_stored(2) == {"row-evt_0": {"n": 0}, "row-evt_1": {"n": 1}}
+    assert intake.content_of("row-evt_2") == {"n": 2}
+    assert intake.content_of("row-evt_3") is None
+    assert intake.take_stored(2) == {}
+
+
 async def test_a_new_way_in_needs_nothing(db: PaymentDatabaseService) -> None:
     assert await WebhookIntake(db).store(arrival("evt_1"), NOW) is True
     assert await WebhookIntake(db).store(arrival("evt_1", id="another"), NOW) is False
