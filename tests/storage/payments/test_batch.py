@@ -6,9 +6,9 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
-from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.audit.chain import AuditRecord
+from procomp_pay.storage.audit.chain import AuditRecord, first_entry
 from procomp_pay.storage.database.service import PaymentDatabaseService
+from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -54,7 +54,7 @@ async def test_a_batch_is_found_by_keys_where_there_are_no_statistics(filled: Pa
     if filled.is_sqlite():
         pytest.skip("it has no other plan")
     async with filled.writing() as session:
-        audit.begin(session, "pay1", AuditRecord("desk", "person", "started"), NOW)
+        session.add(AuditEntry(**first_entry("pay1", AuditRecord("desk", "person", "started"), NOW)))
         await session.flush()
         connection = await session.connection()
         for table, keys in _KEYS.items():
