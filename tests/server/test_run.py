@@ -314,7 +314,8 @@ async def test_a_loop_that_hangs_ends_the_process(settings: Settings, tmp_path: 
     try:
         if workers == 1:
             assert await server.end() == 5
-            assert re.search("background loop refunds-(kaspi|stripe) stood still", server.output)
+            # on a busy machine another one can stand still for as long
+            assert re.search(r"background loop \S+ stood still", server.output)
         else:
             await server.ready(r"(worker \d+ exited with 5; restarting)")
             server.send(signal.SIGTERM)
