@@ -186,7 +186,7 @@ async def test_two_processes_share_one_postgresql(
             states = [(await views.latest(ctx, p)).status for p in ("p1", "p2", "p3")]
             return set(states) == {"COMPLETED"}
 
-        await eventually(completed, 6)
+        await eventually(completed)
         async with ctx.db.reading() as session:
             assert await payments.next_due_at(session, Channel, ctx.clock() + timedelta(days=30)) is None
             for payment in opened:

@@ -64,8 +64,11 @@ Start = Callable[..., Awaitable[Command]]
 Eventually = Callable[..., Awaitable[Any]]
 
 
-async def wait_until(check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
-    """Return the first true result of the check; fail after so many seconds."""
+async def wait_until(check: Callable[[], Awaitable[Any]], seconds: float = 15.0) -> Any:
+    """Return the first true result of the check; fail after so many seconds.
+
+    A busy machine may take as long; after 20 s ``serve`` fetches what did not come by itself.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         result = await check()
@@ -85,5 +88,5 @@ async def paid(
     async def completed() -> bool:
         return bool((await served.status(participant_id))["status"] == "COMPLETED")
 
-    await eventually(completed, 5)
+    await eventually(completed)
     return str(started["payment_id"])

@@ -140,7 +140,7 @@ async def test_paid_from_start_to_end_by_webhook(served: Served, eventually: Eve
     async def completed() -> bool:
         return bool((await served.status())["status"] == "COMPLETED")
 
-    await eventually(completed, 3)
+    await eventually(completed)
     again = await served.api.post(
         f"{BASE}/initiate", json={"participant_id": "p1", "method": "apple_pay"}, headers=bearer()
     )
@@ -161,7 +161,7 @@ async def test_a_kaspi_payment_is_polled_until_completed(served: Served, eventua
     async def completed() -> bool:
         return bool((await served.status())["status"] == "COMPLETED")
 
-    await eventually(completed, 5)
+    await eventually(completed)
 
 
 async def test_an_unpaid_kaspi_payment_expires(served: Served, eventually: Eventually) -> None:
@@ -170,7 +170,7 @@ async def test_an_unpaid_kaspi_payment_expires(served: Served, eventually: Event
     async def expired() -> bool:
         return bool((await served.status())["status"] == "EXPIRED")
 
-    await eventually(expired, 9)  # 3 s at this time scale
+    await eventually(expired)  # 3 s at this time scale
 
 
 async def test_status_and_history(served: Served, eventually: Eventually) -> None:
@@ -181,7 +181,7 @@ async def test_status_and_history(served: Served, eventually: Eventually) -> Non
         found = await served.status()
         return found if found["status"] == "FAILED" else None
 
-    body = await eventually(failed, 3)
+    body = await eventually(failed)
     assert list(body) == [
         "payment_id", "participant_id", "status", "method", "amount", "currency",
         "created_at", "updated_at", "failure_reason",

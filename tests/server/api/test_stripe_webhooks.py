@@ -134,7 +134,7 @@ async def test_stripe_rolls_its_secret_and_signs_with_both(served: Served, event
     async def completed() -> bool:
         return bool((await served.status())["status"] == "COMPLETED")
 
-    await eventually(completed, 3)
+    await eventually(completed)
 
 
 async def test_without_a_secret_events_are_refused(serve: Serve) -> None:
@@ -192,7 +192,7 @@ async def test_a_repeated_event_is_stored_once(served: Served, eventually: Event
     async def done() -> bool:
         return (await inbox(served.ctx))[0].state is EventState.DONE
 
-    await eventually(done, 3)
+    await eventually(done)
     assert await _post(served, body, sign(body, served.secret)) == 200
     (again,) = await inbox(served.ctx)
     assert (again.id, again.attempts) == (row.id, 1)
@@ -205,7 +205,7 @@ async def test_every_event_delivered_twice(served: Served, eventually: Eventuall
     async def completed() -> bool:
         return bool((await served.status())["status"] == "COMPLETED")
 
-    await eventually(completed, 3)
+    await eventually(completed)
     ids = [row.event_id for row in await inbox(served.ctx)]
     assert len(ids) == len(set(ids))
     assert await _topics(served) == ["payment.received"]
@@ -240,7 +240,7 @@ async def test_events_in_any_order_give_the_same_result(
             rows = await inbox(served.ctx)
             return [row.state for row in rows] == [EventState.DONE] * count
 
-        await eventually(through, 3)
+        await eventually(through)
     body = await served.status()
     assert (body["status"], body["failure_reason"]) == ("COMPLETED", None)
     async with served.ctx.db.reading() as session:

@@ -70,7 +70,7 @@ async def test_a_loop_outlives_its_errors(
         states = [(await served.status(p))["status"] for p in ("p1", "p2")]
         return states == ["COMPLETED", "COMPLETED"]
 
-    await eventually(both, 8)
+    await eventually(both)
     assert failures == {"inbox": 6, "watch": 6}
     assert served.app[STATE].background.state() == "running"
 
@@ -218,7 +218,7 @@ async def test_without_a_database(served: Served, eventually: Eventually) -> Non
     async def healthy() -> bool:
         return (await _health(served))[0] == 200
 
-    await eventually(healthy, 5)
+    await eventually(healthy)
 
 
 async def test_health_with_a_stalled_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ async def test_a_stalled_loop_causes_one_alert(
             rows = (await session.exec(select(OutboxMessage))).all()
         return [row.payload["work"] for row in rows if row.topic == "alert.stalled"]
 
-    await eventually(alerts, 5)
+    await eventually(alerts)
     await asyncio.sleep(0.5)
     assert (await alerts()).count("the loop refunds-kaspi") == 1
     assert served.app[STATE].background.state() == "stalled"
@@ -297,7 +297,7 @@ async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
     async def well() -> bool:
         return not loops.stalled_loops()
 
-    await eventually(well, 10)
+    await eventually(well)
 
 
 @pytest.mark.parametrize("how", ["hangs", "ends"])

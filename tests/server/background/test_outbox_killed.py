@@ -107,7 +107,7 @@ async def test_serve_emails_the_participant_in_the_language_of_the_app(
         async def written() -> bool:
             return bool(box.emails)
 
-        await eventually(written, 15)
+        await eventually(written)
         server.send(signal.SIGTERM)
         assert await server.end() == 0
     assert box.to == [user.email]
