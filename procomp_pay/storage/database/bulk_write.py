@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.database.insert_once import insert_all_counted
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import Row
 
@@ -96,7 +96,7 @@ async def _write_each(session: AsyncSession, connection: AsyncConnection, write:
         parameters = [{_NEW + name: value for name, value in row.items()} for row in write.rows]
         return (await connection.execute(_update_each(table, names), parameters)).rowcount
     if action is Action.INSERT_ONCE:
-        return sum([await insert_once(session, table, row) for row in write.rows])
+        return await insert_all_counted(session, table, write.rows)
     keys = [column.key for column in _columns(table, names)]
     rows = [dict(zip(keys, row.values(), strict=True)) for row in write.rows]
     await connection.execute(insert(table), rows)

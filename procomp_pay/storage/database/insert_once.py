@@ -25,10 +25,17 @@ async def insert_once(session: AsyncSession, table: type[Row], values: dict[str,
 
 
 async def insert_all_once(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> None:
-    """Insert ``rows`` by one statement, skipping those whose unique key exists already."""
+    """Insert ``rows``, skipping those whose unique key exists already."""
     if rows:
         connection = await session.connection()
         await connection.execute(_insert(session, table).on_conflict_do_nothing(), rows)
+
+
+async def insert_all_counted(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> int:
+    """Insert ``rows``, of which there are some, as :func:`insert_all_once` does; return how many are new."""
+    connection = await session.connection()
+    written = await connection.execute(_once(session.get_bind().dialect.name, table), rows)
+    return len(written.all())
 
 
 @cache

@@ -31,7 +31,7 @@ async def test_several_tables_are_written_together(filled: PaymentDatabaseServic
         session.add(OutboxMessage(**a_message("m1", payload={"n": "first"})))
     messages = [a_message("m2", dedup_key="m1"), a_message("m3")]
     async with filled.writing() as session:
-        await write_all(
+        written = await write_all(
             session,
             [
                 completed("pay1"),
@@ -39,6 +39,7 @@ async def test_several_tables_are_written_together(filled: PaymentDatabaseServic
                 Write(Action.INSERT_ONCE, OutboxMessage, messages),
             ],
         )
+    assert written == {Payment: 1, OutboxMessage: 1}, "m2 has the key of m1"
     async with filled.reading() as session:
         assert (await session.get_one(Payment, "pay1")).status is PaymentStatus.COMPLETED
         stored = (await session.exec(select(OutboxMessage))).all()
