@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from typer.main import get_command
 
@@ -63,6 +65,18 @@ def typed(text: str) -> Iterator[tuple[list[str], list[str]]]:
             yield words, [w.split("=")[0] for w in words if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", w)]
 
 
+def too_many(words: list[str]) -> list[str]:
+    """Return the arguments that a command does not take; ``[]`` and ``…`` of optional ones are left out."""
+    command, rest = get_command(app), words
+    while rest and rest[0] in (children := getattr(command, "commands", {})):
+        command, rest = children[rest[0]], rest[1:]
+    if hasattr(command, "commands"):
+        return []  # a whole group is named
+    line = re.sub(r"(^|\s)#.*|[\[\]…]", "", " ".join(rest))
+    parser = command.make_parser(click.Context(command, resilient_parsing=True))
+    return parser.parse_args(shlex.split(line))[1]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
     known = commands()
@@ -71,6 +85,7 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
         assert names, f"{page.name}: no command {' '.join(words[:2])}"
         unknown = set(options) - known[names[0]] - known[""]
         assert not unknown, f"{page.name}: {names[0]} has no {unknown}"
+        assert not too_many(words), f"{page.name}: {' '.join(words)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

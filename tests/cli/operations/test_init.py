@@ -170,6 +170,21 @@ def test_systemd_accepts_the_units(postgres_clerk: CommandLine, folder: Path) ->
     assert (checked.returncode, ours) == (0, [])
 
 
+def test_the_unit_closes_the_day_of_a_system_user_without_a_home(
+    postgres_clerk: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres_clerk.type("init", str(folder), "--no-input")
+    unit = (folder / "procomp-pay-close.service").read_text("utf-8")
+    [command] = re.findall(r"^ExecStart=\S+/procomp-pay (.+)$", unit, re.M)
+    monkeypatch.setenv("HOME", os.devnull)
+    monkeypatch.delenv("PROCOMP_HOME", raising=False)
+    state = folder / "state"
+    (state / "procomp-pay").mkdir(parents=True)
+    postgres_clerk.type(*shlex.split(command.replace("%S", str(state))), code=6)
+    for made in ("exports", "closings"):
+        assert list((state / "procomp-pay" / made).iterdir()), made
+
+
 def test_settings_of_init_exist_and_the_docs_name_all_events() -> None:
     assert set(TAKEN) <= {name.upper() for name in Settings.model_fields}
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")

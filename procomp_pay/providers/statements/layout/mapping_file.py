@@ -1,6 +1,7 @@
 """Read a mapping file: a small TOML file that gives the columns of an unknown statement their roles.
 
-The README has an example. Every mistake is an error: a mapping that is half understood would misread money.
+docs/statements.md has an example. Every mistake is an error: a mapping that is half understood would misread
+money.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from procomp_pay.providers.statements.layout.model import KASPI, STRIPE, Layout
 
 #: A block of titles may come above the headers. No known report has them lower than this row.
 HEADER_WITHIN = 60
-WRITE_A_MAPPING = "describe its columns in a mapping file and add --mapping FILE; the README has an example"
+WRITE_A_MAPPING = (
+    "describe its columns in a mapping file and add --mapping FILE; docs/statements.md has an example"
+)
 
 
 def recognise(
