@@ -1,4 +1,4 @@
-"""Decide when a Kaspi payment is polled again and when it expires.
+"""Decide when a Kaspi payment is polled again, and when it has expired.
 
 Kaspi sends no events. A QR that is never scanned stays ``QrTokenCreated`` for ever, so we expire it
 ourselves. Reaching our deadline means "unknown", never "failed": a payment can still become ``Processed``

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind
 
 #: The clocks of phones, terminals and Kaspi differ, and receipts show whole minutes.
 TOLERANCE = timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""Rules of notifications: where a message goes, which alerts are the same, when a delivery is tried again.
+"""Decide where a message goes, which alerts are the same, and when a delivery is tried again.
 
 Settlement enqueues messages without knowing these rules; :mod:`procomp_pay.services.notifications` applies
 them.
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 
 #: Seconds for which the same alert is not sent again.
 QUIET_S = 3600

@@ -1,4 +1,4 @@
-"""Operators: who may do what at the terminal, and what a second person has to approve."""
+"""Decide who may do what at the terminal, what needs a second person, and what locks an account."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Credentials:
     """Who a command says it is, and what proves it.
 
     :param name: as typed, from the environment or from the file of the login.
@@ -232,7 +232,7 @@ def check_pin(pin: str) -> None:
         )
 
 
-def failure(attempts: int, now: datetime) -> datetime | None:
+def locked_until(attempts: int, now: datetime) -> datetime | None:
     """Return until when an account is locked after so many wrong PINs; ``None`` if it is not."""
     return now + LOCK_TIME if attempts >= MOST_WRONG_PINS else None
 

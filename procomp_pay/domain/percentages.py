@@ -1,13 +1,8 @@
-"""Calculate percentages and percentiles with whole numbers and Decimal, never a float."""
+"""Calculate the percentages and percentiles of reports, with whole numbers and Decimal."""
 
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
-
-from procomp_pay.domain.states import PaymentStatus
-
-#: Final statuses without money.
-NOT_PAID = frozenset({PaymentStatus.FAILED, PaymentStatus.EXPIRED, PaymentStatus.CANCELLED})
 
 _TENTH = Decimal("0.1")
 

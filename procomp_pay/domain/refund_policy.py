@@ -1,4 +1,4 @@
-"""How much of a fee goes back, by the day: the refund policy of a tournament."""
+"""Decide how much of a fee goes back, by the day: the refund policy of a tournament."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.entry_fees import checked_fee
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.fees import checked_fee
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.text import N_
 

@@ -1,4 +1,4 @@
-"""Rules of refunds and disputes: allowed state changes, amounts, and the effect on the payment."""
+"""Decide about refunds and disputes: allowed state changes, amounts, the effect on the payment."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def total_refunded(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
     return sum((amount for state, amount in refunds if state is RefundState.SUCCEEDED), Decimal("0.00"))
 
 
-def name_of_sum(purchase: str, total: Money) -> str:
+def id_of_refunded_total(purchase: str, total: Money) -> str:
     """Return the id for the amount by which Kaspi's refunded total exceeded our books: one or more refunds
     that a cashier made.
 
@@ -112,14 +112,18 @@ def name_of_sum(purchase: str, total: Money) -> str:
     return f"kaspi:{purchase}:{total.minor_units}"
 
 
-def is_of_a_sum(name: str | None) -> bool:
-    """Return whether the id was made by :func:`name_of_sum`."""
-    return name is not None and name.startswith("kaspi:") and name.count(":") == 2
+def is_id_of_refunded_total(provider_refund_id: str | None) -> bool:
+    """Return whether the id was made by :func:`id_of_refunded_total`."""
+    return (
+        provider_refund_id is not None
+        and provider_refund_id.startswith("kaspi:")
+        and provider_refund_id.count(":") == 2
+    )
 
 
-def has_a_name(name: str | None) -> bool:
-    """Return whether the id is the provider's own number of a refund, and not made by :func:`name_of_sum`."""
-    return name is not None and not is_of_a_sum(name)
+def is_providers_own_id(provider_refund_id: str | None) -> bool:
+    """Return whether the id is the provider's own number of a refund, not :func:`id_of_refunded_total`."""
+    return provider_refund_id is not None and not is_id_of_refunded_total(provider_refund_id)
 
 
 def amount_to_refund(charged: Money, reserved: Decimal, asked: Money | None) -> Money:

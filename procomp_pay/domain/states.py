@@ -1,4 +1,4 @@
-"""The statuses of a payment and a participant, and the table of allowed status changes."""
+"""The statuses of payments and participants, and the table of allowed status changes."""
 
 from __future__ import annotations
 

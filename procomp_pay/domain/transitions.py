@@ -1,4 +1,4 @@
-"""The transition rules: decide how an event changes a payment.
+"""Decide how an event changes a payment, also late money, a second payment and another amount.
 
 The rules are pure and total, and give the same result for every order in which providers may deliver events.
 :mod:`procomp_pay.services.settlement.apply` calls :func:`decide_transition` under the row lock of the payment
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
@@ -23,50 +24,7 @@ from procomp_pay.domain.states import (
     PaymentStatus,
     may_move,
 )
-
-
-class Topic(StrEnum):
-    """The topic of an outbox message: ``payment.*`` goes to the participant and the platform, ``letter.*`` to
-    the participant alone, ``alert.*`` to the operators.
-    """
-
-    PAYMENT_RECEIVED = "payment.received"
-    PAYMENT_FAILED = "payment.failed"
-    PAYMENT_EXPIRED = "payment.expired"
-    PAYMENT_REFUNDED = "payment.refunded"
-    LETTER_RECEIPT = "letter.receipt"
-    LETTER_REMINDER = "letter.reminder"
-    LETTER_REPORT = "letter.report"
-    ALERT_LATE = "alert.late_payment"
-    ALERT_DUPLICATE = "alert.duplicate_payment"
-    ALERT_AMOUNT = "alert.amount_mismatch"
-    ALERT_PARTICIPANT = "alert.participant_mismatch"
-    ALERT_REFUND = "alert.refund_failed"
-    ALERT_DISPUTE = "alert.dispute"
-    ALERT_STUCK = "alert.stuck"
-    ALERT_DEAD_LETTER = "alert.dead_letter"
-    ALERT_DISCREPANCY = "alert.discrepancy"
-    ALERT_CIRCUIT = "alert.circuit_open"
-    ALERT_CERTIFICATE = "alert.certificate_ends"
-    ALERT_STALLED = "alert.stalled"
-    ALERT_STATUS = "alert.status_mismatch"
-    ALERT_UNAPPLIED = "alert.unapplied_money"
-    ALERT_LABEL = "alert.unknown_label"
-
-
-class DiscrepancyKind(StrEnum):
-    """A kind of difference between our records and those of a provider (SPEC 8)."""
-
-    MISSING_LOCALLY = "MISSING_LOCALLY"
-    MISSING_AT_PROVIDER = "MISSING_AT_PROVIDER"
-    STATUS_MISMATCH = "STATUS_MISMATCH"
-    AMOUNT_MISMATCH = "AMOUNT_MISMATCH"
-    CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
-    REFUND_MISMATCH = "REFUND_MISMATCH"
-    DUPLICATE_PAYMENT = "DUPLICATE_PAYMENT"
-    LATE_PAYMENT = "LATE_PAYMENT"
-    STUCK = "STUCK"
-    PARTICIPANT_MISMATCH = "PARTICIPANT_MISMATCH"
+from procomp_pay.domain.topics import Topic
 
 
 class Outcome(StrEnum):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
-from procomp_pay.domain.operators import Claim, Limits, Operator
+from procomp_pay.domain.operators import Credentials, Limits, Operator
 from procomp_pay.domain.retention import Retention
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.notifications.senders import NotificationSenders
@@ -82,7 +82,7 @@ class AppContext:
     :param retention: how long finished rows are kept.
     :param operator: who is logged in at the terminal; ``None`` in the server, and where there are no
         operators.
-    :param claim: by what they are; checked again where it matters. ``None`` in the server.
+    :param credentials: by what they are logged in; checked again where it matters. ``None`` in the server.
     :param limits: the sums above which more is asked of operators.
     """
 
@@ -97,5 +97,5 @@ class AppContext:
     is_public: bool = False
     retention: Retention = field(default_factory=Retention)
     operator: Operator | None = None
-    claim: Claim | None = None
+    credentials: Credentials | None = None
     limits: Limits = field(default_factory=Limits)

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from procomp_pay.domain.entry_fees import EntryFees, FeeKind, FeePeriod, FeeSchedule, checked_period
 from procomp_pay.domain.errors import InvalidAmount, Refused
-from procomp_pay.domain.fees import EntryFees, FeeKind, FeePeriod, FeeSchedule, checked_period
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.period import Period
 

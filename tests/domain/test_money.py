@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procomp_pay.domain.entry_fees import checked_fee
 from procomp_pay.domain.errors import InvalidAmount
-from procomp_pay.domain.fees import checked_fee
 from procomp_pay.domain.money import LARGEST, Currency, Money
 
 amounts = st.decimals("0.01", LARGEST, places=2, allow_nan=False, allow_infinity=False)

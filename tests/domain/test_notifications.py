@@ -14,7 +14,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.language import Language, preferred
 from procomp_pay.domain.notifications import dedup_key_for, destinations, may_alert, wait_s
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 
 
 @given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.integers(0, 10**9))

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import MOVES, ParticipantStatus, PaymentStatus, may_move
-from procomp_pay.domain.transitions import DiscrepancyKind, Outcome, PaymentSnapshot, Topic, decide_transition
+from procomp_pay.domain.topics import Topic
+from procomp_pay.domain.transitions import Outcome, PaymentSnapshot, decide_transition
 
 S, N = PaymentStatus, EventType
 T0 = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)

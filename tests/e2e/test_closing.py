@@ -242,10 +242,10 @@ _KILLED = """
 import os, signal, sys
 from procomp_pay.cli.main import app
 from procomp_pay.domain.closing import Step
-from procomp_pay.services.closing import evening
+from procomp_pay.services.closing import close_day
 
 step, is_recorded = Step(sys.argv[1]), sys.argv[2] == "recorded"
-keep, sign = evening._keep, evening.sign
+keep, sign = close_day._keep, close_day.sign
 
 async def killed(work, which, *words, **more):
     if which is step and not is_recorded:
@@ -254,8 +254,8 @@ async def killed(work, which, *words, **more):
     if which is step:
         os.kill(os.getpid(), signal.SIGKILL)
 
-evening._keep = lambda ctx, closing, which, *rest: killed(keep, which, ctx, closing, which, *rest)
-evening.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
+close_day._keep = lambda ctx, closing, which, *rest: killed(keep, which, ctx, closing, which, *rest)
+close_day.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
 app(sys.argv[3:])
 """
 MOMENTS = ("not recorded", "recorded") if "PROCOMP_CLOSING" in os.environ else ("not recorded",)

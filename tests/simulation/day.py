@@ -42,7 +42,7 @@ from procomp_pay.services.maintenance.run import (
     work_watch,
 )
 from procomp_pay.services.reconciliation.run import PROVIDERS, ReconcileRequest, reconcile
-from procomp_pay.services.webhooks.inbox import receive_stripe
+from procomp_pay.services.webhooks.stripe import receive_stripe
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.terms import TournamentFee

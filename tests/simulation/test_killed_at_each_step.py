@@ -31,7 +31,7 @@ from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.webhooks import kaspi_bill
-from procomp_pay.services.webhooks.inbox import receive_stripe
+from procomp_pay.services.webhooks.stripe import receive_stripe
 from tests.simulation import clock, day
 from tests.simulation.people import FEES, KZT, REASON, USD
 from tests.support.environment import CLERK

@@ -28,7 +28,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.maintenance.run import Pass, one_pass, work_inbox, work_watch
 from procomp_pay.services.views import payment as views
-from procomp_pay.services.webhooks import inbox
+from procomp_pay.services.webhooks.stripe import receive_stripe
 from procomp_pay.storage.encryption.keyring import new_key
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.terms import TournamentFee
@@ -162,7 +162,7 @@ class ServiceEnvironment:
     async def receive(self, event: dict[str, Any]) -> bool:
         """Deliver an event as Stripe does."""
         body = json.dumps(event).encode()
-        return await inbox.receive_stripe(self.ctx, body, self.signed(body), [self.webhook_secret])
+        return await receive_stripe(self.ctx, body, self.signed(body), [self.webhook_secret])
 
     async def events(self) -> list[dict[str, Any]]:
         """Return the events of the sandbox, oldest first."""

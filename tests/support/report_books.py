@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.bootstrap import new_id
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.service import PaymentDatabaseService

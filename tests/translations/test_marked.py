@@ -16,7 +16,7 @@ PACKAGE = Path(procomp_pay.__file__).parent
 #: Modules whose errors and lines a clerk meets. What an administrator sets up stays English.
 CLERKS = (
     "cli/display", "cli/framework", "cli/kaspi", "cli/payments", "cli/receipts", "cli/refunds",
-    "cli/registrations", "cli/reports", "domain/fees.py", "domain/kaspi_verification.py",
+    "cli/registrations", "cli/reports", "domain/entry_fees.py", "domain/kaspi_verification.py",
     "domain/money.py", "domain/names.py", "domain/operation_number.py", "domain/payment_code.py",
     "domain/period.py", "domain/refunds.py", "providers/kaspi/gateway.py", "providers/kaspi/invoices.py",
     "providers/kaspi/refunds.py", "providers/kaspi/wire.py", "services/initiation",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.domain.closing import Signer, Step
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.closing.evening import BankStatement, Closing, Order, Statement
+    from procomp_pay.services.closing.close_day import BankStatement, CloseRequest, Closing, Statement
     from procomp_pay.services.context import Actor, AppContext
 
 _EXAMPLES = """[bold]Examples[/]
@@ -129,9 +129,9 @@ def close(
         progress = stack.enter_context(counters(quiet=as_json or console.is_interactive()))
 
         async def work(ctx: AppContext) -> Closing:
-            from procomp_pay.services.closing.evening import Order, begin
+            from procomp_pay.services.closing.close_day import CloseRequest, begin
 
-            order = Order(
+            request = CloseRequest(
                 period,
                 await tournament_id(ctx, tournament, as_json=as_json),
                 statements,
@@ -141,12 +141,12 @@ def close(
                 None if exports is None else absolute(exports),
                 None if bank_file is None else bank(bank_file),
             )
-            closing = await begin(ctx, order, actor)
-            await _advance(ctx, closing, order, actor, steps, reason or "", progress)
+            closing = await begin(ctx, request, actor)
+            await _advance(ctx, closing, request, actor, steps, reason or "", progress)
             if console.is_interactive() and not as_json and not steps:
-                await _ask(ctx, closing, order, actor, opened, bank)
+                await _ask(ctx, closing, request, actor, opened, bank)
             if sign:
-                await _sign(ctx, closing, order, actor, settings, second)
+                await _sign(ctx, closing, request, actor, settings, second)
             if sign or closing.is_closed:  # also if it was stopped between the signature and the sheet
                 sheet.write(closing, target)
             return closing
@@ -188,7 +188,7 @@ def _opened(stack: ExitStack, settings: Settings, provider: str, path: Path, *, 
     """Open a provider's file, as `reconcile --statement` does."""
     from procomp_pay.cli.reconciliation.reconcile import check_owner
     from procomp_pay.providers.statements.reader import open_statement
-    from procomp_pay.services.closing.evening import Statement
+    from procomp_pay.services.closing.close_day import Statement
 
     opened = stack.enter_context(open_statement(path, provider=provider, looks=False))
     if not is_ours:
@@ -201,7 +201,7 @@ def _bank(path: Path, *, account: str | None, mapping: dict[str, str] | None) ->
     import hashlib
 
     from procomp_pay.providers.bank.reader import read_bank_file
-    from procomp_pay.services.closing.evening import BankStatement
+    from procomp_pay.services.closing.close_day import BankStatement
 
     file = read_bank_file(path, account=account, columns=mapping)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -211,7 +211,7 @@ def _bank(path: Path, *, account: str | None, mapping: dict[str, str] | None) ->
 async def _advance(
     ctx: AppContext,
     closing: Closing,
-    order: Order,
+    request: CloseRequest,
     actor: Actor,
     steps: list[Step],
     reason: str,
@@ -219,24 +219,24 @@ async def _advance(
 ) -> None:
     """Run the steps; skip those that are to be skipped as soon as it is known what is open in them."""
     from procomp_pay.domain.closing import Step
-    from procomp_pay.services.closing.evening import advance, skip
+    from procomp_pay.services.closing.close_day import advance, skip
 
     providers = {Step.STRIPE, Step.KASPI}
     for each in steps:
         if each in providers:
             await skip(ctx, closing, each, reason, actor)
-    await advance(ctx, closing, order, actor, on_progress=progress)
+    await advance(ctx, closing, request, actor, on_progress=progress)
     rest = [each for each in steps if each not in providers]
     for each in rest:
         await skip(ctx, closing, each, reason, actor)
     if rest:
-        await advance(ctx, closing, order, actor, on_progress=progress)
+        await advance(ctx, closing, request, actor, on_progress=progress)
 
 
 async def _ask(
     ctx: AppContext,
     closing: Closing,
-    order: Order,
+    request: CloseRequest,
     actor: Actor,
     opened: Callable[[str, Path], Statement],
     bank: Callable[[Path], BankStatement],
@@ -247,25 +247,25 @@ async def _ask(
     from procomp_pay.cli.closing.questions import ask
     from procomp_pay.domain.closing import Step
     from procomp_pay.domain.errors import PaymentError
-    from procomp_pay.services.closing.evening import advance
+    from procomp_pay.services.closing.close_day import advance
 
     asked: dict[Step, bool] = {}
-    order = replace(order, bank=None, again=frozenset())
-    now = order
+    request = replace(request, bank=None, again=frozenset())
+    now = request
 
     def use_file(step: Step, name: str) -> None:
-        nonlocal now, order
+        nonlocal now, request
         if step is Step.EXPORTS:
-            now = order = replace(order, exports=absolute(Path(name)))
+            now = request = replace(request, exports=absolute(Path(name)))
         elif step is Step.PAYOUTS:
-            now = replace(order, bank=bank(expanded(Path(name))))
+            now = replace(request, bank=bank(expanded(Path(name))))
         else:
             given = {step.value: opened(step.value, expanded(Path(name)))}
-            now = replace(order, statements=given)
+            now = replace(request, statements=given)
 
     going_on = True
     while going_on:
-        now, before = replace(order, statements={}), order
+        now, before = replace(request, statements={}), request
         try:
             going_on = await ask(ctx, closing, actor, use_file, asked)
             await advance(ctx, closing, now, actor)
@@ -273,14 +273,19 @@ async def _ask(
             if not going_on:
                 raise
             console.show_error(error)
-            order = before
+            request = before
             step, is_answered = asked.popitem()
             if not is_answered:  # the error is not about what was typed
                 asked[step] = False
 
 
 async def _sign(
-    ctx: AppContext, closing: Closing, order: Order, actor: Actor, settings: Settings, second: str | None
+    ctx: AppContext,
+    closing: Closing,
+    request: CloseRequest,
+    actor: Actor,
+    settings: Settings,
+    second: str | None,
 ) -> None:
     """Sign what was counted before the PINs were asked for.
 
@@ -289,12 +294,12 @@ async def _sign(
     from dataclasses import replace
 
     from procomp_pay.domain.errors import Conflict
-    from procomp_pay.services.closing.evening import advance, sign
+    from procomp_pay.services.closing.close_day import advance, sign
 
     signers, alone = await _signers(ctx, closing, settings, second)
     if not closing.is_closed:
         before = closing.to_sign()
-        await advance(ctx, closing, replace(order, statements={}, bank=None, again=frozenset()), actor)
+        await advance(ctx, closing, replace(request, statements={}, bank=None, again=frozenset()), actor)
         if closing.to_sign() != before:
             raise Conflict(
                 N_("Something changed while it was being signed: nothing is signed"),

@@ -14,7 +14,7 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.evening import Closing
+    from procomp_pay.services.closing.close_day import Closing
     from procomp_pay.services.closing.figures import ByHand
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
@@ -39,7 +39,7 @@ async def ask(
     :param asked: the steps that were asked about, the newest last, and whether anything was typed.
     :raises PaymentError: what was typed cannot be used.
     """
-    from procomp_pay.services.closing.evening import skip
+    from procomp_pay.services.closing.close_day import skip
 
     step = next((step for step in closing.open if step not in asked and _can_be_asked(step, closing)), None)
     if step is None:

@@ -15,10 +15,10 @@ from procomp_pay.domain.closing import Step, StepRecord, StepState
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
-from procomp_pay.services.reports.closing import THE_APP
+from procomp_pay.services.reports.tournament_closing import THE_APP
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.evening import Closing
+    from procomp_pay.services.closing.close_day import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
     from procomp_pay.storage.closing.day import PaymentRow
 
@@ -250,7 +250,7 @@ def _payouts(figures: DayFigures) -> Section:
 
 
 def _since(closing: Closing) -> Section:
-    from procomp_pay.services.closing.evening import since_closing
+    from procomp_pay.services.closing.close_day import since_closing
 
     rows: list[list[Cell]] = [
         [_(change.what), method_or_word(change.method), change.currency, change.signed, change.now,

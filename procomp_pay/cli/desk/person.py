@@ -20,8 +20,8 @@ from procomp_pay.cli.display import qr
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.explain import explain
 from procomp_pay.cli.framework.language import _
+from procomp_pay.domain.entry_fees import charge_for
 from procomp_pay.domain.errors import PaymentError, Refused, Unavailable
-from procomp_pay.domain.fees import charge_for
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus, method_name
 from procomp_pay.domain.text import N_
 from procomp_pay.services.initiation.initiate import initiate

@@ -7,8 +7,8 @@ from datetime import timedelta
 from itertools import takewhile
 
 from procomp_pay.cli.framework import formats
+from procomp_pay.domain.entry_fees import EntryFees
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.fees import EntryFees
 from procomp_pay.domain.states import PAID_STATUSES, Channel, PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations.participants import (

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
 from procomp_pay.cli.framework import console
-from procomp_pay.cli.reports.spreadsheet import text as not_a_formula
+from procomp_pay.cli.reports.spreadsheet import not_a_formula
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.text import N_
 from procomp_pay.services.exports.movements import COLUMNS

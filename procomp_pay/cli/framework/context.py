@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.cli.framework.rights import act_as, checked, has_login, kept_login
+from procomp_pay.cli.framework.login_file import has_login, kept_login
+from procomp_pay.cli.framework.rights import act_as, checked
 from procomp_pay.domain.errors import Ambiguous, ConfigurationError, NotFound, Refused
 from procomp_pay.domain.text import N_
 
@@ -58,7 +59,7 @@ def run_with_context(
                 return await work(ctx)
         copy = settings.model_copy(update={"database_url": settings.database_read_url})
         async with open_context(copy) as reading:
-            return await work(replace(reading, operator=ctx.operator, claim=ctx.claim))
+            return await work(replace(reading, operator=ctx.operator, credentials=ctx.credentials))
 
     return asyncio.run(run())
 

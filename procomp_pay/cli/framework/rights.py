@@ -1,4 +1,4 @@
-"""What each command needs of an operator, in one table; and who a command acts for.
+"""What each command needs of an operator, in one table; and the check of who runs it.
 
 No query is made where a command needs nothing. Where there are no operators, every user of the operating
 system may do everything.
@@ -6,15 +6,14 @@ system may do everything.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typer._click.globals import get_current_context
 
-from procomp_pay.domain.errors import Refused, Unauthorized
+from procomp_pay.cli.framework.login_file import kept_login, os_user
+from procomp_pay.domain.errors import Unauthorized
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -128,92 +127,25 @@ async def checked(ctx: AppContext, settings: Settings) -> AppContext:
     right = right_of(command) if command else None
     if right is None or (right == "desk" and name is None):
         return ctx
-    from procomp_pay.domain.operators import Claim, Right, require
+    from procomp_pay.domain.operators import Credentials, Right, require
     from procomp_pay.services.operators.logins import acting
 
     kept = kept_login(settings)
     # From `.env` alone it would be taken for the secret of everybody who logs in.
     secret = settings.procomp_operator_token if os.environ.get("PROCOMP_OPERATOR") else None
-    claim = Claim(
+    credentials = Credentials(
         name=name or os.environ.get("PROCOMP_OPERATOR") or (kept or {}).get("operator") or os_user(),
         os_user=os_user(),
         token=None if kept is None else kept["token"],
         secret=None if secret is None else secret.get_secret_value(),
     )
-    operator = await acting(ctx, claim)
+    operator = await acting(ctx, credentials)
     if operator is None:
-        return replace(ctx, claim=claim)
+        return replace(ctx, credentials=credentials)
     if name is not None and name != operator.name:  # the audit trail has one spelling of a name
         raise Unauthorized(
             N_("The operator's name is %(name)s", name=operator.name),
             next_step=N_("write it like that, or leave it out"),
         )
     require(operator, Right(right), *([] if EVERYWHERE.isdisjoint(_names(command)) else [None]))
-    return replace(ctx, operator=operator, claim=claim)
-
-
-# The file of a login
-
-
-def os_user() -> str:
-    """Return the user of the operating system, by the number that cannot be chosen in the environment."""
-    if hasattr(os, "getuid"):
-        return f"uid {os.getuid()}"
-    import getpass
-
-    return f"user {getpass.getuser()}"
-
-
-def login_path(settings: Settings) -> Path:
-    """Return the file of the login, one for each database."""
-    import hashlib
-
-    return _directory() / f"login-{hashlib.sha256(settings.url.encode()).hexdigest()[:16]}.json"
-
-
-def _directory() -> Path:
-    from platformdirs import user_state_path
-
-    return user_state_path("procomp-pay")
-
-
-def has_login() -> bool:
-    """Return whether there is a file of any login; cheap, for those who never log in."""
-    return any(_directory().glob("login-*.json"))
-
-
-def kept_login(settings: Settings) -> dict[str, str] | None:
-    """Return the name and the token of the login; ``None`` where there is none.
-
-    :raises Refused: the file is another user's, or others can read it.
-    """
-    path = login_path(settings)
-    try:
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-                raise Refused(
-                    N_("%(path)s belongs to another user, or others can read it: it is not used", path=path),
-                    next_step=N_("delete it, and log in: procomp-pay operator login NAME"),
-                )
-            kept = json.load(file)
-            return {"operator": str(kept["operator"]), "token": str(kept["token"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def keep_login(settings: Settings, name: str, token: str) -> None:
-    """Write the file of the login, for this user alone."""
-    path = login_path(settings)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(
-        os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
-    ) as file:
-        json.dump({"operator": name, "token": token}, file)
-    draft.replace(path)
-
-
-def forget_login(settings: Settings) -> None:
-    """Remove the file of the login."""
-    login_path(settings).unlink(missing_ok=True)
+    return replace(ctx, operator=operator, credentials=credentials)

@@ -1,4 +1,4 @@
-"""The audit trail in the terminal: each entry in words, and what a check trail."""
+"""The audit trail in the terminal: each entry in words, and what a verification found."""
 
 from __future__ import annotations
 

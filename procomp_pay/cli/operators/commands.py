@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from procomp_pay.cli.display import wording
-from procomp_pay.cli.framework import console, formats, rights
+from procomp_pay.cli.framework import console, formats, login_file
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import load_settings, named_tournament, operator, run_with_context
 from procomp_pay.cli.framework.language import _
@@ -230,13 +230,13 @@ def login(name: NameArgument, as_json: JsonOption = False) -> None:
             return None
         secret = ask_secret(settings.procomp_pin, _("PIN"), "PROCOMP_PIN")
         chooses = _chosen_pin if _can_choose(as_json=as_json) else None
-        return await logins.log_in(ctx, name, secret, rights.os_user(), new_pin=chooses)
+        return await logins.log_in(ctx, name, secret, login_file.os_user(), new_pin=chooses)
 
     made = run_with_context(work, settings=settings)
     if made is None:
         _say_none(as_json=as_json)
         return
-    rights.keep_login(settings, made.operator.name, made.token)
+    login_file.keep_login(settings, made.operator.name, made.token)
     document = {"operator": made.operator.name, "role": made.operator.role.value}
     if as_json:
         console.print_json(document | {"until": made.until.isoformat()})
@@ -268,12 +268,12 @@ def _say_none(*, as_json: bool) -> None:
 def logout(as_json: JsonOption = False) -> None:
     """Log out: the login ends, and its file is removed."""
     settings = load_settings()
-    kept = rights.kept_login(settings)
+    kept = login_file.kept_login(settings)
     if kept is not None:
         from procomp_pay.services.operators import logins
 
         run_with_context(lambda ctx: logins.log_out(ctx, kept["token"]), settings=settings)
-        rights.forget_login(settings)
+        login_file.forget_login(settings)
     if as_json:
         console.print_json({"logged_out": kept is not None})
     elif kept is None:

@@ -270,7 +270,7 @@ def list_discrepancies(
 def _filter(
     kind: str | None, state: str, tournament: str | None, provider: str | None, payment: str | None
 ) -> Any:
-    from procomp_pay.domain.transitions import DiscrepancyKind
+    from procomp_pay.domain.discrepancies import DiscrepancyKind
     from procomp_pay.storage.models.states import DiscrepancyState
     from procomp_pay.storage.reconciliation.discrepancies import Filter
 

@@ -1,1 +1,1 @@
-"""Registrations."""
+"""Tournaments, participants, persons and reminders."""

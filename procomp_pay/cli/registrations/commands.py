@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from zoneinfo import ZoneInfo
 
-    from procomp_pay.domain.fees import FeeKind
+    from procomp_pay.domain.entry_fees import FeeKind
     from procomp_pay.domain.money import Currency
     from procomp_pay.services.context import AppContext
 
@@ -277,7 +277,7 @@ def tournament_fees(
     procomp-pay tournament fees TOURNAMENT --remove early
     """
     from procomp_pay.cli.registrations import output
-    from procomp_pay.domain.fees import FeePeriod
+    from procomp_pay.domain.entry_fees import FeePeriod
     from procomp_pay.domain.money import Money
     from procomp_pay.domain.period import Period
     from procomp_pay.services.registrations import terms as service
@@ -623,7 +623,7 @@ def _zone() -> ZoneInfo:
 
 
 def _read_kind(text: str | None) -> FeeKind:
-    from procomp_pay.domain.fees import FeeKind
+    from procomp_pay.domain.entry_fees import FeeKind
 
     try:
         return FeeKind((text or "").lower().replace("_", "-"))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.domain.fees import KIND_NAMES
+from procomp_pay.domain.entry_fees import KIND_NAMES
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_

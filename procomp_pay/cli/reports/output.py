@@ -8,13 +8,13 @@ from typing import IO, TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _
-from procomp_pay.cli.reports import closing_tables, html_page, period_tables, spreadsheet
+from procomp_pay.cli.reports import html_page, period_tables, spreadsheet, tournament_closing_tables
 from procomp_pay.cli.reports.cells import as_text, to_the_second
 from procomp_pay.cli.reports.html_page import Bar, Page
 
 if TYPE_CHECKING:
-    from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period import Report
+    from procomp_pay.services.reports.tournament_closing_result import TournamentClosing
 
 #: The longest period that is shown by day; a longer one is shown by month.
 _MOST_DAYS = 62
@@ -85,19 +85,19 @@ def letter(report: Report) -> tuple[str, str, str]:
     return subject, "\n".join(lines) + "\n", page.getvalue().decode()
 
 
-def show_closing(sheet: Closing) -> None:
+def show_closing(sheet: TournamentClosing) -> None:
     """Show it in the terminal."""
     from procomp_pay.cli.reports import terminal
 
     subtitle = _("closing sheet as of %(time)s", time=_moment(sheet))
-    terminal.show(sheet.tournament_name, subtitle, closing_tables.sections(sheet))
+    terminal.show(sheet.tournament_name, subtitle, tournament_closing_tables.sections(sheet))
     console.say("\n" + _("Audit seal: %(seal)s", seal=_seal(sheet)), dim=True)
     console.say(_conclusion(sheet), fg="green" if sheet.agrees else "yellow", bold=True)
 
 
-def fill_closing(sheet: Closing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
+def fill_closing(sheet: TournamentClosing, kind: str, _to_file: bool, stream: IO[bytes]) -> None:
     """Write a closing sheet as ``html`` or ``xlsx``."""
-    sections = closing_tables.sections(sheet, for_paper=kind == "html")
+    sections = tournament_closing_tables.sections(sheet, for_paper=kind == "html")
     if kind == "xlsx":
         properties = [
             (_("Closing sheet"), sheet.tournament_name),
@@ -137,11 +137,11 @@ def _stamp(report: Report) -> str:
     return f"{to_the_second(report.made_at, report.period.zone)} {report.period.zone.key}"
 
 
-def _moment(sheet: Closing) -> str:
+def _moment(sheet: TournamentClosing) -> str:
     return f"{to_the_second(sheet.as_of, sheet.zone)} {sheet.zone.key}"
 
 
-def _conclusion(sheet: Closing) -> str:
+def _conclusion(sheet: TournamentClosing) -> str:
     if sheet.agrees:
         return _("Nothing is open")
     disputed = sum(1 for line in sheet.lines if line.dispute is not None and line.dispute.is_open)
@@ -155,7 +155,7 @@ def _conclusion(sheet: Closing) -> str:
     return _("Still open:") + " " + ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
 
 
-def _seal(sheet: Closing) -> str:
+def _seal(sheet: TournamentClosing) -> str:
     if sheet.seal is None:
         return _("not sealed (procomp-pay audit seal)")
     root, at, operator = sheet.seal

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from procomp_pay.services.context import AppContext
-    from procomp_pay.services.reports.closing_result import Closing
     from procomp_pay.services.reports.period import Report
+    from procomp_pay.services.reports.tournament_closing_result import TournamentClosing
 
 _REPORT = """[bold]Examples[/]
 
@@ -163,16 +163,16 @@ def closing(
 ) -> None:
     """Create a tournament's closing sheet, to be signed."""
     from procomp_pay.cli.reports import output
-    from procomp_pay.services.reports.closing import closing as close
+    from procomp_pay.services.reports.tournament_closing import tournament_closing
 
     zone = time_zone(timezone)
     as_of_time = _moment(as_of, zone)
     outputs = _outputs(html=html, xlsx=xlsx)
     _check(outputs, force=force, as_json=as_json)
 
-    async def work(ctx: AppContext) -> Closing:
+    async def work(ctx: AppContext) -> TournamentClosing:
         named = await named_tournament(ctx, tournament, as_json=as_json)
-        return await close(ctx, named, zone, as_of_time)
+        return await tournament_closing(ctx, named, zone, as_of_time)
 
     sheet = run_with_context(work)
     if as_json:

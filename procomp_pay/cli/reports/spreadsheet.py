@@ -16,8 +16,10 @@ from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
 
 #: Text that starts with one of these is a formula in some spreadsheet; the wide forms in Asian Excel.
-_RUNS = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
-         "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+_FORMULA_STARTS = (
+    "=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+    "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}",
+)  # fmt: skip
 _WIDEST = 48
 _LINE = 90  # letters, in the column of the first sheet
 _LONGEST_TEXT = 32_767  # the limit of a cell in Excel
@@ -28,10 +30,10 @@ _HEAD = ("section", "item", "name", "currency", "figure", "value")
 _Row = tuple[str, str, str, str, str, Any]
 
 
-def text(value: str) -> str:
+def not_a_formula(value: str) -> str:
     """Return text that no spreadsheet runs as a formula, even after saving it as CSV and opening it again."""
     shown = console.clean(value)[:_LONGEST_TEXT]
-    return f"'{shown}" if shown.lstrip().startswith(_RUNS) else shown
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA_STARTS) else shown
 
 
 def write_workbook(
@@ -111,7 +113,7 @@ def _cell(sheet: Any, value: Cell, font: Any = None) -> Any:
     if value == "":
         return cell
     if isinstance(value, str | Missing):
-        cell.value = text(as_text(value))
+        cell.value = not_a_formula(as_text(value))
         cell.data_type = "s"
     else:
         cell.value, cell.number_format = _number(value)
@@ -169,7 +171,7 @@ def write_csv(stream: IO[bytes], rows: Iterable[Sequence[Any]], *, for_excel: bo
 
 def _raw(value: Any) -> Any:
     if isinstance(value, str):
-        return text(value)
+        return not_a_formula(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.isoformat() if isinstance(value, date) else value

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import TypeVar
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import (
     LocalRecord,
@@ -23,9 +24,8 @@ from procomp_pay.domain.reconciliation.records import (
     RepairAction,
 )
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import DisputeState, RefundState, is_of_a_sum
+from procomp_pay.domain.refunds import DisputeState, RefundState, is_id_of_refunded_total
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 
 _K = DiscrepancyKind
 _T = TypeVar("_T", LocalRecord, ProviderRecord)
@@ -187,7 +187,7 @@ def _refunds(ours: LocalRecord, theirs: list[ProviderRecord]) -> Iterator[Mismat
             continue
         left.remove(local)
         yield from _refund(ours, local, record)
-    local_sums = [refund for refund in left if is_of_a_sum(refund.ref)]
+    local_sums = [refund for refund in left if is_id_of_refunded_total(refund.ref)]
     if unknown and local_sums:
         left = [refund for refund in left if refund not in local_sums]
         yield from _within_sums(ours, local_sums, unknown)

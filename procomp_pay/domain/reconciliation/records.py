@@ -7,11 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import AnyStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 
 
 class ProviderState(StrEnum):

@@ -1,1 +1,1 @@
-"""Notifications."""
+"""Channels to people and to the platform: SMTP, and signed POSTs over HTTP."""

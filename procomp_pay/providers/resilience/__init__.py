@@ -1,1 +1,1 @@
-"""Resilience."""
+"""What surrounds every call of a provider: retries, circuit breaker, rate limit, timing."""

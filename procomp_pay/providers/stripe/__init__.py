@@ -1,1 +1,1 @@
-"""Stripe."""
+"""Stripe: payments, lists, payouts, and the webhook: its signature and its events."""

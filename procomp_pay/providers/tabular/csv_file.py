@@ -26,7 +26,7 @@ class CsvFile:
 
     :param file: opened for reading bytes; its owner closes it.
     :param encoding: the encoding that the user named.
-    :raises InvalidFile: as :func:`~procomp_pay.providers.tabular.encoding.scan` does.
+    :raises InvalidFile: as :func:`~procomp_pay.providers.tabular.encoding.scan_encoding` does.
     """
 
     def __init__(self, file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> None:

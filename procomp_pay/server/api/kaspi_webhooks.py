@@ -20,6 +20,7 @@ from aiohttp import web
 
 from procomp_pay.config import Network
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
+from procomp_pay.providers.kaspi.gateway_signature import SIGNATURE_HEADERS, TIME_HEADERS
 from procomp_pay.server.api import requests
 from procomp_pay.server.api.kaspi_requests import BillQuery, BillShown, GatewayCallback
 from procomp_pay.server.api.responses import Received
@@ -36,7 +37,7 @@ from procomp_pay.services.webhooks.kaspi_bill import (
     read_sum,
 )
 from procomp_pay.services.webhooks.kaspi_bill_account import Result
-from procomp_pay.services.webhooks.kaspi_gateway import SIGNATURE_HEADERS, TIME_HEADERS, receive_callback
+from procomp_pay.services.webhooks.kaspi_gateway import receive_callback
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.history import Move, read_history
 from procomp_pay.services.views.payment import PaymentView
-from procomp_pay.services.webhooks.inbox import receive_stripe
+from procomp_pay.services.webhooks.stripe import receive_stripe
 from procomp_pay.storage.models import exact_json
 
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"

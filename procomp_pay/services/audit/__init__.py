@@ -1,1 +1,1 @@
-"""Audit."""
+"""The audit trail: show, verify, seal and archive it."""

@@ -21,8 +21,9 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.read import Link
-from procomp_pay.storage.database.errors import DatabaseBusy, retrying
+from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.database.retry import retrying
 from procomp_pay.storage.models.audit import AuditSeal
 
 #: The number of newest seals that a verification recomputes; of the older ones it recomputes some.

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.period import Period, offsets
@@ -15,12 +16,11 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyMethod, PaymentMethod
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.approvals import ApprovalView, waiting
 from procomp_pay.services.payouts.view import DayPayout, payouts_of_day, today
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView, view_of
-from procomp_pay.services.reports.closing import THE_APP
+from procomp_pay.services.reports.tournament_closing import THE_APP
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing.day import PaymentRow

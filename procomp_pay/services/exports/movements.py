@@ -15,7 +15,7 @@ from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.payouts.view import PayoutView, list_payouts
 from procomp_pay.services.registrations.tournaments import tournament_view
-from procomp_pay.services.reports.closing import THE_APP
+from procomp_pay.services.reports.tournament_closing import THE_APP
 from procomp_pay.storage.reports import movements as queries
 from procomp_pay.storage.reports.attempts import Scope, one_moment
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from procomp_pay.domain import payment_code
+from procomp_pay.domain.entry_fees import FeeSchedule, charge_for
 from procomp_pay.domain.errors import (
     AlreadyPaid,
     Conflict,
@@ -18,7 +19,6 @@ from procomp_pay.domain.errors import (
     RetryLater,
     Unavailable,
 )
-from procomp_pay.domain.fees import FeeSchedule, charge_for
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.operators import Right
@@ -34,22 +34,22 @@ from procomp_pay.services.initiation.open_payment_policy import (
     seconds_to_wait,
 )
 from procomp_pay.services.initiation.request import InitiateRequest, Registration, prepare
-from procomp_pay.services.lifecycle.cancel import clear_away
+from procomp_pay.services.lifecycle.cancel import clear_for_new_payment
 from procomp_pay.services.lifecycle.create_at_provider import (
-    WithSecrets,
     mark_sent,
     open_at_provider,
     phone_of,
 )
 from procomp_pay.services.lifecycle.polling import poll_payment
-from procomp_pay.services.operators import recheck
-from procomp_pay.services.registrations.checks import check_in_use
+from procomp_pay.services.operators import authorize
+from procomp_pay.services.registrations.checks import check_not_archived
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.initiation import before_start, new_payment
 from procomp_pay.storage.initiation.before_start import BeforeStart
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import repository as payments
+from procomp_pay.storage.payments.batch import PaymentWithSecrets
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.reconciliation import discrepancies
 from procomp_pay.storage.registrations import lookup as registrations
@@ -71,7 +71,7 @@ class InitiatedPayment:
 
     payment_id: str
     reused: bool
-    rows: WithSecrets = field(repr=False)
+    rows: PaymentWithSecrets = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ async def initiate(
 
 
 async def _create_at_provider(ctx: AppContext, plan: _Plan, actor: Actor) -> InitiatedPayment:
-    rows: WithSecrets | None = plan.rows
+    rows: PaymentWithSecrets | None = plan.rows
     if plan.send is not None:
         rows = await open_at_provider(ctx, plan.send, actor)
         status = rows.payment.status
@@ -151,7 +151,7 @@ async def _clear_open_payment(ctx: AppContext, plan: _Plan, actor: Actor) -> Non
     """
     try:
         if plan.step is Step.CANCEL:
-            await clear_away(ctx, plan.payment_id, actor)
+            await clear_for_new_payment(ctx, plan.payment_id, actor)
         else:
             await poll_payment(ctx, plan.payment_id, actor)
     except Conflict:
@@ -171,7 +171,7 @@ async def _plan(
         # the lock serialises all starts of payments for this participant
         participant = await registrations.participant(session, request.participant_id, lock=True)
         check_owner(participant.user_id)
-        await recheck.check(ctx, session, Right.DESK, participant.tournament_id)
+        await authorize.check(ctx, session, Right.DESK, participant.tournament_id)
         claim, payment_id = request.claim(actor), ctx.new_id()
         code = next(payment_code.candidates(payment_id))
         before = await before_start.read(session, participant, claim, code)
@@ -288,7 +288,7 @@ async def _registration(
     await _check_participant(session, participant, before)
     tournament = before.tournament
     if before.is_archived:
-        await check_in_use(session, tournament.id, tournament.name)
+        await check_not_archived(session, tournament.id, tournament.name)
     schedule = FeeSchedule(before.fees)
     if before.has_fee_periods:
         schedule = await fee_schedule(session, tournament)

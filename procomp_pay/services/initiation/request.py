@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from procomp_pay.domain.fees import Charge, FeeSchedule
+from procomp_pay.domain.entry_fees import Charge, FeeSchedule
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.names import payment_description

@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ErrorCode, Forbidden, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import (
@@ -28,11 +29,11 @@ from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.operators import Right, needs_second_person
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind, Outcome
+from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
 from procomp_pay.services.lifecycle.polling import kaspi_schedule
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
@@ -227,7 +228,7 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
 
     :raises Conflict: it is.
     """
-    refund = await refunds.by_provider_id(session, refunds.kaspi_name(number))
+    refund = await refunds.by_provider_id(session, refunds.kaspi_refund_id(number))
     if refund is not None:
         raise Conflict(
             N_(
@@ -258,7 +259,7 @@ async def _verify(
     kaspi: KaspiResult,
 ) -> Verified:
     locked = await lock_payment(session, request.payment_id)  # concurrent requests wait here
-    await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+    await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
     if await _is_known(session, request, actor):
         return _result(locked, request, number, kaspi.answer)
     _check_kind(locked)
@@ -314,7 +315,7 @@ async def _check_second_person(
     """
     if not objections or amount <= ctx.limits.override:
         return
-    if ctx.operator is None and await recheck.have_operators(session):
+    if ctx.operator is None and await authorize.have_operators(session):
         raise Forbidden(
             N_("This override needs two operators, and is not made over HTTP"),
             next_step="procomp-pay verify-kaspi PAYMENT NUMBER --override --reason REASON --approve NAME",

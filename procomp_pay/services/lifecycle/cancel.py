@@ -21,8 +21,8 @@ from procomp_pay.services.lifecycle.create_at_provider import (
     give_up_lost,
     mark_missing_at_provider,
 )
-from procomp_pay.services.lifecycle.polling import close, poll_payment
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.lifecycle.polling import cancel_at_provider, poll_payment
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
@@ -53,11 +53,11 @@ async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> AnyStatus:
         await poll_payment(ctx, payment_id, actor)  # its response was lost: find the object, then cancel it
         locked = await _read(ctx, payment_id)
     if locked.detail.provider_open:
-        await close(ctx, locked, actor)
+        await cancel_at_provider(ctx, locked, actor)
     return _ended(await _read(ctx, payment_id))
 
 
-async def clear_away(ctx: AppContext, payment_id: str, actor: Actor) -> None:
+async def clear_for_new_payment(ctx: AppContext, payment_id: str, actor: Actor) -> None:
     """Clear the way for a new payment: poll an expired payment once more, cancel an open one.
 
     :raises Conflict: it is being paid at this moment.
@@ -87,7 +87,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
     """Record the request before it is executed, so that background work completes it after a crash."""
     async with ctx.db.writing() as session:
         locked = await lock_payment(session, payment_id)
-        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+        await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         status = locked.payment.status
         if status in PAID_STATUSES:
             raise Conflict(

@@ -12,6 +12,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
     ConfigurationError,
     NotFound,
@@ -24,23 +25,20 @@ from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import REMOTE_LIFE_S
 from procomp_pay.domain.states import PAID_STATUSES, Channel, CreateState, PaymentStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.protocol import Created, CreateRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.provider_ref import UNOPENED
-from procomp_pay.storage.database.errors import retrying
+from procomp_pay.storage.database.retry import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.initiation.new_payment import NewPayment
 from procomp_pay.storage.payments import idempotency
-from procomp_pay.storage.payments.batch import OpenedPayment, lock_opened
+from procomp_pay.storage.payments.batch import PaymentWithSecrets, lock_opened
 from procomp_pay.storage.payments.repository import OrmLockedPayment, lock_payment
 
 log = logging.getLogger(__name__)
-
-#: A payment with what it is paid with.
-WithSecrets = OrmLockedPayment | OpenedPayment
 
 #: Seconds after sending until a lost response is recovered; longer than one request may take.
 RECOVER_AFTER_S = 45
@@ -89,7 +87,7 @@ def mark_sent(locked: OrmLockedPayment | NewPayment, ctx: AppContext) -> CreateR
     return request_for(locked, ctx, again=again)
 
 
-async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> WithSecrets:
+async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor) -> PaymentWithSecrets:
     """Send the request of a row that is SENT, and store the response. Return the rows as they are stored.
 
     :raises ProviderUnavailable: nothing was created; the payment stays open and is sent again.
@@ -134,7 +132,9 @@ async def _find_created_before(
     return await ctx.providers.of(request.channel).find(request)
 
 
-async def store_created(ctx: AppContext, payment_id: str, created: Created, actor: Actor) -> WithSecrets:
+async def store_created(
+    ctx: AppContext, payment_id: str, created: Created, actor: Actor
+) -> PaymentWithSecrets:
     """Store the object that the provider created; return the rows as they are stored."""
     async with ctx.db.writing() as session:
         opened = await lock_opened(session, payment_id)
@@ -149,7 +149,7 @@ async def store_created(ctx: AppContext, payment_id: str, created: Created, acto
 
 
 async def _store_created(
-    session: AsyncSession, ctx: AppContext, locked: WithSecrets, created: Created, actor: Actor
+    session: AsyncSession, ctx: AppContext, locked: PaymentWithSecrets, created: Created, actor: Actor
 ) -> None:
     detail, now = locked.detail, ctx.clock()
     detail.provider_ref = created.provider_ref

@@ -10,6 +10,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import (
@@ -18,7 +19,7 @@ from procomp_pay.domain.kaspi_schedule import (
     schedule_for,
 )
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.lifecycle.create_at_provider import (
@@ -78,8 +79,8 @@ async def poll_payment(ctx: AppContext, payment_id: str, actor: Actor = SYSTEM) 
     if locked.detail.create_state in (CreateState.PLANNED, CreateState.SENT):
         await _resume_creation(ctx, locked, actor)
         return None
-    if _is_to_be_closed(locked, ctx):
-        return await close(ctx, locked, actor)
+    if _has_to_be_cancelled(locked, ctx):
+        return await cancel_at_provider(ctx, locked, actor)
     try:
         status = await ctx.providers.of(locked.detail.channel).fetch(provider_ref_of(locked))
     except NotFound:
@@ -200,7 +201,7 @@ def _is_due(locked: OrmLockedPayment, ctx: AppContext, at_least_every: timedelta
     return detail.next_poll_at - now > timedelta(seconds=LEASE_S)
 
 
-def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
+def _has_to_be_cancelled(locked: OrmLockedPayment, ctx: AppContext) -> bool:
     """Return True if the provider's object has to be cancelled.
 
     That is if cancellation was requested, the object expired, the fee was settled otherwise, or the payment
@@ -220,7 +221,7 @@ def _is_to_be_closed(locked: OrmLockedPayment, ctx: AppContext) -> bool:
     )
 
 
-async def close(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AppliedEvent | None:
+async def cancel_at_provider(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> AppliedEvent | None:
     """Cancel the object at the provider, and apply its status after that."""
     try:
         status = await ctx.providers.of(locked.detail.channel).cancel(provider_ref_of(locked))

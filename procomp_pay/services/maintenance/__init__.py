@@ -1,1 +1,1 @@
-"""Maintenance."""
+"""Background work: its passes, retention, re-encryption, adoption, metrics, alerts about health."""

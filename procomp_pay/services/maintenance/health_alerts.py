@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.notifications import QUIET_S
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
 from procomp_pay.services.notifications.alerts import enqueue_alert

@@ -16,7 +16,7 @@ from procomp_pay.domain.errors import ConfigurationError, NotFound
 from procomp_pay.services.context import SYSTEM, AppContext
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit import erasure
-from procomp_pay.storage.database.errors import retrying
+from procomp_pay.storage.database.retry import retrying
 from procomp_pay.storage.encryption import keyring as crypto
 from procomp_pay.storage.encryption import rotation
 from procomp_pay.storage.encryption.rotation import EncryptedColumn

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.notifications import outbox as outbox_store
 

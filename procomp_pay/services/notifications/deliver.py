@@ -15,15 +15,15 @@ from datetime import timedelta
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.errors import ConfigurationError
 from procomp_pay.domain.notifications import ATTEMPTS, DeliveryOutcome, DeliveryResponse, may_alert, wait_s
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.notifications.compose import send_delivery
 from procomp_pay.services.notifications.routing import route
+from procomp_pay.services.notifications.send import send_delivery
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.notifications import outbox as outbox_store
-from procomp_pay.storage.notifications.outbox import Claim
+from procomp_pay.storage.notifications.outbox import ClaimedDelivery
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +96,14 @@ async def _work_destination(ctx: AppContext, destination: Destination, done: Del
             return  # the destination is down: the other deliveries wait
 
 
-async def _deliver(ctx: AppContext, claim: Claim, done: Delivered) -> DeliveryOutcome:
+async def _deliver(ctx: AppContext, claim: ClaimedDelivery, done: Delivered) -> DeliveryOutcome:
     answer = await _attempt(ctx, claim)
     async with ctx.db.writing() as session:
         await _record_outcome(session, ctx, claim, answer, done)
     return answer.outcome
 
 
-async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+async def _attempt(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResponse:
     """Send a delivery outside of any transaction, and return every failure as a response."""
     if claim.delivery.attempts > ATTEMPTS:
         return DeliveryResponse(DeliveryOutcome.REFUSED, "the process ended during every attempt")
@@ -117,7 +117,7 @@ async def _attempt(ctx: AppContext, claim: Claim) -> DeliveryResponse:
 
 
 async def _record_outcome(
-    session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse, done: Delivered
+    session: AsyncSession, ctx: AppContext, claim: ClaimedDelivery, answer: DeliveryResponse, done: Delivered
 ) -> None:
     delivery, now = claim.delivery, ctx.clock()
     if answer.outcome is DeliveryOutcome.AGAIN and delivery.attempts < ATTEMPTS:
@@ -141,13 +141,13 @@ async def _record_outcome(
         await _leave_alert(session, ctx, claim, answer)
 
 
-def _named(claim: Claim, answer: DeliveryResponse) -> str:
+def _named(claim: ClaimedDelivery, answer: DeliveryResponse) -> str:
     delivery = claim.delivery
     return f"delivery {delivery.id} of {claim.message.topic} by {delivery.destination}: {answer.text}"
 
 
 async def _leave_alert(
-    session: AsyncSession, ctx: AppContext, claim: Claim, answer: DeliveryResponse
+    session: AsyncSession, ctx: AppContext, claim: ClaimedDelivery, answer: DeliveryResponse
 ) -> None:
     """Enqueue an alert about a dead delivery, through the other channels; none about a dead alert of this
     kind.

@@ -14,7 +14,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.page_link import public_page_url, reminders_url
 from procomp_pay.services.views.payment import many
 from procomp_pay.storage.notifications import outbox
-from procomp_pay.storage.notifications.outbox import Claim
+from procomp_pay.storage.notifications.outbox import ClaimedDelivery
 from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants
@@ -23,7 +23,7 @@ from procomp_pay.storage.registrations.terms import fee_schedule
 _ALMATY = ZoneInfo("Asia/Almaty")
 
 
-async def send_reminder(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+async def send_reminder(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResponse:
     """Send a reminder, unless the fee is no longer due or a payment is on its way."""
     participant_id = str(claim.message.payload["participant_id"])
     async with ctx.db.reading() as session:

@@ -12,7 +12,7 @@ from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, ch
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import secrets
 from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
-from procomp_pay.services.operators.recheck import check
+from procomp_pay.services.operators.authorize import check
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.operators import repository

@@ -16,8 +16,8 @@ from procomp_pay.domain.operators import (
     Operator,
     Right,
     SecretKind,
-    failure,
     folded,
+    locked_until,
     require,
 )
 from procomp_pay.domain.text import N_
@@ -61,8 +61,8 @@ async def authenticate(
     :raises Forbidden: they have not the right, or somebody else set the PIN.
     """
     began = time.monotonic()
-    if os_user is None and ctx.claim is not None:
-        os_user = ctx.claim.os_user
+    if os_user is None and ctx.credentials is not None:
+        os_user = ctx.credentials.os_user
     row, is_recorded = await _claim(ctx, name, secret, os_user)
     is_right = secrets.matches(row.secret_hash if row is not None else None, secret)
     if row is None or not is_right:
@@ -144,7 +144,7 @@ async def _claim(
         if row.locked_until is not None:
             row.failed_attempts, row.locked_until = 0, None
         row.failed_attempts += 1
-        row.locked_until = failure(row.failed_attempts, now)
+        row.locked_until = locked_until(row.failed_attempts, now)
         return row, False
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.operators import SHIFT, Claim, Operator, Right, folded
+from procomp_pay.domain.operators import SHIFT, Credentials, Operator, Right, folded
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.accounts import set_secret
 from procomp_pay.services.operators.authenticate import as_operator, authenticate, given_by, record
-from procomp_pay.services.operators.recheck import ended, not_logged_in
+from procomp_pay.services.operators.authorize import ended, not_logged_in
 from procomp_pay.services.operators.secrets import is_token, token_hash
 from procomp_pay.storage.models.operators import OperatorSession
 from procomp_pay.storage.operators import repository
@@ -76,23 +76,27 @@ async def log_out(ctx: AppContext, token: str) -> None:
         await repository.end_login(session, token_hash(token))
 
 
-async def acting(ctx: AppContext, claim: Claim) -> Operator | None:
+async def acting(ctx: AppContext, credentials: Credentials) -> Operator | None:
     """Return the operator that a command acts for; ``None`` where there are no operators at all.
 
     :raises Unauthorized: nobody is logged in, the login has ended or belongs to another user of the operating
         system, the account is disabled, or the name is another one's.
     """
     async with ctx.db.selecting() as session:
-        row = await repository.login(session, token_hash(claim.token) if claim.token is not None else None)
+        row = await repository.login(
+            session, token_hash(credentials.token) if credentials.token is not None else None
+        )
     if row is None:
         return None
-    if claim.secret is not None:
-        return await authenticate(ctx, claim.name, claim.secret, need=Right.DESK, os_user=claim.os_user)
+    if credentials.secret is not None:
+        return await authenticate(
+            ctx, credentials.name, credentials.secret, need=Right.DESK, os_user=credentials.os_user
+        )
     account, login = row
-    if login is None or login.os_user != claim.os_user or account.disabled_at is not None:
-        raise not_logged_in(claim.name)
+    if login is None or login.os_user != credentials.os_user or account.disabled_at is not None:
+        raise not_logged_in(credentials.name)
     if login.expires_at <= ctx.clock():
         raise ended(account.name)
-    if folded(account.name) != folded(claim.name):
-        raise not_logged_in(claim.name)
+    if folded(account.name) != folded(credentials.name):
+        raise not_logged_in(credentials.name)
     return as_operator(account)

@@ -11,7 +11,7 @@ from procomp_pay.domain.names import first_name_and_initial
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES, method_name
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView

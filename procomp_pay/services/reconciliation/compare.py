@@ -6,11 +6,11 @@ import logging
 from dataclasses import replace
 from itertools import groupby
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, RetryLater, Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment, match
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import (
     PageResult,
     ReconciliationContext,

@@ -9,14 +9,14 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, needs_second_person
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
@@ -195,7 +195,7 @@ async def _check_operator(ctx: AppContext, session: AsyncSession, payment_id: st
     tournament_id = None
     if payment_id is not None and ctx.operator is not None and await exists(session, payment_id):
         tournament_id = (await load_payment(session, payment_id)).payment.tournament_id
-    await recheck.check(ctx, session, Right.FINANCE, tournament_id)
+    await authorize.check(ctx, session, Right.FINANCE, tournament_id)
 
 
 def approval_request(view: DiscrepancyView, how: How, note: str) -> ApprovalRequest:

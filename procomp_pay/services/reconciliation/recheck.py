@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store

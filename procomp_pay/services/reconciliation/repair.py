@@ -21,7 +21,7 @@ from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_p
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.provider_ref import UNOPENED, provider_ref_of
-from procomp_pay.storage.payments.refunds import kaspi_name
+from procomp_pay.storage.payments.refunds import kaspi_refund_id
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> Ref
         state=RefundState.SUCCEEDED if line.stand is ProviderState.PAID else RefundState.FAILED,
         money=money,
         refund_id=local.refund_id if local else None,
-        provider_refund_id=line.ref if is_stripe else kaspi_name(number),
+        provider_refund_id=line.ref if is_stripe else kaspi_refund_id(number),
         reason="told by the provider's statement",
         made_at=line.at,
     )

@@ -93,7 +93,7 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
 
 
 async def reconcile(
-    ctx: AppContext, order: ReconcileRequest, actor: Actor, *, on_progress: Progress = lambda *_: None
+    ctx: AppContext, request: ReconcileRequest, actor: Actor, *, on_progress: Progress = lambda *_: None
 ) -> Report:
     """Compare one provider's books with ours. The caller has ``reconcile_lock``.
 
@@ -102,42 +102,42 @@ async def reconcile(
     :raises Refused: a window that makes no sense. :raises ConfigurationError: the provider is not configured.
     :raises PaymentError: a statement's line cannot be read; nothing was compared with half a file.
     """
-    check_window(order.since, order.until, ctx.clock())
-    report = await _begun(ctx, order, actor)
+    check_window(request.since, request.until, ctx.clock())
+    report = await _begun(ctx, request, actor)
     state = "failed"
     try:
-        await _compare(ctx, order, report, reconciler(actor), on_progress)
+        await _compare(ctx, request, report, reconciler(actor), on_progress)
         state = "incomplete" if report.cut else "done"
     finally:
         await _ended(ctx, report, state)
     async with ctx.db.reading() as session:
-        report.still_open = await store.count_open(session, order.provider)
+        report.still_open = await store.count_open(session, request.provider)
     return report
 
 
-async def _begun(ctx: AppContext, order: ReconcileRequest, actor: Actor) -> Report:
+async def _begun(ctx: AppContext, request: ReconcileRequest, actor: Actor) -> Report:
     now = ctx.clock()
     async with ctx.db.reading() as session:
-        killed = await store.interrupted(session, order.provider)
-        last_end = await store.last_window_end(session, order.provider)
-        first = await first_started_at(session, order.provider)
-    since = order.since or min(
+        killed = await store.interrupted(session, request.provider)
+        last_end = await store.last_window_end(session, request.provider)
+        first = await first_started_at(session, request.provider)
+    since = request.since or min(
         [default_since(first, last_end, now), *(run.window_from for run in killed if run.window_from)]
     )
-    source = "api" if order.lines is None else f"statement {order.source_name or ''}".strip()
-    report = Report(order.provider, source, since, min(order.until or now, now), order.dry_run)
-    report.after_restore = order.recover
+    source = "api" if request.lines is None else f"statement {request.source_name or ''}".strip()
+    report = Report(request.provider, source, since, min(request.until or now, now), request.dry_run)
+    report.after_restore = request.recover
     report.interrupted = [run.started_at for run in killed]
-    if order.dry_run:
+    if request.dry_run:
         return report
     report.run_id = ctx.new_id()
     async with ctx.db.writing() as session:
-        for run in await store.interrupted(session, order.provider):
+        for run in await store.interrupted(session, request.provider):
             run.state, run.finished_at = "interrupted", now
         session.add(
             ReconciliationRun(
                 id=report.run_id,
-                provider=order.provider,
+                provider=request.provider,
                 window_from=report.since,
                 window_until=report.until,
                 source=source,
@@ -161,18 +161,18 @@ async def _ended(ctx: AppContext, report: Report, state: str) -> None:
 
 
 async def _compare(
-    ctx: AppContext, order: ReconcileRequest, report: Report, actor: Actor, on_progress: Progress
+    ctx: AppContext, request: ReconcileRequest, report: Report, actor: Actor, on_progress: Progress
 ) -> None:
     limiter = AsyncLimiter(PER_SECOND, 1)
     coverage = CoverageWindow(report.since, report.until, by_payment_time=False, read_at=ctx.clock())
     context = ReconciliationContext(ctx, actor, coverage, report, pace=limiter.acquire)
-    if order.lines is not None:
-        await _statement(context, order, order.lines, on_progress)
-    elif order.provider == "kaspi":
+    if request.lines is not None:
+        await _statement(context, request, request.lines, on_progress)
+    elif request.provider == "kaspi":
         await ask_each(context, on_progress)
     else:
-        await _stripe(context, on_progress, open_too=order.recover)
-    if report.cut is None and not report.dry_run and order.lines is None:
+        await _stripe(context, on_progress, open_too=request.recover)
+    if report.cut is None and not report.dry_run and request.lines is None:
         await recheck_open_discrepancies(context)
 
 
@@ -262,7 +262,7 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
 
 
 async def _check_ours(
-    order: ReconcileRequest, report: Report, staging: Staging, *, has_payments: bool
+    request: ReconcileRequest, report: Report, staging: Staging, *, has_payments: bool
 ) -> None:
     """Check that a statement is ours.
 
@@ -271,11 +271,11 @@ async def _check_ours(
         each line, and each of our payments, would become a difference.
     """
     report.is_foreign = has_payments and not await staging.knows_any()
-    if report.is_foreign and not order.is_ours:
+    if report.is_foreign and not request.is_ours:
         count = report.compared
         ours = f", and none of our {count} payments of its days stands in it" if count else ""
         raise Refused(
-            f"Not one of the {staging.loaded} lines of {order.source_name or 'the statement'} is of a "
+            f"Not one of the {staging.loaded} lines of {request.source_name or 'the statement'} is of a "
             f"payment of ours{ours}: another merchant's statement, or another account's? Nothing was judged",
             next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
         )
@@ -289,7 +289,7 @@ async def _count(context: ReconciliationContext) -> Sums:
 
 
 def _statement_window(
-    order: ReconcileRequest, lines: StatementLines, report: Report, now: datetime
+    request: ReconcileRequest, lines: StatementLines, report: Report, now: datetime
 ) -> StatementPeriod | None:
     """Return the window to compare; ``None`` if the statement has no line and names no period.
 
@@ -309,8 +309,8 @@ def _statement_window(
         window = StatementPeriod(min(stated.since, days.since), max(stated.until, days.until))
         note = "The statement has lines outside of the period that it names."
         report.notes += [note] if note not in report.notes else []
-    since, until = order.since or window.since, order.until or window.until
-    if order.since or order.until:
+    since, until = request.since or window.since, request.until or window.until
+    if request.since or request.until:
         report.window_is = "--since and --until"
     if stated:
         since, until = max(since, window.since), min(until, window.until)
@@ -320,7 +320,7 @@ def _statement_window(
                 "--since and --until",
                 next_step="leave both out, or give the statement of those days",
             )
-    if order.until is None:  # nothing can be missing in the rest of today
+    if request.until is None:  # nothing can be missing in the rest of today
         until = max(min(until, now), last + timedelta(seconds=1) if last else since + timedelta(seconds=1))
     return StatementPeriod(since, until)
 
@@ -361,30 +361,30 @@ async def _their_sums(context: ReconciliationContext, lines: StatementLines, sta
 
 
 async def _statement(
-    context: ReconciliationContext, order: ReconcileRequest, lines: StatementLines, on_progress: Progress
+    context: ReconciliationContext, request: ReconcileRequest, lines: StatementLines, on_progress: Progress
 ) -> None:
     try:
-        await _compare_lines(context, order, lines, on_progress, in_blocks=True)
+        await _compare_lines(context, request, lines, on_progress, in_blocks=True)
     except NotPlain:  # reported before anything was compared
-        await _compare_lines(context, order, lines, on_progress, in_blocks=False)
+        await _compare_lines(context, request, lines, on_progress, in_blocks=False)
 
 
 async def _compare_lines(
     context: ReconciliationContext,
-    order: ReconcileRequest,
+    request: ReconcileRequest,
     lines: StatementLines,
     on_progress: Progress,
     *,
     in_blocks: bool,
 ) -> None:
     ctx, report = context.ctx, context.report
-    name = order.source_name or "statement"
-    async with open_staging(ctx.db, order.provider) as staging:
+    name = request.source_name or "statement"
+    async with open_staging(ctx.db, request.provider) as staging:
         load = staging.load_statement if in_blocks else staging.load_lines
         await load(lines, partial(on_progress, "lines"))
         report.read["lines"] = staging.loaded
         report.skipped = lines.summary.skipped_count
-        window = _statement_window(order, lines, report, ctx.clock())
+        window = _statement_window(request, lines, report, ctx.clock())
         if window is None:
             report.notes.append("The statement has no line about a payment")
             return
@@ -404,10 +404,10 @@ async def _compare_lines(
         judging = ReconciliationContext(ctx, context.actor, coverage, report, repair=repair, asks=False)
         ours = await _lay_beside(judging, staging)
         theirs = await _their_sums(judging, lines, staging)
-        await _check_ours(order, report, staging, has_payments=bool(ours or theirs))
+        await _check_ours(request, report, staging, has_payments=bool(ours or theirs))
         await _judge_all(judging, staging, on_progress)
         if report.became["repaired"]:
             ours = await _our_sums(judging)
         report.sums = side_by_side(ours, theirs)
         if not report.dry_run:
-            report.settlements = await keep_fees(ctx, staging, order.provider)
+            report.settlements = await keep_fees(ctx, staging, request.provider)

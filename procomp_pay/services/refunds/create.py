@@ -19,7 +19,7 @@ from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_a
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
@@ -184,7 +184,7 @@ def check_reason(reason: str) -> None:
 async def _plan(
     session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, command: RefundCommand
 ) -> Plan:
-    await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+    await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
     status = locked.payment.status
     if status is PaymentStatus.REFUNDED:
         raise Conflict(

@@ -13,14 +13,14 @@ from procomp_pay.domain.refunds import (
     RefundEvent,
     RefundState,
     amount_to_refund,
-    has_a_name,
+    is_providers_own_id,
     reserved_amount,
     total_refunded,
 )
 from procomp_pay.domain.states import CreateState, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.refunds.create import Refunded, check_reason, state_of
 from procomp_pay.services.refunds.policy import propose
 from procomp_pay.services.settlement.apply import apply_event_in
@@ -116,18 +116,18 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     number = read(made.number)
     async with ctx.db.reading() as session:
         locked = await load_payment(session, made.payment_id)
-        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+        await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         plan = await _check(session, locked, made, number)
         await _check_limit(session, ctx, locked, plan)
         before = await _total_refunded(session, locked)
     await _check_policy(ctx, made, plan)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)
-    name = refund_repository.kaspi_name(number)
+    name = refund_repository.kaspi_refund_id(number)
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
-            await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id)
+            await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
             compared, plan = plan.known is None, await _check(session, locked, made, number)
             await _check_limit(session, ctx, locked, plan)
             if plan.known is None:
@@ -160,7 +160,7 @@ def _payment_event(ctx: AppContext, made: MadeInApp, plan: _Plan, number: str, a
             RefundState.SUCCEEDED,
             plan.money,
             refund_id=plan.known.id if plan.known else None,
-            provider_refund_id=refund_repository.kaspi_name(number),
+            provider_refund_id=refund_repository.kaspi_refund_id(number),
             reason=reason,
         ),
         reason=reason,
@@ -174,7 +174,7 @@ async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInAp
             N_("This payment was not made with Kaspi"),
             next_step=f'procomp-pay refund {made.payment_id} --reason "…"',
         )
-    used = await refund_repository.by_provider_id(session, refund_repository.kaspi_name(number))
+    used = await refund_repository.by_provider_id(session, refund_repository.kaspi_refund_id(number))
     if used is not None:
         raise _number_used(number, used)
     payment_id = await _payment_with(session, number)
@@ -219,7 +219,9 @@ def _without_number(
     :raises Conflict: there are several, and no amount was given.
     """
     unnamed = [
-        row for row in rows if row.state is RefundState.SUCCEEDED and not has_a_name(row.provider_refund_id)
+        row
+        for row in rows
+        if row.state is RefundState.SUCCEEDED and not is_providers_own_id(row.provider_refund_id)
     ]
     rest = locked.charged.amount - reserved_amount(refund_repository.amounts(rows))
     if money is None and rest > 0:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
@@ -21,9 +22,9 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.refunds import RefundEvent, RefundState, name_of_sum, total_refunded
+from procomp_pay.domain.refunds import RefundEvent, RefundState, id_of_refunded_total, total_refunded
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.protocol import ProviderRefunds, RefundRequest
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
 from procomp_pay.services.settlement import side_effects
@@ -214,9 +215,11 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
         known = Money(total_refunded(refund_repository.amounts(rows)), total.currency)
         if total.amount <= known.amount:
             return
-        name = name_of_sum(str(locked.detail.provider_ref), total)
+        total_id = id_of_refunded_total(str(locked.detail.provider_ref), total)
         why = "made in the Kaspi Pay app"
-        refund_event = RefundEvent(RefundState.SUCCEEDED, total - known, provider_refund_id=name, reason=why)
+        refund_event = RefundEvent(
+            RefundState.SUCCEEDED, total - known, provider_refund_id=total_id, reason=why
+        )
         await apply_event_in(
             session, ctx, _payment_event(ctx, payment_id, locked, refund_event, actor), locked
         )

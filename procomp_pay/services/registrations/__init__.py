@@ -1,1 +1,1 @@
-"""Registrations."""
+"""Tournaments, participants and persons: terms, lists from files, search, reminders, erasure."""

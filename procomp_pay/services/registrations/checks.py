@@ -1,4 +1,4 @@
-"""What several use cases of registrations check."""
+"""Check that a tournament is not archived, and that a list is not too long."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from procomp_pay.storage.registrations import participants as repository
 MOST = 10_000
 
 
-async def check_in_use(session: AsyncSession, tournament_id: str, name: str) -> None:
+async def check_not_archived(session: AsyncSession, tournament_id: str, name: str) -> None:
     """Check that nobody is charged, registered or reminded for a tournament that is over.
 
     :raises Conflict: it is archived.

@@ -26,7 +26,7 @@ from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations.changes import add_edits, set_email
-from procomp_pay.services.registrations.checks import check_in_use
+from procomp_pay.services.registrations.checks import check_not_archived
 from procomp_pay.services.registrations.columns import Column
 from procomp_pay.services.registrations.file import RosterRow
 from procomp_pay.services.registrations.participants import (
@@ -190,7 +190,7 @@ async def import_participants(
     entrants, problems, left_out = _check_rows(ctx, [row for row in rows if row.other is None])
     async with ctx.db.reading() as session:
         tournament = await registrations.tournament(session, tournament_id)
-        await check_in_use(session, tournament.id, tournament.name)
+        await check_not_archived(session, tournament.id, tournament.name)
         found = await _comparison(session, ctx, tournament_id, entrants)
     blocked = bool(problems) and not skip_bad
     written = bool(found.added or found.changed) and not (dry_run or blocked)

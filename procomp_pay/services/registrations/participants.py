@@ -25,7 +25,7 @@ from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.registrations.checks import check_in_use, check_limit
+from procomp_pay.services.registrations.checks import check_limit, check_not_archived
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.registrations import ParticipantDetail
@@ -165,7 +165,7 @@ async def add_participant(
     participant_id, now = ctx.new_id(), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
-        await check_in_use(session, row.id, row.name)
+        await check_not_archived(session, row.id, row.name)
         if not namesake:
             _refuse_twice(find_same(await repository.registered(session, row.id), name, kind))
         login = address or placeholder_email(participant_id)

@@ -11,7 +11,7 @@ from procomp_pay.domain.errors import ConfigurationError, Conflict, ManualReview
 from procomp_pay.domain.operators import Right
 from procomp_pay.domain.redact import redact
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
@@ -140,7 +140,7 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
     :raises ConfigurationError: our role may not change the platform's rows.
     """
     async with ctx.db.writing() as session:
-        await recheck.check(ctx, session, Right.ADMIN)  # it was asked about twice meanwhile
+        await authorize.check(ctx, session, Right.ADMIN)  # it was asked about twice meanwhile
         if with_platform_rows and (grant := await store.missing_grant(session)) is not None:
             raise ConfigurationError(
                 'The user of DATABASE_URL may not change names and e-mails in "User": nothing was erased',

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.money import Currency
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.registrations.checks import check_in_use
+from procomp_pay.services.registrations.checks import check_not_archived
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
 from procomp_pay.storage.notifications import outbox
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
@@ -53,7 +53,7 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
     }
     async with ctx.db.reading() as session:
         tournament = await registrations.tournament(session, tournament_id)
-        await check_in_use(session, tournament.id, tournament.name)
+        await check_not_archived(session, tournament.id, tournament.name)
         sent = await outbox.existing_keys(session, list(keys.values()))
         schedule = await fee_schedule(session, tournament)
         number = await unknown_money_after_restore(session, schedule.ever(Currency.KZT))

@@ -9,8 +9,15 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.entry_fees import (
+    KIND_NAMES,
+    EntryFees,
+    FeeKind,
+    FeePeriod,
+    FeeSchedule,
+    checked_period,
+)
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.fees import KIND_NAMES, EntryFees, FeeKind, FeePeriod, FeeSchedule, checked_period
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep, checked_steps, read_step
 from procomp_pay.domain.text import N_

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.entry_fees import EntryFees, checked_fee
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
-from procomp_pay.domain.fees import EntryFees, checked_fee
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
 from procomp_pay.domain.operators import Right, require

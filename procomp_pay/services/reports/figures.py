@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from procomp_pay.domain import percentages as figures
+from procomp_pay.domain import percentages
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, AnyStatus, PaymentStatus
@@ -46,7 +46,7 @@ class Attempts:
     @property
     def success_percent(self) -> Decimal | None:
         """Return the share of ended payments that were paid, in percent."""
-        return figures.percent(self.paid, self.started - self.waiting - self.other)
+        return percentages.percent(self.paid, self.started - self.waiting - self.other)
 
     def full(self) -> dict[str, Any]:
         return {
@@ -187,7 +187,7 @@ class Ranks:
 
     def add(self, value: int, times: int) -> None:
         before, self._seen = self._seen, self._seen + times
-        if before < figures.rank(self.count, 50) <= self._seen:
+        if before < percentages.rank(self.count, 50) <= self._seen:
             self.median = value
-        if before < figures.rank(self.count, 95) <= self._seen:
+        if before < percentages.rank(self.count, 95) <= self._seen:
             self.p95 = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from procomp_pay.config.delivery import is_address
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.reports.period import Report
 from procomp_pay.storage.notifications import outbox

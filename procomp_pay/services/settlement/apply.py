@@ -14,7 +14,8 @@ from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import AnyStatus, PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import Outcome, Topic, Transition, decide_transition
+from procomp_pay.domain.topics import Topic
+from procomp_pay.domain.transitions import Outcome, Transition, decide_transition
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.operation_numbers import (

@@ -12,9 +12,9 @@ from procomp_pay.domain.operators import Right
 from procomp_pay.domain.refunds import RefundState, total_refunded
 from procomp_pay.domain.states import OPEN_STATUSES, ParticipantStatus, PaymentStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_replacement_payment
 from procomp_pay.storage.audit.chain import PAYMENT_MOVED
@@ -52,7 +52,7 @@ async def move_payment(
     async with ctx.db.writing() as session:
         locked = await payments.lock_for_move(session, payment_id, participant_id)
         target = await registrations.participant(session, participant_id)
-        await recheck.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
+        await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id, target.tournament_id)
         _check_former(locked, former_id, target)
         await _check_payment(session, locked)
         await _check_target(session, locked, target)

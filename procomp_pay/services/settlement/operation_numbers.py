@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.insert_once import insert_once

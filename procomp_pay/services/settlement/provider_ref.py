@@ -1,4 +1,4 @@
-"""Return a payment's reference at its provider."""
+"""Return a payment's reference at its provider; how long Stripe takes a repeated request as the same."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
@@ -20,15 +21,16 @@ from procomp_pay.domain.refunds import (
     DisputeState,
     RefundEvent,
     RefundState,
-    has_a_name,
-    is_of_a_sum,
+    is_id_of_refunded_total,
+    is_providers_own_id,
     may_become,
     reserved_amount,
     status_after,
     total_refunded,
 )
 from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Outcome, Topic
+from procomp_pay.domain.topics import Topic
+from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.session import AsyncSession
@@ -142,7 +144,11 @@ async def _store_provider_id(
 ) -> None:
     """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids."""
     provider_id = change.provider_refund_id
-    if provider_id is None or is_of_a_sum(provider_id) or has_a_name(row.provider_refund_id):
+    if (
+        provider_id is None
+        or is_id_of_refunded_total(provider_id)
+        or is_providers_own_id(row.provider_refund_id)
+    ):
         return
     now = ctx.clock()
     row.provider_refund_id, row.updated_at = provider_id, now

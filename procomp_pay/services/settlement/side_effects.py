@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession

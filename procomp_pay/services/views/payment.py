@@ -41,9 +41,8 @@ from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import lookup as registrations
 
 if TYPE_CHECKING:
-    from procomp_pay.storage.payments.batch import OpenedPayment
+    from procomp_pay.storage.payments.batch import PaymentWithSecrets
     from procomp_pay.storage.payments.locked_payment import OpenDetailRow
-    from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 #: The purpose in the signature of a QR image's URL.
 QR_PURPOSE = "qr-picture"
@@ -231,7 +230,7 @@ class _WayToPay(NamedTuple):
         }
 
 
-def way_to_pay(ctx: AppContext, started: OrmLockedPayment | OpenedPayment) -> dict[str, Any]:
+def way_to_pay(ctx: AppContext, started: PaymentWithSecrets) -> dict[str, Any]:
     """Return the body of ``POST /initiate`` of rows that were just read. Secret, as :class:`Opening`."""
     payment, detail = started.payment, started.detail
     return _WayToPay(

@@ -16,7 +16,7 @@ from procomp_pay.domain.errors import ConfigurationError, Refused
 from procomp_pay.domain.states import Channel
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.webhooks.inbox import arrival
+from procomp_pay.services.webhooks.stripe import arrival
 from procomp_pay.storage.webhooks import cursors
 from procomp_pay.storage.webhooks.intake import insert_events
 

@@ -19,14 +19,9 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.providers.stripe.webhook_events import ParsedWebhookEvent
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.apply import apply_event_in
-from procomp_pay.services.webhooks.inbox import (
-    handle_one,
-    may_be_lost,
-    payment_event_of,
-    read_content,
-    read_sealed,
-    shape_of,
-)
+from procomp_pay.services.webhooks import stripe
+from procomp_pay.services.webhooks.inbox import handle_one, shape_of
+from procomp_pay.services.webhooks.stripe import may_be_lost, payment_event_of, read_content, read_sealed
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.payments import lookup
@@ -150,7 +145,7 @@ def _read(ctx: AppContext, row: ClaimedEvent, content: Any) -> _Read | EventStat
 
     :param content: of its payload, where it is known.
     """
-    if row.provider != "stripe":
+    if row.provider != stripe.PROVIDER:
         return None
     try:
         event, parsed = read_sealed(ctx, row.payload_enc) if content is None else read_content(ctx, content)

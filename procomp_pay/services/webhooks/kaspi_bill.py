@@ -13,11 +13,11 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.entry_fees import Charge
 from procomp_pay.domain.errors import InvalidAmount
-from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill_account import (
@@ -30,7 +30,7 @@ from procomp_pay.services.webhooks.kaspi_bill_account import (
     record_payment,
 )
 from procomp_pay.storage.audit import chain
-from procomp_pay.storage.database.errors import retrying
+from procomp_pay.storage.database.retry import retrying
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.states import EventState

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from procomp_pay.domain import payment_code
+from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.entry_fees import Charge, FeeSchedule
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
-from procomp_pay.domain.fees import Charge, FeeSchedule
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
@@ -25,7 +26,7 @@ from procomp_pay.domain.states import (
     PaymentMethod,
     PaymentStatus,
 )
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.request import InitiateRequest, Registration, prepare
 from procomp_pay.services.settlement import side_effects

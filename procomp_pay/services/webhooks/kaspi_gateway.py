@@ -7,14 +7,13 @@ inbox.
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
-from procomp_pay.domain.errors import BadSignature, InvalidRequest, RetryLater
+from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.errors import InvalidRequest, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
+from procomp_pay.providers.kaspi import gateway_signature
 from procomp_pay.providers.kaspi.gateway_callback import ParsedCallback, read_callback, type_of
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
@@ -30,60 +29,9 @@ from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
 
 PROVIDER = "kaspi"
-#: Headers in which gateways send the signature and, some of them, its time.
-SIGNATURE_HEADERS = ("X-Webhook-Signature", "X-Qutpay-Signature", "X-Kaspi-Signature", "X-Signature")
-TIME_HEADERS = ("X-Webhook-Timestamp", "X-Qutpay-Timestamp", "X-Kaspi-Timestamp", "X-Timestamp")
-#: Allowed difference between a callback's time and ours, in seconds, in either direction.
-TOLERANCE_S = 300
 #: Attempts at a callback of an unknown payment before it is kept for manual review: about half an hour, in
 #: which a payment whose creation had no answer is recovered.
 _PATIENT_FOR = 10
-_HEX = re.compile(r"[0-9a-fA-F]{64}")
-
-
-def _verify(
-    body: bytes, signatures: Sequence[str], times: Sequence[str], secret: str | None, now: datetime
-) -> None:
-    """Check the signature and the time of a callback.
-
-    :raises BadSignature: the signature is missing, repeated or wrong, or the time is too far off.
-    """
-    if not secret:
-        raise BadSignature("No secret for callbacks is configured")
-    if len(signatures) != 1 or len(times) > 1:
-        raise BadSignature("The callback has no signature, or more than one")
-    signature = signatures[0].strip()
-    signature = signature[7:] if signature[:7].lower() == "sha256=" else signature
-    if not _HEX.fullmatch(signature):
-        raise BadSignature("The callback's signature is wrong")
-    signed_texts = [body, f"{times[0].strip()}.".encode("utf-8", "replace") + body] if times else [body]
-    matches = [hmac.compare_digest(_digest(secret, signed), signature.lower()) for signed in signed_texts]
-    if not any(matches):
-        raise BadSignature("The callback's signature is wrong")
-    if times and abs(_parse_time(times[0]) - now) > timedelta(seconds=TOLERANCE_S):
-        raise BadSignature("The callback is too old, or the sender's clock is wrong")
-
-
-def _digest(secret: str, body: bytes) -> str:
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def _parse_time(text: str) -> datetime:
-    """Parse Unix seconds, Unix milliseconds or an ISO 8601 time with a zone.
-
-    :raises BadSignature: it is none of these.
-    """
-    text = text.strip()
-    try:
-        if text.isascii() and text.isdigit() and len(text) <= 13:
-            seconds = int(text)
-            return datetime.fromtimestamp(seconds / 1000 if len(text) > 11 else seconds, UTC)
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise BadSignature("The callback's time cannot be read")
 
 
 async def receive_callback(
@@ -97,7 +45,7 @@ async def receive_callback(
     :raises BadSignature: nothing is stored.
     :raises InvalidRequest: the body is signed, but is not a JSON object.
     """
-    _verify(body, signatures, times, secret, ctx.clock())
+    gateway_signature.check(body, signatures, times, secret, ctx.clock())
     try:
         document = exact_json.loads(body.decode("utf-8"))
     except ValueError:

@@ -25,7 +25,7 @@ from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from procomp_pay.storage.payments.refunds import kaspi_name, named_by
+from procomp_pay.storage.payments.refunds import kaspi_refund_id, named_by
 from procomp_pay.storage.reports.attempts import Scope
 
 # the tables for SQL expressions, which the type checker does not understand
@@ -191,7 +191,9 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
         )
         for action, number, after in (await session.exec(by_people)).all():
             known.add(
-                str((after or {}).get("refund_id")) if action == "refund_requested" else kaspi_name(number)
+                str((after or {}).get("refund_id"))
+                if action == "refund_requested"
+                else kaspi_refund_id(number)
             )
     return [(refund, bool({refund.id, refund.provider_refund_id} & known)) for refund in refunds]
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError, Refused
 
-_T = TypeVar("_T")
-
 
 class DatabaseBusy(DatabaseUnavailable):
     """Another transaction was in the way (lock, deadlock, serialization); nothing was written.
 
-    The whole transaction may be run again: see :func:`retrying`.
+    The whole transaction may be run again: see :mod:`procomp_pay.storage.database.retry`.
     """
 
 
@@ -228,17 +221,3 @@ def _why(message: str) -> str:
         if text in lower:
             return reason
     return "the connection failed"
-
-
-async def retrying(work: Callable[[], Awaitable[_T]], *, attempts: int = 5) -> _T:
-    """Run a whole transaction again while the database is busy, with growing pauses of 20 ms to 0.6 s.
-
-    :param work: runs one whole transaction each time it is called.
-    :raises DatabaseBusy: still busy at the last attempt.
-    """
-    for attempt in range(1, attempts):
-        try:
-            return await work()
-        except DatabaseBusy:
-            await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-    return await work()

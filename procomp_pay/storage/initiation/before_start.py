@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, exists
 from sqlmodel import and_, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.fees import EntryFees
+from procomp_pay.domain.entry_fees import EntryFees
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import OPEN_STATUSES
 from procomp_pay.storage.models.idempotency import IdempotencyKey

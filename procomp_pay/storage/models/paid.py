@@ -1,4 +1,4 @@
-"""The conditions in SQL that a fee is settled."""
+"""Decide in SQL when an entry fee counts as paid."""
 
 from __future__ import annotations
 

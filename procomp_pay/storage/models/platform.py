@@ -88,7 +88,7 @@ class Participant(Row, table=True):
     """A registration.
 
     ``payment_id`` is the payment that settled it. The platform may also link one that is not paid, which
-    settles nothing: see :func:`is_settled`.
+    settles nothing: see :mod:`procomp_pay.storage.models.paid`.
     """
 
     __tablename__ = "Participant"

@@ -6,7 +6,7 @@ from decimal import Decimal
 from sqlalchemy import CheckConstraint, Column, Date, ForeignKey, Integer
 from sqlmodel import Field
 
-from procomp_pay.domain.fees import FeeKind
+from procomp_pay.domain.entry_fees import FeeKind
 from procomp_pay.domain.money import Currency
 from procomp_pay.storage.models import platform  # noqa: F401 - a foreign key refers to it
 from procomp_pay.storage.models.columns import Row, amount, check_word, key, moment, text, word

@@ -115,7 +115,7 @@ def a_delivery(
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedDelivery:
     """A delivery leased to this process."""
 
     delivery: Delivery
@@ -124,7 +124,7 @@ class Claim:
 
 async def claim_deliveries(
     session: AsyncSession, destination: Destination, now: datetime, *, lease_s: int, limit: int
-) -> list[Claim]:
+) -> list[ClaimedDelivery]:
     """Claim due deliveries to one destination for ``lease_s`` seconds, longest waiting first.
 
     A row that another process has locked is skipped, and a process that dies leaves its rows to the others
@@ -142,7 +142,7 @@ async def claim_deliveries(
         .limit(limit)
         .with_for_update(skip_locked=True, of=Delivery)
     )
-    claims = [Claim(delivery, message) for delivery, message in result.all()]
+    claims = [ClaimedDelivery(delivery, message) for delivery, message in result.all()]
     for claim in claims:
         claim.delivery.attempts += 1
         claim.delivery.next_attempt_at = now + timedelta(seconds=lease_s)
@@ -150,7 +150,12 @@ async def claim_deliveries(
 
 
 async def finish(
-    session: AsyncSession, claim: Claim, state: DeliveryState, *, now: datetime, error: str | None = None
+    session: AsyncSession,
+    claim: ClaimedDelivery,
+    state: DeliveryState,
+    *,
+    now: datetime,
+    error: str | None = None,
 ) -> bool:
     """Close a delivery; return False if it is closed already. A success counts even if the lease has
     ended."""
@@ -167,7 +172,7 @@ async def finish(
     return bool(result.rowcount)
 
 
-async def put_off(session: AsyncSession, claim: Claim, until: datetime, error: str) -> None:
+async def put_off(session: AsyncSession, claim: ClaimedDelivery, until: datetime, error: str) -> None:
     """Schedule another attempt at a delivery, unless another process has taken it over meanwhile."""
     await session.exec(
         update(Delivery)

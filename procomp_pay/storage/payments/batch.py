@@ -1,4 +1,4 @@
-"""Process many payments in one transaction: one statement locks them, and one writes them.
+"""Lock payments without the ORM, many at once or one that was opened; write them by one statement.
 
 Settlement works on a :class:`LockedPayment` and does not know whether it is one of many. Here its rows are
 plain objects, without the cost of the ORM, and audit entries and messages are collected and written at the
@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, inspect, select, true
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -32,6 +32,7 @@ from procomp_pay.storage.payments.locked_payment import (
     ParticipantRow,
     PaymentRow,
 )
+from procomp_pay.storage.payments.repository import OrmLockedPayment
 
 DetailT = TypeVar("DetailT", bound=DetailRow)
 
@@ -140,6 +141,10 @@ class OpenedPayment(BatchedPayment):
     """One payment, with what it is paid with."""
 
     detail: OpenDetailRow
+
+
+#: A payment with what it is paid with (address, QR token, client secret), whichever way its rows were read.
+PaymentWithSecrets: TypeAlias = OrmLockedPayment | OpenedPayment
 
 
 async def lock_opened(session: AsyncSession, payment_id: str) -> tuple[Batch, OpenedPayment] | None:

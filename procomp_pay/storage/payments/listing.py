@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased, join, outerjoin
 from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import (
     AnyMethod,
@@ -24,7 +25,6 @@ from procomp_pay.domain.states import (
     PaymentStatus,
 )
 from procomp_pay.domain.text import N_
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.paid import is_paid
 from procomp_pay.storage.models.payments import PaymentDetail

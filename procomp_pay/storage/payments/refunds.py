@@ -64,7 +64,7 @@ def match(refunds: list[Refund], refund_event: RefundEvent) -> Refund | None:
     return None
 
 
-def kaspi_name(number: str) -> str:
+def kaspi_refund_id(number: str) -> str:
     """Return the form in which Kaspi's number of a refund is stored among other providers' ids."""
     return f"kaspi:{number}"
 
@@ -74,11 +74,11 @@ def named_by(ref: Any) -> Any:
 
     :param ref: the column with the record's id.
     """
-    return col(Refund.provider_refund_id).in_((ref, literal(kaspi_name("")).concat(ref)))
+    return col(Refund.provider_refund_id).in_((ref, literal(kaspi_refund_id("")).concat(ref)))
 
 
 async def by_provider_id(session: AsyncSession, provider_refund_id: str) -> Refund | None:
-    """Return the refund with a provider's id; Kaspi's in the form of :func:`kaspi_name`."""
+    """Return the refund with a provider's id; Kaspi's in the form of :func:`kaspi_refund_id`."""
     query = select(Refund).where(Refund.provider_refund_id == provider_refund_id)
     return (await session.exec(query)).first()
 

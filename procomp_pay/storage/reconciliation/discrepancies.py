@@ -11,12 +11,13 @@ from sqlalchemy import Text, cast
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.storage.database.insert_once import insert_once, insert_returning
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail

@@ -20,7 +20,7 @@ from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments.repository import OrmLockedPayment, mark_unpaid_links
 
-#: The columns that :func:`local_record_of` reads: a third of three rows of seventy columns.
+#: The columns that `services.reconciliation.our_records` reads: a third of three rows of seventy columns.
 COMPARED_COLUMNS = (
     load_only(
         *(Payment.stripe_payment_id, Payment.kaspi_qr_code, Payment.kaspi_transaction_id),  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, literal, update
 from sqlmodel import col, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.transitions import DiscrepancyKind
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.storage.models.idempotency import IdempotencyKey
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail

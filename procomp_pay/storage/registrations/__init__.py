@@ -1,1 +1,1 @@
-"""Registrations."""
+"""Queries of tournaments, participants, persons and terms."""

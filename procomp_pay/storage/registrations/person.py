@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.names import is_placeholder, placeholder_email
 from procomp_pay.domain.refunds import RefundState
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.fees import EntryFees, FeeKind, FeePeriod, FeeSchedule
+from procomp_pay.domain.entry_fees import EntryFees, FeeKind, FeePeriod, FeeSchedule
 from procomp_pay.domain.money import AnyCurrency, Currency, Money
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep

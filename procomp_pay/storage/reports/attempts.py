@@ -1,7 +1,7 @@
 """Count for a report, as aggregates of the database: memory does not grow with the number of payments.
 
 Each function gives groups, streamed; ``services.reports.period`` adds them up. All of a report's
-queries must see the same moment: see :func:`one_moment`. The money is in :mod:`report_money`.
+queries must see the same moment: see :func:`one_moment`. The money is in ``storage.reports.money``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.percentages import NOT_PAID
-from procomp_pay.domain.states import AnyMethod, AnyStatus
+from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentStatus
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
@@ -29,6 +28,8 @@ from procomp_pay.storage.reports.dialect_sql import seconds_between
 _AT_ONCE = 1000
 #: Values in one IN (…): both databases take more.
 _MOST_IN = 5000
+#: Statuses in which a payment ended without money.
+_NOT_PAID = frozenset({PaymentStatus.FAILED, PaymentStatus.EXPIRED, PaymentStatus.CANCELLED})
 
 #: PostgreSQL expects that only a tenth of a cursor's rows are read, and then prefers row-by-row lookups to a
 #: join; a streamed result uses a cursor. Groups are counted in memory, and no query runs often enough to be
@@ -131,7 +132,7 @@ async def reasons(
     query: Any = (
         select(*keys, count)
         .join(_detail, _detail.payment_id == _payment.id)
-        .where(_payment.status.in_(NOT_PAID), *scope.of(_detail.created_at))
+        .where(_payment.status.in_(_NOT_PAID), *scope.of(_detail.created_at))
         .group_by(*keys)
         .order_by(count.desc(), *keys)
         .limit(limit)

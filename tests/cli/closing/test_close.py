@@ -20,7 +20,7 @@ from procomp_pay.domain.closing import Signer, Step
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.services.closing import evening
+from procomp_pay.services.closing import close_day
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
@@ -72,7 +72,7 @@ def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     monkeypatch.setattr(command, "_signers", signers)
-    monkeypatch.setattr(evening, "_check_two", check_two)
+    monkeypatch.setattr(close_day, "_check_two", check_two)
 
 
 def states(closing: Any) -> dict[str, str]:
@@ -254,19 +254,22 @@ def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> No
     async def exported(*_: Any) -> list[Any]:
         return []
 
-    order, actor = evening.Order(command._day(None, load_settings())), Actor("aigerim", Source.PERSON)
+    request, actor = (
+        close_day.CloseRequest(command._day(None, load_settings())),
+        Actor("aigerim", Source.PERSON),
+    )
 
-    async def work(ctx: AppContext) -> evening.Closing:
-        mine = await evening.begin(ctx, order, actor)
-        await evening.advance(ctx, mine, order, actor)
-        theirs = await evening.begin(ctx, order, actor)
-        await evening.skip(ctx, theirs, Step.PENDING, "theirs", actor)
-        whole = replace(order, sheet=lambda _: [], exporter=exported, exports="x")
-        await evening.advance(ctx, theirs, whole, actor)
-        await evening.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
+    async def work(ctx: AppContext) -> close_day.Closing:
+        mine = await close_day.begin(ctx, request, actor)
+        await close_day.advance(ctx, mine, request, actor)
+        theirs = await close_day.begin(ctx, request, actor)
+        await close_day.skip(ctx, theirs, Step.PENDING, "theirs", actor)
+        whole = replace(request, sheet=lambda _: [], exporter=exported, exports="x")
+        await close_day.advance(ctx, theirs, whole, actor)
+        await close_day.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
         with pytest.raises(Conflict):
-            await evening.skip(ctx, mine, Step.PENDING, "mine", actor)
-        return await evening.begin(ctx, order, actor)
+            await close_day.skip(ctx, mine, Step.PENDING, "mine", actor)
+        return await close_day.begin(ctx, request, actor)
 
     closed = run_with_context(work)
     assert (closed.is_closed, closed.steps[Step.PENDING].reason) == (True, "theirs")

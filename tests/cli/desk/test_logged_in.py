@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from procomp_pay.domain.operators import Claim, Role
+from procomp_pay.domain.operators import Credentials, Role
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import accounts
@@ -26,8 +26,8 @@ async def test_an_open_desk_does_nothing_for_who_may_no_longer_act(open_desk: Op
         await accounts.add(ctx, "aigerim", Role.ADMIN, by="root", pin=PIN)
         await accounts.add(ctx, "dana", Role.ADMIN, by="root", pin="258014")
         made.append(await log_in(ctx, "aigerim", PIN, "uid 1"))
-        claim = Claim("aigerim", "uid 1", made[0].token)
-        return replace(ctx, operator=await acting(ctx, claim), claim=claim)
+        credentials = Credentials("aigerim", "uid 1", made[0].token)
+        return replace(ctx, operator=await acting(ctx, credentials), credentials=credentials)
 
     async with open_desk(login=login) as desk:
         payment = await start(desk, "timur", "p2")

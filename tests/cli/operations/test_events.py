@@ -19,7 +19,7 @@ def _store(clerk: CommandLine) -> list[dict[str, Any]]:
 
     from procomp_pay.config import load_settings
     from procomp_pay.services.bootstrap import open_context
-    from procomp_pay.services.webhooks import inbox
+    from procomp_pay.services.webhooks.stripe import receive_stripe
 
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
     clerk.pay(payment, "apple_pay")
@@ -36,7 +36,7 @@ def _store(clerk: CommandLine) -> list[dict[str, Any]]:
                 body, stamp = json.dumps(event).encode(), int(time.time())
                 secret = info["webhook_secret"]
                 digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
-                await inbox.receive_stripe(ours, body, f"t={stamp},v1={digest}", [secret])
+                await receive_stripe(ours, body, f"t={stamp},v1={digest}", [secret])
 
     asyncio.run(work())
     clerk.type("maintain")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.cli.framework.rights import keep_login
+from procomp_pay.cli.framework.login_file import keep_login
 from procomp_pay.cli.operators import commands
 from procomp_pay.config import load_settings
 from tests.support.secret_watch import register_secret

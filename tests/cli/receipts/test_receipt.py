@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from tests.support.terminal import CommandLine
 
 

@@ -19,7 +19,7 @@ from procomp_pay.config import load_settings
 from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
-from procomp_pay.services.webhooks import inbox
+from procomp_pay.services.webhooks.stripe import receive_stripe
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
 from tests.support.warm_processes import WarmProcess
@@ -193,7 +193,7 @@ def disputed(clerk: CommandLine, participant_id: str = "p1") -> Any:
                     body, stamp = json.dumps(event).encode(), int(time.time())
                     digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256)
                     signed = f"t={stamp},v1={digest.hexdigest()}"
-                    await inbox.receive_stripe(ours, body, signed, [secret])
+                    await receive_stripe(ours, body, signed, [secret])
             await work_inbox(ours, Pass())
 
     asyncio.run(deliver())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind as K
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.compare import match
 from procomp_pay.domain.reconciliation.records import (
@@ -24,7 +25,6 @@ from procomp_pay.domain.reconciliation.records import (
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind as K
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 Books = tuple[list[LocalRecord], list[ProviderRecord]]

@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.api.routes import BASE
 from procomp_pay.services.bootstrap import open_context

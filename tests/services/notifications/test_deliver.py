@@ -16,10 +16,11 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.destinations import Destination
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.notifications import ATTEMPTS, FAILED_MAIL_AFTER_S
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind, Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.services.maintenance.health_alerts import alert_stalled_work
 from procomp_pay.services.notifications import alerts, deliver, outbox

@@ -12,7 +12,7 @@ import pytest
 
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.notifications.alerts import compose
 from procomp_pay.services.notifications.emails import render_email
 from procomp_pay.services.notifications.emails.email import MessageContext

@@ -8,16 +8,16 @@ import pytest
 
 from procomp_pay.domain.errors import Refused, Unauthorized
 from procomp_pay.domain.events import Source
-from procomp_pay.domain.operators import Claim, Right, Role
+from procomp_pay.domain.operators import Credentials, Right, Role
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.operators import accounts, logins, recheck
+from procomp_pay.services.operators import accounts, authorize, logins
 from procomp_pay.services.registrations import person
 from procomp_pay.storage.operators import repository
 
 
 async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
-    asked = replace(ctx, claim=Claim("uid 1000", "uid 1000"))
+    asked = replace(ctx, credentials=Credentials("uid 1000", "uid 1000"))
     await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin="correct horse")
     with pytest.raises(Unauthorized, match="is not logged in"):
         await accounts.add(asked, "eve", Role.ADMIN, by="uid 1000", pin="640287")
@@ -28,7 +28,7 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
     await accounts.add(ctx, "eve", Role.ADMIN, by="Marat", pin="404142")
     await accounts.set_secret(ctx, "eve", by="eve", pin="640287")
     login = await logins.log_in(ctx, "eve", "640287", "uid 1000")
-    eve = replace(ctx, operator=login.operator, claim=Claim("eve", "uid 1000", login.token))
+    eve = replace(ctx, operator=login.operator, credentials=Credentials("eve", "uid 1000", login.token))
     await accounts.disable(ctx, "eve", by="Marat")
     for change in (
         accounts.add(eve, "eve two", Role.ADMIN, by="eve", pin="917350"),
@@ -45,18 +45,18 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
 
 async def test_another_role_and_other_tournaments(ctx: AppContext, operators: dict[str, str]) -> None:
     login = await logins.log_in(ctx, "dana", operators["dana"], "uid 1000")
-    screen = replace(ctx, operator=login.operator, claim=Claim("dana", "uid 1000", login.token))
+    screen = replace(ctx, operator=login.operator, credentials=Credentials("dana", "uid 1000", login.token))
     view = await accounts.change(ctx, "DANA", by="Marat", role=Role.DESK, tournaments=["t2", "t1", "t1"])
     assert (view.role, view.tournaments) == (Role.DESK, ("t1", "t2"))
     async with ctx.db.reading() as session:
         with pytest.raises(Unauthorized, match="was logged out"):
-            await recheck.check(screen, session, Right.FINANCE)
+            await authorize.check(screen, session, Right.FINANCE)
     with pytest.raises(Unauthorized):
-        await logins.acting(ctx, Claim("dana", "uid 1000", login.token))
+        await logins.acting(ctx, Credentials("dana", "uid 1000", login.token))
     again = await logins.log_in(ctx, "dana", operators["dana"], "uid 1000")
     assert (again.operator.role, again.operator.tournaments) == (Role.DESK, frozenset({"t1", "t2"}))
     await accounts.change(ctx, "dana", by="Marat", role=Role.DESK)  # as it is: nothing ends
-    assert await logins.acting(ctx, Claim("dana", "uid 1000", again.token)) == again.operator
+    assert await logins.acting(ctx, Credentials("dana", "uid 1000", again.token)) == again.operator
     view = await accounts.change(ctx, "dana", by="Marat", everywhere=True)
     assert (view.role, view.tournaments) == (Role.DESK, None)
     view = await accounts.change(ctx, "Айгерім", by="Marat", role=Role.ADMIN)  # of all tournaments, then
@@ -87,11 +87,11 @@ async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login
 ) -> None:
     elsewhere = await logins.log_in(ctx, "dana", operators["dana"], "uid 1001")
     first, second = [await logins.log_in(ctx, "dana", operators["dana"], "uid 1000") for _ in range(2)]
-    assert await logins.acting(ctx, Claim("dana", "uid 1000", first.token))  # not by the new login
+    assert await logins.acting(ctx, Credentials("dana", "uid 1000", first.token))  # not by the new login
     await logins.log_out(ctx, second.token)
-    screen = replace(ctx, operator=first.operator, claim=Claim("dana", "uid 1000", first.token))
+    screen = replace(ctx, operator=first.operator, credentials=Credentials("dana", "uid 1000", first.token))
     async with ctx.db.reading() as session:
         with pytest.raises(Unauthorized, match="was logged out"):
-            await recheck.check(screen, session, Right.DESK)
-    assert await logins.acting(ctx, Claim("dana", "uid 1001", elsewhere.token))
+            await authorize.check(screen, session, Right.DESK)
+    assert await logins.acting(ctx, Credentials("dana", "uid 1001", elsewhere.token))
     await logins.log_out(ctx, second.token)

@@ -19,8 +19,8 @@ from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
 from procomp_pay.services.payouts.view import list_payouts, show_payout
-from procomp_pay.services.reports.closing import closing
 from procomp_pay.services.reports.period import report
+from procomp_pay.services.reports.tournament_closing import tournament_closing
 from procomp_pay.storage.database.locks import reconcile_lock
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
@@ -101,7 +101,7 @@ async def test_a_failed_payout_comes_back_and_is_in_the_next_one(environment: Se
     [returned] = [view for view in views if view.state is PayoutState.RETURNED]
     assert returned.full()["failed_at"] is not None
     # before it failed, it had arrived
-    then = await closing(environment.ctx, opened.view.tournament_id, ALMATY, before)
+    then = await tournament_closing(environment.ctx, opened.view.tournament_id, ALMATY, before)
     assert [list(each["states"]) for each in then.full()["payouts"]] == [["arrived"]]
 
 
@@ -117,7 +117,7 @@ async def test_payouts_and_all_fees_are_in_the_report_and_on_the_closing_sheet(
 
     async def states() -> tuple[Any, Any]:
         made = await report(environment.ctx, Period(ALMATY))
-        sheet = await closing(environment.ctx, tournament, ALMATY)
+        sheet = await tournament_closing(environment.ctx, tournament, ALMATY)
         return made.full()["payouts"], sheet.full()["payouts"]
 
     on_the_way = {"on_the_way": {"count": 1, "amount": Decimal("48.18")}}
@@ -130,7 +130,7 @@ async def test_payouts_and_all_fees_are_in_the_report_and_on_the_closing_sheet(
     await matched(environment, bank((view.row.payout.expected_on, "48.18", "USD", "STRIPE")))
     whole, part = await states()
     assert (list(whole[0]["states"]), list(part[0]["states"])) == (["arrived"], ["arrived"])
-    then = await closing(environment.ctx, tournament, ALMATY, before)
+    then = await tournament_closing(environment.ctx, tournament, ALMATY, before)
     assert then.full()["payouts"] == [{"currency": "USD", "states": of_tournament}]
     made = await report(environment.ctx, Period(ALMATY))
     (flow,) = made.money

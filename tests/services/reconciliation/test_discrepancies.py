@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
     Conflict,
     ManualReviewRequired,
@@ -16,9 +17,8 @@ from procomp_pay.domain.errors import (
     Unauthorized,
 )
 from procomp_pay.domain.events import Source
-from procomp_pay.domain.operators import Claim, Role
+from procomp_pay.domain.operators import Credentials, Role
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
 from procomp_pay.services.context import Actor
 from procomp_pay.services.operators import accounts, logins
@@ -107,7 +107,7 @@ async def test_who_was_disabled_while_the_provider_answered_resolves_nothing(
     await accounts.add(ctx, "dana", Role.FINANCE, by="Marat", pin="404142")
     await accounts.set_secret(ctx, "dana", by="dana", pin="258014")
     login = await logins.log_in(ctx, "dana", "258014", "uid 1000")
-    dana = replace(ctx, operator=login.operator, claim=Claim("dana", "uid 1000", login.token))
+    dana = replace(ctx, operator=login.operator, credentials=Credentials("dana", "uid 1000", login.token))
     stripe = ctx.providers.of(opened.view.channel)
     answer = stripe.fetch
 

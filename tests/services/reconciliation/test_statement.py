@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest

@@ -21,7 +21,7 @@ from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw
-from procomp_pay.services.closing import evening
+from procomp_pay.services.closing import close_day
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
@@ -363,12 +363,14 @@ async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnviro
     opened = await paid(environment)
     zone = ZoneInfo("Asia/Almaty")
     day = environment.now().astimezone(zone).date()
-    order = evening.Order(Period(zone, day, day))
-    closing = await evening.begin(ctx, order, CLERK)
+    request = close_day.CloseRequest(Period(zone, day, day))
+    closing = await close_day.begin(ctx, request, CLERK)
     for reason in (f"{NAME} looks for the receipt", "nobody", f"ask {NAME.lower()}"):
-        await evening.skip(ctx, closing, Step.SEAL, reason, CLERK)
-    other = await evening.begin(ctx, evening.Order(Period(zone, day, day), opened.view.tournament_id), CLERK)
-    await evening.skip(ctx, other, Step.SEAL, "the sheet is enough", CLERK)
+        await close_day.skip(ctx, closing, Step.SEAL, reason, CLERK)
+    other = await close_day.begin(
+        ctx, close_day.CloseRequest(Period(zone, day, day), opened.view.tournament_id), CLERK
+    )
+    await close_day.skip(ctx, other, Step.SEAL, "the sheet is enough", CLERK)
     await person.erase(ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
     reasons = {row.steps["seal"]["reason"] for row in await environment.rows(ClosingDay)}
     assert reasons == {f"ask {ERASED}", "the sheet is enough"}
@@ -378,7 +380,7 @@ async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnviro
         f"{ERASED} looks for the receipt", "nobody", f"ask {ERASED}", "the sheet is enough",
     ])  # fmt: skip
     assert (await audit_verify.verify(ctx)).is_sound
-    await evening.skip(ctx, await evening.begin(ctx, order, CLERK), Step.SEAL, "later", CLERK)
+    await close_day.skip(ctx, await close_day.begin(ctx, request, CLERK), Step.SEAL, "later", CLERK)
     assert (await audit_verify.verify(ctx)).is_sound
     await sql(environment, "UPDATE pay_audit_entry SET note = 'x' WHERE note LIKE 'ask %'")
     assert not (await audit_verify.verify(ctx)).is_sound

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from procomp_pay.domain.entry_fees import FeeKind, FeePeriod
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound, Refused
-from procomp_pay.domain.fees import FeeKind, FeePeriod
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
+from procomp_pay.domain.entry_fees import Charge
 from procomp_pay.domain.errors import AlreadyPaid
-from procomp_pay.domain.fees import Charge
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate

@@ -17,8 +17,8 @@ from procomp_pay.services.kaspi_verification.verify import VerificationRequest, 
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.refunds.manual import MadeInApp, check_made
-from procomp_pay.services.reports.closing import closing
 from procomp_pay.services.reports.period import report
+from procomp_pay.services.reports.tournament_closing import tournament_closing
 from procomp_pay.services.views.payment import one
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.platform import Payment
@@ -61,7 +61,7 @@ async def test_all_records_use_the_received_amount(environment: ServiceEnvironme
     assert (view.charged, view.requested, view.rest) == (came, asked, came)
     [row] = await environment.rows(Payment)
     assert row.amount == came.amount  # the platform reads this one
-    sheet = await closing(environment.ctx, row.tournament_id, ALMATY)
+    sheet = await tournament_closing(environment.ctx, row.tournament_id, ALMATY)
     assert [total.taken for total in sheet.totals] == [came.amount]
     now = environment.now()
     made = await report(environment.ctx, Period(ALMATY, now - timedelta(days=1), now + timedelta(days=1)))

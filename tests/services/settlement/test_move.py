@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import AlreadyPaid, Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import tournaments

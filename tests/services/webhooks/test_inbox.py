@@ -13,11 +13,11 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from procomp_pay.config import ProviderMode
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import BadSignature, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.providers.stripe.webhook_events import READERS
-from procomp_pay.services.webhooks import batch, inbox
+from procomp_pay.services.webhooks import batch, inbox, stripe
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy
@@ -45,7 +45,7 @@ async def refused(
     environment: ServiceEnvironment, body: bytes, header: str | None, secrets: list[str] | None = None
 ) -> None:
     with pytest.raises(BadSignature):
-        await inbox.receive_stripe(environment.ctx, body, header, secrets or [environment.webhook_secret])
+        await stripe.receive_stripe(environment.ctx, body, header, secrets or [environment.webhook_secret])
     assert await environment.rows(WebhookEvent) == []
 
 
@@ -75,7 +75,7 @@ async def test_signed_but_no_event(environment: ServiceEnvironment) -> None:
         b'{"id":1,"type":"x","created":"y"}',
     ):
         with pytest.raises(Refused):
-            await inbox.receive_stripe(
+            await stripe.receive_stripe(
                 environment.ctx, body, environment.signed(body), [environment.webhook_secret]
             )
     assert await environment.rows(WebhookEvent) == []
@@ -84,7 +84,7 @@ async def test_signed_but_no_event(environment: ServiceEnvironment) -> None:
 async def test_while_a_secret_rotates_both_hold(environment: ServiceEnvironment) -> None:
     body, _ = await an_event(environment)
     header = environment.signed(body, secret="whsec_old")
-    assert await inbox.receive_stripe(environment.ctx, body, header, ["whsec_new", "whsec_old"])
+    assert await stripe.receive_stripe(environment.ctx, body, header, ["whsec_new", "whsec_old"])
 
 
 async def test_stored_once_and_encrypted(environment: ServiceEnvironment) -> None:
@@ -427,7 +427,7 @@ async def test_a_process_reads_its_own_events_from_memory_and_all_others_from_th
     for ctx, number in ((other, 1), (environment.ctx, 2)):
         _, event = await an_event(environment)
         body = json.dumps(event | {"id": f"evt_{number}"}).encode()
-        await inbox.receive_stripe(ctx, body, environment.signed(body), [environment.webhook_secret])
+        await stripe.receive_stripe(ctx, body, environment.signed(body), [environment.webhook_secret])
     async with environment.ctx.db.writing() as session:
         mine = (await session.exec(select(WebhookEvent).where(WebhookEvent.event_id == "evt_2"))).one()
         mine.payload_enc = "unreadable"
@@ -443,7 +443,7 @@ async def test_own_events_do_not_hold_up_those_of_others(environment: ServiceEnv
     await environment.receive(event | {"id": "evt_other"})
     own = replace(environment.ctx, intake=WebhookIntake(environment.ctx.db))
     body = json.dumps(event | {"id": "evt_own"}).encode()
-    await inbox.receive_stripe(own, body, environment.signed(body), [environment.webhook_secret])
+    await stripe.receive_stripe(own, body, environment.signed(body), [environment.webhook_secret])
     assert [done.event_id for done in await batch.handle_due(own, limit=1)] == ["evt_other"]
 
 
@@ -454,7 +454,7 @@ async def test_an_event_with_an_unreadable_number_is_kept_all_the_same(
     body = body.replace(b'"amount": 5000,', b'"amount": 1e9999999999999999999,')
     assert b"1e99" in body
     header = environment.signed(body)
-    assert await inbox.receive_stripe(environment.ctx, body, header, [environment.webhook_secret])
+    assert await stripe.receive_stripe(environment.ctx, body, header, [environment.webhook_secret])
     assert (await environment.maintain()).events_failed == 1
 
 
@@ -472,15 +472,15 @@ def test_a_time_without_a_zone_is_utc_whatever_the_machines_zone(monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Almaty")
         time.tzset()
-        seconds = inbox._created("2026-11-28T10:00:00")
+        seconds = stripe._created("2026-11-28T10:00:00")
     time.tzset()
-    assert seconds == inbox._created("2026-11-28T10:00:00Z") == 1795860000
+    assert seconds == stripe._created("2026-11-28T10:00:00Z") == 1795860000
 
 
 @pytest.mark.parametrize("created", ["yesterday", "2026-13-01T00:00:00Z", None, [], 1e30])
 async def test_an_event_without_a_time_is_refused(environment: ServiceEnvironment, created: object) -> None:
     body = json.dumps({"id": "evt_1", "type": "x", "created": created}).encode()
     with pytest.raises(Refused):
-        await inbox.receive_stripe(
+        await stripe.receive_stripe(
             environment.ctx, body, environment.signed(body), [environment.webhook_secret]
         )

@@ -17,7 +17,8 @@ from sqlmodel import col, select, update
 from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.storage.database import postgresql, sqlite, urls
-from procomp_pay.storage.database.errors import DatabaseBusy, retrying
+from procomp_pay.storage.database.errors import DatabaseBusy
+from procomp_pay.storage.database.retry import retrying
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail

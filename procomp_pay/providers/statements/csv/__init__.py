@@ -1,1 +1,1 @@
-"""Csv."""
+"""Statements as CSV: line by line, and fast in blocks of columns."""

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import method_name
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.notifications.smtp import Email
 from procomp_pay.services.receipts.receipt import Receipt, disclaimer, heading
 from procomp_pay.services.receipts.receipt import rows as receipt_rows

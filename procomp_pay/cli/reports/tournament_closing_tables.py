@@ -1,4 +1,4 @@
-"""The closing sheet as tables."""
+"""The closing sheet of a tournament as tables, for the terminal, the page and the workbook."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ from procomp_pay.domain.text import N_
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from procomp_pay.services.reports.closing_result import Check, Closing, ClosingLine, Sum
+    from procomp_pay.services.reports.tournament_closing_result import (
+        Check,
+        ClosingLine,
+        Sum,
+        TournamentClosing,
+    )
 
 _SUMS = "Currency|Payments|Paid|-Open|Taken|Refunded|-Pending|-Disputes lost|Kept"
 
 
-def sections(sheet: Closing, *, for_paper: bool = True) -> list[Section]:
+def sections(sheet: TournamentClosing, *, for_paper: bool = True) -> list[Section]:
     """Return all tables, sums first, payments last.
 
     :param for_paper: keep a payment within two lines: one id of Stripe's, and only the time of payment if it
@@ -79,7 +84,7 @@ def _flags(line: ClosingLine) -> str:
     return ", ".join(map(_, line.flags))
 
 
-def _disagreements(sheet: Closing) -> Section:
+def _disagreements(sheet: TournamentClosing) -> Section:
     rows: list[list[Cell]] = [
         [_flags(line), line.participant_name, line.charged.amount, line.charged.currency.value,
          Id(line.payment_id)]
@@ -92,7 +97,7 @@ def _disagreements(sheet: Closing) -> Section:
     return Section(_("Needs review"), columns(headings), rows, note=note)
 
 
-def _checks(sheet: Closing) -> Section:
+def _checks(sheet: TournamentClosing) -> Section:
     rows = [_check(run, sheet.zone) for run in sheet.checks]
     headings = "Provider|Last run|Result|-From|-Until|-Found"
     return Section(_("Reconciliation"), columns(headings), rows)
@@ -122,7 +127,7 @@ def _counts(counts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _payments(sheet: Closing, for_paper: bool) -> Section:
+def _payments(sheet: TournamentClosing, for_paper: bool) -> Section:
     headings = (
         "Started|-Paid|Participant|-Category|Method|Amount|Currency|-Clerk|Status|Refunded|-Flags"
         "|-At the provider|-Payment"
@@ -163,7 +168,7 @@ def _payments_total(line: Sum) -> list[Cell]:
     return [paid, "", "", "", _("taken"), line.taken, line.currency, "", "", line.refunded, "", "", ""]
 
 
-def _fees(sheet: Closing) -> Section:
+def _fees(sheet: TournamentClosing) -> Section:
     rows: list[list[Cell]] = [
         [
             line.currency,

@@ -1,4 +1,4 @@
-"""Send one delivery: look up its payment, compose the message for its destination, send it."""
+"""Send one delivery: look up its payment, write what its destination is told, and hand it to the sender."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from procomp_pay.config import ProviderMode
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.domain.states import PaymentStatus
-from procomp_pay.domain.transitions import Topic
+from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.notifications.smtp import Email
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.notifications import alerts
@@ -17,14 +17,14 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.notifications import outbox
-from procomp_pay.storage.notifications.outbox import Claim
+from procomp_pay.storage.notifications.outbox import ClaimedDelivery
 from procomp_pay.storage.payments.listing import Filter
 
 #: Topics that are not sent to a participant whose fee has been paid since.
 _FAILURES = (Topic.PAYMENT_FAILED, Topic.PAYMENT_EXPIRED)
 
 
-async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+async def send_delivery(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResponse:
     """Send a delivery, and return the response of its destination.
 
     :raises ConfigurationError: its destination is no longer configured.
@@ -50,7 +50,7 @@ async def send_delivery(ctx: AppContext, claim: Claim) -> DeliveryResponse:
     )
 
 
-async def _send_report(ctx: AppContext, claim: Claim) -> DeliveryResponse:
+async def _send_report(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResponse:
     """Send a report as it was written when it was asked for."""
     payload = claim.message.payload
     modes = {ctx.senders.mode(kaspi=True), ctx.senders.mode(kaspi=False)}
@@ -84,7 +84,7 @@ async def _look_up(ctx: AppContext, message: OutboxMessage) -> MessageContext | 
 
 
 async def _write_to_participant(
-    ctx: AppContext, claim: Claim, context: MessageContext | None
+    ctx: AppContext, claim: ClaimedDelivery, context: MessageContext | None
 ) -> DeliveryResponse:
     message = claim.message
     if context is None:

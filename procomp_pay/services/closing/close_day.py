@@ -50,7 +50,7 @@ from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.closing.figures import DayFigures, are_payouts_followed, count, unfinished
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.maintenance.run import one_pass
-from procomp_pay.services.operators import recheck
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.operators.approvals import check_two
 from procomp_pay.services.payouts.fetch import fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import match_payouts
@@ -216,7 +216,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CloseRequest:
     """A request to close a day.
 
     :param statements: by provider. :param again: steps to repeat although they are done.
@@ -235,7 +235,7 @@ class Order:
     bank: BankStatement | None = None
 
 
-async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
+async def begin(ctx: AppContext, request: CloseRequest, actor: Actor) -> Closing:
     """Return the closing of a day, and begin it if nobody has.
 
     :raises NotFound: no such tournament. :raises Refused: the day has not begun.
@@ -248,32 +248,32 @@ async def begin(ctx: AppContext, order: Order, actor: Actor) -> Closing:
             N_("%(name)s has only some tournaments, and close reads all payments", name=ctx.operator.name),
             next_step=N_("ask an operator of all tournaments to close the day"),
         )
-    begins = order.period.begins
+    begins = request.period.begins
     if begins is None or begins > ctx.clock():
         raise Refused(
-            N_("%(day)s has not begun yet", day=order.period.since),
+            N_("%(day)s has not begun yet", day=request.period.since),
             next_step=N_("leave out --date for today"),
         )
-    tournament = await tournament_view(ctx, order.tournament_id) if order.tournament_id else None
-    key, day = order.tournament_id or "", str(order.period.since)
+    tournament = await tournament_view(ctx, request.tournament_id) if request.tournament_id else None
+    key, day = request.tournament_id or "", str(request.period.since)
     async with ctx.db.reading() as session:
         row = await repository.find(session, key, day)
     if row is None:
         now, closing_id = ctx.clock(), ctx.new_id()
         async with ctx.db.writing() as session:
             values = {
-                "id": closing_id, "tournament_id": key, "day": day, "zone": order.period.zone.key,
+                "id": closing_id, "tournament_id": key, "day": day, "zone": request.period.zone.key,
                 "steps": {}, "signatures": [], "begun_by": actor.name, "begun_at": now, "updated_at": now,
             }  # fmt: skip
             if await repository.begin(session, values):
-                after = {"day": day, "tournament_id": key or None, "zone": order.period.zone.key}
+                after = {"day": day, "tournament_id": key or None, "zone": request.period.zone.key}
                 await _record(session, closing_id, actor, "closing_begun", now, after)
         async with ctx.db.reading() as session:
             row = await repository.find(session, key, day)
     if row is None:
         raise Unavailable("The closing could not be read", next_step=N_("try again"))
     name = (tournament.tournament_id, tournament.name) if tournament else None
-    return _closing(row, order.period, name)
+    return _closing(row, request.period, name)
 
 
 def _closing(row: ClosingDay, period: Period, tournament: tuple[str, str] | None) -> Closing:
@@ -294,7 +294,7 @@ def _closing(row: ClosingDay, period: Period, tournament: tuple[str, str] | None
 async def advance(
     ctx: AppContext,
     closing: Closing,
-    order: Order,
+    request: CloseRequest,
     actor: Actor,
     *,
     on_progress: Progress = lambda *_: None,
@@ -306,9 +306,9 @@ async def advance(
     """
     if not closing.is_closed:
         for step in (Step.PENDING, Step.STRIPE, Step.KASPI, Step.PAYOUTS):
-            if _is_due(closing, step, order):
+            if _is_due(closing, step, request):
                 on_step(step)
-                items, facts = await _run_step(ctx, closing, step, order, actor, on_progress)
+                items, facts = await _run_step(ctx, closing, step, request, actor, on_progress)
                 await _keep(ctx, closing, step, items, facts, actor)
     told = closing.steps[Step.KASPI].facts.get("told") or {}
     closing.figures = figures = await count(ctx, closing.period, _tournament_id(closing), told)
@@ -324,14 +324,14 @@ async def advance(
         items, facts = _live(figures, step)
         await _keep(ctx, closing, step, items, facts, actor)
     if may_begin(Step.EXPORTS, closing.steps.values()):
-        await _exports(ctx, closing, order, actor)
+        await _exports(ctx, closing, request, actor)
     if may_begin(Step.SHEET, closing.steps.values()):
-        await _sheet(ctx, closing, order, actor)
+        await _sheet(ctx, closing, request, actor)
     if (
         may_begin(Step.SEAL, closing.steps.values())
         and closing.steps[Step.SEAL].state is not StepState.SKIPPED
     ):
-        await _seal(ctx, closing, order, actor)
+        await _seal(ctx, closing, request, actor)
     return closing
 
 
@@ -339,11 +339,11 @@ def _tournament_id(closing: Closing) -> str | None:
     return closing.tournament[0] if closing.tournament else None
 
 
-def _is_due(closing: Closing, step: Step, order: Order) -> bool:
+def _is_due(closing: Closing, step: Step, request: CloseRequest) -> bool:
     record = closing.steps[step]
-    if step in order.again or step.value in order.statements:
+    if step in request.again or step.value in request.statements:
         return True
-    if step is Step.PAYOUTS and (order.bank or Step.KASPI in order.statements):
+    if step is Step.PAYOUTS and (request.bank or Step.KASPI in request.statements):
         return True
     if record.state is StepState.SKIPPED:
         return False
@@ -358,14 +358,14 @@ def _is_due(closing: Closing, step: Step, order: Order) -> bool:
 
 
 async def _run_step(
-    ctx: AppContext, closing: Closing, step: Step, order: Order, actor: Actor, on_progress: Progress
+    ctx: AppContext, closing: Closing, step: Step, request: CloseRequest, actor: Actor, on_progress: Progress
 ) -> tuple[list[str], dict[str, Any]]:
     """Run a step that asks or changes something; return what stays open, and what it found."""
     if step is Step.PENDING:
         return await _pending(ctx, closing)
     if step is Step.PAYOUTS:
-        return await _payouts(ctx, closing, order.bank, actor)
-    statement = order.statements.get(step.value)
+        return await _payouts(ctx, closing, request.bank, actor)
+    statement = request.statements.get(step.value)
     if statement is None:
         try:
             ctx.providers.of(Channel.STRIPE_INTENT if step is Step.STRIPE else Channel.KASPI_QR)
@@ -556,30 +556,34 @@ def _with_rest(items: list[str], listed: int, figures: DayFigures) -> list[str]:
     return [*items, f"not all is listed: more than {queries.MOST - 1} ({instant(figures.as_of)})"]
 
 
-async def _sheet(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+async def _sheet(ctx: AppContext, closing: Closing, request: CloseRequest, actor: Actor) -> None:
     """Write the sheet, unless it was written for these figures."""
-    if closing.steps[Step.SHEET].state is StepState.SKIPPED or closing.figures is None or order.sheet is None:
+    if (
+        closing.steps[Step.SHEET].state is StepState.SKIPPED
+        or closing.figures is None
+        or request.sheet is None
+    ):
         return
     figures = digest(closing.figures.sums())
-    if _is_made(closing, Step.SHEET, figures, order):
+    if _is_made(closing, Step.SHEET, figures, request):
         return
-    files = order.sheet(closing)
+    files = request.sheet(closing)
     await _keep(ctx, closing, Step.SHEET, [], {"files": files, "digest": figures}, actor)
 
 
-async def _exports(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+async def _exports(ctx: AppContext, closing: Closing, request: CloseRequest, actor: Actor) -> None:
     """Write the exports where they are not what the books say."""
     record = closing.steps[Step.EXPORTS]
-    if order.exporter is None or (record.state is StepState.SKIPPED and order.exports is None):
+    if request.exporter is None or (record.state is StepState.SKIPPED and request.exports is None):
         return
-    folder = order.exports or record.facts.get("folder")
+    folder = request.exports or record.facts.get("folder")
     if folder is None:
         await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {}, actor)
         return
     try:
-        files = await order.exporter(ctx, closing, folder)
+        files = await request.exporter(ctx, closing, folder)
     except Refused as error:
-        if order.exports is not None:
+        if request.exports is not None:
             raise
         # of an earlier evening: a disk that is gone, perhaps
         await _keep(ctx, closing, Step.EXPORTS, [FOLDER], {"folder": folder, "why": error.message}, actor)
@@ -587,21 +591,21 @@ async def _exports(ctx: AppContext, closing: Closing, order: Order, actor: Actor
     await _keep(ctx, closing, Step.EXPORTS, [], {"folder": folder, "files": files}, actor)
 
 
-async def _seal(ctx: AppContext, closing: Closing, order: Order, actor: Actor) -> None:
+async def _seal(ctx: AppContext, closing: Closing, request: CloseRequest, actor: Actor) -> None:
     """Seal the audit trail, unless that was done for these figures."""
     figures = digest(closing.figures.sums()) if closing.figures else ""
-    if _is_made(closing, Step.SEAL, figures, order):
+    if _is_made(closing, Step.SEAL, figures, request):
         return
     made = await seal(ctx, actor.name)
     facts = {"number": made.number, "root": made.root, "digest": figures}
     await _keep(ctx, closing, Step.SEAL, [], facts, actor)
 
 
-def _is_made(closing: Closing, step: Step, figures: str, order: Order) -> bool:
+def _is_made(closing: Closing, step: Step, figures: str, request: CloseRequest) -> bool:
     """Return whether a step was done for these figures, and is not to be repeated."""
     record = closing.steps[step]
     is_done = record.state is StepState.DONE and record.facts.get("digest") == figures
-    return is_done and step not in order.again
+    return is_done and step not in request.again
 
 
 async def _keep(
@@ -668,7 +672,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
     async with ctx.db.writing() as session:
-        await recheck.check(ctx, session, Right.CLOSE)
+        await authorize.check(ctx, session, Right.CLOSE)
         row = await _locked(session, closing)
         before = tuple(Signature(**each) for each in row.signatures)
         is_closed = row.closed_at is not None

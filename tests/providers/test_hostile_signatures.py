@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from procomp_pay.domain.errors import BadSignature
+from procomp_pay.providers.kaspi import gateway_signature
 from procomp_pay.providers.stripe import webhook_signature
-from procomp_pay.services.webhooks.kaspi_gateway import _digest, _verify
 from tests.support.hostile import damaged, many, texts
 from tests.support.http_requests import digest, sign
 
@@ -44,7 +44,7 @@ def test_stripes_signature_of_another_body(body: bytes) -> None:
             webhook_signature.check(body, sign(_BODY, _SECRET), [_SECRET], _NOW)
 
 
-_GATEWAYS = "sha256=" + _digest(_SECRET, _BODY)
+_GATEWAYS = "sha256=" + gateway_signature.digest(_SECRET, _BODY)
 
 
 @many
@@ -55,7 +55,7 @@ _GATEWAYS = "sha256=" + _digest(_SECRET, _BODY)
 @example([_GATEWAYS], ["\udcff"])
 def test_a_gateways_signature(signatures: list[str], times: list[str]) -> None:
     try:
-        _verify(_BODY, signatures, times, _SECRET, _NOW)
+        gateway_signature.check(_BODY, signatures, times, _SECRET, _NOW)
     except BadSignature:
         return
     assert signatures == [_GATEWAYS]

@@ -1,4 +1,4 @@
-"""Read the data of a closing sheet: a tournament's payments, and whether its books were checked."""
+"""Read the data of a tournament's closing sheet: its payments, and whether their books were checked."""
 
 from __future__ import annotations
 

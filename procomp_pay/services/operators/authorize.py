@@ -1,9 +1,9 @@
-"""Check an operator again in the transaction that does something: hours may be between."""
+"""Check what an operator may do in the transaction that does it: the command may have begun hours ago."""
 
 from __future__ import annotations
 
 from procomp_pay.domain.errors import Unauthorized
-from procomp_pay.domain.operators import Claim, Right, require
+from procomp_pay.domain.operators import Credentials, Right, require
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.authenticate import as_operator
@@ -20,8 +20,8 @@ async def check(ctx: AppContext, session: AsyncSession, right: Right, *tournamen
     :raises Unauthorized: they logged out, the shift is over, or the account was disabled or changed.
     :raises Forbidden: they may not.
     """
-    if ctx.claim is not None:
-        await _check_still(ctx, session, ctx.claim)
+    if ctx.credentials is not None:
+        await _check_still(ctx, session, ctx.credentials)
     require(ctx.operator, right, *tournament_ids)
 
 
@@ -30,12 +30,12 @@ async def have_operators(session: AsyncSession) -> bool:
     return await repository.login(session, None) is not None
 
 
-async def _check_still(ctx: AppContext, session: AsyncSession, claim: Claim) -> None:
+async def _check_still(ctx: AppContext, session: AsyncSession, credentials: Credentials) -> None:
     if ctx.operator is None:
         if await have_operators(session):  # the first one was added meanwhile
-            raise not_logged_in(claim.name)
+            raise not_logged_in(credentials.name)
         return
-    hashed = None if claim.token is None else token_hash(claim.token)
+    hashed = None if credentials.token is None else token_hash(credentials.token)
     account, login = await repository.login_of(session, ctx.operator.operator_id, hashed)
     name = account.name
     if account.disabled_at is not None:
@@ -43,12 +43,12 @@ async def _check_still(ctx: AppContext, session: AsyncSession, claim: Claim) -> 
             N_("The account of %(name)s was disabled", name=name),
             next_step=N_("ask an admin: procomp-pay operator enable %(name)s", name=name),
         )
-    if claim.secret is None and login is None:
+    if credentials.secret is None and login is None:
         raise Unauthorized(
             N_("%(name)s was logged out", name=name),
             next_step=N_("log in, then begin again: procomp-pay operator login %(name)s", name=name),
         )
-    if claim.secret is None and login is not None and login.expires_at <= ctx.clock():
+    if credentials.secret is None and login is not None and login.expires_at <= ctx.clock():
         raise ended(name)
     if as_operator(account) != ctx.operator:
         raise Unauthorized(

@@ -1,4 +1,4 @@
-"""Decide the charge: the entry fee of the tournament, in a currency that the payment method accepts."""
+"""Decide what is charged for an entry: the tournament's fee, in a currency that the method accepts."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.services.context import Actor
 from procomp_pay.services.refunds.create import RefundCommand, refund
-from procomp_pay.services.reports.closing import THE_APP, closing
-from procomp_pay.services.reports.closing_result import Closing
+from procomp_pay.services.reports.tournament_closing import THE_APP, tournament_closing
+from procomp_pay.services.reports.tournament_closing_result import TournamentClosing
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
@@ -41,7 +41,7 @@ async def test_late_and_duplicate_payments_need_review_until_they_are_settled(
     books = random_books(5, 80)
     await books.write(db)
     for tournament in ("t1", "t2", "t3"):
-        sheet = await closing(desk_on(db), tournament, ALMATY)
+        sheet = await tournament_closing(desk_on(db), tournament, ALMATY)
         open_ones = {row.payment_id for row in books.discrepancies if row.state == "open"}
         of_it = {line.payment_id for line in sheet.lines}
         disputed = {line.payment_id for line in sheet.lines if line.dispute}
@@ -53,7 +53,7 @@ async def test_the_sums_equal_an_independent_count(db: PaymentDatabaseService, s
     books = random_books(seed, 80)
     await books.write(db)
     for tournament in ("t1", "t2"):
-        sheet = await closing(desk_on(db), tournament, ALMATY)
+        sheet = await tournament_closing(desk_on(db), tournament, ALMATY)
         assert [line.payment_id for line in sheet.lines] == _order(books, tournament)
         for key, found in (("", sheet.totals), ("method", sheet.by_method), ("clerk", sheet.by_clerk)):
             assert {(row.name, row.currency): _figures(row) for row in found} == _sums(books, tournament, key)
@@ -93,7 +93,7 @@ def _sums(books: Books, tournament: str, key: str) -> dict[Any, tuple[Any, ...]]
     return {item: (*row, row[3] - row[4] - row[5]) for item, row in sums.items()}
 
 
-def _fees_agree(sheet: Closing, books: Books, mine: set[str]) -> None:
+def _fees_agree(sheet: TournamentClosing, books: Books, mine: set[str]) -> None:
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     known = set()
     for s in books.settlements:
@@ -117,7 +117,7 @@ async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
     await environment.pay_page(paid)
     await environment.deliver()
     waiting = await environment.start(other, "kaspi_qr")
-    then = await closing(environment.ctx, f"t-{participant_id}", ALMATY)
+    then = await tournament_closing(environment.ctx, f"t-{participant_id}", ALMATY)
     assert [line.status.value for line in then.lines] == ["COMPLETED", "PENDING"]
     assert then.totals[1].currency == "USD"
     assert then.totals[1].kept == Decimal("50.00")
@@ -132,9 +132,9 @@ async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
     later_one = await environment.participant(tournament_id=f"t-{participant_id}")
     await environment.start(later_one, "kaspi_qr")
 
-    again = await closing(environment.ctx, f"t-{participant_id}", ALMATY, then.as_of)
+    again = await tournament_closing(environment.ctx, f"t-{participant_id}", ALMATY, then.as_of)
     assert again.full() == then.full()
-    now = await closing(environment.ctx, f"t-{participant_id}", ALMATY)
+    now = await tournament_closing(environment.ctx, f"t-{participant_id}", ALMATY)
     assert [line.status.value for line in now.lines] == ["REFUNDED", "COMPLETED", "PENDING"]
     assert now.totals[1].refunded == Decimal("50.00")
 
@@ -142,7 +142,7 @@ async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
 async def test_the_sheet_names_the_last_checks(db: PaymentDatabaseService) -> None:
     books = random_books(1, 30)
     await books.write(db)
-    early = await closing(desk_on(db), "t1", ALMATY)
+    early = await tournament_closing(desk_on(db), "t1", ALMATY)
     assert early.seal is None
     assert {check.state for check in early.checks} == {"never"}
     async with db.writing() as session:
@@ -158,13 +158,13 @@ async def test_the_sheet_names_the_last_checks(db: PaymentDatabaseService) -> No
                     counts={"matched": number},
                 )
             )  # fmt: skip
-    sheet = await closing(desk_on(db), "t1", ALMATY)
+    sheet = await tournament_closing(desk_on(db), "t1", ALMATY)
     assert sheet.seal is not None
     assert sheet.seal[0] == f"{2:064}"
     by_provider = {check.provider: check for check in sheet.checks}
     assert by_provider["kaspi"].counts == {"matched": 2}
     assert by_provider["stripe"].state == "never"
-    before = await closing(desk_on(db), "t1", ALMATY, NOW - timedelta(days=1, hours=1))
+    before = await tournament_closing(desk_on(db), "t1", ALMATY, NOW - timedelta(days=1, hours=1))
     assert before.seal is not None
     assert before.seal[0] == f"{1:064}"
     assert {check.state for check in before.checks} == {"never"}
@@ -182,7 +182,7 @@ async def test_a_discrepancy_is_open_before_its_resolution(db: PaymentDatabaseSe
     )  # fmt: skip
     await books.write(db)
     counts = [
-        len((await closing(desk_on(db), "t1", ALMATY, NOW - timedelta(hours=hours))).disagreements)
+        len((await tournament_closing(desk_on(db), "t1", ALMATY, NOW - timedelta(hours=hours))).disagreements)
         for hours in (6, 3, 0)
     ]
     assert counts == [0, 1, 0]
@@ -199,14 +199,14 @@ async def test_all_users_of_the_app_count_as_one_clerk(db: PaymentDatabaseServic
             )
         )  # fmt: skip
     await books.write(db)
-    sheet = await closing(desk_on(db), books.payments[0].tournament_id, ALMATY)
+    sheet = await tournament_closing(desk_on(db), books.payments[0].tournament_id, ALMATY)
     assert {item.name for item in sheet.by_clerk} == {THE_APP}
     assert Actor("u7", Source.APP).name not in str(sheet.full()["by_clerk"])
 
 
 async def test_a_tournament_without_payments(db: PaymentDatabaseService) -> None:
     await Books().write(db)
-    sheet = await closing(desk_on(db), "t3", ALMATY)
+    sheet = await tournament_closing(desk_on(db), "t3", ALMATY)
     assert sheet.lines == []
     assert sheet.agrees
     assert [check.state for check in sheet.checks] == ["never", "never"]
@@ -215,6 +215,6 @@ async def test_a_tournament_without_payments(db: PaymentDatabaseService) -> None
 async def test_invalid_closings_are_refused(db: PaymentDatabaseService) -> None:
     await Books().write(db)
     with pytest.raises(NotFound):
-        await closing(desk_on(db), "t9", ALMATY)
+        await tournament_closing(desk_on(db), "t9", ALMATY)
     with pytest.raises(Refused, match="in the future"):
-        await closing(desk_on(db), "t1", ALMATY, NOW + timedelta(seconds=1))
+        await tournament_closing(desk_on(db), "t1", ALMATY, NOW + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""Define a closing sheet for the terminal, files and JSON."""
+"""The closing sheet of a tournament as a value: its lines, sums and checks, and its JSON document."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class AfterFees:
 
 
 @dataclass(slots=True)
-class Closing:
+class TournamentClosing:
     """The sheet.
 
     :param strange: open discrepancies about money that belongs to no payment, of any tournament.

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
+from procomp_pay.domain.entry_fees import EntryFees, charge_for
 from procomp_pay.domain.errors import Refused
-from procomp_pay.domain.fees import EntryFees, charge_for
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import PaymentMethod
 

@@ -22,16 +22,16 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.payouts.view import sums_of_tournament
 from procomp_pay.services.registrations.tournaments import tournament_view
-from procomp_pay.services.reports.closing_result import (
+from procomp_pay.services.reports.tournament_closing_result import (
     AfterFees,
     Check,
-    Closing,
     ClosingLine,
     Disagreement,
     Sum,
+    TournamentClosing,
 )
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.reports import closing as closing_queries
+from procomp_pay.storage.reports import tournament_closing as queries
 from procomp_pay.storage.reports.attempts import one_moment
 
 #: The most payments of a sheet. No tournament is larger, and two people have to sign the sheet.
@@ -44,9 +44,9 @@ _NONE = Decimal("0.00")
 _STARTED: dict[str, Any] = {"status": "PENDING", "refunded": 0}
 
 
-async def closing(
+async def tournament_closing(
     ctx: AppContext, tournament_id: str, zone: ZoneInfo, as_of: datetime | None = None
-) -> Closing:
+) -> TournamentClosing:
     """Return a tournament's closing sheet as of a moment; ``None`` for now.
 
     :raises NotFound: no such tournament. :raises Refused: the moment is in the future, or it has more than
@@ -62,17 +62,17 @@ async def closing(
     chosen = await tournament_view(ctx, tournament_id)
     async with ctx.db.reading() as session:
         await one_moment(ctx.db, session)
-        open_rows, strange = await closing_queries.discrepancies(session, chosen.tournament_id, then)
+        open_rows, strange = await queries.discrepancies(session, chosen.tournament_id, then)
         kinds: dict[str, list[str]] = {}
         for row in open_rows:
             kinds.setdefault(str(row.payment_id), []).append(row.kind)
         lines = await _lines(session, chosen.tournament_id, then, kinds)
-        fees, with_fee = await closing_queries.fees(session, chosen.tournament_id, then)
+        fees, with_fee = await queries.fees(session, chosen.tournament_id, then)
         paid_out = await sums_of_tournament(session, chosen.tournament_id, then, zone)
-        seal = await closing_queries.newest_seal(session, then)
+        seal = await queries.newest_seal(session, then)
         checks = [await _check(session, provider, lines, then) for provider in _providers(lines)]
     totals = _sums(lines, lambda _: "")
-    return Closing(
+    return TournamentClosing(
         tournament_id=chosen.tournament_id,
         tournament_name=chosen.name,
         as_of=then,
@@ -95,8 +95,8 @@ async def closing(
 async def _lines(
     session: AsyncSession, tournament_id: str, then: datetime, kinds: dict[str, list[str]]
 ) -> list[ClosingLine]:
-    rows: list[closing_queries.ClosingPayment] = []
-    async for row in closing_queries.payments(session, tournament_id, then):
+    rows: list[queries.ClosingPayment] = []
+    async for row in queries.payments(session, tournament_id, then):
         if len(rows) == MOST:
             raise Refused(
                 N_("The tournament has more than %(most)s payments: too many for a sheet", most=MOST),
@@ -104,8 +104,8 @@ async def _lines(
             )
         rows.append(row)
     changed = {row.payment.id for row in rows if max(row.payment.updated_at, row.detail.updated_at) > then}
-    snapshots = await closing_queries.snapshots(session, changed, then)
-    under_way = await closing_queries.refunds_under_way(session, [row.payment.id for row in rows], then)
+    snapshots = await queries.snapshots(session, changed, then)
+    under_way = await queries.refunds_under_way(session, [row.payment.id for row in rows], then)
     lines = []
     for row in rows:
         key = row.payment.id
@@ -114,7 +114,7 @@ async def _lines(
     return lines
 
 
-def _snapshot_of(row: closing_queries.ClosingPayment) -> dict[str, Any]:
+def _snapshot_of(row: queries.ClosingPayment) -> dict[str, Any]:
     """Return the state of a payment that has not changed since, as an audit snapshot."""
     payment, detail = row.payment, row.detail
     return {
@@ -129,7 +129,7 @@ def _snapshot_of(row: closing_queries.ClosingPayment) -> dict[str, Any]:
 
 
 def _line(
-    row: closing_queries.ClosingPayment,
+    row: queries.ClosingPayment,
     snapshot: dict[str, Any],
     under_way: Decimal,
     disagreements: tuple[str, ...],
@@ -189,7 +189,7 @@ def _providers(lines: Iterable[ClosingLine]) -> list[str]:
 
 async def _check(session: AsyncSession, provider: str, lines: list[ClosingLine], then: datetime) -> Check:
     first = lines[0].started_at if lines else then
-    run = await closing_queries.last_run(session, provider, first, then)
+    run = await queries.last_run(session, provider, first, then)
     if run is None:
         return Check(provider)
     is_finished = run.finished_at is not None and run.finished_at <= then
