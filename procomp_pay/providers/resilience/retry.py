@@ -54,8 +54,8 @@ def _wait(state: RetryCallState) -> float:
 
 
 def retry_after_s(header: str | None) -> int | None:
-    """Return the seconds of a ``Retry-After`` header; ``None`` if there is none or it is a date."""
-    return int(header) if header is not None and header.isdigit() else None
+    """Return the seconds of a ``Retry-After`` header; ``None`` if it has none that make sense."""
+    return int(header) if header is not None and header.isdecimal() and len(header) < 10 else None
 
 
 async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T:
