@@ -7,8 +7,7 @@ from the payment's id, so each call may be repeated until it is answered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -163,9 +162,7 @@ class StripePaymentService:
             "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
         }
         options: Any = {"idempotency_key": request.idempotency_key}
-        refund = await self._ask(lambda: self._client.v1.refunds.create_async(params, options))
-        with _readable():
-            return parse_refund(refund)
+        return parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
 
     async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return every refund of the payment, wherever it was requested."""
@@ -284,39 +281,30 @@ class StripePaymentService:
     async def _ask(self, call: Callable[[], Awaitable[stripe.StripeObject | Object]]) -> Object:
         async def attempt() -> Object:
             try:
-                with _readable():
-                    answer = await whole_answer(call())
-                    return dict(answer.to_dict() if isinstance(answer, stripe.StripeObject) else answer)
+                answer = await whole_answer(call())
+                plain = answer.to_dict() if isinstance(answer, stripe.StripeObject) else answer
+                plain["object"]  # each of Stripe's objects says what it is
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                # a proxy between us may give such an answer, and the SDK's own reading of it fails, too
+                raise Unclear(N_("Stripe's answer cannot be read"), next_step=_HEALED) from error
+            return plain
 
         return await with_retries(attempt, idempotent=True, total_s=self._total_s, circuit=self._circuit)
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Raise ``Unclear`` for an answer that is not Stripe's: a proxy between us may give it, and the SDK's own
-    reading of it fails, too."""
-    try:
-        yield
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise Unclear(N_("Stripe's answer cannot be read"), next_step=_HEALED) from error
-
-
 def _created_session(session: Object) -> Created:
-    with _readable():
-        return Created(
-            provider_ref=session["id"],
-            ids=session_ids(session),
-            payment_url=session["url"],
-            expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
-        )
+    return Created(
+        provider_ref=session["id"],
+        ids=session_ids(session),
+        payment_url=session["url"],
+        expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
+    )
 
 
 def _created_intent(intent: Object) -> Created:
-    with _readable():
-        secret = intent["client_secret"]
-        return Created(provider_ref=intent["id"], ids=intent_ids(intent), client_secret=secret)
+    return Created(provider_ref=intent["id"], ids=intent_ids(intent), client_secret=intent["client_secret"])
 
 
 def _metadata(request: CreateRequest) -> dict[str, str]:

@@ -104,7 +104,9 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> Non
     asked = opened = 0
 
     def intent(name: str) -> bytes:
-        return with_length(f'{{"id": "{name}", "client_secret": "secret of {name}"}}'.encode())
+        return with_length(
+            f'{{"object": "payment_intent", "id": "{name}", "client_secret": "secret of {name}"}}'.encode()
+        )
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked, opened
