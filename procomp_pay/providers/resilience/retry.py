@@ -20,8 +20,8 @@ from procomp_pay.domain.text import N_
 
 T = TypeVar("T")
 
-#: Errors without a connection: the request cannot have been processed.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+#: Errors without a connection, or a proxy's tunnel: the request cannot have been processed.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 #: The longest time of one call with all its retries, in seconds: customers wait at the desk.
 TOTAL_S = 20.0
