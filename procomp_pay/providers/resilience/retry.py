@@ -20,8 +20,8 @@ from procomp_pay.domain.text import N_
 
 T = TypeVar("T")
 
-#: Errors without a connection: the request cannot have been processed.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+#: Errors without a connection, or a proxy's tunnel: the request cannot have been processed.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 #: The longest time of one call with all its retries, in seconds: customers wait at the desk.
 TOTAL_S = 20.0
@@ -54,8 +54,8 @@ def _wait(state: RetryCallState) -> float:
 
 
 def retry_after_s(header: str | None) -> int | None:
-    """Return the seconds of a ``Retry-After`` header; ``None`` if there is none or it is a date."""
-    return int(header) if header is not None and header.isdigit() else None
+    """Return the seconds of a ``Retry-After`` header; ``None`` if it has none that make sense."""
+    return int(header) if header is not None and header.isdecimal() and len(header) < 10 else None
 
 
 async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T:

@@ -15,8 +15,22 @@ from urllib.parse import urlsplit
 import aiohttp
 import stripe
 
-#: Errors without a connection: the request cannot have been processed.
-NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+from procomp_pay.domain.errors import ConfigurationError
+from procomp_pay.domain.text import N_
+
+
+class UnaskedAnswer(aiohttp.ServerDisconnectedError):
+    """An idle connection had an answer to nothing: it would be taken for the next request's."""
+
+
+#: Errors without a connection, or before it is used: the request cannot have been processed.
+NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    UnaskedAnswer,
+)
 
 
 class StripeHttp(stripe.HTTPClient):
@@ -41,6 +55,7 @@ class StripeHttp(stripe.HTTPClient):
 
         :raises stripe.APIConnectionError: there was none, or it broke off; because of one of
             :data:`NOT_SENT`, if the request was not sent.
+        :raises ConfigurationError: the environment names a proxy that does not speak HTTP.
         """
         session = self._opened = self._opened or self._open()
         try:
@@ -48,7 +63,7 @@ class StripeHttp(stripe.HTTPClient):
                 method, url, headers=headers, data=post_data, allow_redirects=False
             ) as answer:
                 return await answer.read(), answer.status, answer.headers
-        except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError
+        except Exception as error:
             raise stripe.APIConnectionError(type(error).__name__) from error  # type: ignore[no-untyped-call]
 
     def _open(self) -> aiohttp.ClientSession:
@@ -57,6 +72,7 @@ class StripeHttp(stripe.HTTPClient):
         trusted = ssl.create_default_context(cafile=stripe.ca_bundle_path) if https else True
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trusted),
+            request_class=_Request,
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=_proxy(self._base.scheme, self._base.netloc),
             timeout=aiohttp.ClientTimeout(
@@ -80,10 +96,34 @@ class StripeHttp(stripe.HTTPClient):
     request_stream = request_stream_async = request
 
 
+class _Request(aiohttp.ClientRequest):
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        if conn.protocol.should_close:  # aiohttp looks only when it takes a connection back, not later
+            raise UnaskedAnswer
+        return await super().send(conn)
+
+
 def _proxy(scheme: str, host: str) -> str | None:
     """Return the proxy that the environment names for an address. It is read once: aiohttp would read it for
-    each request, in a thread."""
+    each request, in a thread.
+
+    :raises ConfigurationError: it does not speak HTTP.
+    """
     if urllib.request.proxy_bypass(host):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(scheme) or proxies.get("all")
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if proxy is None:
+        return None
+    kind, has_scheme, _ = proxy.partition("://")
+    if not has_scheme:
+        return f"http://{proxy}"
+    if kind.lower() not in ("http", "https"):
+        raise ConfigurationError(
+            N_(
+                "Stripe is not called through a proxy of the kind %(kind)s, which the environment names",
+                kind=kind,
+            ),
+            next_step=N_("set HTTPS_PROXY to one that speaks HTTP, or NO_PROXY=%(host)s", host=host),
+        )
+    return proxy

@@ -282,9 +282,14 @@ class StripePaymentService:
         async def attempt() -> Object:
             try:
                 answer = await whole_answer(call())
-                return answer.to_dict() if isinstance(answer, stripe.StripeObject) else answer
+                plain = answer.to_dict() if isinstance(answer, stripe.StripeObject) else answer
+                plain["object"]  # each of Stripe's objects says what it is
             except stripe.StripeError as error:
                 raise _as_domain_error(error) from error
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                # a proxy between us may give such an answer, and the SDK's own reading of it fails, too
+                raise Unclear(N_("Stripe's answer cannot be read"), next_step=_HEALED) from error
+            return plain
 
         return await with_retries(attempt, idempotent=True, total_s=self._total_s, circuit=self._circuit)
 

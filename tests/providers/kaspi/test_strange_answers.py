@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -180,3 +182,25 @@ async def test_a_gateways_unknown_currency_is_for_manual_review(kaspi: Make) -> 
     body = {"id": "1", "status": "paid", "amount": 24000, "currency": "XAU"}
     seen = await kaspi(KaspiScheme.GATEWAY, _=json.dumps(body).encode()).fetch(HANDLE)
     assert (seen.event_type, seen.money, seen.money_unreadable) == (EventType.SUCCEEDED, None, "24000 XAU")
+
+
+@pytest.mark.parametrize("channel", [Channel.KASPI_QR, Channel.KASPI_REMOTE])
+async def test_a_proxy_that_opens_no_tunnel_sends_nothing(channel: Channel) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        service = KaspiPaymentService(
+            httpx.AsyncClient(base_url="https://kaspi.example", proxy=proxy),
+            scheme=KaspiScheme.ENHANCED,
+            device_token="d",
+            organization_bin="0" * 12,
+            total_s=0.1,
+            url="https://kaspi.example",
+        )
+        with pytest.raises(ProviderUnavailable):
+            await service.create(replace(tenge_request(channel), phone="87071234567"))
+        await service.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
+import pytest
 from sqlalchemy import text
 
 from procomp_pay.domain.name_search import KEY_VERSION, matches, meant
@@ -146,6 +147,16 @@ async def test_one_round_at_a_time_and_ten_minutes_between(environment: ServiceE
     assert await service.catch_up(ctx) is None
     environment.later(11 * 60)
     assert await service.catch_up(ctx) == 0
+
+
+async def test_all_are_stored_in_more_than_one_statement_and_transaction(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_keys, "_AT_ONCE", 2)
+    monkeypatch.setattr(service, "BATCH", 5)
+    await register(environment, [f"Kairat {chr(97 + number)}" for number in range(11)])
+    assert await service.catch_up(environment.ctx) == 12
+    assert await keys(environment) == {row.id: row.full_name for row in await environment.rows(Participant)}
 
 
 async def test_missing_name_of_the_platform_has_a_key(environment: ServiceEnvironment) -> None:

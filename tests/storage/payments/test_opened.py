@@ -13,7 +13,7 @@ from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.payments.batch import lock_opened
-from tests.support.rows import NOW
+from tests.support.rows import NOW, a_payment
 
 FIRST, SECOND = AuditRecord("anna", "person", "first"), AuditRecord("anna", "person", "second")
 
@@ -48,6 +48,16 @@ async def test_rows_locked_elsewhere_are_not_waited_for(
         pytest.skip("one writer at a time")
     async with filled.writing() as other, filled.writing() as session:
         await other.exec(select(table).with_for_update())
+        assert await lock_opened(session, "pay1") is None
+
+
+async def test_a_participant_with_another_payment_is_left_to_the_orm(filled: PaymentDatabaseService) -> None:
+    """Only there is it known whether the other one is paid."""
+    async with filled.writing() as session:
+        session.add(a_payment("pay2"))
+        await session.flush()
+        (await session.get_one(Participant, "p1")).payment_id = "pay2"
+    async with filled.writing() as session:
         assert await lock_opened(session, "pay1") is None
 
 

@@ -130,6 +130,14 @@ async def test_contents_are_kept_once_of_new_events_and_as_many_as_there_is_room
     assert intake.take_stored(2) == {}
 
 
+async def test_each_event_of_a_commit_keeps_its_own_content(db: PaymentDatabaseService) -> None:
+    intake = WebhookIntake(db)
+    events = [arrival(f"evt_{n}", content={"n": n}) for n in range(20)]
+    assert all(await asyncio.gather(*(intake.store(event, NOW) for event in events)))
+    assert intake.take_stored(99) == {}, "the whole inbox first"
+    assert intake.take_stored(99) == {event.id: event.content for event in events}
+
+
 async def test_a_new_way_in_needs_nothing(db: PaymentDatabaseService) -> None:
     assert await WebhookIntake(db).store(arrival("evt_1"), NOW) is True
     assert await WebhookIntake(db).store(arrival("evt_1", id="another"), NOW) is False
