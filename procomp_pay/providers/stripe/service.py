@@ -64,6 +64,7 @@ _ATTEMPT_S = 10.0
 #: Seconds: allowed difference between Stripe's clock and ours, plus the longest time of a request's retries.
 _CLOCK_SKEW_S = 600
 _SENT_WITHIN_S = 90_000
+_OF_ANOTHER = N_("Stripe's answer belongs to another request")
 _HEALED = N_("nothing is lost; if it stays open: procomp-pay maintain")
 
 
@@ -95,20 +96,18 @@ class StripePaymentService:
 
         :raises Refused: Stripe does not accept the amount, the currency or another parameter.
         """
-        options = {"idempotency_key": request.idempotency_key}
         if request.channel is Channel.STRIPE_CHECKOUT:
-            page = await self._plain("post", "checkout/sessions", _session_params(request) | options)
-            return _created_session(page)
+            return _created_session(await self._open(request, "checkout/sessions", _session_params(request)))
         params = _intent_params(request)
         try:
-            return _created_intent(await self._plain("post", "payment_intents", params | options))
+            return _created_intent(await self._open(request, "payment_intents", params))
         except Refused as error:
             if not isinstance(error.__cause__, stripe.IdempotencyError):
                 raise
         # version 0.1.0 sent other parameters under this key, and its answer was lost
         new, automatic = "payment_method_types", ("automatic_payment_methods", {"enabled": True})
         old = dict(automatic if name == new else (name, value) for name, value in params.items())
-        return _created_intent(await self._plain("post", "payment_intents", old | options))
+        return _created_intent(await self._open(request, "payment_intents", old))
 
     async def find(self, request: CreateRequest) -> Created | None:
         """Search the objects created around the payment's start for the one with its id in the metadata.
@@ -120,7 +119,7 @@ class StripePaymentService:
         checkout = request.channel is Channel.STRIPE_CHECKOUT
         async for page in self.pages("checkout/sessions" if checkout else "payment_intents", params):
             for item in page:
-                if (item.get("metadata") or {}).get("payment_id") == request.payment_id:
+                if _is_of(request, item):
                     return _created_session(item) if checkout else _created_intent(item)
         return None
 
@@ -162,7 +161,10 @@ class StripePaymentService:
             "metadata": {"refund_id": request.refund_id, "payment_id": request.payment_id},
         }
         options: Any = {"idempotency_key": request.idempotency_key}
-        return parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+        made = parse_refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, options)))
+        if made.refund_id != request.refund_id:
+            raise Unclear(_OF_ANOTHER, next_step=_HEALED)
+        return made
 
     async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return every refund of the payment, wherever it was requested."""
@@ -266,6 +268,14 @@ class StripePaymentService:
             lambda: self._client.v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
         )
 
+    async def _open(self, request: CreateRequest, path: str, params: dict[str, Any]) -> Object:
+        """Return what was opened for the payment: a customer must never get the secret of another one's."""
+        options = {"idempotency_key": request.idempotency_key}
+        opened = await self._plain("post", path, params | options)
+        if not _is_of(request, opened):
+            raise Unclear(_OF_ANOTHER, next_step=_HEALED)
+        return opened
+
     async def _page(self, kind: str, query: dict[str, Any]) -> Object:
         return await self._plain("get", kind, query)
 
@@ -292,6 +302,10 @@ class StripePaymentService:
             return plain
 
         return await with_retries(attempt, idempotent=True, total_s=self._total_s, circuit=self._circuit)
+
+
+def _is_of(request: CreateRequest, opened: Object) -> bool:
+    return bool((opened.get("metadata") or {}).get("payment_id") == request.payment_id)
 
 
 def _created_session(session: Object) -> Created:

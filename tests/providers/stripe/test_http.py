@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
 from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown, PaymentError, ProviderUnavailable
+from procomp_pay.domain.money import Money
+from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import Channel
+from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.resilience.retry import Throttled
 from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.support.provider_services import create_request
@@ -75,6 +79,11 @@ async def test_a_redirect_is_not_followed() -> None:
         with_length(b"[]"),
         with_length(b"7"),
         with_length(b'{"id": "pi_1"}'),
+        with_length(b'{"object": "payment_intent", "id": "pi_1", "client_secret": "s", "metadata": {}}'),
+        with_length(
+            b'{"object": "payment_intent", "id": "pi_1", "client_secret": "s",'
+            b' "metadata": {"payment_id": "p2"}}'
+        ),
         with_length(b'{"error": {"message": "no"}}'),
         with_length(b"\xff\xfe{}"),
         with_length(b'{"error": "upstream timeout"}', status="502 Bad Gateway"),
@@ -89,6 +98,21 @@ async def test_an_answer_that_is_not_stripes_leaves_the_outcome_unknown(answer: 
         assert isinstance(await failure(url), OutcomeUnknown)
 
 
+async def test_a_refund_of_another_request_leaves_the_outcome_unknown() -> None:
+    fee, ref = Money.parse("50", "USD"), ProviderRef(Channel.STRIPE_INTENT, "pi_1", "pi_1")
+    request = RefundRequest("r1", "pay1", ref, fee, "key", fee - fee, again=False)
+    refund = {"object": "refund", "id": "re_1", "status": "succeeded", "amount": 5000, "currency": "usd"}
+    for named, kind in (("r2", OutcomeUnknown), ("r1", None)):
+        body = json.dumps(refund | {"metadata": {"refund_id": named}}).encode()
+        async with stripe(with_length(body)) as (url, _):
+            service = StripePaymentService(KEY, api_base=url, total_s=0.1)
+            try:
+                with pytest.raises(kind) if kind else nullcontext():
+                    assert (await service.refund(request)).state is RefundState.SUCCEEDED
+            finally:
+                await service.aclose()
+
+
 @pytest.mark.parametrize("seconds", ["²", "9" * 400, "-1", "soon"])
 async def test_nonsense_in_retry_after_is_left_out(seconds: str) -> None:
     busy = with_length(
@@ -101,12 +125,11 @@ async def test_nonsense_in_retry_after_is_left_out(seconds: str) -> None:
 
 async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> None:
     """Otherwise each customer would get the payment of the one before."""
-    asked = opened = 0
+    ours, asked, opened = create_request(Channel.STRIPE_INTENT), 0, 0
 
     def intent(name: str) -> bytes:
-        return with_length(
-            f'{{"object": "payment_intent", "id": "{name}", "client_secret": "secret of {name}"}}'.encode()
-        )
+        body = {"object": "payment_intent", "id": name, "client_secret": f"secret of {name}"}
+        return with_length(json.dumps(body | {"metadata": {"payment_id": ours.payment_id}}).encode())
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked, opened
@@ -127,11 +150,11 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_requests() -> Non
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     service = StripePaymentService(KEY, api_base=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     try:
-        created = [await service.create(create_request(Channel.STRIPE_INTENT))]
+        created = [await service.create(ours)]
         more.set()
         await sent.wait()
         await asyncio.sleep(0.1)  # until it has arrived
-        created += [await service.create(create_request(Channel.STRIPE_INTENT)) for _ in range(2)]
+        created += [await service.create(ours) for _ in range(2)]
     finally:
         await service.aclose()
         server.close()
