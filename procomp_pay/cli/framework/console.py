@@ -191,7 +191,8 @@ def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
 def print_long(lines: Iterable[str]) -> None:
     """Print lines, by the pager if they are longer than the screen of a terminal.
 
-    ``PAGER`` names the pager; with ``NO_PAGER`` there is none.
+    ``PAGER`` names the pager; with ``NO_PAGER`` there is none. Keys that were typed ahead, or that a barcode
+    scanner types, must not write a file, open an editor or run a command in it: ``LESSSECURE``.
     """
     text = "\n".join(lines)
     size = shutil.get_terminal_size()
@@ -201,7 +202,9 @@ def print_long(lines: Iterable[str]) -> None:
         return
     from pydoc import pager
 
-    os.environ.setdefault("LESS", "-RX")  # colours; the text stays on the screen
+    keys = _("Space – more, q – quit")
+    os.environ.setdefault("LESS", f"-RX -Ps{keys}$")  # colours; the text stays on the screen
+    os.environ.setdefault("LESSSECURE", "1")
     pager(text)
 
 
@@ -217,8 +220,14 @@ def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = Fal
 
 
 def hint(command: str) -> None:
-    """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
-    line = f"  \N{RIGHTWARDS ARROW} {clean(translated(command))}"
+    """Print what to type next, on stderr. A command is never broken into lines, since it is there to be
+    copied; the words before it are, and a command that does not fit behind them begins a line."""
+    words, name, arguments = f"  \N{RIGHTWARDS ARROW} {clean(translated(command))}".partition("procomp-pay ")
+    if words.strip() == "\N{RIGHTWARDS ARROW}":
+        line = words + name + arguments
+    else:
+        whole = (name + arguments).replace(" ", "\0")
+        line = wrap(words + whole, "    ", err=True).replace("\0", " ")
     _echo(typer.style(line, fg="cyan") if has_colour(err=True) else line)
 
 
@@ -297,7 +306,7 @@ def confirm(question: str, *, declined: str = N_("Nothing was changed.")) -> Non
 
     :raises typer.Exit: code 3, the answer was no.
     """
-    text = f"{translated(question)} [{_('y')}/{_('N')}]"
+    text = wrap(f"{translated(question)} [{_('y')}/{_('N')}]", "", err=True)
     while (answer := prompt(text, optional=True).strip().lower()) and answer not in _YES | _NO:
         say(_("Answer yes or no: %(yes)s or %(no)s.", yes=_("y"), no=_("N").lower()), fg="yellow")
     if answer not in _YES:
