@@ -144,8 +144,13 @@ def coloured(text: str, colour: str | None, *, bold: bool = False) -> str:
 
 
 def label_rows(rows: Iterable[tuple[str, str]], width: int = 11) -> list[str]:
-    """Return ``label  value`` lines, the labels dim and padded to ``width``."""
-    return [f"  {dim(f'{label:<{width}}')} {value}" for label, value in rows]
+    """Return ``label  value`` lines, the labels dim and padded to ``width``; values break between words."""
+    lines = []
+    for label, value in rows:
+        padded = f"{label:<{width}}"
+        first, *more = wrap(f"  {padded} {value}", " " * (width + 3)).split("\n")
+        lines += [first.replace(padded, dim(padded), 1), *more]
+    return lines
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
