@@ -27,6 +27,10 @@ _MARKS: dict[str, str] = {
 }
 
 
+#: A list has its names on lines of their own where this many columns are not left for them.
+_SHORTEST_NAME = 12
+
+
 def status_lines(view: PaymentView) -> list[str]:
     """Return the lines that show one payment."""
     rows = [
@@ -119,20 +123,22 @@ def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]
             + (f" (-{formats.money(view.refunded)})" if view.refunded.amount else ""),
             formats.clock_time(view.created_at),
             view.code or "-",
-            (f"{wording.flag(view)} · " if view.dispute else "") + console.clean(view.participant_name),
+            " · ".join([*_flags(view), console.clean(view.participant_name)]),
         )
         for view in views
     ]
     widths = [max(console.width_of(row[n]) for row in rows) for n in (1, 2, 3)]
     width = max(10, *(len(wording.status(view.status)) for view in views)) if views else 10
+    room = console.columns() - width - 2 - sum(widths) - 8
     lines = []
     for view, (status, amount, started, code, name) in zip(views, rows, strict=True):
         gap = " " * (width - len(wording.status(view.status)))
         head = f"{status}{gap}  {amount:>{widths[0]}}  {started:>{widths[1]}}"
-        room = console.columns() - width - 2 - sum(widths) - 8
-        lines.append(
-            f"{head}  {console.bold(code)}{' ' * (widths[2] - len(code))}  {console.shortened(name, room)}"
-        )
+        code_cell = console.bold(code) + " " * (widths[2] - len(code))
+        if room >= _SHORTEST_NAME:
+            lines.append(f"{head}  {code_cell}  {console.shortened(name, room)}")
+        else:
+            lines += [head, f"  {code_cell}  {console.shortened(name, console.columns() - widths[2] - 4)}"]
     return lines
 
 
@@ -143,7 +149,7 @@ def _table(views: Iterable[PaymentView]) -> list[str]:
     )  # fmt: skip
     rows = [
         (
-            wording.status(view.status) + _flags(view),
+            " ".join([wording.status(view.status), *_flags(view)]),
             formats.money(view.charged),
             _refunded(view),
             method_name(view.method),
@@ -162,11 +168,11 @@ def _refunded(view: PaymentView) -> str:
     return formats.money(view.refunded) if view.refunded.amount else "-"
 
 
-def _flags(view: PaymentView) -> str:
-    dispute = f" {wording.flag(view)}" if view.dispute else ""
-    return (
-        (" " + _("LATE") if view.is_late else "") + (" " + _("TWICE") if view.is_duplicate else "") + dispute
-    )
+def _flags(view: PaymentView) -> list[str]:
+    """Return in a word each why a payment needs attention."""
+    late = [_("LATE")] if view.is_late else []
+    twice = [_("TWICE")] if view.is_duplicate else []
+    return [*late, *twice, *([wording.flag(view)] if view.dispute else [])]
 
 
 def _symbol(view: PaymentView) -> str:

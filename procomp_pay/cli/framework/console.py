@@ -144,8 +144,13 @@ def coloured(text: str, colour: str | None, *, bold: bool = False) -> str:
 
 
 def label_rows(rows: Iterable[tuple[str, str]], width: int = 11) -> list[str]:
-    """Return ``label  value`` lines, the labels dim and padded to ``width``."""
-    return [f"  {dim(f'{label:<{width}}')} {value}" for label, value in rows]
+    """Return ``label  value`` lines, the labels dim and padded to ``width``; values break between words."""
+    lines = []
+    for label, value in rows:
+        padded = f"{label:<{width}}"
+        first, *more = wrap(f"  {padded} {value}", " " * (width + 3)).split("\n")
+        lines += [first.replace(padded, dim(padded), 1), *more]
+    return lines
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
@@ -191,7 +196,8 @@ def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
 def print_long(lines: Iterable[str]) -> None:
     """Print lines, by the pager if they are longer than the screen of a terminal.
 
-    ``PAGER`` names the pager; with ``NO_PAGER`` there is none.
+    ``PAGER`` names the pager; with ``NO_PAGER`` there is none. Keys that were typed ahead, or that a barcode
+    scanner types, must not write a file, open an editor or run a command in it: ``LESSSECURE``.
     """
     text = "\n".join(lines)
     size = shutil.get_terminal_size()
@@ -201,7 +207,9 @@ def print_long(lines: Iterable[str]) -> None:
         return
     from pydoc import pager
 
-    os.environ.setdefault("LESS", "-RX")  # colours; the text stays on the screen
+    keys = _("Space – more, q – quit")
+    os.environ.setdefault("LESS", f"-RX -Ps{keys}$")  # colours; the text stays on the screen
+    os.environ.setdefault("LESSSECURE", "1")
     pager(text)
 
 
@@ -217,8 +225,14 @@ def say(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = Fal
 
 
 def hint(command: str) -> None:
-    """Print what to type next, on stderr; never broken into lines, since it is there to be copied."""
-    line = f"  \N{RIGHTWARDS ARROW} {clean(translated(command))}"
+    """Print what to type next, on stderr. A command is never broken into lines, since it is there to be
+    copied; the words before it are, and a command that does not fit behind them begins a line."""
+    words, name, arguments = f"  \N{RIGHTWARDS ARROW} {clean(translated(command))}".partition("procomp-pay ")
+    if words.strip() == "\N{RIGHTWARDS ARROW}":
+        line = words + name + arguments
+    else:
+        whole = (name + arguments).replace(" ", "\0")
+        line = wrap(words + whole, "    ", err=True).replace("\0", " ")
     _echo(typer.style(line, fg="cyan") if has_colour(err=True) else line)
 
 
@@ -297,7 +311,7 @@ def confirm(question: str, *, declined: str = N_("Nothing was changed.")) -> Non
 
     :raises typer.Exit: code 3, the answer was no.
     """
-    text = f"{translated(question)} [{_('y')}/{_('N')}]"
+    text = wrap(f"{translated(question)} [{_('y')}/{_('N')}]", "", err=True)
     while (answer := prompt(text, optional=True).strip().lower()) and answer not in _YES | _NO:
         say(_("Answer yes or no: %(yes)s or %(no)s.", yes=_("y"), no=_("N").lower()), fg="yellow")
     if answer not in _YES:

@@ -316,7 +316,8 @@ def _webhook_secret(settings: Settings) -> Check:
 def _tokens(settings: Settings) -> Check:
     from procomp_pay.server.auth import keys as jwt_keys
 
-    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwt_jwks_url):
+    is_set = settings.jwt_secret or settings.jwt_public_key or settings.jwt_jwks_url
+    if not is_set and not settings.is_embedded:
         how = "set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL before: procomp-pay serve"
         return Check("JWT", "warn", "not set: only `serve` needs it", how)
     try:
@@ -325,7 +326,7 @@ def _tokens(settings: Settings) -> Check:
             jwt_keys.check_secret(settings)
         elif plan.kind is jwt_keys.Kind.PUBLIC_KEY:
             jwt_keys.public_key(settings, plan.algorithm)
-        else:
+        elif plan.kind is jwt_keys.Kind.JWKS:
             jwt_keys.jwks_url(settings)
     except PaymentError as error:
         return _failed("JWT", error)

@@ -18,6 +18,7 @@ from procomp_pay.cli.framework.context import (
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, YesOption
 from procomp_pay.domain.errors import Conflict
+from procomp_pay.domain.states import OPEN_STATUSES, PaymentStatus
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def cancel(
         named = await named_payment(ctx, payment, as_json=as_json, whole_name=yes)
         view = await views.one(ctx, named)
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
-        if not yes:
+        if not yes and view.status in (*OPEN_STATUSES, PaymentStatus.FAILED):  # any other is refused
             _ask(view)
         async with asking(provider(view), quiet=as_json):
             await cancel_payment(ctx, view.payment_id, actor)

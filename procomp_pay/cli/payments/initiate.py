@@ -75,8 +75,7 @@ async def _say_what_next(ctx: AppContext, view: PaymentView, *, watch: bool) -> 
     if view.channel is Channel.KASPI_REMOTE:
         _explain_invoice(view)
         return
-    if view.channel.is_kaspi:
-        await _warn_of_invoices(ctx, view)
+    await _warn_of_open_kaspi(ctx, view)
     if not watch:
         console.say(
             _("Follow it: procomp-pay status --payment %(payment)s --watch", payment=view.payment_id),
@@ -96,20 +95,39 @@ def _print_screen(opening: Opening, picture: Picture | None, *, watch: bool) -> 
         terminal.print(way, soft_wrap=True)  # a link in one piece can be copied
 
 
-async def _warn_of_invoices(ctx: AppContext, view: PaymentView) -> None:
-    """Warn before a QR is shown while an invoice of the same participant can still be paid."""
+async def _warn_of_open_kaspi(ctx: AppContext, view: PaymentView) -> None:
+    """Warn before a payment is shown while another one of the participant can still be paid through Kaspi,
+    which recalls no QR."""
     from procomp_pay.domain.states import OPEN_STATUSES, Channel
     from procomp_pay.services.views import payment as views
     from procomp_pay.storage.payments.listing import Filter
 
     payments, _cursor = await views.many(ctx, Filter(participant_id=view.participant_id))
     for other in payments:
-        if other.channel is Channel.KASPI_REMOTE and other.provider_open and other.status in OPEN_STATUSES:
+        if (
+            other.payment_id == view.payment_id
+            or not other.provider_open
+            or other.status not in OPEN_STATUSES
+        ):
+            continue
+        if other.channel is Channel.KASPI_REMOTE:
             console.say(
                 _(
                     "Invoice %(payment)s may still be on the customer's phone. Ask the customer to reject it "
                     "in the Kaspi app: paying both is paying twice.",
                     payment=other.payment_id,
+                ),
+                fg="yellow",
+            )
+        elif other.channel.is_kaspi:
+            until = (
+                _(" until %(time)s", time=formats.clock_time(other.expires_at)) if other.expires_at else ""
+            )
+            console.say(
+                _(
+                    "The Kaspi QR that was shown before can still be paid%(until)s: "
+                    "paying both is paying twice.",
+                    until=until,
                 ),
                 fg="yellow",
             )

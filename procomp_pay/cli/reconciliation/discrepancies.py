@@ -135,7 +135,8 @@ def _ours(view: DiscrepancyView) -> str:
     ours = view.detail.get("ours")
     if not ours:
         charged = view.detail.get("charged")
-        return f"{_money(charged)} was charged" if charged else "no record of it"
+        was_charged = _money(charged) if charged else str(view.charged or "")
+        return f"{was_charged} was charged" if was_charged else "no record of it"
     text = f"{_money(ours)}, {ours.get('status')}"
     refunds = [f"{refund['amount']} {refund['state'].lower()}" for refund in ours.get("refunds") or []]
     return text + (f"; refunds: {', '.join(refunds)}" if refunds else "")
@@ -152,6 +153,8 @@ def _theirs(view: DiscrepancyView) -> str:
 
 
 def _nothing(view: DiscrepancyView) -> str:
+    if view.detail.get("override"):
+        return f"contradicts operation {view.detail.get('operation')}: see the failed check"
     return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "no record of it"
 
 

@@ -48,6 +48,14 @@ def summary(report: Report) -> str:
     )
 
 
+def _counted(number: int, things: str) -> str:
+    """Return ``1 payment``, ``24 000 payments``; of ``payments asked for`` the first word is the thing."""
+    if number == 1:
+        noun, about, more = things.partition(" asked")
+        things = noun.removesuffix("s") + about + more
+    return f"{formats.count(number)} {things}"
+
+
 def _sums(sums: SumsOfKind) -> str:
     """Return the sums of both sides and their difference."""
     ours, theirs, difference = (
@@ -98,10 +106,10 @@ def _head(report: Report) -> list[str]:
     lines += (
         [f"  {console.dim('source')}    {console.clean(report.source)}"] if report.source != "api" else []
     )
-    lines.append(f"  {console.dim('ours')}      {formats.count(report.compared)} payments")
+    lines.append(f"  {console.dim('ours')}      {_counted(report.compared, 'payments')}")
     for number, (word, count) in enumerate(report.read.items()):
         label = " " * 6 if number else console.dim("theirs")
-        lines.append(f"  {label}    {formats.count(count)} {word}")
+        lines.append(f"  {label}    {_counted(count, word)}")
     for number, sums in enumerate(report.sums):
         lines.append(f"  {' ' * 4 if number else console.dim('sums')}      {_sums(sums)}")
     if report.window_is:
@@ -110,7 +118,7 @@ def _head(report: Report) -> list[str]:
         )
         lines.append(f"  {console.dim('window')}    {since} to {until}: {report.window_is}")
     if report.settlements:
-        lines.append(f"  {console.dim('fees')}      {formats.count(report.settlements)} movements recorded")
+        lines.append(f"  {console.dim('fees')}      {_counted(report.settlements, 'movements')} recorded")
     for note in _notes(report):
         lines += [f"  {line}" for line in console.wrap(note).splitlines()]
     return lines

@@ -136,7 +136,7 @@ def _show(report: Report, title: str, *, err: bool) -> None:
         if group.count:
             lines.append(f"  {_(heading)}")
             lines += _totals(group)
-            lines += _names(group)
+            lines += _names(group, err=err)
     if len(lines) == 1:
         lines.append("  " + _("nothing is left to refund"))
     if report.refunded_before:
@@ -155,9 +155,12 @@ def _totals(group: Group) -> list[str]:
     ]
 
 
-def _names(group: Group) -> list[str]:
+def _names(group: Group, *, err: bool) -> list[str]:
     reasons = {line.why for line in group.named}
-    lines = [f"    {console.dim(console.clean(translated(why)))}" for why in reasons if len(reasons) == 1]
+    lines = []
+    if len(reasons) == 1:
+        why = "    " + console.clean(translated(next(iter(reasons))))
+        lines = [console.dim(line) for line in console.wrap(why, "    ", err=err).split("\n")]
     lines += [
         f"      {_payment(line)}"
         + (f"  {console.dim(console.clean(translated(line.why)))}" if len(reasons) > 1 else "")

@@ -223,9 +223,9 @@ def show_import(roster: Roster, report: ImportReport) -> None:
     _remarks(_("Skipped: twice, not clear, or not a participant"), "yellow", skipped, _MOST_SKIPPED)
     if report.dry_run:
         added = [Remark(one.line, one.full_name, one.category or "") for one in report.added]
-        _remarks(_("New"), "green", added, _MOST_PROBLEMS)
+        _remarks(_("New"), "green", added, _MOST_PROBLEMS, _("Category"))
     changed = [Remark(one.line, one.full_name, _change_text(one)) for one in report.changed]
-    _remarks(_("Changed"), "cyan", changed, _MOST_PROBLEMS)
+    _remarks(_("Changed"), "cyan", changed, _MOST_PROBLEMS, "")
     _remarks(_("Left out"), "yellow", report.left_out, _MOST_SKIPPED)
     console.out().print(_summary(report))
     if report.gone:
@@ -260,7 +260,7 @@ def _summary(report: ImportReport) -> str:
         return "[bold red]✗[/] " + _("nobody registered %(where)s: %(n)s good, %(counts)s", **values)
     if report.dry_run:
         would = _("%(n)s would be registered %(where)s, %(counts)s; nothing written", **values)
-        return f"[cyan]{_('dry run')}[/] {would}"
+        return f"[cyan]{_('dry run')}:[/] {would}"
     return "[green]✓[/] " + _("no new participants %(where)s, %(counts)s", where=where, counts=counts)
 
 
@@ -290,10 +290,18 @@ def _next_steps(report: ImportReport) -> list[str]:
     return steps
 
 
-def _remarks(title: str, colour: str, remarks: list[ImportRemark], most: int) -> None:
+def _remarks(
+    title: str, colour: str, remarks: list[ImportRemark], most: int, head: str | None = None
+) -> None:
+    """Print remarks under a title.
+
+    :param head: of what is said about a line; by default "What", which Russian and Kazakh call a fault.
+    """
     if not remarks:
         return
-    table = _table(">" + _("Line"), _("Name"), _("What"), title=f"[{colour}]{title}[/]")
+    table = _table(
+        ">" + _("Line"), _("Name"), _("What") if head is None else head, title=f"[{colour}]{title}[/]"
+    )
     for remark in remarks[:most]:
         table.add_row(str(remark.line), console.safe(remark.name), console.safe(translated(remark.what)))
     _print(table)

@@ -22,6 +22,8 @@ _PIPE_WIDTH = 240
 #: Length of the longest bar, in characters.
 _BAR = 24
 _NARROW_BAR = 12
+#: A longer word is broken.
+_LONGEST_WORD = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -36,7 +38,7 @@ def show(title: str, subtitle: str, sections: Sequence[Section], *, most_rows: i
     terminal = console.out()
     with terminal.capture() as drawn:
         _draw(terminal, title, subtitle, sections, most_rows)
-    console.print_long(drawn.get().rstrip("\n").split("\n"))
+    console.print_long(line.rstrip() for line in drawn.get().rstrip("\n").split("\n"))
 
 
 def _draw(
@@ -48,37 +50,71 @@ def _draw(
             continue
         terminal.print(f"\n[bold]{console.safe(section.title)}[/]")
         if not section.is_empty:
-            terminal.print(_table(section, terminal.width, most_rows))
+            _print_table(terminal, section, most_rows or len(section.rows))
         if section.note:
             terminal.print(f"[dim]{console.safe(section.note)}[/]")
 
 
-def _table(section: Section, width: int, most_rows: int | None) -> Table:
-    return _Drawing(section, wide=width >= _WIDE, bars=console.has_colour()).table(
-        most_rows or len(section.rows)
-    )
+def _print_table(terminal: Console, section: Section, most_rows: int) -> None:
+    """Print a table, where it is narrow with broken heads, then without bars; one that is still wider than
+    the terminal is broken by that, since a digit that is cut off makes another number."""
+    width, bars = terminal.width, console.has_colour()
+    drawings = [
+        _Drawing(section, wide=width >= _WIDE, bars=bars, whole_heads=True),
+        _Drawing(section, wide=width >= _WIDE, bars=bars, whole_heads=False),
+        _Drawing(section, wide=False, bars=False, whole_heads=False),
+    ]
+    drawing = next((each for each in drawings if each.narrowest <= width), drawings[-1])
+    terminal.width = max(width, drawing.narrowest)
+    terminal.print(drawing.table(most_rows))
+    terminal.width = width
 
 
 class _Drawing:
-    """Draws one table."""
+    """Draws one table.
 
-    def __init__(self, section: Section, *, wide: bool, bars: bool) -> None:
+    :param whole_heads: the heads of numbers are not broken into lines.
+    """
+
+    def __init__(self, section: Section, *, wide: bool, bars: bool, whole_heads: bool) -> None:
         self._section = section
         self._bars = bars
         self._width = _BAR if wide else _NARROW_BAR
         self._shown = [n for n, column in enumerate(section.columns) if wide or not column.spare]
         self._largest = _largest(section)
+        self._heads = {n: section.columns[n].head for n in self._shown}
+        self._right = {n for n in self._shown if any(is_number(row[n]) for row in section.rows)}
+        self._whole = {n for n in self._shown if any(isinstance(row[n], Id) for row in section.rows)}
+        self._whole |= self._right
+        if not whole_heads:
+            self._heads = {n: "\n".join(head.split()) for n, head in self._heads.items()}
+        self._least = {n: self._least_width(n) for n in self._shown}
+
+    def _least_width(self, n: int) -> int:
+        """Return the width that a column needs: of numbers and ids the longest, of texts the longest word."""
+        cells = [as_text(row[n]) for row in self._section.rows]
+        words = cells if n in self._whole else [word for cell in cells for word in cell.split()]
+        heads = self._heads[n].split("\n") if n in self._whole else self._heads[n].split()
+        longest = max(map(console.width_of, words), default=0)
+        longest = longest if n in self._whole else min(longest, _LONGEST_WORD)
+        return max([longest, *map(console.width_of, heads)])
+
+    @property
+    def narrowest(self) -> int:
+        """Return the width of the table in columns where every text is broken after each word."""
+        bars = sum(self._section.columns[n].bar for n in self._shown) if self._bars else 0
+        gaps = 2 * (len(self._shown) + bars)  # rich adds both sides' padding to a column's least width
+        return sum(self._least.values()) + bars * self._width + gaps
 
     def table(self, most_rows: int) -> Table:
         section = self._section
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.show_header = any(section.columns[n].head for n in self._shown)
         for n in self._shown:
-            right = any(is_number(row[n]) for row in section.rows)
-            justify: Literal["left", "right"] = "right" if right else "left"
-            whole = right or any(isinstance(row[n], Id) for row in section.rows)
+            justify: Literal["left", "right"] = "right" if n in self._right else "left"
+            head = "\n".join(map(console.safe, self._heads[n].split("\n")))
             table.add_column(
-                console.safe(section.columns[n].head), justify=justify, overflow="fold", no_wrap=whole
+                head, justify=justify, overflow="fold", no_wrap=n in self._whole, min_width=self._least[n]
             )
             if self._bars and section.columns[n].bar:
                 table.add_column("", no_wrap=True)

@@ -489,7 +489,7 @@ async def _read(
         "told": {key: [str(paid), str(back)] for key, (paid, back) in report.told.items()},
     }
     items = [f"{report.provider} was not read to the end: {report.cut}"] if report.cut else []
-    items += [f"{report.skipped} lines could not be read"] if report.skipped else []
+    items += [f"lines that could not be read: {report.skipped}"] if report.skipped else []
     if statement is not None and report.since > begins:
         facts["notes"].append("the file does not say that it covers the beginning of the day")
     if report.provider == "kaspi":
@@ -498,7 +498,7 @@ async def _read(
         kaspi = [row.payment_id for row in rows if row.method in (None, PaymentMethod.KASPI_QR)]
         missing = [payment_id for payment_id in kaspi if payment_id not in report.told]
         if missing:  # without a file: the scheme reports neither amounts nor refunds
-            absent = f"{len(missing)} payments are not in {statement.name}" if statement else STATEMENT
+            absent = f"payments that are not in {statement.name}: {len(missing)}" if statement else STATEMENT
             items.append(absent)
     return items, facts
 

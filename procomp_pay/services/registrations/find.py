@@ -12,6 +12,7 @@ from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
 from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.name_search import Meant, meant, nearest
 from procomp_pay.domain.names import same_key, search_key
+from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views import payment as payment_views
@@ -241,5 +242,6 @@ def _participant(view: ParticipantView) -> Choice:
 
 def _payment(view: payment_views.PaymentView) -> Choice:
     started = f"{view.created_at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
-    facts = (view.code or "", str(view.charged), view.method.public_name, N_(view.status.value), started)
+    charged, method = N_("%(money)s", money=view.charged), method_name(view.method)
+    facts = (view.code or "", charged, method, N_(view.status.value), started)
     return Choice(view.payment_id, view.participant_name, facts)

@@ -149,6 +149,8 @@ async def _write(
     await flag_contradicted_verification(session, ctx, locked, event)
     if transition.activates:
         side_effects.mark_participant_paid(locked, now)
+        if before["duplicate"]:
+            await side_effects.close_duplicate(session, locked, event, now)
         # close the other open payments now, not at their next scheduled poll
         await locked.poll_other_payments_now(session, now)
     await side_effects.append_audit_entry(

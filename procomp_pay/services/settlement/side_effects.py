@@ -144,6 +144,21 @@ async def open_discrepancy(
     )
 
 
+async def close_duplicate(
+    session: AsyncSession, locked: LockedPayment, event: PaymentEvent, now: datetime
+) -> None:
+    """Close the discrepancy of a duplicate that settles the fee now: its refund would leave nothing paid."""
+    await discrepancies.close_if_open(
+        session,
+        DiscrepancyKind.DUPLICATE_PAYMENT,
+        locked.payment.id,
+        provider_reference(locked) or "payment",
+        note="The other payment was refunded: this one settles the fee now.",
+        by=event.actor,
+        now=now,
+    )
+
+
 async def enqueue_message(
     session: AsyncSession,
     ctx: AppContext,

@@ -144,6 +144,23 @@ def close(row: Discrepancy, *, how: str, note: str, by: str, now: datetime) -> N
     row.resolved_by, row.resolved_at = by, now
 
 
+async def close_if_open(
+    session: AsyncSession,
+    kind: DiscrepancyKind,
+    payment_id: str,
+    key: str,
+    *,
+    note: str,
+    by: str,
+    now: datetime,
+) -> None:
+    """Close the discrepancy with this kind, payment and key, if it is open: settlement removed its cause."""
+    query = select(Discrepancy).where(Discrepancy.fingerprint == f"{kind}:{payment_id}:{key}")
+    row = (await session.exec(query.with_for_update())).first()
+    if row is not None and row.state is DiscrepancyState.OPEN:
+        close(row, how=GONE, note=note, by=by, now=now)
+
+
 async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Discrepancy:
     """Return a discrepancy.
 

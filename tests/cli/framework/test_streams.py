@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from procomp_pay.cli.framework import console
 from tests.support.terminal import CommandLine
 
 _RUN = "from procomp_pay.cli.main import run; run()"
@@ -74,3 +75,20 @@ def test_an_unknown_choice_is_told_in_one_line(sqlite_clerk: CommandLine) -> Non
     output = sqlite_clerk.type("initiate", "p1", code=2)
     assert "Missing option '--method' / '-m'. Choose from: kaspi_qr, apple_pay, google_pay" in output.err
     assert "\N{REPLACEMENT CHARACTER}" not in output.err
+
+
+def test_a_next_step_breaks_between_words_and_keeps_its_command_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = 'procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason "…"'
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    console.hint(
+        f"refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: {command}"
+    )
+    lines = capsys.readouterr().err.splitlines()
+    assert [len(line) <= 60 for line in lines] == [True, True, False]
+    assert lines[-1].strip() == command
+    console.hint(command)
+    assert capsys.readouterr().err == f"  → {command}\n"

@@ -64,6 +64,10 @@ def test_a_misspelt_setting_is_named(sqlite_clerk: CommandLine, monkeypatch: pyt
     assert "EDITOR" not in output
 
 
+def test_beside_sqlite_the_key_of_tokens_is_derived(sqlite_clerk: CommandLine) -> None:
+    assert "the key file, HS256" in sqlite_clerk.type("doctor").out
+
+
 def test_every_setting_is_explained(sqlite_clerk: CommandLine) -> None:
     for name in Settings.model_fields:
         document = sqlite_clerk.ask("doctor", "--explain", name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -179,6 +180,24 @@ def test_a_qr_beside_an_invoice_warns(sqlite_clerk: CommandLine) -> None:
     )
     output = sqlite_clerk.type("initiate", "p1", "--method", "kaspi_qr")
     assert f"Invoice {invoice} may still be on the customer's phone" in output.err
+
+
+def test_another_method_beside_an_open_kaspi_qr_warns(sqlite_clerk: CommandLine) -> None:
+    sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    warning = "The Kaspi QR that was shown before can still be paid until"
+    assert warning in sqlite_clerk.type("initiate", "p1", "--method", "apple_pay").err
+    assert warning not in sqlite_clerk.type("initiate", "p2", "--method", "apple_pay").err
+
+
+def test_what_has_ended_is_not_asked_about(sqlite_clerk: CommandLine) -> None:
+    payment = sqlite_clerk.ask("initiate", "p1", "--method", "apple_pay")["payment_id"]
+    with pseudo_terminal(sqlite_clerk, "cancel", payment) as terminal:
+        terminal.wait_for("Cancel the payment")
+        terminal.type("y\n")
+        assert terminal.ends() == 0
+    with pseudo_terminal(sqlite_clerk, "cancel", payment) as terminal:
+        terminal.wait_for("is already CANCELLED")
+        assert terminal.ends() == 3
 
 
 def test_a_lost_qr_is_told_with_what_to_do(sqlite_clerk: CommandLine) -> None:

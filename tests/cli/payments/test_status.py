@@ -263,6 +263,13 @@ def test_terminal_shows_codes_and_names_in_80_columns(sqlite_clerk: CommandLine)
     shown = [line.rstrip() for line in terminal.output.splitlines() if payment["code"] in line]
     assert len(shown) == 1
     assert payment["payment_id"] not in terminal.output
+    with pseudo_terminal(sqlite_clerk, "list", columns=44) as terminal:
+        terminal.wait_for(f"\r\n  {payment['code']}  Аида Нурланова\r\n")
+        assert terminal.ends() == 0
+    sqlite_clerk.change("UPDATE pay_payment_detail SET is_duplicate = true, is_late = true")
+    with pseudo_terminal(sqlite_clerk, "list") as terminal:
+        terminal.wait_for("LATE · TWICE · Аида")
+        assert terminal.ends() == 0
     with pseudo_terminal(sqlite_clerk, "list", "--wide") as terminal:
         terminal.wait_for(payment["payment_id"])
         assert terminal.ends() == 0
@@ -296,6 +303,11 @@ def test_long_list_opens_the_pager(sqlite_clerk: CommandLine, monkeypatch: pytes
     command = ("audit", "show", "p1")
     with pseudo_terminal(sqlite_clerk, *command, lines=8) as terminal:
         terminal.wait_for("paged:")
+        assert terminal.ends() == 0
+    # keys typed ahead, a barcode scanner's too, write no file and run no command in less
+    monkeypatch.setenv("PAGER", "env | grep ^LESS; cat >/dev/null")
+    with pseudo_terminal(sqlite_clerk, *command, lines=8) as terminal:
+        terminal.wait_for("LESSSECURE=1")
         assert terminal.ends() == 0
     monkeypatch.setenv("NO_PAGER", "1")
     with pseudo_terminal(sqlite_clerk, *command, lines=8) as terminal:

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.reconciliation import reconcile_output
 from procomp_pay.cli.reconciliation.discrepancies import page, table
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
@@ -62,3 +63,20 @@ def test_an_amount_that_was_stored_as_text_is_shown(paid: object) -> None:
     )  # fmt: skip
     [line] = [line for line in page(view) if "19000000777" in line]
     assert "12000.00" in line.replace("\N{NO-BREAK SPACE}", "")
+
+
+def test_an_override_shows_what_was_charged_and_where_it_differs() -> None:
+    detail = {"override": "seen in the app", "operation": "27960338649", "by": "aida", "against": "not paid"}
+    view = DiscrepancyView(
+        "d", "STATUS_MISMATCH", "open", "kaspi", "p", "ref", detail, None, NOW, NOW, None, None, None, None,
+        "Aida", Money(Decimal("24000.00"), Currency.KZT),
+    )  # fmt: skip
+    shown = "\n".join(page(view))
+    assert "24\u00a0000.00\u00a0KZT was charged" in shown
+    assert "contradicts operation 27960338649: see the failed check" in shown
+    assert "no record of it" not in shown
+
+
+@pytest.mark.parametrize(("number", "told"), [(1, "1 payment asked for"), (2, "2 payments asked for")])
+def test_one_of_them_is_told_in_the_singular(number: int, told: str) -> None:
+    assert reconcile_output._counted(number, "payments asked for") == told

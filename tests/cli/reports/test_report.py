@@ -19,10 +19,12 @@ from typing import Any
 
 import openpyxl
 import pytest
+from rich.console import Console
 
 from procomp_pay.cli.reports import files as reporting_files
 from procomp_pay.cli.reports import html_page
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
+from procomp_pay.cli.reports import terminal as terminal_tables
 from procomp_pay.cli.reports.cells import Cell, Id, Section, columns, duration
 from procomp_pay.domain.errors import Refused
 from tests.support.pseudo_terminal import pseudo_terminal
@@ -396,6 +398,19 @@ def test_format_durations() -> None:
     assert [duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 50, 30, 12])
+@pytest.mark.parametrize("bars", [True, False])
+def test_no_width_cuts_a_figure_or_a_word(width: int, bars: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procomp_pay.cli.framework.console.has_colour", lambda: bars)
+    rows = [["Kaspi QR", 5, Decimal("100.00"), "96\u00a0000.00", "3:01", Id("c" * 25)]]
+    section = Section("Attempts", columns("Method|Participants|=Success|-Money back|p95|Payment"), rows)
+    screen = Console(width=width, file=io.StringIO(), highlight=False, emoji=False)
+    with screen.capture() as drawn:
+        terminal_tables._draw(screen, "Report", "all", [section], None)
+    words = drawn.get().replace("Money back", "").split()
+    assert {"Participants", "100.00", "3:01", "c" * 25, "Kaspi", "QR"} <= set(words)
 
 
 def test_long_report_opens_the_pager(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

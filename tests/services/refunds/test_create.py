@@ -17,6 +17,8 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.transitions import DiscrepancyKind
+from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.registrations.participants import list_participants
@@ -24,7 +26,7 @@ from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_payments import Kaspi
@@ -339,6 +341,26 @@ async def test_a_duplicate_payment_goes_back_and_the_place_stays(environment: Se
         ParticipantStatus.PAID,
         kaspi.view.payment_id,
     )
+
+
+async def test_a_duplicate_that_settles_the_fee_after_a_refund_is_not_asked_back(
+    environment: ServiceEnvironment,
+) -> None:
+    participant_id = await environment.participant()
+    kaspi = await environment.start(participant_id)
+    apple = await paid(environment, participant_id=participant_id)
+    await environment.phone(kaspi)
+    environment.later(6)
+    await environment.maintain()
+    opened = await discrepancies.many(environment.ctx, discrepancies.Filter(state=DiscrepancyState.OPEN))
+    assert [(view.kind, view.payment_id) for view in opened[0]] == [
+        (DiscrepancyKind.DUPLICATE_PAYMENT, kaspi.view.payment_id)
+    ]
+    await back(environment, apple)
+    participant = await environment.read_participant(participant_id)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.PAID, kaspi.view.payment_id)
+    view = await discrepancies.one(environment.ctx, opened[0][0].discrepancy_id)
+    assert (view.state, view.resolution, view.resolved_by) == ("resolved", "gone", CLERK.name)
 
 
 async def test_the_database_holds_it_too(environment: ServiceEnvironment) -> None:

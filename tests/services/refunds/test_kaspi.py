@@ -140,6 +140,7 @@ async def test_basic_is_made_in_the_app_and_recorded(environment: ServiceEnviron
     with pytest.raises(Refused, match="no refund by API") as refused:
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert "Kaspi Pay app" in str(refused.value.next_step)
+    assert f"procomp-pay refund {pid} --made-in-app" in str(refused.value.next_step)
     part = MadeInApp(pid, "QR 1400 123 4567", "injured", Money.parse("4000", "KZT"))
     done = await record_made(environment.ctx, part, CLERK)
     assert (done.state, done.provider_refund_id) == (RefundState.SUCCEEDED, "kaspi:14001234567")

@@ -12,6 +12,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.find import find_participant, find_payment, find_tournament
+from procomp_pay.translations import Translation
 from tests.support.environment import CLERK, ServiceEnvironment
 
 
@@ -108,6 +109,11 @@ async def test_payment_is_found_by_name_if_there_is_one(environment: ServiceEnvi
     with pytest.raises(Ambiguous, match="Қайрат Асанов has 2 payments") as several:
         await find_payment(environment.ctx, "kairat")
     assert {choice.id for choice in several.value.choices} == {first.payment_id, second.payment_id}
+    told = {tuple(map(Translation("ru").shown, choice.facts[1:4])) for choice in several.value.choices}
+    assert told == {
+        ("24\xa0000\xa0₸", "Kaspi QR", "ЖДЁТ"),
+        ("50\xa0$", "Apple Pay", "ЖДЁТ"),
+    }
     with pytest.raises(NotFound, match="Әсел Ким has no payment yet"):
         await find_payment(environment.ctx, "asel")
 
