@@ -73,7 +73,10 @@ _REASONS: dict[str, tuple[str, str]] = {
     "53": ("is short of resources", _SHORTLY),
     "53100": ("is out of disk space", "make room on the server's disk"),
     "53200": ("is out of memory", _SHORTLY),
-    "53300": ("has no free connection", "raise max_connections, or try again shortly"),
+    "53300": (
+        "has no free connection",
+        "raise max_connections or the limit of the user of DATABASE_URL, or try again shortly",
+    ),
     "55000": ("is a standby that recovers", _PRIMARY),
     "57014": ("took too long and was stopped", "try again with a smaller range"),
     "57P": ("ended the connection", _SHORTLY),
