@@ -37,10 +37,15 @@ class PayoutState(StrEnum):
     ON_THE_WAY = "on_the_way"
     ARRIVED = "arrived"
     MISSING = "missing"  # it should have arrived, and no line of the bank shows it
+    NO_BANK_LINES = "no_bank_lines"  # it should have arrived, and no line of the bank at all is known yet
     FAILED = "failed"  # the provider took it back: the money is on its balance again
     RETURNED = "returned"  # it arrived, and then failed: the bank must have sent it back
     DIFFERS = "differs"  # the bank's line and what it was matched with are not the same sum any more
     NOTHING_DUE = "nothing_due"  # payments and refunds were the same sum
+
+
+#: No line of the bank is known for a payout whose money is to come.
+NOT_ARRIVED = frozenset({PayoutState.ON_THE_WAY, PayoutState.MISSING, PayoutState.NO_BANK_LINES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +150,19 @@ def provider_of(text: str) -> str | None:
 
 
 def state_of(
-    status: str, amount: Decimal, expected_on: date, today: date, *, arrived: Decimal | None, due: Decimal
+    status: str,
+    amount: Decimal,
+    expected_on: date,
+    today: date,
+    *,
+    arrived: Decimal | None,
+    due: Decimal,
+    has_bank_lines: bool,
 ) -> PayoutState:
     """Return where a payout's money is.
 
     :param arrived: the amount of the bank's line that it was matched with. :param due: the sum of all payouts
-        that were matched with that line.
+        that were matched with that line. :param has_bank_lines: whether any line of the bank is known.
     """
     if arrived is not None:
         if status in _ENDED:
@@ -160,8 +172,9 @@ def state_of(
         return PayoutState.FAILED
     if not amount:
         return PayoutState.NOTHING_DUE
-    late = (today - expected_on).days > MISSING_AFTER_DAYS
-    return PayoutState.MISSING if late else PayoutState.ON_THE_WAY
+    if (today - expected_on).days <= MISSING_AFTER_DAYS:
+        return PayoutState.ON_THE_WAY
+    return PayoutState.MISSING if has_bank_lines else PayoutState.NO_BANK_LINES
 
 
 def due_on(provider: str, expected_on: date) -> date:
@@ -180,7 +193,7 @@ def is_open_on(
     """
     if state in (PayoutState.FAILED, PayoutState.RETURNED):
         return day == (failed_on or due)
-    is_late = state in (PayoutState.ON_THE_WAY, PayoutState.MISSING, PayoutState.DIFFERS)
+    is_late = state in NOT_ARRIVED or state is PayoutState.DIFFERS
     return followed and due <= day and is_late
 
 

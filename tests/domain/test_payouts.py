@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -127,4 +128,7 @@ def test_several_sums_that_fit_one_line_stay_open() -> None:
 def test_where_the_money_is(status: str, today: int, arrived: str | None, state: PayoutState) -> None:
     five = Decimal("5.00")
     by_bank = None if arrived is None else Decimal(arrived)
-    assert state_of(status, five, day(1), day(today), arrived=by_bank, due=five) is state
+    given: dict[str, Any] = {"arrived": by_bank, "due": five}
+    assert state_of(status, five, day(1), day(today), **given, has_bank_lines=True) is state
+    unknown = PayoutState.NO_BANK_LINES if state is PayoutState.MISSING else state
+    assert state_of(status, five, day(1), day(today), **given, has_bank_lines=False) is unknown

@@ -33,13 +33,14 @@ _EXAMPLES = """[bold]Examples[/]
   procomp-pay payouts list --since 2026-05-01
   procomp-pay payouts show po_1Abc
 
-Exit code 6: something is missing, in doubt, or does not add up."""
+Exit code 6: something is missing, in doubt, or does not add up; or no line of the bank
+is known yet."""
 
 payouts = command_group("Follow the money from the providers to the bank account.", epilog=_EXAMPLES)
 
 _COLOURS = {
     "arrived": "green", "nothing_due": "green", "on_the_way": None, "missing": "red", "failed": "yellow",
-    "returned": "red", "differs": "red",
+    "returned": "red", "differs": "red", "no_bank_lines": "yellow",
 }  # fmt: skip
 #: Entries that the terminal shows of a payout; --json has all.
 _MOST_SHOWN = 200
@@ -203,8 +204,15 @@ def _show_matched(result: Matched) -> None:
             f"expected on {payout.expected_on}",
             fg="red",
         )
+    if result.unknown:
+        _say_no_bank_lines()
     if result.is_clean:
         console.say("nothing is missing", fg="green")
+
+
+def _say_no_bank_lines() -> None:
+    console.say("No line of the bank is known yet, so nobody can know what arrived", fg="yellow")
+    console.hint("procomp-pay payouts match --bank-file FILE")
 
 
 def _line_text(line: object) -> str:
@@ -246,6 +254,8 @@ def list_all(since: SinceOption = None, until: UntilOption = None, as_json: Json
     ]
     head = ["expected", "from", "payout", "net", "", "payments", "state"]
     console.print_long(console.grid(head, rows, right=(3, 5)))
+    if any(view.state.value == "no_bank_lines" for view in views):
+        _say_no_bank_lines()
 
 
 def _state(view: PayoutView) -> str:

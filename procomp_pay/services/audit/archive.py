@@ -164,17 +164,29 @@ async def _chains(ctx: AppContext, last_entry_id: int) -> AsyncIterator[list[Lin
 
 
 def _first_kept(chain: list[Link]) -> int:
-    """Return the index of the first entry that stays: the newest snapshot of the payment, or what is shown.
+    """Return the index of the first entry that stays: the newest snapshot of the payment, what is shown, or
+    the first by which a person is found.
 
     A chain without a snapshot stays whole.
     """
-    newest: dict[str, int] = {}
+    kept: dict[str, int] = {}
     for index, link in enumerate(chain):
         if link.entry is not None:
-            newest |= {kind: index for kind in _SHOWN if link.entry.action.startswith(kind)}
+            kept |= {kind: index for kind in _SHOWN if link.entry.action.startswith(kind)}
             if _is_snapshot(link.entry):
-                newest["snapshot"] = index
-    return min(newest.values()) if "snapshot" in newest else 0
+                kept["snapshot"] = index
+            if _identifies_a_person(link.entry):
+                kept.setdefault("person", index)
+    return min(kept.values()) if "snapshot" in kept else 0
+
+
+def _identifies_a_person(entry: AuditEntry) -> bool:
+    """Return whether the entry alone says whose payment it was, or what their name was: an export and an
+    erasure of the person look for both."""
+    match entry.before, entry.after:
+        case {"full_name": former}, {"full_name": present}:
+            return bool(former != present)
+    return entry.action == audit.PAYMENT_MOVED
 
 
 def _is_snapshot(entry: AuditEntry) -> bool:

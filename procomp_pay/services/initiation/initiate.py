@@ -11,6 +11,7 @@ from procomp_pay.domain import payment_code
 from procomp_pay.domain.entry_fees import FeeSchedule, charge_for
 from procomp_pay.domain.errors import (
     AlreadyPaid,
+    ConfigurationError,
     Conflict,
     ErrorCode,
     ManualReviewRequired,
@@ -110,8 +111,15 @@ async def initiate(
     :raises ProviderUnavailable, OutcomeUnknown: the payment stays PENDING and is recovered later; a Kaspi QR
         whose answer was lost is given up.
     :raises RetryLater: another process is opening this payment.
+    :raises ConfigurationError: the provider is not configured; nothing was written.
     """
-    ctx.providers.of(request.channel)  # raises before anything is written if it is not configured
+    try:
+        ctx.providers.of(request.channel)  # before a transaction: it may take long to be made
+    except ConfigurationError:
+        async with ctx.db.reading() as session:
+            participant = await registrations.participant(session, request.participant_id)
+        check_owner(participant.user_id)
+        raise
     handled: set[str] = set()  # open payments that were cancelled or polled: each only once
     waited = 0.0
     while True:

@@ -6,13 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.payouts import (
+    NOT_ARRIVED,
     BankLine,
     Credit,
     Expected,
@@ -40,6 +41,7 @@ class Matched:
 
     :param read: lines of the file. :param kept, new: those that may be about payouts, and were not known.
     :param unexplained: lines that name a provider and belong to no payout that is known.
+    :param unknown: payouts that should have arrived, where no line of the bank is known yet.
     """
 
     read: int = 0
@@ -49,10 +51,11 @@ class Matched:
     questions: list[tuple[Question, list[PayoutView], list[BankStatementLine]]] = field(default_factory=list)
     unexplained: list[BankStatementLine] = field(default_factory=list)
     missing: list[PayoutView] = field(default_factory=list)
+    unknown: list[PayoutView] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
-        return not (self.questions or self.unexplained or self.missing)
+        return not (self.questions or self.unexplained or self.missing or self.unknown)
 
     def full(self) -> dict[str, Any]:
         return {
@@ -77,6 +80,7 @@ class Matched:
             ],
             "unexplained_lines": [line_json(line) for line in self.unexplained],
             "missing_payouts": [view.row.payout.ref for view in self.missing],
+            "payouts_without_bank_lines": [view.row.payout.ref for view in self.unknown],
         }
 
 
@@ -124,6 +128,8 @@ async def match_payouts(
                 days = [row["booked_on"] for row in rows]
                 known = await store.lines_of(session, file.account, min(days), max(days)) if days else []
                 result.new = await store.save_lines(session, _not_known(rows, known))
+                # also a statement without a line about payouts says that they did not arrive
+                payouts = [replace(row, bank_read_at=row.bank_read_at or ctx.clock()) for row in payouts]
             views = {row.payout.id: view_of(row, today(ctx, zone)) for row in payouts}
             lines = {line.id: line for line in await store.free_lines(session)}
             matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
@@ -138,9 +144,9 @@ async def match_payouts(
         line for line in lines.values() if line.id not in used and provider_of(line.purpose)
     ]
     done = {payout_id for m in matches for payout_id in m.payout_ids}
-    result.missing = [
-        view for key, view in views.items() if key not in done and view.state is PayoutState.MISSING
-    ]
+    open_views = [view for key, view in views.items() if key not in done]
+    result.missing = [view for view in open_views if view.state is PayoutState.MISSING]
+    result.unknown = [view for view in open_views if view.state is PayoutState.NO_BANK_LINES]
     return result
 
 
@@ -278,8 +284,7 @@ def _row(ctx: AppContext, line: BankLine, digest: str) -> dict[str, Any]:
 
 
 def _expected(views: list[PayoutView]) -> list[Expected]:
-    waiting = {PayoutState.ON_THE_WAY, PayoutState.MISSING}
-    return [_one(view.row.payout) for view in views if view.state in waiting]
+    return [_one(view.row.payout) for view in views if view.state in NOT_ARRIVED]
 
 
 def _one(payout: Payout) -> Expected:

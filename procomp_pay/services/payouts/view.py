@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.payouts import PayoutState, due_on, is_open_on, state_of
+from procomp_pay.domain.payouts import NOT_ARRIVED, PayoutState, due_on, is_open_on, state_of
 from procomp_pay.domain.period import Period
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -69,7 +69,8 @@ class PayoutView:
 
 
 def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> PayoutView:
-    """Return a payout's view; with ``as_of``, without a match that was made or a failure that came later."""
+    """Return a payout's view; with ``as_of``, without a match that was made, a failure that came or a first
+    line of the bank that was read later."""
     payout = row.payout
     status = payout.status
     if as_of is not None and payout.matched_at is not None and payout.matched_at > as_of:
@@ -77,9 +78,17 @@ def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> Payou
     if as_of is not None and row.failed_at is not None and row.failed_at > as_of:
         row, status = replace(row, failed_at=None), "paid"
     arrived = None if row.line is None else row.line.amount
-    return PayoutView(
-        row, state_of(status, payout.amount, payout.expected_on, today, arrived=arrived, due=row.due)
+    bank_read_at = row.bank_read_at
+    state = state_of(
+        status,
+        payout.amount,
+        payout.expected_on,
+        today,
+        arrived=arrived,
+        due=row.due,
+        has_bank_lines=bank_read_at is not None and (as_of is None or bank_read_at <= as_of),
     )
+    return PayoutView(row, state)
 
 
 async def list_payouts(
@@ -113,7 +122,7 @@ class DayPayout:
     def key(self) -> str:
         """Return what stays the same while it is open for the same cause."""
         payout, state = self.view.row.payout, self.view.state
-        why = "not arrived" if state in (PayoutState.ON_THE_WAY, PayoutState.MISSING) else state.value
+        why = "not arrived" if state in NOT_ARRIVED else state.value
         return f"{payout.provider} {payout.ref} {payout.currency}: {why}"
 
     def signed(self) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Erasure:
 
 
 async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
-    """Return everything that is kept about a person, without secrets.
+    """Return everything that is kept about a person, without secrets, and the names of the archives of the
+    audit trail that may have more.
 
     :param person_id: of a participant, or of a user for all registrations.
     :raises NotFound: nobody has this id.
@@ -87,6 +88,7 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
             session, PaymentDetail, PaymentDetail.payment_id, person.moved_payment_ids
         )
         of_others = {row.payment_id for row in rows["details"] if not _is_payer(person, row, trails)}
+        archives = await archive.files_of(session, person.payment_ids + person.moved_payment_ids)
     document: dict[str, Any] = {"user": _document(ctx, person.user) if person.user else None}
     document |= {name: [_document(ctx, row) for row in found] for name, found in rows.items()}
     for detail in document["details"]:
@@ -97,6 +99,7 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
         for row in moved
         if _is_payer(person, row, trails)
     ]
+    document["archives"] = archives
     return document
 
 

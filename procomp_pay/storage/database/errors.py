@@ -37,10 +37,16 @@ _BUSY = {
 #: Violated by the second of two transactions that append to one audit chain and have both read the same end.
 _CHAIN = "pay_audit_entry_payment_id_seq_key"
 
+_NO_ANSWER = "no answer in time"
 _SHORTLY = "try again shortly"
 _PRIMARY = (
     "find the primary, and see: the failover recipe in docs/operations.md "
     "(DATABASE_URL with several hosts and target_session_attrs=read-write)"
+)
+#: ``maintain`` and ``audit archive`` hold one connection while they run, ``reconcile`` two.
+_SMALL_POOL = (
+    "check that PostgreSQL is running, and that PgBouncer's pool has five connections (default_pool_size); "
+    "then: procomp-pay doctor"
 )
 _PGBOUNCER = "add pgbouncer=true to DATABASE_URL, since PgBouncer stands between"
 
@@ -60,7 +66,10 @@ _REASONS: dict[str, tuple[str, str]] = {
     "53": ("is short of resources", _SHORTLY),
     "53100": ("is out of disk space", "make room on the server's disk"),
     "53200": ("is out of memory", _SHORTLY),
-    "53300": ("has no free connection", "raise max_connections, or try again shortly"),
+    "53300": (
+        "has no free connection",
+        "raise max_connections or the limit of the user of DATABASE_URL, or try again shortly",
+    ),
     "55000": ("is a standby that recovers", _PRIMARY),
     "57014": ("took too long and was stopped", "try again with a smaller range"),
     "57P": ("ended the connection", _SHORTLY),
@@ -111,11 +120,14 @@ _CONNECTING: tuple[tuple[str, str], ...] = (
 )
 
 
-def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> PaymentError | None:
+def translate(
+    error: SQLAlchemyError, where: str, *, reads: bool = False, pooled: bool = False
+) -> PaymentError | None:
     """Return the domain error for a driver's; ``None`` for a violated constraint of ours or a bug.
 
     :param where: the database as :func:`procomp_pay.storage.database.urls.describe` describes it.
     :param reads: in a transaction that we began as read-only: writing in it is a bug of ours.
+    :param pooled: PgBouncer is in between, which answers nothing while none of its connections is free.
     """
     if isinstance(error, PoolTimeout):
         return DatabaseBusy(f"{_start(where)} is busy: no connection came free", retry_after=5)
@@ -128,7 +140,7 @@ def translate(error: SQLAlchemyError, where: str, *, reads: bool = False) -> Pay
         return _busy(_start(where))
     if code in ("23502", "SQLITE_CONSTRAINT_NOTNULL"):
         return _missing_value(error.orig, message)
-    return _by_code(error, code, message, _start(where))
+    return _by_code(error, code, message, _start(where), pooled=pooled)
 
 
 def _missing_value(error: BaseException | None, message: str) -> Refused | None:
@@ -162,7 +174,9 @@ def _is_our_write(error: BaseException | None) -> bool:
     return getattr(error, "sqlstate", None) == "25006"  # libpq, while connecting, gives none
 
 
-def _by_code(error: DBAPIError, code: str, message: str, start: str) -> DatabaseUnavailable | None:
+def _by_code(
+    error: DBAPIError, code: str, message: str, start: str, *, pooled: bool
+) -> DatabaseUnavailable | None:
     if code in _BUSY:
         return _busy(start)
     if code == "42P01" or "no such table" in message:
@@ -172,7 +186,9 @@ def _by_code(error: DBAPIError, code: str, message: str, start: str) -> Database
             reason, next_step = _REASONS[known]
             return DatabaseUnavailable(f"{start} {reason}", next_step=next_step)
     if _is_lost(error, code):
-        return DatabaseUnavailable(f"{start} does not answer: {_why(message)}", next_step=_CHECK_URL)
+        why = _why(message)
+        next_step = _SMALL_POOL if pooled and why == _NO_ANSWER else _CHECK_URL
+        return DatabaseUnavailable(f"{start} does not answer: {why}", next_step=next_step)
     return None
 
 
@@ -211,7 +227,7 @@ def _why(message: str) -> str:
     for text, reason in (
         ("refused", "nothing listens there"),
         ("no such file", "nothing listens there"),
-        ("timeout", "no answer in time"),
+        ("timeout", _NO_ANSWER),
         ("resolve", "the host name is not known"),
         ("translate host", "the host name is not known"),
         ("ssl", "the encrypted connection failed"),

@@ -152,7 +152,8 @@ class PaymentDatabaseService:
                     await self._check_revision()
                 yield
         except SQLAlchemyError as error:
-            translated = translate(error, self.describe(), reads=engine is not self._writer)
+            reads = engine is not self._writer
+            translated = translate(error, self.describe(), reads=reads, pooled=self.is_pooled)
             if translated is None:
                 raise
             raise translated from error
@@ -203,7 +204,7 @@ class PaymentDatabaseService:
                         await connection.rollback()
                     await connection.invalidate()
         except SQLAlchemyError as error:
-            translated = translate(error, self.describe())
+            translated = translate(error, self.describe(), pooled=self.is_pooled)
             if translated is None:
                 raise
             raise translated from error

@@ -34,6 +34,7 @@ class PayoutRow:
     :param gross, fee: of its entries. :param net: their sum, which should be the payout's amount.
     :param due: the sum of all payouts that its bank line was matched with.
     :param failed_at: when the provider had the money of a failed one again; ``None`` if it is not known.
+    :param bank_read_at: when the first line of the bank was read, of any payout; ``None`` if none was.
     """
 
     payout: Payout
@@ -45,6 +46,7 @@ class PayoutRow:
     net: Decimal
     due: Decimal
     failed_at: datetime | None = None
+    bank_read_at: datetime | None = None
 
 
 async def save_payout(session: AsyncSession, values: dict[str, Any]) -> tuple[str, bool]:
@@ -137,6 +139,7 @@ async def payouts(
             sums.c.net,
             due.c.due,
             failed.c.at,
+            select(func.min(_line.recorded_at, type_=UtcDateTime())).correlate(None).scalar_subquery(),
         )
         .join(_line, _line.id == _payout.bank_line_id, isouter=True)
         .join(sums, sums.c.payout_id == _payout.id, isouter=True)
@@ -163,7 +166,7 @@ async def payouts(
             row[5] or none,
             row[6] or none,
             row[7] or none,
-            row[8],
+            *row[8:],
         )
         for row in (await session.exec(query)).all()
     ]

@@ -50,6 +50,10 @@ def test_from_kaspis_report_to_the_bank(finance: CommandLine, tmp_path: Path) ->
         ["2026-10-02", "kaspi", "2026-10-02", "23772.00"],
     ]
     assert max(len(line) for line in shown.splitlines()) <= 80
+    assert shown.count("no bank lines") == 2
+    output = finance.type("payouts", "match", code=6)
+    assert "No line of the bank is known yet" in output.err
+    assert not [word for word in ("missing", "nothing is") if word in output.err]
     output = finance.type("payouts", "match", "--bank-file", bank_file(tmp_path), code=6)
     assert "2026-10-01 arrived on 2026-10-02" in output.err
     assert "missing: 2026-10-02" in output.err
@@ -80,8 +84,8 @@ def test_payouts_are_exported_too(finance: CommandLine, tmp_path: Path) -> None:
     finance.type("payouts", "fetch", "--statement", kaspi_report(tmp_path))
     rows = json.loads(finance.type("export", "payouts", "--format", "json").out)["rows"]
     assert [(r["date"], r["gross"], r["fee"], r["net"], r["provider_number"], r["status"]) for r in rows] == [
-        ("2026-10-01", "48000.00", "456.00", "47544.00", "2026-10-01", "missing"),
-        ("2026-10-02", "24000.00", "228.00", "23772.00", "2026-10-02", "missing"),
+        ("2026-10-01", "48000.00", "456.00", "47544.00", "2026-10-01", "no_bank_lines"),
+        ("2026-10-02", "24000.00", "228.00", "23772.00", "2026-10-02", "no_bank_lines"),
     ]
     assert (
         "a tournament has no payouts" in finance.type("export", "payouts", "--tournament", "t1", code=2).err

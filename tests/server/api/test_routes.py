@@ -288,6 +288,12 @@ async def test_users_see_only_their_participants(served: Served, route: str) -> 
     assert responses == table
 
 
+async def test_the_owner_is_checked_before_a_missing_setting(serve: Serve) -> None:
+    served = await serve(stripe_secret_key=None)
+    answers = {p: await _ask(served, "initiate", p, bearer("u1")) for p in ("p1", "p3", "nobody")}
+    assert answers == {"p1": 503, "p3": 403, "nobody": 404}
+
+
 @pytest.mark.parametrize("odd", ["%00", "p1%00", "a" * 129, "%0A", "%ED%A0%80", "%C2%85"])
 async def test_invalid_ids_in_a_path_are_not_found(served: Served, odd: str) -> None:
     for path in (f"status/{odd}", f"participant/{odd}/history", f"{odd}/qr.png?s=x"):

@@ -18,7 +18,7 @@ from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
-from procomp_pay.services.payouts.view import list_payouts, show_payout
+from procomp_pay.services.payouts.view import list_payouts, show_payout, view_of
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.reports.tournament_closing import tournament_closing
 from procomp_pay.storage.database.locks import reconcile_lock
@@ -279,6 +279,28 @@ async def test_what_did_not_arrive_is_missing_and_another_account_is_refused(
         await matched(environment, other)
     assert len(await environment.rows(BankStatementLine)) == 1
     await matched(environment, other, is_ours=True)
+
+
+async def test_nothing_is_called_missing_before_a_statement_of_the_bank(
+    environment: ServiceEnvironment,
+) -> None:
+    async def states(as_of: datetime | None = None) -> list[PayoutState]:
+        async with environment.ctx.db.reading() as session:
+            rows = await store.payouts(session)
+        return [view_of(row, environment.now().date(), as_of).state for row in rows]
+
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    assert await states() == [PayoutState.NO_BANK_LINES] * 2
+    result = await matched(environment, None)
+    assert (result.missing, len(result.unknown), result.is_clean) == ([], 2, False)
+    # a statement without a line about payouts says that they did not arrive
+    result = await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Rent")))
+    assert (len(result.missing), result.unknown, result.kept) == (2, [], 0)
+    before = environment.now()
+    environment.later(1)
+    await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Kaspi Pay bonus")))
+    assert await states() == [PayoutState.MISSING] * 2
+    assert await states(before) == [PayoutState.NO_BANK_LINES] * 2
 
 
 async def test_a_report_without_fees_is_refused(environment: ServiceEnvironment) -> None:

@@ -13,10 +13,14 @@ import pytest
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.sandbox.stripe import objects
+from procomp_pay.services.maintenance.run import one_pass
 from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
+from procomp_pay.storage.database import connection_queue
+from procomp_pay.storage.database.locks import archive_lock, maintenance_lock, reconcile_lock
+from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
@@ -169,6 +173,22 @@ async def test_all_mismatches_in_one_run(environment: ServiceEnvironment) -> Non
     assert kinds(report) == expected
     again = await run(environment)
     assert kinds(again) == Counter((kind, "again") for kind in RECORDED.values())
+
+
+async def test_five_connections_are_enough_for_everything_at_a_time(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/operations.md promises it for PgBouncer's pool, which all processes share."""
+    await everything_clean(environment)
+    for make_mismatch in (*REPAIRED, *RECORDED):
+        await make_mismatch(environment)
+    monkeypatch.setattr(connection_queue, "CONNECTIONS", 5)
+    few = PaymentDatabaseService(environment.ctx.db.url)
+    environment.ctx = replace(environment.ctx, db=few)
+    async with maintenance_lock(few), archive_lock(few), reconcile_lock(few):
+        assert (await run(environment)).cut is None
+        assert (await one_pass(environment.ctx)).failures == []
+    await few.dispose()
 
 
 # -- no false mismatch

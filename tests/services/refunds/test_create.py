@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
@@ -17,7 +18,6 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
-from procomp_pay.domain.transitions import DiscrepancyKind
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded

@@ -336,6 +336,41 @@ async def test_decided_discrepancies_of_a_payment_that_was_moved_forget_the_form
     assert left == [({"who": ERASED}, f"{ERASED} says so")]
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+async def test_a_moved_payment_is_found_when_the_move_is_old_enough_for_an_archive(
+    environment: ServiceEnvironment, tmp_path: Path, renamed: bool
+) -> None:
+    ctx, phone = environment.ctx, "+77011234567"
+    former, other, payment_id = await paid_for_another(environment, FIRST)
+    async with ctx.db.writing() as session:
+        [row] = (await session.exec(select(PaymentDetail))).all()
+        row.phone_enc = ctx.keyring.seal(phone.encode())
+    if renamed:
+        await edit_participant(ctx, former, CLERK, name=NAME)
+    await move_payment(ctx, payment_id, other, CLERK, reason="the brother", former_id=former)
+    await refund(ctx, RefundCommand(payment_id, f"{FIRST} is injured", usd("20")), CLERK)
+    await environment.deliver()
+    await environment.maintain()
+    await seal(ctx, "aigerim")
+    environment.later(100 * 86_400.0)
+    archived = await archive(ctx, tmp_path, CLERK, keep=timedelta(days=90))
+    assert archived.made is not None
+    assert archived.cut > 0
+    # the number that the former one typed is not the new one's
+    theirs = await person.export(ctx, other)
+    shown = json.dumps(theirs, ensure_ascii=False, default=str)
+    assert theirs["archives"] == [archived.made.file]
+    assert phone[-4:] not in shown
+    document = await person.export(ctx, former)
+    assert [each["payment_id"] for each in document["moved_payments"]] == [payment_id]
+    assert document["archives"] == [archived.made.file]
+    done = await person.erase(ctx, former, CLERK, with_platform_rows=True)
+    assert done.archives == [archived.made.file]
+    left = await everything(environment)
+    assert [word for word in (FIRST, NAME, phone[-4:]) if word in left] == []
+    assert (await audit_verify.verify(ctx, archives=tmp_path)).is_sound
+
+
 async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnvironment) -> None:
     ctx, phone = environment.ctx, "+77011234567"
     former, other, payment_id = await paid_for_another(environment, NAME)

@@ -202,6 +202,13 @@ def test_classes_of_refusal(kind: type[psycopg.Error] | None, message: str, says
     assert is_refusal(error, reads=False) is is_left
 
 
+@pytest.mark.parametrize("message", ["query_wait_timeout", "timeout: no answer within 65 s"])
+def test_behind_pgbouncer_no_answer_may_be_a_small_pool(message: str) -> None:
+    error = OperationalError("BEGIN", {}, postgres.ConnectionException(message))
+    steps = [translate(error, "the database pay", pooled=pooled) for pooled in (False, True)]
+    assert ["five connections" in str(each and each.next_step) for each in steps] == [False, True]
+
+
 def test_what_is_no_refusal() -> None:
     bugs = (
         postgres.UniqueViolation("x"),
