@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from procomp_pay.server.run import loop_factory
 from procomp_pay.storage.database import migrate
@@ -44,13 +45,15 @@ sys.dont_write_bytecode = False
 
 def pytest_configure() -> None:
     """Keep the tests' databases in memory where there is room: a shared disk can stand still for seconds.
-    Share compiled statements, and hash PINs quickly.
+    Share compiled statements, hash PINs quickly, and let generated examples take as long as they take.
     """
     memory = Path("/dev/shm")
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM:
         os.environ["TMPDIR"], tempfile.tempdir = str(memory), None
     compiled_statements.share()
     quick_hashes.use()
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

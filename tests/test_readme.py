@@ -22,6 +22,7 @@ from typer.main import get_command
 
 from procomp_pay.cli.main import app
 from procomp_pay.config import Settings
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -270,7 +271,7 @@ def test_the_first_five_minutes_work_as_they_are_printed(terminal: Terminal) -> 
     assert sum(item.seconds for item in typed_lines) < 240
     # the last line ends what was started: nothing of it may be left
     assert len(terminal.background) == 2
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while any(is_running(pid) for pid in terminal.background):
         assert time.monotonic() < deadline, "the sandbox or the server is still there"
         time.sleep(0.1)

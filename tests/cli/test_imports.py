@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from procomp_pay.cli.main import COMMANDS
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 _HEAVY = {
@@ -78,7 +79,7 @@ def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], i
         env=clerk_environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     *names, code = done.stdout.splitlines()[-1].split()
@@ -122,7 +123,7 @@ def test_completion_imports_nothing_heavy(sqlite_clerk: CommandLine) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "initiate" in done.stdout
@@ -197,7 +198,7 @@ def test_commands_are_made_only_where_they_are_needed(
         env=sqlite_clerk.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     groups = int(done.stdout.splitlines()[-1])
@@ -212,7 +213,7 @@ def test_the_help_page_is_the_same_without_the_commands(sqlite_clerk: CommandLin
             env=sqlite_clerk.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=True,
         ).stdout
         for word in ("--help", "help")

@@ -34,7 +34,8 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.refunds import Refund
 from tests.support import warm_processes
-from tests.support.deployment import PATIENCE_S, Deployment
+from tests.support.deployment import Deployment
+from tests.support.patience import PATIENCE_S
 from tests.support.warm_processes import WarmProcess
 
 #: Stripe refunds at once and responds a little later: time to kill the process in between.
@@ -82,7 +83,7 @@ async def _pay(deployment: Deployment, count: int) -> list[dict[str, Any]]:
     """Create paid PaymentIntents at the sandbox."""
     gate = asyncio.Semaphore(16)
     async with httpx.AsyncClient(
-        verify=False, base_url=deployment.sandbox_url, headers=_auth(deployment), timeout=20
+        verify=False, base_url=deployment.sandbox_url, headers=_auth(deployment), timeout=PATIENCE_S
     ) as http:
 
         async def one(number: int) -> dict[str, Any]:
@@ -157,7 +158,9 @@ def _at_stripe(deployment: Deployment) -> list[dict[str, Any]]:
     while True:
         after = f"&starting_after={refunds[-1]['id']}" if refunds else ""
         page = httpx.get(
-            f"{deployment.sandbox_url}/v1/refunds?limit=100{after}", headers=_auth(deployment), timeout=20
+            f"{deployment.sandbox_url}/v1/refunds?limit=100{after}",
+            headers=_auth(deployment),
+            timeout=PATIENCE_S,
         ).json()
         refunds += page["data"]
         if not page["has_more"]:
@@ -167,7 +170,7 @@ def _at_stripe(deployment: Deployment) -> list[dict[str, Any]]:
 def _kill_when(deployment: Deployment, url: str, begun: int) -> None:
     """Start the command, and kill it once ``begun`` refunds exist, with some of them in progress."""
     process = deployment.spawn(*BULK)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while sum(asyncio.run(_count(url, Refund.state)).values()) < begun:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
@@ -193,7 +196,7 @@ def _killed_three_times(deployment: Deployment, url: str, count: int) -> None:
         deployment.post("/_sandbox/faults", SLOW_RESPONSE)
         for part in (0.1, 0.4, 0.75):
             _kill_when(deployment, url, int(count * part))
-        done = warm_processes.run([*BULK, "--json"], env=deployment.env, timeout=120)
+        done = warm_processes.run([*BULK, "--json"], env=deployment.env, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stdout + done.stderr
         back = json.loads(done.stdout)["back"]["count"]
         assert 0 < back < count
@@ -213,7 +216,7 @@ def test_ctrl_c_finishes_the_refunds_in_progress(deployment: Deployment, sqlite_
         asyncio.run(_book(sqlite_url, intents))
         deployment.post("/_sandbox/faults", SLOW_RESPONSE)
         process = deployment.spawn(*BULK)
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE_S
         while sum(asyncio.run(_count(sqlite_url, Refund.state)).values()) < 10:
             assert time.monotonic() < end
         process.send_signal(signal.SIGINT)

@@ -21,6 +21,7 @@ import pytest
 from procomp_pay.domain.closing import Step
 from tests.support import warm_processes
 from tests.support.deployment import Deployment
+from tests.support.patience import PATIENCE_S
 
 #: Payments of the day, an equal number of each way to pay; PROCOMP_CLOSING=200 for a large one.
 COUNT = int(os.environ.get("PROCOMP_CLOSING", "12"))
@@ -51,7 +52,9 @@ def in_parts(evening: Deployment, *commands: tuple[str, ...]) -> list[Any]:
 
 def statement(evening: Deployment, path: Path) -> list[list[str]]:
     """Download Kaspi's statement, and return its rows."""
-    answer = httpx.get(f"{evening.sandbox_url}/_sandbox/kaspi/statement.csv?title=0&total=0", timeout=20)
+    answer = httpx.get(
+        f"{evening.sandbox_url}/_sandbox/kaspi/statement.csv?title=0&total=0", timeout=PATIENCE_S
+    )
     path.write_bytes(answer.raise_for_status().content)
     return list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig")), delimiter=";"))
 
@@ -65,7 +68,7 @@ def at_providers(evening: Deployment, lines: list[list[str]]) -> dict[str, Decim
         page = httpx.get(
             f"{evening.sandbox_url}/v1/balance_transactions?limit=100{after}",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=20,
+            timeout=PATIENCE_S,
         ).json()
         for txn in page["data"]:
             if txn["type"] != "payout":
@@ -279,7 +282,7 @@ def test_killed_at_each_step(evening: Deployment, tmp_path: Path) -> None:
     for step in Step:
         for moment in MOMENTS:
             done = warm_processes.run(
-                [step.value, moment, *words], code=_KILLED, env=evening.env, timeout=120
+                [step.value, moment, *words], code=_KILLED, env=evening.env, timeout=PATIENCE_S
             )
             assert done.returncode == -signal.SIGKILL, (step, moment, done.stderr[-2000:])
     closing = evening.run_json(*words) if MOMENTS[-1] != "recorded" else evening.run_json("close")

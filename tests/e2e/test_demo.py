@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.patience import PATIENCE_S
+
 
 def test_the_demo_makes_three_payments_and_leaves_no_files(tmp_path: Path) -> None:
     home, temp = tmp_path / "user", tmp_path / "temp"
@@ -19,7 +21,8 @@ def test_the_demo_makes_three_payments_and_leaves_no_files(tmp_path: Path) -> No
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "procomp_pay", "demo"],
-        env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        env=env, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     text = done.stdout
     assert done.returncode == 0, text + done.stderr
@@ -46,7 +49,7 @@ def test_sigterm_ends_its_processes_and_leaves_no_files(tmp_path: Path) -> None:
             assert demo.poll() is None
             time.sleep(0.05)
         demo.terminate()
-        text, _ = demo.communicate(timeout=60)
+        text, _ = demo.communicate(timeout=PATIENCE_S)
     assert demo.returncode == 130, text
     assert "Traceback" not in text
     assert list(temp.iterdir()) == []

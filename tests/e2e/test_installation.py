@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.test_readme import with_free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,6 @@ CONTAINERFILE = (ROOT / "deploy" / "Containerfile").read_text("utf-8")
 IS_WHOLE = os.environ.get("PROCOMP_INSTALL") == "1"
 #: Variables that say how the index is reached.
 _OF_INDEX = ("PIP_", "UV_", "SSL_CERT_")
-#: Seconds; a machine that is busy with other tests is slow.
-PATIENCE_S = 240
 
 
 def block(name: str) -> list[str]:

@@ -45,6 +45,7 @@ from procomp_pay.storage.encryption.keyring import new_key
 from tests.simulation import books
 from tests.simulation.people import REASON
 from tests.support.killed_commands import Commands, Ended
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres import PostgresServer
 from tests.support.secret_watch import no_secret_in, register_secret
 from tests.support.terminal import CommandLine, LocalProviders, rows
@@ -108,12 +109,12 @@ class Desk:
         pid = self.commands.start(
             words, self.env, kill_before=kill_before, clock_s=self._offset_s(), path=path
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE_S
         while not (url := re.search(r"listens on (http://[^/\s]+)", self.commands.read(pid, "err"))):
             assert time.monotonic() < end, self.commands.read(pid, "err")
             time.sleep(0.02)
         try:
-            answer = httpx.request(method, url[1] + path, timeout=60, **request)
+            answer = httpx.request(method, url[1] + path, timeout=PATIENCE_S, **request)
             assert answer.status_code == 200, answer.text
             os.kill(pid, signal.SIGTERM)
         except httpx.TransportError:
@@ -167,7 +168,7 @@ class Desk:
         else:
             path = f"/_sandbox/stripe/payment_intents/{opened['provider_ref']}/pay"
             self.providers.post(path, {"method": "pm_apple_pay"})
-        self.wait(30)
+        self.wait(PATIENCE_S)
         return str(opened["payment_id"])
 
     def complete(self, *words: str) -> str:
@@ -536,7 +537,7 @@ class _Matrix:
                 assert self._use(number).was_killed
                 kills += 1
                 if again:
-                    self._desk.wait(60)
+                    self._desk.wait(PATIENCE_S)
                     self._use(0)
                 self._case.then(self._desk, again)
                 money = self._ended()

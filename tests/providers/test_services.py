@@ -23,6 +23,7 @@ from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.protocol import ProviderRef
 from procomp_pay.providers.resilience import retry
 from procomp_pay.providers.stripe.service import StripePaymentService
+from tests.support.patience import PATIENCE_S
 from tests.support.provider_services import ProviderServices, create_request, tenge_request
 
 
@@ -243,7 +244,7 @@ async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyP
         await stripe.aclose()
         await kaspi.aclose()
         server.close()
-        await asyncio.wait_for(asyncio.gather(*answering), 20)  # each ends when its client is gone
+        await asyncio.wait_for(asyncio.gather(*answering), PATIENCE_S)  # each ends when its client is gone
 
 
 async def test_next_page_is_fetched_while_one_is_worked_on(services: ProviderServices) -> None:
@@ -254,7 +255,7 @@ async def test_next_page_is_fetched_while_one_is_worked_on(services: ProviderSer
     seen = []
     async for page in services.stripe.pages("payment_intents", {"limit": 1}):
         seen += [intent["metadata"]["payment_id"] for intent in page]
-        async with asyncio.timeout(30):  # the request for the next page comes without the caller
+        async with asyncio.timeout(PATIENCE_S):  # the request for the next page comes without the caller
             while len(log.to_json()) < min(len(seen) + 1, 4):
                 await asyncio.sleep(0.01)
     assert seen == ["pay3", "pay2", "pay1", "pay0"]

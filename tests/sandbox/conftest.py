@@ -12,6 +12,7 @@ import stripe
 from aiohttp import web
 
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from tests.support.patience import PATIENCE_S
 
 # One async HTTP client for each test: the SDK's own would outlive the test's event loop.
 
@@ -76,7 +77,7 @@ async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
-    async def wait(check: Callable[[], Any], seconds: float = 5.0) -> Any:
+    async def wait(check: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
         for _ in range(int(seconds / 0.02)):
             result = check()
             if result:

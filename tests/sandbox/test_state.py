@@ -17,6 +17,7 @@ import pytest
 
 from procomp_pay.sandbox import store
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from tests.support.patience import PATIENCE_S
 
 INTENT = {"amount": "5000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa"}
 INTENT |= {"return_url": "https://example.test/"}
@@ -29,7 +30,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
     running = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert running.stdout is not None
-        line = await asyncio.wait_for(running.stdout.readline(), 30)
+        line = await asyncio.wait_for(running.stdout.readline(), PATIENCE_S)
         yield running, json.loads(line)
     finally:
         if running.returncode is None:
@@ -65,7 +66,7 @@ async def test_a_kill_loses_no_answered_request_or_webhook(tmp_path, receiver, e
             "payment_intent.succeeded"
         }
         second.terminate()
-        assert await asyncio.wait_for(second.wait(), 10) == 0
+        assert await asyncio.wait_for(second.wait(), PATIENCE_S) == 0
 
 
 async def test_a_cut_answer_is_saved_before_the_cut(tmp_path):

@@ -23,6 +23,7 @@ from procomp_pay.server.http.state import STATE
 from procomp_pay.services.bootstrap import open_context
 from tests.support import openapi_contract as contract
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Command, environment
 from tests.support.secret_watch import register_settings
 from tests.support.server import Eventually, Serve, Served, Start, wait_until
@@ -107,12 +108,12 @@ async def serve(settings: Settings, sandbox: Sandbox, request: pytest.FixtureReq
                 httpx.AsyncClient(
                     verify=False,
                     base_url=url,
-                    timeout=20,
+                    timeout=PATIENCE_S,
                     event_hooks={"response": [contract.check_response]},
                 )
             )
             control = await stack.enter_async_context(
-                httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=20)
+                httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S)
             )
             return Served(ctx, app, url, api, sandbox, control, str(sandbox.info()["webhook_secret"]))
 

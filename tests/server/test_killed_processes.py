@@ -45,6 +45,7 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.forked_servers import Servers
 from tests.support.http_requests import make_many_people, sign
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exists(), reason="needs Linux")
@@ -52,7 +53,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exi
 KILLS = int(os.environ.get("PROCOMP_KILLS", "0"))
 #: Seconds of killing where no number is asked for.
 SPAN_S = 3.0
-PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class Morning:
 
     async def pay(self, number: int) -> None:
         """Pay as a customer; one in five is declined first."""
-        async with httpx.AsyncClient(verify=False, base_url=self.sandbox.url, timeout=20) as street:
+        async with httpx.AsyncClient(verify=False, base_url=self.sandbox.url, timeout=PATIENCE_S) as street:
             path = f"/_sandbox/stripe/payment_intents/{self.intents[number]}/pay"
             if number % 5 == 0:
                 await street.post(path, json={"method": "pm_card_chargeDeclined"})
@@ -317,7 +317,7 @@ async def test_an_event_that_always_fails(morning: Make) -> None:
         await made.start()
         secret = str(made.sandbox.info()["webhook_secret"])
         load = asyncio.create_task(made.send_events())
-        async with httpx.AsyncClient(verify=False, base_url=made.url, timeout=20) as stripe:
+        async with httpx.AsyncClient(verify=False, base_url=made.url, timeout=PATIENCE_S) as stripe:
             for number in range(5):
                 event = {"id": f"evt_poison{number}", "type": "payment_intent.succeeded",
                          "created": int(time.time()), "data": {"object": {"metadata": {}}}}  # fmt: skip

@@ -29,6 +29,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Command, environment
 from tests.support.server import Eventually, Start
 
@@ -55,7 +56,7 @@ async def _serve(command: Start, sandbox: Sandbox, **env: str) -> Command:
 
 
 async def _initiate(url: str, participant: str = "p1", method: str = "apple_pay") -> httpx.Response:
-    async with httpx.AsyncClient(verify=False, base_url=url, timeout=30) as api:
+    async with httpx.AsyncClient(verify=False, base_url=url, timeout=PATIENCE_S) as api:
         return await api.post(
             f"{BASE}/initiate",
             json={"participant_id": participant, "method": method},

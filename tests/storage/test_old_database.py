@@ -37,6 +37,7 @@ import pytest
 from typer.main import get_command
 
 from procomp_pay.cli.main import app
+from tests.support.patience import PATIENCE_S
 from tests.support.warm_processes import WarmProcess
 
 DATA = Path(__file__).parents[1] / "data"
@@ -54,8 +55,6 @@ MADE_NOW = frozenset({"made_at", "as_of"})
 REWORDED = frozenset({"why"})
 #: An id of ours or of Stripe's.
 NEW_ID = re.compile(r"\b(c[0-9a-z]{24}|(ch|pi|re)_[0-9A-Za-z]{24})\b")
-#: Seconds that the sandbox may take to start or to stop.
-PATIENCE_S = 40.0
 #: The revision of the dumps.
 REVISION = "0009"
 
@@ -124,7 +123,11 @@ class OldDatabase:
     def sandbox(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the sandbox; with a body, tell it what the customer does."""
         url, headers = f"{self.sandbox_url}{path}", {"Accept": "application/json"}
-        answer = httpx.get(url, timeout=20) if body is None else httpx.post(url, json=body, headers=headers)
+        answer = (
+            httpx.get(url, timeout=PATIENCE_S)
+            if body is None
+            else httpx.post(url, json=body, headers=headers)
+        )
         assert answer.status_code < 300, answer.text
         return answer.json() if "json" in answer.headers["Content-Type"] else answer.text
 
@@ -132,7 +135,7 @@ class OldDatabase:
         """All objects of a kind at the sandbox's Stripe."""
         key = json.loads((self.home / "sandbox.json").read_text("utf-8"))["stripe_secret_key"]
         headers = {"Authorization": f"Bearer {key}"}
-        answer = httpx.get(f"{self.sandbox_url}/v1/{objects}?limit=100", headers=headers, timeout=20)
+        answer = httpx.get(f"{self.sandbox_url}/v1/{objects}?limit=100", headers=headers, timeout=PATIENCE_S)
         return list(answer.json()["data"])
 
     def close(self) -> None:

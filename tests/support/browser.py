@@ -12,6 +12,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.support.patience import PATIENCE_S
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: A loaded machine starts a browser slowly.
 _START_S = 60.0
@@ -56,7 +58,7 @@ class Browser:
     async def text(self) -> str:
         return str(await self.evaluate("document.body.innerText"))
 
-    async def see(self, words: str, seconds: float = 30.0) -> str:
+    async def see(self, words: str, seconds: float = PATIENCE_S) -> str:
         """Wait until the page shows these words; return all its text."""
         text = ""
         with contextlib.suppress(TimeoutError):
@@ -118,7 +120,7 @@ async def browser(home: Path) -> AsyncIterator[Browser]:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await process.wait()
         except TimeoutError:
             process.kill()

@@ -14,11 +14,10 @@ from typing import Any
 import httpx
 
 from tests.support import warm_processes
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import no_secret_in, register_secret
 from tests.support.warm_processes import WarmProcess
 
-#: Seconds that a process may take to be ready or to end.
-PATIENCE_S = 40.0
 _NOT_OURS = ("STRIPE_", "KASPI_", "JWT_", "DATABASE_URL", "ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PROCOMP_")
 #: Runs several commands in one process and prints the JSON document of each on one line.
 _SEVERAL = """
@@ -112,7 +111,7 @@ class Deployment:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Send a POST request to the sandbox."""
         answer = httpx.post(
-            f"{self.sandbox_url}{path}", json=body, headers={"Accept": "application/json"}, timeout=20
+            f"{self.sandbox_url}{path}", json=body, headers={"Accept": "application/json"}, timeout=PATIENCE_S
         )
         assert answer.status_code < 300, answer.text
         return answer.json()
@@ -122,7 +121,9 @@ class Deployment:
         key = json.loads((self.home / "sandbox.json").read_text("utf-8"))["stripe_secret_key"]
         auth = {"Authorization": f"Bearer {key}"}
         return list(
-            httpx.get(f"{self.sandbox_url}/v1/{kind}?limit=100", headers=auth, timeout=20).json()["data"]
+            httpx.get(f"{self.sandbox_url}/v1/{kind}?limit=100", headers=auth, timeout=PATIENCE_S).json()[
+                "data"
+            ]
         )
 
     def close(self) -> None:

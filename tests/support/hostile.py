@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("PROCOMP_HOSTILE", "50"))
 #: For tests of functions alone, and for those whose examples are requests or transactions.
-many = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-)
+many = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), print_blob=True)
 some = settings(many, max_examples=max(10, EXAMPLES // 20))
 
 _TEXTS = (

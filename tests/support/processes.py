@@ -12,6 +12,7 @@ from pathlib import Path
 
 from procomp_pay.config import Settings
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import no_secret_in
 from tests.support.warm_processes import RUN, WarmProcess
 
@@ -94,7 +95,7 @@ class Command:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def end(self, seconds: float = 40) -> int:
+    async def end(self, seconds: float = PATIENCE_S) -> int:
         """Wait until the command ends, and return its exit code."""
         async with asyncio.timeout(seconds):
             while (code := self._process.poll()) is None:

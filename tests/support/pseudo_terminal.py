@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 from tests.support.warm_processes import RUN, WarmProcess
 
@@ -30,7 +31,7 @@ class PseudoTerminal:
         self.output = ""
         os.write(self._fd, text.encode())
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = PATIENCE_S) -> None:
         """Wait until the screen has shown ``text`` since the last typing."""
         until = time.monotonic() + seconds
         while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.output):
@@ -43,7 +44,7 @@ class PseudoTerminal:
         self._process.send_signal(signal.SIGINT)
 
     def ends(self) -> int:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while self._process.poll() is None:
             assert time.monotonic() < until
             if select.select([self._fd], [], [], 0.05)[0]:

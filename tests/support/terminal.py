@@ -25,6 +25,7 @@ from procomp_pay.server.run import loop_factory
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Participant, Tournament, User
 from procomp_pay.storage.models.terms import TournamentFee
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import no_secret_in, register_secret
 
 # Make Click's commands once, as a process does: making them takes longer than most commands run.
@@ -52,7 +53,7 @@ class LocalProviders:
         self.url = self.sandbox.url
 
     def _wait(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
         self._wait(self.sandbox.stop())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import no_secret_in, register_secret
 
 SECRET = "a-value-" + os.urandom(8).hex()
@@ -43,7 +44,7 @@ def test_a_secret_in_the_output_fails_the_run(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1

@@ -21,11 +21,9 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.payments.listing import Filter
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import no_secret_in
 from tests.support.terminal import CommandLine, LocalProviders
-
-#: Seconds to wait for a text: the machine may be busy.
-PATIENCE_S = 120.0
 
 
 class Desk:

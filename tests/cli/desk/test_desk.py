@@ -28,6 +28,7 @@ from procomp_pay.services.registrations.terms import set_refund_policy
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
 from tests.cli.desk.conftest import Desk, OpenDesk
+from tests.support.patience import PATIENCE_S
 
 
 async def start(desk: Desk, name: str, participant_id: str, letter: str = "k") -> views.PaymentView:
@@ -461,7 +462,7 @@ async def test_a_fee_that_was_paid_twice_is_refunded_by_the_payment_that_was_ope
         await desk.sees("✓ PAID")
         await desk.press("enter")
         await desk.pay(kaspi)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not (await views.one(desk.app.ctx, kaspi.payment_id)).is_duplicate:
                 await desk.pilot.pause(0.1)
         text = {"code": str(kaspi.code), "name": "timur", "settling code": str(settling.code)}[opened_by]
@@ -489,7 +490,7 @@ async def test_nobody_is_charged_whom_the_platform_marks_as_paid(open_desk: Open
         await desk.press("c")
         await desk.sees("Cancel this payment of 24,000 KZT by Kaspi QR?")
         await desk.press("y")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (await desk.payments("p2"))[0].status is not PaymentStatus.CANCELLED:
                 await desk.pilot.pause(0.1)
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procomp_pay.cli.display import qr, screens
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 from tests.support.warm_processes import WarmProcess
 
@@ -39,7 +40,7 @@ def expected(payload: str) -> list[list[int]]:
     return [*margin, *([0] * 4 + row + [0] * 4 for row in matrix), *margin]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200), st.booleans())
 def test_the_drawn_qr_is_its_matrix_with_the_margin(payload: str, ink_is_dark: bool) -> None:
     drawn = read_back(qr.lines(qr.picture(payload), ink_is_dark=ink_is_dark), ink_is_dark=ink_is_dark)
@@ -101,7 +102,7 @@ def in_a_terminal(clerk: CommandLine, width: int, height: int, *words: str, **mo
             break
         shown += part
     os.close(outer)
-    assert process.wait(30) == 0, shown
+    assert process.wait(PATIENCE_S) == 0, shown
     return shown.decode()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -25,7 +26,7 @@ def complete(clerk: CommandLine, line: str, **environment: str) -> list[str]:
         env=clerk.environment() | asked | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stderr == ""
@@ -69,7 +70,7 @@ def test_shell_gets_no_signs_of_a_name(sqlite_clerk: CommandLine) -> None:
         env=sqlite_clerk.environment() | asked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert '"Timur":"Timur,   id  x    , Кубок Алматы"' in done.stdout
@@ -118,7 +119,7 @@ def test_zsh_and_fish_are_told_who_it_is_without_rich(
         env=sqlite_clerk.environment() | asked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stdout == answer

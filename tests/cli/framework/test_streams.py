@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from procomp_pay.cli.framework import console
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 _RUN = "from procomp_pay.cli.main import run; run()"
@@ -20,7 +21,11 @@ def _run(clerk: CommandLine, arguments: str, streams: str, **more: str) -> subpr
     script = f'exec "$0" -c "{_RUN}" {arguments} {streams}'
     environment = {**clerk.environment(), **more}
     return subprocess.run(
-        ["sh", "-c", script, sys.executable], env=environment, capture_output=True, timeout=60, check=False
+        ["sh", "-c", script, sys.executable],
+        env=environment,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
 
 

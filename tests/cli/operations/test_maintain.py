@@ -20,6 +20,7 @@ from procomp_pay.storage.database.locks import maintenance_lock
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
 from tests.support import warm_processes
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import NOW, CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -80,7 +81,7 @@ def test_the_lock_is_released_when_its_process_dies(clerk: CommandLine) -> None:
         "        print(ours, flush=True); os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
     )
-    done = warm_processes.run([clerk.url], code=program, env=clerk.environment(), timeout=60)
+    done = warm_processes.run([clerk.url], code=program, env=clerk.environment(), timeout=PATIENCE_S)
     assert (done.stdout, done.returncode) == ("True\n", -9)
     for _ in range(50):  # PostgreSQL notices a dead client a moment later
         output = clerk.type("db", "status")
@@ -251,7 +252,7 @@ def test_a_closed_pipe_exits_silently(sqlite_clerk: CommandLine) -> None:
         env=sqlite_clerk.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("{{{", "")
@@ -265,7 +266,7 @@ def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: CommandLine)
             env=sqlite_clerk.environment() | {"PYTHONIOENCODING": "ascii"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ import pytest
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import DeliveryState, OutboxState
+from tests.support.patience import PATIENCE_S
 from tests.support.receivers import MailBox, Receiver, mail_server, receiver
 from tests.support.terminal import CommandLine
 
@@ -33,7 +34,7 @@ class Neighbours:
         self.hooks: Receiver = self._wait(self._stack.enter_async_context(receiver()))
 
     def _wait(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
         self._wait(self._stack.aclose())

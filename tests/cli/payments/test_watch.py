@@ -15,6 +15,7 @@ import pytest
 
 from procomp_pay.cli.payments import watch as watching
 from procomp_pay.services.lifecycle import polling
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 from tests.support.warm_processes import WarmProcess
 
@@ -134,7 +135,7 @@ def test_ctrl_c_leaves_the_payment_open(sqlite_clerk: CommandLine) -> None:
         if "PENDING" in line:
             break
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, before + err
     assert "Traceback" not in err
     assert "The payment stays open" in err

@@ -20,6 +20,7 @@ from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks.stripe import receive_stripe
+from tests.support.patience import PATIENCE_S
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
 from tests.support.warm_processes import WarmProcess
@@ -275,7 +276,7 @@ def test_a_terminal_asks_for_confirmation(
     assert "Аида Нурланова" in text.decode()
     assert "the participant will count as unpaid" in text.decode()
     os.write(ours, f"{answer}\n".encode())
-    assert process.wait(30) == code
+    assert process.wait(PATIENCE_S) == code
     os.close(ours)
     assert refunded_cents(sqlite_clerk, view) == cents
 

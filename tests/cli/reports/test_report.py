@@ -27,6 +27,7 @@ from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
 from procomp_pay.cli.reports import terminal as terminal_tables
 from procomp_pay.cli.reports.cells import Cell, Id, Section, columns, duration
 from procomp_pay.domain.errors import Refused
+from tests.support.patience import PATIENCE_S
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.report_books import Books, random_books
 from tests.support.terminal import CommandLine
@@ -364,7 +365,7 @@ def test_signatures_are_never_alone_on_a_page(tmp_path: Path) -> None:
         out = f"--print-to-pdf={tmp_path}/page.pdf"
         subprocess.run(
             ["chromium", *words, out, (tmp_path / "page.html").as_uri()],
-            check=True, capture_output=True, timeout=240,
+            check=True, capture_output=True, timeout=PATIENCE_S,
         )  # fmt: skip
         pages.append((tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n"))
     assert pages == sorted(pages)

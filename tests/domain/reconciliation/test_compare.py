@@ -195,7 +195,7 @@ FAULTS = [case for case in CASES if len(case[3]) == 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(0, len(FAULTS) - 1)), max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_planted_mismatches_are_found_and_nothing_else(plan: list[tuple[int, int | None]]) -> None:
     mine: list[LocalRecord] = []
     records: list[ProviderRecord] = []

@@ -18,8 +18,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-#: Seconds that a server may take to start, to stop, or to be promoted.
-PATIENCE_S = 60.0
+from tests.support.patience import PATIENCE_S
+
 _SETTINGS = {
     "listen_addresses": "'127.0.0.1'",
     "max_connections": "40",

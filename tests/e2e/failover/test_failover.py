@@ -28,6 +28,7 @@ from procomp_pay.storage.database import migrate
 from tests.e2e.failover.cluster import Cluster, Node, cluster
 from tests.e2e.failover.load import Load, settings_for
 from tests.support.http_requests import make_many_people
+from tests.support.patience import PATIENCE_S
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.processes import Command, environment
 from tests.support.silent_proxy import SilentProxy
@@ -232,7 +233,7 @@ async def check_end(world: World, figures: list[str]) -> None:
     lost = len(world.load.open(world.dsn))
     doubled = world.load.doubled(world.dsn)
     world.node.freeze()  # and even now it stops, with open requests
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
         health = f"{world.server.url}{BASE}/health"
         waiting = [asyncio.create_task(http.get(health)) for _ in range(3)]
         waiting += [asyncio.create_task(world.load.read_status(http)) for _ in range(5)]

@@ -84,7 +84,7 @@ def _amount(value: Decimal, layout: dict[str, Any]) -> str:
     return f"{value:,.2f}".replace(",", "t").replace(".", layout["decimal"]).replace("t", layout["thousands"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=_lines, layout=_layouts())
 def test_statement_in_any_layout_is_read_back(
     tmp_path: Path, lines: list[StatementLine], layout: dict[str, Any]
@@ -184,7 +184,7 @@ def test_damaged_workbook_gives_lines_or_an_error(tmp_path: Path) -> None:
         _survives(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=400))
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "f"

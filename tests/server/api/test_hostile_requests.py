@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from procomp_pay.server.http.route import BASE
 from tests.support.hostile import altered, damaged, drawn, texts
 from tests.support.http_requests import bearer, sign
+from tests.support.patience import PATIENCE_S
 from tests.support.server import Eventually, Serve, Served, paid
 
 SECRET = "a secret made for this test"
@@ -163,7 +164,7 @@ async def _sent(host: str, port: int, request: bytes) -> bytes:
     try:
         writer.write(request)
         writer.write_eof()
-        return await asyncio.wait_for(reader.read(), 60)
+        return await asyncio.wait_for(reader.read(), PATIENCE_S)
     except ConnectionError:
         return b""
     finally:

@@ -27,6 +27,7 @@ from procomp_pay.services.maintenance.run import Pass
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.support.http_requests import rename_table
+from tests.support.patience import PATIENCE_S
 from tests.support.server import Eventually, Serve, Served
 
 
@@ -361,7 +362,7 @@ async def test_a_provider_that_hangs_does_not_delay_the_other(
             detail.next_poll_at = served.ctx.clock()
 
     served.app[STATE].background.wake_watch()
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
     kaspi = await served.initiate("p2", "kaspi_qr")
     await served.control.post(
         kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}

@@ -22,6 +22,7 @@ from procomp_pay.storage.models.platform import Participant, User
 from procomp_pay.storage.models.states import DeliveryState
 from procomp_pay.storage.notifications import outbox as outbox_store
 from tests.support.http_requests import bearer, make_people
+from tests.support.patience import PATIENCE_S
 from tests.support.receivers import mail_server, receiver
 from tests.support.server import Start
 
@@ -94,12 +95,12 @@ async def test_serve_emails_the_participant_in_the_language_of_the_app(
         server = await (await command("serve", "--port", "0", **env)).ready()
         sandbox.stripe.set_endpoint(f"{server.url}{BASE}/webhooks/stripe", None)
         headers = bearer(sub=user.id) | {"Accept-Language": "kk-KZ, ru;q=0.5"}
-        async with httpx.AsyncClient(verify=False, base_url=server.url, timeout=30) as api:
+        async with httpx.AsyncClient(verify=False, base_url=server.url, timeout=PATIENCE_S) as api:
             body = {"participant_id": "p1", "method": "apple_pay"}
             started = await api.post(f"{BASE}/initiate", json=body, headers=headers)
             assert started.status_code == 200, started.text
         intent = started.json()["client_secret"].partition("_secret_")[0]
-        async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=20) as control:
+        async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as control:
             await control.post(
                 f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": "pm_apple_pay"}
             )

@@ -19,6 +19,7 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support import openapi_contract as contract
 from tests.support.http_requests import token
+from tests.support.patience import PATIENCE_S
 from tests.support.server import Serve, Served
 
 INITIATE = f"POST {BASE}/initiate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -49,7 +50,7 @@ class Raw:
         self.writer.write(content.encode("latin-1") if isinstance(content, str) else content)
         await self.writer.drain()
 
-    async def receive(self, seconds: float = 5) -> tuple[int, dict[str, str], Any]:
+    async def receive(self, seconds: float = PATIENCE_S) -> tuple[int, dict[str, str], Any]:
         """Read one response: its status, headers and body."""
         async with asyncio.timeout(seconds):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -58,7 +59,7 @@ class Raw:
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         return int(first.split(" ")[1]), headers, json.loads(body) if body else None
 
-    async def is_closed(self, seconds: float = 5) -> bool:
+    async def is_closed(self, seconds: float = PATIENCE_S) -> bool:
         async with asyncio.timeout(seconds):
             try:
                 return await self.reader.read() == b""
@@ -193,12 +194,12 @@ async def test_a_broken_body(
 async def test_a_slow_body_is_cut_off(served: Served, raw: Any, head: str) -> None:
     there = await raw()
     await there.send(f"{head}Content-Length: 1000\r\n\r\n")
-    response = asyncio.create_task(there.receive(2))
+    response = asyncio.create_task(there.receive(20))  # long before the body is whole
     while not response.done():  # a byte now and then does not keep it alive
         await there.send(" ")
         await asyncio.wait([response], timeout=0.1)
     _is_error(await response, 400)
-    assert await there.is_closed(1)
+    assert await there.is_closed()
     await _nothing_stored(served)
 
 
@@ -211,14 +212,12 @@ async def test_a_slow_head_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPa
         await there.send(beginning)
         if beginning:
             assert (await there.receive())[0] == 200
-        started = asyncio.get_running_loop().time()
-        closed = asyncio.create_task(there.is_closed(3))
+        closed = asyncio.create_task(there.is_closed(20))  # aiohttp itself would wait for a minute and more
         for letter in "GET /a":
             if not closed.done():
                 await there.send(letter)
                 await asyncio.sleep(0.1)
         assert await closed
-        assert asyncio.get_running_loop().time() - started < 2
         there.writer.close()
 
 
@@ -245,7 +244,7 @@ async def test_the_size_limits_of_bodies(served: Served, raw: Any, head: str, si
 async def test_a_too_large_content_length_is_refused_at_once(raw: Any) -> None:
     there = await raw()
     await there.send(f"{INITIATE}{AUTHORIZED}Content-Length: {10**12}\r\n\r\n")
-    _is_error(await there.receive(1), 413)
+    _is_error(await there.receive(), 413)
 
 
 async def test_expect_100_continue(raw: Any) -> None:

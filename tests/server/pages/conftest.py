@@ -11,6 +11,7 @@ from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.http.state import STATE
 from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
+from tests.support.patience import PATIENCE_S
 from tests.support.server import Served
 
 
@@ -25,7 +26,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def web(served: Served) -> AsyncIterator[httpx.AsyncClient]:
     """A browser without JavaScript."""
-    async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as client:
         yield client
 
 

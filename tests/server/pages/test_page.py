@@ -25,6 +25,7 @@ from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Participant
 from tests.server.pages.conftest import page_of
+from tests.support.patience import PATIENCE_S
 from tests.support.server import Eventually, Serve, Served
 
 _JSON = {"Accept": "application/json"}
@@ -154,7 +155,10 @@ async def test_a_wallet_payment_leads_to_its_page_and_back_once_it_is_over(
 async def events(web: httpx.AsyncClient, path: str, until: str, **headers: str) -> str:
     """Read a stream until it has sent these words, or ends."""
     read = ""
-    async with asyncio.timeout(60), web.stream("GET", f"{path}/events?lang=en", headers=headers) as answer:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        web.stream("GET", f"{path}/events?lang=en", headers=headers) as answer,
+    ):
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "text/event-stream"
         assert answer.headers["X-Accel-Buffering"] == "no"
@@ -209,7 +213,7 @@ async def test_a_server_that_stops_ends_its_streams_at_once(serve: Serve, eventu
         return bool(served.app[STREAMS]._followed)
 
     path = await page_of(served, (await served.initiate(method="kaspi_qr"))["payment_id"])
-    async with httpx.AsyncClient(base_url=served.url, timeout=20) as web:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as web:
         reading = asyncio.create_task(events(web, path, "never"))
         await eventually(followed)
         begun = asyncio.get_running_loop().time()

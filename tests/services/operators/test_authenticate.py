@@ -20,6 +20,7 @@ from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.operators import OperatorAccount
 from tests.services.operators.conftest import Clock
 from tests.support import quick_hashes, warm_processes
+from tests.support.patience import PATIENCE_S
 
 _TRIES = """
 import asyncio, sys
@@ -170,7 +171,9 @@ async def test_the_tenth_pin_is_right(ctx: AppContext, operators: dict[str, str]
 async def test_two_processes_have_ten_tries_together(
     ctx: AppContext, operators: dict[str, str], database_url: str
 ) -> None:
-    tries = functools.partial(asyncio.to_thread, warm_processes.run, [database_url], code=_TRIES, timeout=120)
+    tries = functools.partial(
+        asyncio.to_thread, warm_processes.run, [database_url], code=_TRIES, timeout=PATIENCE_S
+    )
     for ended in await asyncio.gather(tries(), tries()):
         assert ended.returncode == 0, ended.stderr
     row = await account(ctx, "dana")

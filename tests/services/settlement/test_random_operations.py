@@ -435,7 +435,6 @@ def test_our_records_agree_with_the_providers(
             settings=settings(
                 max_examples=LONG or 10,
                 stateful_step_count=50 if LONG else 30,
-                deadline=None,
                 derandomize=not LONG,
                 database=None,
                 print_blob=bool(LONG),

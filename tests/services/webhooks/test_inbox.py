@@ -361,7 +361,7 @@ async def test_a_whole_life_in_any_order(environment: ServiceEnvironment, at_onc
     assert expected["status"] is S.COMPLETED
     orders: list[list[int]] = []
 
-    @settings(max_examples=6, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=6, derandomize=True, database=None)
     @given(st.permutations(range(len(life))), st.lists(st.integers(0, len(life) - 1), max_size=4))
     def draw(order: list[int], again: list[int]) -> None:
         orders.append([*order, *again])

@@ -21,6 +21,7 @@ from procomp_pay.storage.database import migrate
 from procomp_pay.storage.database.errors import DatabaseBusy
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres import create_platform_tables
 from tests.support.warm_processes import WarmProcess
 
@@ -102,7 +103,7 @@ def test_a_platform_database_is_adopted(prisma_url: str) -> None:
 def test_an_adopted_database_passes_the_check(prisma_url: str) -> None:
     migrate.upgrade(prisma_url)
     done = run_python("from alembic.config import main; main(['check'])", DATABASE_URL=prisma_url)
-    output, _ = done.communicate(timeout=60)
+    output, _ = done.communicate(timeout=PATIENCE_S)
     assert done.returncode == 0, output
 
 
@@ -279,7 +280,7 @@ def test_concurrent_upgrades(empty_database_url: str, old: str | None) -> None:
     )
     running = [run_python(code, URL=empty_database_url) for _ in range(4)]
     for process in running:
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
     assert migrate.pending(empty_database_url) == []
@@ -301,7 +302,7 @@ def test_an_upgrade_that_is_killed(empty_database_url: str) -> None:
     ends = []
     for statements in (10, 40, 90, 10_000):
         process = run_python(code, URL=empty_database_url, STATEMENTS=str(statements))
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         ends.append(process.returncode)
     assert ends == [-signal.SIGKILL] * 3 + [0], output
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
@@ -358,7 +359,7 @@ def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "URL": sqlite_url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert done.stdout.strip() == "[]"

@@ -17,6 +17,7 @@ from procomp_pay.storage.encryption.keyring import (
     load_or_make_key_file,
     new_key,
 )
+from tests.support.patience import PATIENCE_S
 
 OLD, NEW = new_key(), new_key()
 
@@ -136,7 +137,7 @@ def test_concurrent_processes_get_the_same_key(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
-    assert len({process.communicate(timeout=30)[0] for process in running}) == 1
+    assert len({process.communicate(timeout=PATIENCE_S)[0] for process in running}) == 1
 
 
 def test_a_new_key_is_added_before_older_ones(tmp_path: Path) -> None:
