@@ -17,6 +17,7 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
+    from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.registrations.find import Found
     from procomp_pay.services.views.payment import PaymentView
@@ -83,17 +84,24 @@ async def named_participant(
 
 
 async def named_payment(
-    ctx: AppContext, wanted: str, *, as_json: bool = False, whole_name: bool = False
+    ctx: AppContext,
+    wanted: str,
+    *,
+    as_json: bool = False,
+    whole_name: bool = False,
+    method: PaymentMethod | None = None,
 ) -> str:
     """Return the id of the payment that was typed: an id, a code, or the participant's id or name.
 
     :param whole_name: a part of a name is not enough, since no confirmation follows; on a terminal it is
         asked for.
+    :param method: the participant's other payments are not meant, if there is one by this method.
     :raises NotFound, Ambiguous: as :func:`named_participant`.
     """
     from procomp_pay.services.registrations.find import find_payment
 
-    found = await _named(partial(find_payment, ctx), wanted, as_json=as_json, whole_name=whole_name)
+    find = partial(find_payment, ctx, method=method)
+    found = await _named(find, wanted, as_json=as_json, whole_name=whole_name)
     await _check_theirs(ctx, payment_id=found)
     return found
 

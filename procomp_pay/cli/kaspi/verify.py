@@ -18,6 +18,7 @@ from procomp_pay.cli.framework.context import (
 )
 from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.cli.framework.options import ApproveOption, AsOption, JsonOption, OptionalPaymentArgument
+from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _one(
         from procomp_pay.services.kaspi_verification.verify import verify
         from procomp_pay.services.views import payment as views
 
-        named = await named_payment(ctx, payment, as_json=as_json, whole_name=True)
+        named = await named_payment(
+            ctx, payment, as_json=as_json, whole_name=True, method=PaymentMethod.KASPI_QR
+        )
         view = await views.one(ctx, named)
         order = _order(ctx, view, given, override=override)
         acting = actor

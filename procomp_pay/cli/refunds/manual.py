@@ -14,6 +14,7 @@ from procomp_pay.cli.framework.context import (
 )
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.refunds import output
+from procomp_pay.domain.states import PaymentMethod
 
 if TYPE_CHECKING:
     from procomp_pay.cli.refunds.options import RefundOptions
@@ -32,7 +33,9 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         from procomp_pay.services.refunds import manual as use
         from procomp_pay.services.views import payment as views
 
-        named = await named_payment(ctx, payment, as_json=options.as_json, whole_name=options.yes)
+        named = await named_payment(
+            ctx, payment, as_json=options.as_json, whole_name=options.yes, method=PaymentMethod.KASPI_QR
+        )
         view = await views.one(ctx, named)
         refund = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
         money = await use.check_made(ctx, refund)

@@ -22,6 +22,7 @@ from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.registrations import lookup as registrations
 
 if TYPE_CHECKING:
+    from procomp_pay.domain.states import PaymentMethod
     from procomp_pay.services.registrations.participants import ParticipantView
     from procomp_pay.storage.registrations.participants import TournamentName
 
@@ -69,10 +70,13 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     return _only(wanted, found, [_participant(view) for view in views], whole_name)
 
 
-async def find_payment(ctx: AppContext, wanted: str, *, whole_name: bool = False) -> Found:
+async def find_payment(
+    ctx: AppContext, wanted: str, *, whole_name: bool = False, method: PaymentMethod | None = None
+) -> Found:
     """Return the payment with this id or code, or the only one of the participant with this id or name.
 
     :param whole_name: as in :func:`find_participant`.
+    :param method: the participant's other payments are not meant, if there is one by this method.
     :raises NotFound: no payment. :raises Ambiguous: several participants or payments.
     """
     if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
@@ -86,6 +90,7 @@ async def find_payment(ctx: AppContext, wanted: str, *, whole_name: bool = False
             code=ErrorCode.PAYMENT_NOT_FOUND,
         ) from None
     views, _ = await payment_views.many(ctx, Filter(participant_id=participant.id), limit=MOST_CHOICES)
+    views = [view for view in views if view.method is method] or views
     if not views:
         views = [await payment_views.latest(ctx, participant.id)]  # tells that there is none
     choices = [_payment(view) for view in views]

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 PROVIDER = "stripe"
 #: The longest event (bytes) whose content is kept in memory until it is processed.
-_LONGEST_KEPT = 16_384
+_LONGEST_KEPT = 8192
 #: Attempts at a refund or dispute of an unknown payment before it is marked foreign: about half an hour, in
 #: which a payment whose events were lost is polled three times.
 _PATIENT_FOR = 10

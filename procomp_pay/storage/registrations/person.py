@@ -39,33 +39,30 @@ class Person:
     """A user with all registrations, or one registration.
 
     :param user: ``None`` if it has further registrations, which are somebody else's.
+    :param participants: none if the registration was removed and payments are left of it.
     :param moved_payment_ids: payments that were theirs and were moved to somebody else.
     """
 
     user: User | None
     participants: list[Participant]
+    participant_ids: list[str]
     payment_ids: list[str]
     moved_payment_ids: list[str]
 
-    @property
-    def participant_ids(self) -> list[str]:
-        return [participant.id for participant in self.participants]
-
 
 async def find(session: AsyncSession, some_id: str) -> Person | None:
-    """Return the person with this id of a user, or of a participant."""
+    """Return the person with this id of a user, or of a participant, also of one who was removed."""
     user = await session.get(User, some_id)
     if user is None:
         participant = await session.get(Participant, some_id)
-        if participant is None:
-            return None
-        rows = [participant]
-        if participant.user_id is not None and await _registrations(session, participant.user_id) == 1:
-            user = await session.get(User, participant.user_id)
+        rows, ids = [participant] if participant is not None else [], [some_id]
+        owner = participant.user_id if participant is not None else None
+        if owner is not None and await _registrations(session, owner) == 1:
+            user = await session.get(User, owner)
     else:
         query = select(Participant).where(Participant.user_id == user.id).order_by(col(Participant.id))
         rows = list((await session.exec(query)).all())
-    ids = [row.id for row in rows]
+        ids = [row.id for row in rows]
     paid = select(PaymentDetail.payment_id).where(col(PaymentDetail.participant_id).in_(ids))
     payment_ids = sorted((await session.exec(paid)).all())
     former: Any = col(AuditEntry.before)["participant_id"].as_string()
@@ -73,7 +70,9 @@ async def find(session: AsyncSession, some_id: str) -> Person | None:
         select(AuditEntry.payment_id).where(AuditEntry.action == PAYMENT_MOVED, former.in_(ids)).distinct()
     )
     moved = sorted(payment for payment in (await session.exec(moves)).all() if payment not in payment_ids)
-    return Person(user, rows, payment_ids, moved)
+    if not (user or rows or payment_ids or moved):
+        return None
+    return Person(user, rows, ids, payment_ids, moved)
 
 
 async def _registrations(session: AsyncSession, user_id: str) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from procomp_pay.domain.errors import Ambiguous, NotFound
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.states import PaymentMethod
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.find import find_participant, find_payment, find_tournament
@@ -114,6 +115,10 @@ async def test_payment_is_found_by_name_if_there_is_one(environment: ServiceEnvi
         ("24\xa0000\xa0₸", "Kaspi QR", "ЖДЁТ"),
         ("50\xa0$", "Apple Pay", "ЖДЁТ"),
     }
+    for method, meant in ((PaymentMethod.KASPI_QR, first), (PaymentMethod.APPLE_PAY, second)):
+        assert (await find_payment(environment.ctx, "kairat", method=method)).id == meant.payment_id
+    with pytest.raises(Ambiguous):
+        await find_payment(environment.ctx, "kairat", method=PaymentMethod.GOOGLE_PAY)
     with pytest.raises(NotFound, match="Әсел Ким has no payment yet"):
         await find_payment(environment.ctx, "asel")
 

@@ -25,7 +25,7 @@ from procomp_pay.services.closing import close_day
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
-from procomp_pay.services.registrations.changes import edit_participant
+from procomp_pay.services.registrations.changes import edit_participant, remove_participant
 from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views.payment import Opening
@@ -369,6 +369,28 @@ async def test_a_moved_payment_is_found_when_the_move_is_old_enough_for_an_archi
     left = await everything(environment)
     assert [word for word in (FIRST, NAME, phone[-4:]) if word in left] == []
     assert (await audit_verify.verify(ctx, archives=tmp_path)).is_sound
+
+
+async def test_a_removed_participant_is_found_by_the_payment_that_was_moved(
+    environment: ServiceEnvironment,
+) -> None:
+    ctx, phone = environment.ctx, "+77011234567"
+    former, other, payment_id = await paid_for_another(environment, FIRST)
+    async with ctx.db.writing() as session:
+        [row] = (await session.exec(select(PaymentDetail))).all()
+        row.phone_enc = ctx.keyring.seal(phone.encode())
+    await edit_participant(ctx, former, CLERK, name=NAME)
+    await move_payment(ctx, payment_id, other, CLERK, reason=f"not {FIRST}", former_id=former)
+    await environment.deliver()
+    await environment.maintain()
+    await remove_participant(ctx, former, CLERK)
+    assert [row["payment_id"] for row in (await person.export(ctx, former))["moved_payments"]] == [payment_id]
+    done = await person.erase(ctx, former, CLERK, with_platform_rows=True)
+    assert done.participant_ids == [former]
+    left = await everything(environment)
+    assert [word for word in (FIRST, NAME, phone[-4:]) if word in left] == []
+    with pytest.raises(NotFound):
+        await person.export(ctx, "nobody")
 
 
 async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnvironment) -> None:

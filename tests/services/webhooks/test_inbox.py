@@ -456,15 +456,15 @@ async def test_where_others_have_handled_all_own_events_the_rest_is_handled_at_o
     other = replace(environment.ctx, intake=WebhookIntake(environment.ctx.db))
     assert [done.event_id for done in await batch.handle_due(other)] == ["evt_own"]
     body = json.dumps(event | {"id": "evt_other"}).encode()
-    await inbox.receive_stripe(other, body, environment.signed(body), [environment.webhook_secret])
+    await stripe.receive_stripe(other, body, environment.signed(body), [environment.webhook_secret])
     monkeypatch.setattr(environment.ctx.intake, "_scan_at", float("inf"))
     assert [done.event_id for done in await batch.handle_due(environment.ctx)] == ["evt_other"]
 
 
 async def test_the_content_of_a_long_event_is_not_kept_in_memory(environment: ServiceEnvironment) -> None:
     body, event = await an_event(environment)
-    assert inbox.arrival(environment.ctx, body).content == event
-    assert inbox.arrival(environment.ctx, body + b" " * 16_384).content is None
+    assert stripe.arrival(environment.ctx, body).content == event
+    assert stripe.arrival(environment.ctx, body + b" " * stripe._LONGEST_KEPT).content is None
 
 
 async def test_an_event_with_an_unreadable_number_is_kept_all_the_same(
