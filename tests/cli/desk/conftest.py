@@ -26,11 +26,28 @@ from tests.support.secret_watch import no_secret_in
 from tests.support.terminal import CommandLine, LocalProviders
 
 
+class OwnPilot:
+    """Presses a desk's keys in that desk's context, whichever desk was opened last.
+
+    In the context of another one Textual takes a screen for hidden, and stops drawing it.
+    """
+
+    def __init__(self, app: DeskApp, pilot: Pilot[None]) -> None:
+        self._app, self._pilot = app, pilot
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def act(*args: Any, **kwargs: Any) -> Any:
+            with self._app._context():
+                return await getattr(self._pilot, name)(*args, **kwargs)
+
+        return act
+
+
 class Desk:
     """A running desk, its keys and what its screen shows."""
 
     def __init__(self, app: DeskApp, pilot: Pilot[None], clerk: CommandLine) -> None:
-        self.app, self.pilot, self.clerk = app, pilot, clerk
+        self.app, self.pilot, self.clerk = app, OwnPilot(app, pilot), clerk
         self.bells = 0
 
     def ring(self) -> None:
@@ -39,7 +56,8 @@ class Desk:
     @property
     def lines(self) -> list[str]:
         """The screen as text."""
-        strips = self.app.screen._compositor.render_strips()
+        with self.app._context():
+            strips = self.app.screen._compositor.render_strips()
         return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
 
     @property
