@@ -137,11 +137,16 @@ async def open_discrepancy(
         kind,
         locked.payment.id,
         detail,
-        key=key or provider_reference(locked) or "payment",
+        key=key or _own_key(locked),
         row_id=ctx.new_id(),
         now=ctx.clock(),
         alerts=not (kind in KINDS_WITH_ALERT if has_alert is None else has_alert),
     )
+
+
+def _own_key(locked: LockedPayment) -> str:
+    """Return what tells the discrepancies of a kind apart where nothing else is given."""
+    return provider_reference(locked) or "payment"
 
 
 async def close_duplicate(
@@ -152,7 +157,7 @@ async def close_duplicate(
         session,
         DiscrepancyKind.DUPLICATE_PAYMENT,
         locked.payment.id,
-        provider_reference(locked) or "payment",
+        _own_key(locked),
         note="The other payment was refunded: this one settles the fee now.",
         by=event.actor,
         now=now,

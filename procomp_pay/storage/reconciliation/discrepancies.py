@@ -155,8 +155,8 @@ async def close_if_open(
     now: datetime,
 ) -> None:
     """Close the discrepancy with this kind, payment and key, if it is open: settlement removed its cause."""
-    query = select(Discrepancy).where(Discrepancy.fingerprint == f"{kind}:{payment_id}:{key}")
-    row = (await session.exec(query.with_for_update())).first()
+    same = Discrepancy.fingerprint == _fingerprint(kind, payment_id, key)
+    row = (await session.exec(select(Discrepancy).where(same).with_for_update())).first()
     if row is not None and row.state is DiscrepancyState.OPEN:
         close(row, how=GONE, note=note, by=by, now=now)
 
@@ -351,6 +351,10 @@ async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Mo
     return next((number for number in numbers if canonical(number) not in used), None)
 
 
+def _fingerprint(kind: DiscrepancyKind, payment_id: str | None, key: str) -> str:
+    return f"{kind}:{payment_id}:{key}"
+
+
 async def open_discrepancy(
     session: AsyncSession,
     kind: DiscrepancyKind,
@@ -367,7 +371,7 @@ async def open_discrepancy(
     :param key: identifies the discrepancy, with its kind and payment.
     :param alerts: False if the caller enqueues a more specific alert.
     """
-    fingerprint = f"{kind}:{payment_id}:{key}"
+    fingerprint = _fingerprint(kind, payment_id, key)
     row = (await session.exec(select(Discrepancy).where(Discrepancy.fingerprint == fingerprint))).first()
     if row is not None:
         row.last_seen_at = now
