@@ -22,6 +22,7 @@ from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.closing import close_day
+from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person
@@ -262,6 +263,13 @@ async def test_the_export_has_it_all_without_secrets(environment: ServiceEnviron
         await person.export(environment.ctx, "nobody")
 
 
+async def type_phone(ctx: AppContext, phone: str) -> None:
+    """Store the phone number that the payer of the only payment typed."""
+    async with ctx.db.writing() as session:
+        [row] = (await session.exec(select(PaymentDetail))).all()
+        row.phone_enc = ctx.keyring.seal(phone.encode())
+
+
 async def paid_for_another(environment: ServiceEnvironment, name: str) -> tuple[str, str, str]:
     """Pay for one participant of a tournament; return them, another one, and the payment, to be moved."""
     former = await environment.participant(full_name=name)
@@ -342,9 +350,7 @@ async def test_a_moved_payment_is_found_when_the_move_is_old_enough_for_an_archi
 ) -> None:
     ctx, phone = environment.ctx, "+77011234567"
     former, other, payment_id = await paid_for_another(environment, FIRST)
-    async with ctx.db.writing() as session:
-        [row] = (await session.exec(select(PaymentDetail))).all()
-        row.phone_enc = ctx.keyring.seal(phone.encode())
+    await type_phone(ctx, phone)
     if renamed:
         await edit_participant(ctx, former, CLERK, name=NAME)
     await move_payment(ctx, payment_id, other, CLERK, reason="the brother", former_id=former)
@@ -376,9 +382,7 @@ async def test_a_removed_participant_is_found_by_the_payment_that_was_moved(
 ) -> None:
     ctx, phone = environment.ctx, "+77011234567"
     former, other, payment_id = await paid_for_another(environment, FIRST)
-    async with ctx.db.writing() as session:
-        [row] = (await session.exec(select(PaymentDetail))).all()
-        row.phone_enc = ctx.keyring.seal(phone.encode())
+    await type_phone(ctx, phone)
     await edit_participant(ctx, former, CLERK, name=NAME)
     await move_payment(ctx, payment_id, other, CLERK, reason=f"not {FIRST}", former_id=former)
     await environment.deliver()
@@ -396,9 +400,7 @@ async def test_a_removed_participant_is_found_by_the_payment_that_was_moved(
 async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnvironment) -> None:
     ctx, phone = environment.ctx, "+77011234567"
     former, other, payment_id = await paid_for_another(environment, NAME)
-    async with ctx.db.writing() as session:
-        [row] = (await session.exec(select(PaymentDetail))).all()
-        row.phone_enc = ctx.keyring.seal(phone.encode())
+    await type_phone(ctx, phone)
     shown = (await person.export(ctx, former))["details"]
     [kept] = [each["phone"] for each in shown]
     await move_payment(ctx, payment_id, other, CLERK, reason="the brother", former_id=former)
