@@ -145,7 +145,9 @@ def measure(
     connections: int, rounds: int, seconds: float, before: Callable[[], object] = lambda: None,
     provider: subprocess.Popen[str] | None = None,
 ) -> None:  # fmt: skip
-    """Let the servers take turns, and print what each did and the ratios."""
+    """Let the servers take turns, and print what each did, and the ratios: our requests/s to the reference's,
+    and its CPU time for a request to ours.
+    """
     speeds: dict[str, list[float]] = {who: [] for who in servers}
     costs: dict[str, list[float]] = {who: [] for who in servers}
     theirs: list[float] = []
@@ -164,11 +166,9 @@ def measure(
         print(f"figure {name}_{connections}_{who} {speed[who]:.0f} requests/s, {cost[who]:.2f} ms of CPU")
     if provider is not None:
         print(f"figure {name}_{connections}_sandbox {statistics.median(theirs):.2f} ms of CPU for a request")
-    print(f"ratio {name}_{connections} {speed['ours'] / speed['naive']:.2f} of the reference's requests/s")
-    print(
-        f"ratio {name}_{connections}_cpu {cost['naive'] / cost['ours']:.2f} of the reference's by CPU",
-        flush=True,
-    )
+    bar = 1.0 if provider is None else 0.7  # ours does more when it starts a payment
+    print(f"ratio {name}_{connections} {speed['ours'] / speed['naive']:.2f} bar >={bar}")
+    print(f"ratio {name}_{connections}_cpu {cost['naive'] / cost['ours']:.2f} bar >={bar}", flush=True)
 
 
 def reads(paths: list[str], token: str) -> Requests:

@@ -75,8 +75,8 @@ def on_postgresql(uri: str, text: str, home: Path, workers: int, quick: bool) ->
         print(f"figure half_load {half / (steady['ended'] - steady['begun']):.0f} events/s")
         print(f"figure half_p99_to_200 {percentile(waits, 0.99) * 1000:.1f} ms")
         print(f"figure half_p50_to_completed {statistics.median(late) * 1000:.1f} ms")
-        print(f"ratio webhook_intake {taken / best:.3f} bar >=0.3")
-        print(f"ratio webhook_completed {rate / best:.3f} bar >=0.2")
+        print(f"ratio webhook_intake {taken / best:.3f} bar >=0.45")
+        print(f"ratio webhook_completed {rate / best:.3f} bar >=0.4")
         print(f"ratio webhook_p99_to_completed_ms {percentile(late, 0.99) * 1000:.0f} bar <=250", flush=True)
     return taken
 
