@@ -156,6 +156,15 @@ def test_one_payment(
     assert [(row.kind, row.repair) for row in mismatches(mine, records)] == expected
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refund_is_not_taken_for_another_of_its_amount(order: int) -> None:
+    part = Decimal("20.00")
+    mine = ours(refunds=(LocalRefund("r1", "kaspi:14001", part, RefundState.SUCCEEDED),))
+    lines = [refunded(ref=number, amount=part) for number in ("14001", "14002")][::order]
+    [second] = mismatches([mine], [theirs(), *lines])
+    assert (second.kind, second.reference) == (K.REFUND_MISMATCH, "14002")
+
+
 def test_the_fingerprint_equals_that_of_settlement() -> None:
     [late] = mismatches([ours(late=True)], [theirs()])
     assert late.fingerprint == "LATE_PAYMENT:pay00001:pi_1"
