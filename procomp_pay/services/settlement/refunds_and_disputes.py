@@ -142,7 +142,10 @@ async def _store_provider_id(
     row: Refund,
     change: RefundEvent,
 ) -> None:
-    """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids."""
+    """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids.
+
+    ``updated_at`` stays: it is the day on which the books have the refund, which may be exported and closed.
+    """
     provider_id = change.provider_refund_id
     if (
         provider_id is None
@@ -150,10 +153,11 @@ async def _store_provider_id(
         or is_providers_own_id(row.provider_refund_id)
     ):
         return
-    now = ctx.clock()
-    row.provider_refund_id, row.updated_at = provider_id, now
+    row.provider_refund_id = provider_id
     snapshot = side_effects.audit_snapshot(locked)
-    await side_effects.append_audit_entry(session, locked, event, "refund_number:noted", snapshot, now)
+    await side_effects.append_audit_entry(
+        session, locked, event, "refund_number:noted", snapshot, ctx.clock()
+    )
 
 
 async def _belongs_to_another_payment(
