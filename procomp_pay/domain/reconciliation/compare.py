@@ -287,8 +287,11 @@ def _disputes(ours: LocalRecord, of_kind: dict[LineKind, list[ProviderRecord]]) 
 
 
 def _same_dispute(ours: tuple[str, DisputeState], theirs: ProviderRecord) -> bool:
-    if theirs.dispute is None or ours[0] != theirs.ref:
+    """Return whether our books have a dispute's state, or another dispute that weighs as much."""
+    if theirs.dispute is None:
         return False
+    if ours[0] != theirs.ref:
+        return theirs.dispute.weight <= ours[1].weight
     return ours[1] is theirs.dispute or (ours[1].is_open and theirs.dispute.is_open)
 
 

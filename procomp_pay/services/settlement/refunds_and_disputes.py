@@ -297,6 +297,9 @@ async def _dispute(
     same = detail.dispute_id == change.dispute_id
     if same and detail.dispute_state is not None and not _follows(detail, change.state, event.at):
         return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
+    if not same and detail.dispute_state is not None and change.state.weight < detail.dispute_state.weight:
+        await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
+        return Outcome.NOTED
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     detail.dispute_id = change.dispute_id
     detail.dispute_state = change.state
@@ -306,10 +309,16 @@ async def _dispute(
     detail.dispute_due_at = datetime.fromtimestamp(change.due_at, UTC) if change.due_at else None
     detail.updated_at = now
     await side_effects.append_audit_entry(session, locked, event, f"dispute_{change.state}", before, now)
-    due = detail.dispute_due_at.isoformat() if detail.dispute_due_at else None
+    await _announce_dispute(session, ctx, locked, change)
+    return Outcome.NOTED
+
+
+async def _announce_dispute(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, change: DisputeEvent
+) -> None:
+    due = datetime.fromtimestamp(change.due_at, UTC).isoformat() if change.due_at else None
     extra = {"dispute": change.dispute_id, "state": change.state.value, "evidence_until": due}
     once = f"{change.dispute_id}:{change.state}"
     await side_effects.enqueue_message(
         session, ctx, locked, Topic.ALERT_DISPUTE, change.money, once=once, **extra
     )
-    return Outcome.NOTED

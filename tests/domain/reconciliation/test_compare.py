@@ -144,6 +144,13 @@ CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, Re
     ("dispute lost meanwhile", [ours(dispute=("du_1", DisputeState.OPEN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.LOST)],
      [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
+    ("another dispute is open", [ours(dispute=("du_1", DisputeState.WON))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.WON),
+      theirs(kind=LineKind.DISPUTE, ref="du_2", dispute=DisputeState.OPEN)],
+     [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
+    ("another dispute is over", [ours(dispute=("du_2", DisputeState.OPEN))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.WON),
+      theirs(kind=LineKind.DISPUTE, ref="du_2", dispute=DisputeState.OPEN)], []),
     ("dispute known", [ours(dispute=("du_1", DisputeState.WITHDRAWN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)], []),
 ]  # fmt: skip
