@@ -48,6 +48,12 @@ class DisputeState(StrEnum):
     def is_open(self) -> bool:
         return self in (DisputeState.OPEN, DisputeState.WITHDRAWN)
 
+    @property
+    def weight(self) -> int:
+        """What it weighs beside another dispute of the payment, of which one is kept: a lost or an open one
+        holds refunds back."""
+        return {DisputeState.LOST: 2, DisputeState.WON: 0}.get(self, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class RefundEvent:

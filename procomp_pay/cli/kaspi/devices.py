@@ -120,6 +120,7 @@ def delete_device(
     if not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
         console.confirm(f"Delete the device …{console.clean(token[-4:])} at Kaspi?")
+        run_with_context(_allowed, settings=settings)  # the question may have been open for hours
 
     async def work(calls: KaspiDevices) -> None:
         await calls.delete(token)

@@ -89,7 +89,7 @@ def refund(
     ] = False,
     yes: YesOption = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Refund despite an open dispute: it may be returned twice.")
+        bool, typer.Option("--force", help="Refund despite an open dispute, or a number verified twice.")
     ] = False,
     idempotency_key: Annotated[
         str | None,

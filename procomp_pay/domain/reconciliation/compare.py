@@ -178,15 +178,17 @@ def _refunds(ours: LocalRecord, theirs: list[ProviderRecord]) -> Iterator[Mismat
     if sums:
         yield from _refund_sum(ours, sums[-1])
         return
-    left = list(ours.refunds)
-    unknown: list[ProviderRecord] = []
-    for record in theirs:
-        local = _find_refund(left, record)
-        if local is None:
-            unknown.append(record)
-            continue
-        left.remove(local)
-        yield from _refund(ours, local, record)
+    left, unknown = list(ours.refunds), theirs
+    # all ids before any amount: whatever the order of the lines, a refund is not taken for another of its sum
+    for find in (_find_by_id, _find_by_amount):
+        theirs, unknown = unknown, []
+        for record in theirs:
+            local = find(left, record)
+            if local is None:
+                unknown.append(record)
+                continue
+            left.remove(local)
+            yield from _refund(ours, local, record)
     local_sums = [refund for refund in left if is_id_of_refunded_total(refund.ref)]
     if unknown and local_sums:
         left = [refund for refund in left if refund not in local_sums]
@@ -220,11 +222,18 @@ def _within_sums(
         yield Mismatch(_K.REFUND_MISMATCH, what, record.ref, ours, record)
 
 
-def _find_refund(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund | None:
-    """Return our refund for theirs: by id, or else by amount if ours has no id that could differ."""
+def _find_by_id(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund | None:
+    """Return our refund with the id of theirs."""
+    ids = (theirs.ref, f"kaspi:{theirs.ref}", f"kaspi:{theirs.ref}@{int(theirs.at.timestamp())}")
     for refund in left:
-        if theirs.ref == refund.ref or (theirs.hint is not None and theirs.hint == refund.refund_id):
+        if refund.ref in ids or (theirs.hint is not None and theirs.hint == refund.refund_id):
             return refund
+    return None
+
+
+def _find_by_amount(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund | None:
+    """Return our refund of the amount of theirs, if it has no id, or one of Kaspi's, which a statement need
+    not show."""
     for refund in left:
         has_no_id = refund.ref is None or refund.ref.startswith("kaspi:")
         if has_no_id and refund.amount == theirs.amount and refund.state in _POSSIBLE_STATES[theirs.stand]:
@@ -278,8 +287,11 @@ def _disputes(ours: LocalRecord, of_kind: dict[LineKind, list[ProviderRecord]]) 
 
 
 def _same_dispute(ours: tuple[str, DisputeState], theirs: ProviderRecord) -> bool:
-    if theirs.dispute is None or ours[0] != theirs.ref:
+    """Return whether our books have a dispute's state, or another dispute that weighs as much."""
+    if theirs.dispute is None:
         return False
+    if ours[0] != theirs.ref:
+        return theirs.dispute.weight <= ours[1].weight
     return ours[1] is theirs.dispute or (ours[1].is_open and theirs.dispute.is_open)
 
 

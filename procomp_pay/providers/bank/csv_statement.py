@@ -82,7 +82,8 @@ def _line(number: int, cells: list[str], places: dict[str, int], account: str) -
     if "amount" in places:
         amount = money(cell("amount"), number)
     else:
-        amount = abs(money(cell("credit") or "0", number)) - abs(money(cell("debit") or "0", number))
+        # banks write debits with or without a minus; a credit with one is taken back
+        amount = money(cell("credit") or "0", number) - abs(money(cell("debit") or "0", number))
     try:
         booked_on = day_of(cell("date"))
     except InvalidFile:

@@ -60,7 +60,9 @@ def _parsed(block: str) -> Any:
     logging.getLogger("mt940").setLevel(logging.CRITICAL)
     entries = len(re.findall(r"(?m)^:61:", block))
     try:
-        statement: Any = mt940.parse(block)
+        # a credit that is taken back (RC) is a debit
+        options = mt940.Options(reversal_sign=True, case_insensitive_marks=True)
+        statement: Any = mt940.parse(block, options=options)
     except Exception as error:  # the library raises what it meets: RuntimeError, ValueError, KeyError
         raise InvalidFile(f"The statement cannot be read: {str(error)[:120]}", next_step=AGAIN) from None
     if len(statement) != entries:

@@ -646,6 +646,7 @@ async def skip(ctx: AppContext, closing: Closing, step: Step, reason: str, actor
     if replace(record, at=before.at, by=before.by) == before:
         return
     async with ctx.db.writing() as session:
+        await authorize.check(ctx, session, Right.CLOSE)  # the reason was asked for meanwhile
         row = await _locked(session, closing)
         stored = row.steps.get(step.value)
         if row.closed_at is not None or (stored and stored["state"] == StepState.DONE):

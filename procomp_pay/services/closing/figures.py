@@ -392,6 +392,8 @@ async def _by_hand(
     rows = await queries.rows_of(session, ids)
     numbers = await kaspi_operations.of_payments(session, sorted(ids))
     listed = await queries.being_refunded(session, ids)
+    # a number that was verified for another payment: the money came once
+    listed |= await kaspi_operations.counted_elsewhere(session, ids)
     refunds = []
     for view in wanted:
         row = rows.get(view.payment_id or "")

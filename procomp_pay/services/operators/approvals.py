@@ -14,6 +14,7 @@ from procomp_pay.domain.operators import (
     Right,
     check_second,
     fingerprint,
+    folded,
     in_short,
     require,
 )
@@ -27,7 +28,7 @@ from procomp_pay.services.operators.authenticate import (
     secret_given_by,
 )
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.operators import Approval
+from procomp_pay.storage.models.operators import Approval, OperatorAccount
 from procomp_pay.storage.operators import repository
 
 
@@ -152,16 +153,44 @@ async def _checked(session: AsyncSession, row: Approval, request: ApprovalReques
 
 
 async def check_two(session: AsyncSession, first_id: str, second_id: str) -> None:
-    """Check that two operators are two, and that neither knows the other's PIN: the rule for everything that
-    needs two people.
+    """Check that two operators are two, and that nobody may act as both: the rule for everything that needs
+    two people.
 
-    :raises Forbidden: they are the same, or one of them gave the other a PIN that was not changed since.
+    :raises Forbidden: they are the same, or one person may know the PINs or tokens of both.
     """
     first, second = [await repository.by_id(session, each) for each in (first_id, second_id)]
     check_second(first.name, second.name)
-    for one, other in ((first, second), (second, first)):
-        if await secret_given_by(session, one) == other.name:
-            raise is_given(one.name, other.name)
+    as_first, as_second = [await _who_may_act_as(session, each) for each in (first, second)]
+    for key, name in as_first.items():
+        if key not in as_second:
+            continue
+        if key == second.folded_name:
+            raise is_given(first.name, second.name)
+        if key == first.folded_name:
+            raise is_given(second.name, first.name)
+        raise Forbidden(
+            N_(
+                "%(other)s gave %(first)s and %(second)s their PINs or tokens, and may act as both",
+                other=name, first=first.name, second=second.name,
+            ),
+            next_step=N_("add --approve with the name of another operator"),
+        )  # fmt: skip
+
+
+async def _who_may_act_as(session: AsyncSession, row: OperatorAccount) -> dict[str, str]:
+    """Return by folded name who may act as an operator: themselves, who gave them the PIN or token that they
+    have, and whoever may act as that one."""
+    names: dict[str, str] = {}
+    account: OperatorAccount | None = row
+    while account is not None and account.folded_name not in names:
+        names[account.folded_name] = account.name
+        giver = await secret_given_by(session, account)
+        if giver is None:
+            break
+        account = await repository.by_name(session, folded(giver))
+        if account is None:
+            names[folded(giver)] = giver
+    return names
 
 
 async def unexpired(ctx: AppContext) -> list[ApprovalView]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -109,13 +109,35 @@ async def keep_kaspi_report(
         # a day as a whole: a run that is killed must not leave a half of its sum
         async with ctx.db.writing() as session:
             payout_id, is_new = await store.save_payout(session, values)
+            told_apart = await _told_apart(session, entries, payout_id, day)
             for start in range(0, len(entries), _PAGE):
-                await _save(ctx, session, "kaspi", entries[start : start + _PAGE], payout_id)
+                await _save(ctx, session, "kaspi", told_apart[start : start + _PAGE], payout_id)
             await store.set_amount(session, payout_id, await store.entries_net(session, payout_id))
         result.entries += len(entries)
         result.payouts += 1
         result.new += is_new
     return result
+
+
+async def _told_apart(
+    session: AsyncSession, lines: list[BalanceLine], payout_id: str, day: date
+) -> list[BalanceLine]:
+    """Return a day's lines, each with a reference of its own: a purchase that was refunded in parts may have
+    its number in each of them. The first part keeps it, the others add day and sum."""
+    parts = {line.ref for line in lines if line.kind is LineKind.REFUND}
+    known = await store.refunds_by_ref(session, "kaspi", parts)
+    seen: Counter[tuple[str, Decimal]] = Counter()
+    told = []
+    for line in lines:
+        ref = line.ref
+        if line.kind is LineKind.REFUND:
+            seen[ref, line.amount] += 1
+            number = seen[ref, line.amount]
+            first = known.setdefault(ref, (payout_id, line.amount))
+            if first != (payout_id, line.amount) or number > 1:
+                ref = f"{ref}@{day}:{line.amount}" + (f"#{number}" if number > 1 else "")
+        told.append(replace(line, ref=ref))
+    return told
 
 
 def _kaspi_line(line: StatementLine) -> BalanceLine:

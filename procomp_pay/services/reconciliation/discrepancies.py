@@ -271,6 +271,11 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
             f"{view.ref} is a second payment at Stripe: a refund from here would refund the first one",
             next_step=f"refund {view.ref} in Stripe's dashboard, then resolve it with --how accept",
         )
+    if "settled" in view.detail:
+        raise Refused(
+            f"{view.ref} is one operation, which was verified for payment {view.detail['settled']}, too",
+            next_step=f"find out which of them was paid: procomp-pay status --payment {view.payment_id}",
+        )
     if await _is_second_operation(ctx, view):
         raise Refused(
             f"{view.ref} is a second operation at Kaspi: a refund from here would refund the first one",
@@ -313,7 +318,7 @@ async def _is_second_operation(ctx: AppContext, view: DiscrepancyView) -> bool:
         operations = await numbers.of_payment(session, locked.payment.id)
     settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
     settled_by |= {operation.operation_number for operation in operations[:1]}
-    return locked.detail.channel.is_kaspi and ("settled" in view.detail or view.ref not in settled_by)
+    return locked.detail.channel.is_kaspi and view.ref not in settled_by
 
 
 async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:

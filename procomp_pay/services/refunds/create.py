@@ -26,6 +26,7 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
@@ -40,7 +41,8 @@ class RefundCommand:
     """A refund to make.
 
     :param money: ``None`` for what is ``proposed``, else for the whole remaining amount.
-    :param force: also while a dispute is open; the money may then be returned twice.
+    :param force: also while a dispute is open, when the money may be returned twice, and where it is counted
+        for another payment.
     :param at_desk: the customer is present and can scan a QR.
     :param customer_scan: Kaspi's id of the refund QR that the customer scanned, where Kaspi requires it.
     :param proposed: what the refund policy gives back; a refund of another sum is recorded beside it.
@@ -202,16 +204,8 @@ async def _plan(
             code=ErrorCode.PAYMENT_NOT_COMPLETED,
         )
     check_reason(command.reason)
-    dispute = locked.detail.dispute_state
-    if dispute is not None and (dispute.is_open or dispute.value == "lost") and not command.force:
-        raise Conflict(
-            N_(
-                "A dispute over this payment is %(dispute)s: the money could be returned twice",
-                dispute=dispute,
-            ),
-            next_step=N_("answer the dispute at Stripe; or, if you are sure, add --force"),
-            code=ErrorCode.PAYMENT_DISPUTED,
-        )
+    if not command.force:
+        await _check_comes_back_once(session, locked)
     try:
         ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=command.at_desk)
     except Refused as error:  # the provider does not know which payment it is about
@@ -271,6 +265,42 @@ async def _plan(
         if locked.detail.channel.is_kaspi
         else N_("back to the card, by Stripe"),
     )
+
+
+async def _check_comes_back_once(session: AsyncSession, locked: OrmLockedPayment) -> None:
+    """Check that the money is not given back in another way: by a dispute, or as that of another payment, for
+    which its number was verified by mistake, and which would stay paid without it.
+
+    :raises Conflict: it may be.
+    """
+    dispute = locked.detail.dispute_state
+    if dispute is not None and (dispute.is_open or dispute.value == "lost"):
+        raise Conflict(
+            N_(
+                "A dispute over this payment is %(dispute)s: the money could be returned twice",
+                dispute=dispute,
+            ),
+            next_step=N_("answer the dispute at Stripe; or, if you are sure, add --force"),
+            code=ErrorCode.PAYMENT_DISPUTED,
+        )
+    if not await numbers.counted_elsewhere(session, [locked.payment.id]):
+        return
+    number = str(locked.payment.kaspi_transaction_id)
+    used = await numbers.used_by(session, number)
+    if used is not None:
+        raise Conflict(
+            N_(
+                "Operation %(number)s was verified for payment %(other)s, too: the money came once",
+                number=number,
+                other=used.payment_id,
+            ),
+            next_step=N_(
+                "find out which of them was paid: procomp-pay status --payment %(other)s; "
+                "to refund it all the same, add --force",
+                other=used.payment_id,
+            ),
+            code=ErrorCode.OPERATION_NUMBER_USED,
+        )
 
 
 async def _write_ahead(

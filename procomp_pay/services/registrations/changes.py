@@ -16,9 +16,11 @@ from procomp_pay.domain.names import (
     clean_person,
     is_placeholder,
 )
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.participants import (
     NOTHING_NEW,
     Details,
@@ -62,6 +64,7 @@ async def edit_participant(
         for payment_id in payment_ids:
             await lock_payment(session, payment_id)
         row = await registrations.participant(session, participant_id, lock=True)
+        await authorize.check(ctx, session, Right.DESK, row.tournament_id)
         [before] = await views_of(session, ctx, [participant_id])
         row.full_name = full_name or row.full_name
         row.category = row.category if category is None else kind
@@ -180,6 +183,7 @@ async def remove_participant(ctx: AppContext, participant_id: str, actor: Actor)
     """
     async with ctx.db.writing() as session:
         row = await registrations.participant(session, participant_id, lock=True)
+        await authorize.check(ctx, session, Right.DESK, row.tournament_id)  # it was asked about meanwhile
         [view] = await views_of(session, ctx, [participant_id])
         await _remove(session, row)
     _log.info("participant %s removed by %s", participant_id, actor.name)
@@ -208,6 +212,7 @@ async def merge_participants(
             for key in sorted((kept_id, double_id))
         }
         kept, double = locked[kept_id], locked[double_id]
+        await authorize.check(ctx, session, Right.DESK, kept.tournament_id, double.tournament_id)
         if kept.status not in (ParticipantStatus.REGISTERED, ParticipantStatus.PAID):
             raise Conflict(
                 N_(

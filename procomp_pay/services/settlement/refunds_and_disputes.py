@@ -142,7 +142,10 @@ async def _store_provider_id(
     row: Refund,
     change: RefundEvent,
 ) -> None:
-    """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids."""
+    """Store the provider's id of a known refund, if it was missing: Kaspi's refunded total has no ids.
+
+    ``updated_at`` stays: it is the day on which the books have the refund, which may be exported and closed.
+    """
     provider_id = change.provider_refund_id
     if (
         provider_id is None
@@ -150,10 +153,11 @@ async def _store_provider_id(
         or is_providers_own_id(row.provider_refund_id)
     ):
         return
-    now = ctx.clock()
-    row.provider_refund_id, row.updated_at = provider_id, now
+    row.provider_refund_id = provider_id
     snapshot = side_effects.audit_snapshot(locked)
-    await side_effects.append_audit_entry(session, locked, event, "refund_number:noted", snapshot, now)
+    await side_effects.append_audit_entry(
+        session, locked, event, "refund_number:noted", snapshot, ctx.clock()
+    )
 
 
 async def _belongs_to_another_payment(
@@ -293,6 +297,9 @@ async def _dispute(
     same = detail.dispute_id == change.dispute_id
     if same and detail.dispute_state is not None and not _follows(detail, change.state, event.at):
         return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
+    if not same and detail.dispute_state is not None and change.state.weight < detail.dispute_state.weight:
+        await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
+        return Outcome.NOTED
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     detail.dispute_id = change.dispute_id
     detail.dispute_state = change.state
@@ -302,10 +309,16 @@ async def _dispute(
     detail.dispute_due_at = datetime.fromtimestamp(change.due_at, UTC) if change.due_at else None
     detail.updated_at = now
     await side_effects.append_audit_entry(session, locked, event, f"dispute_{change.state}", before, now)
-    due = detail.dispute_due_at.isoformat() if detail.dispute_due_at else None
+    await _announce_dispute(session, ctx, locked, change)
+    return Outcome.NOTED
+
+
+async def _announce_dispute(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, change: DisputeEvent
+) -> None:
+    due = datetime.fromtimestamp(change.due_at, UTC).isoformat() if change.due_at else None
     extra = {"dispute": change.dispute_id, "state": change.state.value, "evidence_until": due}
     once = f"{change.dispute_id}:{change.state}"
     await side_effects.enqueue_message(
         session, ctx, locked, Topic.ALERT_DISPUTE, change.money, once=once, **extra
     )
-    return Outcome.NOTED

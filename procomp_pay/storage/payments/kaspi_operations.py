@@ -61,6 +61,17 @@ async def used_by(session: AsyncSession, number: str) -> KaspiOperation | None:
     return await session.get(KaspiOperation, number, populate_existing=True)
 
 
+async def counted_elsewhere(session: AsyncSession, payment_ids: Collection[str]) -> set[str]:
+    """Return those of these payments whose only operation number settled another payment."""
+    query = (
+        select(Payment.id)
+        .join(KaspiOperation, col(KaspiOperation.operation_number) == col(Payment.kaspi_transaction_id))
+        .where(col(Payment.id).in_(payment_ids), KaspiOperation.payment_id != Payment.id)
+    )
+    ids = set((await session.exec(query)).all())
+    return ids - (await of_payments(session, sorted(ids))).keys()
+
+
 async def among_used(session: AsyncSession, numbers: Collection[str]) -> set[str]:
     """Return those of these operation numbers that are used."""
     if not numbers:

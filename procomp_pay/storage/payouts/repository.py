@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -78,6 +78,16 @@ async def save_entries(session: AsyncSession, rows: list[dict[str, Any]]) -> Non
         )
         unset = or_(_entry.payout_id.is_(None), _entry.payment_id.is_(None))
         await session.exec(update(BalanceEntry).where(*which, unset).values(**values))
+
+
+async def refunds_by_ref(
+    session: AsyncSession, provider: str, refs: Collection[str]
+) -> dict[str, tuple[str | None, Decimal]]:
+    """Return the payout and the amount of each of these refunds that is known."""
+    query: Any = select(_entry.ref, _entry.payout_id, _entry.amount).where(
+        _entry.provider == provider, _entry.kind == LineKind.REFUND, _entry.ref.in_(refs)
+    )
+    return {row[0]: (row[1], row[2]) for row in (await session.exec(query)).all()}
 
 
 async def entries_net(session: AsyncSession, payout_id: str) -> Decimal:

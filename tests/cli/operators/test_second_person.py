@@ -151,6 +151,42 @@ def test_an_admin_is_not_second_to_whom_they_gave_a_pin(
     assert terminal.ask("status", "p1")["status"] == "COMPLETED"
 
 
+@pytest.mark.parametrize("by", ["marat", "robot"])
+def test_two_accounts_by_token_that_one_admin_made_are_not_two_people(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    paid(terminal.clerk)
+    terminal.login("marat")
+    tokens: dict[str, str] = {}
+
+    def script(name: str) -> None:
+        monkeypatch.setenv("PROCOMP_OPERATOR", name)
+        monkeypatch.setenv("PROCOMP_OPERATOR_TOKEN", tokens[name])
+
+    def add(name: str, role: str) -> None:
+        tokens[name] = terminal.ask("operator", "add", name, "--role", role, "--token")["token"]
+
+    add("robot", "admin")
+    if by == "robot":  # whose token marat has, too
+        script("robot")
+    add("cron", "finance")
+    add("other", "finance")
+    script("cron")
+    approved = (*_REFUND, "--json", "--approve")
+    refused = terminal.with_approver(tokens["other"], *approved, "other", code=3).json
+    assert f"{by} gave cron and other their PINs or tokens" in refused["detail"]
+    refused = terminal.with_approver(PINS["marat"], *approved, "marat", code=3).json
+    assert "may know it" in refused["detail"]
+    request = requested(terminal, *_REFUND)
+    script("other")
+    approve = ("operator", "approve", request, "--yes", "--json")
+    assert "may act as both" in terminal.with_approver(tokens["other"], *approve, code=3).json["detail"]
+    assert terminal.ask("status", "p1")["status"] == "COMPLETED"
+    script("cron")
+    terminal.with_approver(PINS["dana"], *approved, "dana")
+    assert terminal.ask("status", "p1")["status"] == "REFUNDED"
+
+
 def test_an_approval_needs_the_pin(terminal: Terminal) -> None:
     paid(terminal.clerk)
     terminal.login("dana")

@@ -144,6 +144,13 @@ CASES: list[tuple[str, list[LocalRecord], list[ProviderRecord], list[tuple[K, Re
     ("dispute lost meanwhile", [ours(dispute=("du_1", DisputeState.OPEN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.LOST)],
      [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
+    ("another dispute is open", [ours(dispute=("du_1", DisputeState.WON))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.WON),
+      theirs(kind=LineKind.DISPUTE, ref="du_2", dispute=DisputeState.OPEN)],
+     [(K.STATUS_MISMATCH, REPAIR.DISPUTE)]),
+    ("another dispute is over", [ours(dispute=("du_2", DisputeState.OPEN))],
+     [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.WON),
+      theirs(kind=LineKind.DISPUTE, ref="du_2", dispute=DisputeState.OPEN)], []),
     ("dispute known", [ours(dispute=("du_1", DisputeState.WITHDRAWN))],
      [theirs(), theirs(kind=LineKind.DISPUTE, ref="du_1", dispute=DisputeState.OPEN)], []),
 ]  # fmt: skip
@@ -154,6 +161,15 @@ def test_one_payment(
     mine: list[LocalRecord], records: list[ProviderRecord], expected: list[tuple[K, RepairAction | None]]
 ) -> None:
     assert [(row.kind, row.repair) for row in mismatches(mine, records)] == expected
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refund_is_not_taken_for_another_of_its_amount(order: int) -> None:
+    part = Decimal("20.00")
+    mine = ours(refunds=(LocalRefund("r1", "kaspi:14001", part, RefundState.SUCCEEDED),))
+    lines = [refunded(ref=number, amount=part) for number in ("14001", "14002")][::order]
+    [second] = mismatches([mine], [theirs(), *lines])
+    assert (second.kind, second.reference) == (K.REFUND_MISMATCH, "14002")
 
 
 def test_the_fingerprint_equals_that_of_settlement() -> None:

@@ -135,6 +135,19 @@ def test_mt940(tmp_path: Path, encoding: str) -> None:
     ]
 
 
+def test_a_credit_that_the_bank_took_back_is_money_out(tmp_path: Path) -> None:
+    back = MT940.replace(
+        ":62F:C260502KZT25650,50\n-", ":61:2605020502RC24750,50NTRF79//KASPI\n:62F:C260502KZT900,00\n-"
+    )
+    [statement, _] = back.split("-\n", 1)
+    read = read_bank_file(saved(tmp_path, statement), account=OURS)
+    amounts = [Decimal("24750.50"), Decimal("-100.00"), Decimal("-24750.50")]
+    assert [line.amount for line in read.lines] == amounts
+    table = TABLE + '02.05.2026;;-24 750,50;"Kaspi; сторно"\n'
+    read = read_bank_file(saved(tmp_path, table), account=OURS, columns=COLUMNS)
+    assert [line.amount for line in read.lines] == amounts
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "utf-8-sig"])
 def test_csv_by_its_columns(tmp_path: Path, encoding: str) -> None:
     read = read_bank_file(saved(tmp_path, TABLE, encoding), account=OURS, columns=COLUMNS)

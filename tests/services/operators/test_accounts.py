@@ -6,14 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from procomp_pay.domain.closing import Step
 from procomp_pay.domain.errors import Refused, Unauthorized
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.operators import Credentials, Right, Role
+from procomp_pay.domain.period import Period
 from procomp_pay.services.audit.verify import verify
+from procomp_pay.services.closing import close_day
+from procomp_pay.services.closing.close_day import CloseRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import accounts, authorize, logins
-from procomp_pay.services.registrations import person
+from procomp_pay.services.registrations import changes, participants, person
+from procomp_pay.services.registrations.tournaments import add_tournament
 from procomp_pay.storage.operators import repository
+from tests.support.report_books import ALMATY
 
 
 async def test_a_question_that_was_asked_before_the_first_operator(ctx: AppContext) -> None:
@@ -41,6 +48,32 @@ async def test_an_admin_who_was_disabled_meanwhile(ctx: AppContext, operators: d
         with pytest.raises(Unauthorized, match="was disabled"):
             await change
     assert "eve two" not in {view.name for view in await accounts.many(ctx)}
+
+
+async def test_who_was_disabled_meanwhile_changes_no_registration_and_skips_no_step(
+    ctx: AppContext, operators: dict[str, str]
+) -> None:
+    marat, dana = [Actor(name, Source.PERSON) for name in ("Marat", "dana")]
+    cup = await add_tournament(ctx, "Кубок", Money.parse(24000, "KZT"), ctx.clock(), marat)
+    people = [
+        await participants.add_participant(ctx, cup.tournament_id, name, marat) for name in ("Асан", "Үсен")
+    ]
+    [first, second] = [each.participant_id for each in people]
+    today = ctx.clock().astimezone(ALMATY).date()
+    closing = await close_day.begin(ctx, CloseRequest(Period(ALMATY, today, today)), marat)
+    login = await logins.log_in(ctx, "dana", operators["dana"], "uid 1000")
+    screen = replace(ctx, operator=login.operator, credentials=Credentials("dana", "uid 1000", login.token))
+    await accounts.disable(ctx, "dana", by="Marat")
+    for change in (
+        changes.edit_participant(screen, first, dana, name="Асанов"),
+        changes.remove_participant(screen, first, dana),
+        changes.merge_participants(screen, first, second, dana),
+        close_day.skip(screen, closing, Step.PAYOUTS, "no bank file", dana),
+    ):
+        with pytest.raises(Unauthorized, match="was disabled"):
+            await change
+    listed = await participants.list_participants(ctx, cup.tournament_id)
+    assert {view.full_name for view in listed.items} == {"Асан", "Үсен"}
 
 
 async def test_another_role_and_other_tournaments(ctx: AppContext, operators: dict[str, str]) -> None:

@@ -200,6 +200,24 @@ async def _taken(environment: ServiceEnvironment) -> None:
     await match_by_hand(environment.ctx, ["2026-05-02"], free.id, CLERK)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_purchase_that_is_refunded_in_parts(environment: ServiceEnvironment, order: int) -> None:
+    def part(day: int, amount: str) -> StatementLine:
+        return sale(1, day, amount, "0.00", LineKind.REFUND)  # under the number of its purchase
+
+    days = [
+        [sale(1, 1, "24000.00", "0.00"), part(1, "1000.00"), part(1, "1000.00"), part(1, "500.00")],
+        [sale(2, 2, "24000.00", "0.00"), part(2, "500.00")],
+    ]
+    reports = [*days[::order], [line for day in days for line in reversed(day)]]
+    for report_lines in reports:
+        await keep_kaspi_report(environment.ctx, report_lines, ALMATY)
+    views = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert [(v.row.payout.ref, v.row.payout.amount, v.row.entries) for v in views] == [
+        ("2026-05-01", Decimal("21500.00"), 4), ("2026-05-02", Decimal("23500.00"), 2),
+    ]  # fmt: skip
+
+
 async def test_a_credit_in_two_formats_is_one_line(environment: ServiceEnvironment) -> None:
     await keep_kaspi_report(environment.ctx, SALES, ALMATY)
     day = date(2026, 5, 3)

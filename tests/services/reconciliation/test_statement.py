@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
 from procomp_pay.domain.states import Channel, PaymentMethod, PaymentStatus
@@ -22,6 +24,7 @@ from procomp_pay.services.kaspi_verification.verify import VerificationRequest, 
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
+from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -33,6 +36,7 @@ from procomp_pay.storage.reconciliation import staging_matches
 from procomp_pay.storage.reconciliation.staging_matches import Repeats
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.kaspi_payments import paid as paid_by_kaspi
 from tests.support.reconciliation import compare, line
 from tests.support.statement_files import STRIPE, stripe, text
 
@@ -347,6 +351,30 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: Service
     report = await compare(environment, lines, "kaspi")
     assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
     assert report.listed[0].finding.reference == "700000002"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_second_refund_of_one_amount_is_found_in_any_order(
+    environment: ServiceEnvironment, order: int
+) -> None:
+    opened = await paid_by_kaspi(environment, KaspiScheme.BASIC)
+    [used] = await environment.rows(KaspiOperation)
+    made = MadeInApp(opened.view.payment_id, "14001234567", "injured", Money.parse("4000", "KZT"))
+    await record_made(environment.ctx, made, CLERK)
+    refunds = [
+        line(
+            number, f"1400123456{number}", environment.now(), "4000.00 KZT", kind=LineKind.REFUND,
+            payment_ref=used.operation_number,
+        )
+        for number in (7, 8)
+    ]  # fmt: skip
+    lines = [line(2, used.operation_number, environment.now(), "24000.00 KZT"), *refunds[::order]]
+    for _ in range(2):
+        await compare(environment, lines, "kaspi")
+    assert sorted(str(row.provider_refund_id) for row in await environment.rows(Refund)) == [
+        "kaspi:14001234567", "kaspi:14001234568",
+    ]  # fmt: skip
+    assert await reconciliation.open_rows(environment) == []
 
 
 async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:

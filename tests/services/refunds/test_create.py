@@ -405,6 +405,29 @@ async def test_disputes_are_flagged_and_hold_refunds_back(environment: ServiceEn
     assert row.status is S.COMPLETED
 
 
+async def disputed(
+    environment: ServiceEnvironment, number: int, status: str, dispute: str = "du_1", *, at: int | None = None
+) -> None:
+    """Deliver an event of a dispute over the only payment.
+
+    :param at: seconds from now; by default in the order of the numbers.
+    """
+    [row] = await environment.rows(Payment)
+    event = {
+        "id": f"evt_dispute_{number}",
+        "type": "charge.dispute.updated",
+        "created": int(environment.now().timestamp()) + (number if at is None else at),
+        "data": {
+            "object": {
+                "id": dispute, "amount": 5000, "currency": "usd", "status": status,
+                "payment_intent": row.stripe_payment_id, "reason": "general",
+            }
+        },
+    }  # fmt: skip
+    assert await environment.receive(event)
+    await environment.maintain()
+
+
 @pytest.mark.parametrize(
     ("states", "final"),
     [
@@ -419,24 +442,34 @@ async def test_the_banks_newest_final_state_of_a_dispute_wins(
     environment: ServiceEnvironment, states: list[tuple[str, int]], final: DisputeState
 ) -> None:
     await paid(environment)
-    [row] = await environment.rows(Payment)
-    now = int(environment.now().timestamp())
     for number, (status, at) in enumerate(states):
-        event = {
-            "id": f"evt_dispute_{number}",
-            "type": "charge.dispute.updated",
-            "created": now + at,
-            "data": {
-                "object": {
-                    "id": "du_1", "amount": 5000, "currency": "usd", "status": status,
-                    "payment_intent": row.stripe_payment_id, "reason": "general",
-                }
-            },
-        }  # fmt: skip
-        assert await environment.receive(event)
-        await environment.maintain()
+        await disputed(environment, number, status, at=at)
     [detail] = await environment.rows(PaymentDetail)
     assert detail.dispute_state is final
+
+
+@pytest.mark.parametrize(
+    ("states", "held"),
+    [
+        ([("du_1", "needs_response"), ("du_2", "needs_response"), ("du_1", "won")], True),
+        ([("du_1", "lost"), ("du_2", "needs_response"), ("du_2", "won")], True),
+        ([("du_2", "needs_response"), ("du_1", "lost"), ("du_2", "won")], True),
+        ([("du_1", "won"), ("du_2", "needs_response"), ("du_2", "won")], False),
+    ],
+)
+async def test_a_dispute_that_ends_does_not_hide_another_one(
+    environment: ServiceEnvironment, states: list[tuple[str, str]], held: bool
+) -> None:
+    opened = await paid(environment)
+    for number, (dispute, status) in enumerate(states):
+        await disputed(environment, number, status, dispute)
+    alerts = [m for m in await environment.rows(OutboxMessage) if m.topic == "alert.dispute"]
+    assert len(alerts) == len(states)
+    if held:
+        with pytest.raises(Conflict, match="twice"):
+            await back(environment, opened)
+    else:
+        assert (await back(environment, opened)).state is R.SUCCEEDED
 
 
 async def test_kaspi_in_parts(environment: ServiceEnvironment) -> None:

@@ -18,18 +18,26 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
+from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit import verify as audit_verify
+from procomp_pay.services.closing.figures import count
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.reconciliation import discrepancies
+from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.refunds import bulk, send
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.bulk import BulkRefundRequest
 from procomp_pay.services.refunds.bulk_report import Ending
+from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
 from procomp_pay.services.refunds.send import sync_refunds as look_what_went_back
+from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.audit import AuditEntry
@@ -41,6 +49,7 @@ from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.kaspi_payments import at_desk, gone, paid
 from tests.support.reconciliation import compare, line
+from tests.support.report_books import ALMATY
 
 S = PaymentStatus
 #: What is decided before any database is asked.
@@ -396,3 +405,43 @@ async def test_of_two_sums_the_amount_says_whose_number_it_is(environment: Servi
         assert (done.money, done.provider_refund_id) == (kzt(back), f"kaspi:{number}")
     with pytest.raises(Conflict, match="only a completed payment"):
         await record_made(environment.ctx, MadeInApp(pid, "14001234569", "x", kzt("14000")), CLERK)
+
+
+@pytest.mark.parametrize("scheme", [KaspiScheme.ENHANCED, KaspiScheme.BASIC])
+async def test_money_that_was_verified_for_another_payment_is_not_given_back_as_a_second_one(
+    environment: ServiceEnvironment, scheme: KaspiScheme
+) -> None:
+    """The customer pays the first QR, Kaspi does not answer, and the clerk enters the receipt's number for
+    the second QR."""
+    await paid(environment, scheme)  # sets the scheme
+    participant_id = await environment.participant()
+    first = await environment.start(participant_id)
+    assert await cancel(environment.ctx, first.view.payment_id, CLERK) is S.CANCELLED
+    second = await environment.start(participant_id)
+    await environment.phone(first)
+    path = "/r3" if scheme is KaspiScheme.ENHANCED else "/r1"
+    await environment.fault(path, "cut_before", times=99)
+    number = "19000000077"
+    await verify(environment.ctx, VerificationRequest(second.view.payment_id, number), CLERK)
+    await environment.no_faults()
+    status = PaymentEvent(
+        first.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
+        money=kzt("24000"), ids=ProviderIds(kaspi_payment=first.view.provider_ref, kaspi_operation=number),
+        final_at_provider=True,
+    )  # fmt: skip
+    await apply_event(environment.ctx, status)
+    assert (await environment.read_participant(participant_id)).payment_id == second.view.payment_id
+    command = RefundCommand(first.view.payment_id, "paid twice", at_desk=True)
+    with pytest.raises(Conflict, match="the money came once"):
+        await use.refund(environment.ctx, command, CLERK)
+    for row in await reconciliation.open_rows(environment):
+        if row.kind == "DUPLICATE_PAYMENT":
+            with pytest.raises((Conflict, Refused), match=r"the money came once|is one operation"):
+                await discrepancies.resolve(environment.ctx, row.id, How.REFUND, "paid twice", CLERK)
+    today = environment.now().astimezone(ALMATY).date()
+    figures = await count(environment.ctx, Period(ALMATY, today, today), None, {})
+    assert figures.by_hand == []
+    if scheme is KaspiScheme.ENHANCED:
+        assert await gone(environment, first) == 0
+        await use.refund(environment.ctx, replace(command, force=True), CLERK)
+        assert await gone(environment, first) == kzt("24000").amount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from unittest.mock import AsyncMock
@@ -19,19 +20,25 @@ from procomp_pay.domain.errors import (
     ProviderUnavailable,
     Refused,
 )
+from procomp_pay.domain.exports import Export
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds, RefundQr
+from procomp_pay.services.exports.movements import movements
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand
 from procomp_pay.services.refunds.customer_scan import customer_scan
 from procomp_pay.services.refunds.manual import MadeInApp, record_made
+from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.refunds import Refund
+from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import at_desk, gone, paid
+from tests.support.report_books import ALMATY
 
 S = PaymentStatus
 
@@ -194,6 +201,28 @@ async def test_where_kaspi_tells_a_persons_word_must_agree(environment: ServiceE
     ref = (await environment.view(opened)).provider_ref
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
     assert (await record_made(environment.ctx, made, CLERK)).state is RefundState.SUCCEEDED
+
+
+async def test_its_number_leaves_a_refund_on_the_day_of_the_books(environment: ServiceEnvironment) -> None:
+    opened = await paid(environment, KaspiScheme.ENHANCED)
+    pid = opened.view.payment_id
+    ref = (await environment.view(opened)).provider_ref
+    await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": 4000})
+    async with environment.ctx.db.reading() as session:
+        locked = await load_payment(session, pid)
+    await sync_refunds(environment.ctx, locked)
+    [booked] = await environment.rows(Refund)
+    environment.later(2 * 86_400)
+    made = MadeInApp(pid, "14001234567", "injured", Money.parse("4000", "KZT"))
+    await record_made(environment.ctx, made, CLERK)
+    day = booked.updated_at.astimezone(ALMATY).date()
+
+    async def exported(period: Period) -> list[tuple[str | None, Decimal]]:
+        rows = movements(environment.ctx, Export.REFUNDS, period)
+        return [(row.provider_number, row.gross) async for row in rows]
+
+    assert await exported(Period(ALMATY, day, day)) == [("kaspi:14001234567", Decimal("-4000.00"))]
+    assert await exported(Period(ALMATY, day + timedelta(days=1))) == []
 
 
 async def test_standard_a_scan_that_could_not_be_used_fails_while_the_customer_is_here(
