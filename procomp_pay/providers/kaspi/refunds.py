@@ -30,6 +30,7 @@ from procomp_pay.providers.kaspi.wire import (
     seconds,
     tenge,
     token,
+    visible,
     word,
 )
 from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
@@ -214,9 +215,20 @@ class KaspiRefunds:
         return Purchase(money, rest, read_date(data.get("TransactionDate")))
 
     async def details(self, number: str) -> Mapping[str, Any]:
-        """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
+        """Return the details of a paid purchase, with its total and the amount that can still be refunded.
+
+        :raises OutcomeUnknown: they are those of another purchase, or name theirs by what is no number.
+        """
         query = {"QrPaymentId": number, "DeviceToken": self._calls.device_token}
-        return await self._calls.get("/payment/details", query)
+        data = await self._calls.get("/payment/details", query)
+        told = data.get("QrPaymentId")
+        try:
+            is_another = told is not None and int(purchase_id(told)) != int(number)
+        except ValueError as error:
+            raise _unreadable_details(error) from error
+        if is_another:
+            raise _unreadable_details(f"they are those of {visible(told)}")
+        return data
 
     async def open_qr(self, external_id: str) -> RefundQr:
         """Create a QR for the customer to scan. After a lost answer a second one is harmless."""
