@@ -150,7 +150,7 @@ class StripePaymentService:
             return replace(status, event_type=EventType.CANCELLED, reason=None)
         return status
 
-    def ready_to_refund(self, *, at_desk: bool = False) -> None:
+    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None:
         """Do nothing: every payment can be refunded through the API."""
 
     async def refund(self, request: RefundRequest) -> RefundEvent:

@@ -431,7 +431,7 @@ async def _by_hand(
 def can_refund(ctx: AppContext, row: PaymentRow) -> bool:
     """Return whether the payment's provider refunds by API."""
     try:
-        ctx.providers.of(row.detail.channel).ready_to_refund()
+        ctx.providers.of(row.detail.channel).ready_to_refund(row.payment.id)
     except Refused:
         return False
     return True
