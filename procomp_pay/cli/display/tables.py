@@ -60,6 +60,18 @@ def status_lines(view: PaymentView) -> list[str]:
     return [*head, *console.label_rows(rows)]
 
 
+def also_lines(others: Sequence[PaymentView]) -> list[str]:
+    """Return a line for each of a participant's payments beside the one that is shown."""
+    return console.label_rows(
+        (
+            _("also"),
+            f"{view.code or view.payment_id} {_status(view)} {formats.money(view.charged)}"
+            f"{_other_amounts(view)}, {' · '.join([method_name(view.method), *_flags(view)])}",
+        )
+        for view in others
+    )
+
+
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
     rows = []
     if view.completed_at is not None:
