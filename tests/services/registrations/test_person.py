@@ -410,7 +410,10 @@ async def delete_registration(environment: ServiceEnvironment, url: str, partici
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
             connection.execute(delete)
     else:
-        await sql(environment, f"SET LOCAL session_replication_role = replica; {delete}")
+        async with environment.ctx.db.writing() as session:
+            connection = await session.connection()
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            await connection.execute(text(delete))
 
 
 @pytest.mark.parametrize("left", [ParticipantDetail, ParticipantSearch, OutboxMessage])
