@@ -93,9 +93,7 @@ class KaspiRefunds:
         if self._calls.scheme is KaspiScheme.STANDARD and not at_desk:
             raise Refused(
                 N_("In Kaspi's standard scheme the customer must be present at a desk and scan a refund QR"),
-                next_step=N_(
-                    'at the desk: procomp-pay refund %(payment)s --reason "…"', payment=payment_id
-                ),
+                next_step=N_('at the desk: procomp-pay refund %(payment)s --reason "…"', payment=payment_id),
             )
 
     async def refund(self, request: RefundRequest) -> RefundEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -140,10 +141,8 @@ class StripePaymentService:
         checkout = ref.channel is Channel.STRIPE_CHECKOUT
         v1 = self._client.v1
         close = v1.checkout.sessions.expire_async if checkout else v1.payment_intents.cancel_async
-        try:
+        with suppress(Refused):  # not open any more: fetch how it ended
             await self._one(ref.provider_ref, lambda: close(ref.provider_ref))
-        except Refused:
-            pass  # not open any more: fetch how it ended
         status = await self.fetch(ref)
         if status.event_type is EventType.EXPIRED:
             # A session has one end for time and for us; here it was us.

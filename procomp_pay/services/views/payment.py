@@ -131,7 +131,9 @@ class PaymentView:
 
     def brief(self) -> dict[str, Any]:
         """Return the fields by which ``status --json`` names a payment beside the one that is asked about."""
-        names = ("payment_id", "code", "status", "method", "amount", "currency", "refunded_amount", "duplicate")
+        names = (
+            "payment_id", "code", "status", "method", "amount", "currency", "refunded_amount", "duplicate",
+        )  # fmt: skip
         full = self.full()
         return {name: full[name] for name in names}
 

@@ -33,9 +33,7 @@ ALMATY = ZoneInfo("Asia/Almaty")
 OURS = "KZ12722S000001234567"
 
 
-def bank(
-    *lines: tuple[date, str, str, str], account: str = OURS, told: tuple[date, ...] = ()
-) -> BankFile:
+def bank(*lines: tuple[date, str, str, str], account: str = OURS, told: tuple[date, ...] = ()) -> BankFile:
     read = [BankLine(account, day, Decimal(amount), unit, "1", text) for day, amount, unit, text in lines]
     return BankFile(account, "test", read, told)
 
