@@ -36,8 +36,8 @@ class PayoutState(StrEnum):
 
     ON_THE_WAY = "on_the_way"
     ARRIVED = "arrived"
-    MISSING = "missing"  # it should have arrived, and no line of the bank shows it
-    NO_BANK_LINES = "no_bank_lines"  # it should have arrived, and no line of the bank at all is known yet
+    MISSING = "missing"  # it should have arrived, and the bank's files of those days do not show it
+    NO_BANK_LINES = "no_bank_lines"  # it should have arrived, and no file of the bank covers those days
     FAILED = "failed"  # the provider took it back: the money is on its balance again
     RETURNED = "returned"  # it arrived, and then failed: the bank must have sent it back
     DIFFERS = "differs"  # the bank's line and what it was matched with are not the same sum any more
@@ -64,6 +64,15 @@ class BankLine:
     def text(self) -> str:
         """Return all that the bank wrote about it."""
         return " ".join(filter(None, (self.number, self.party, self.purpose)))
+
+
+@dataclass(frozen=True, slots=True)
+class BankFileRead:
+    """A file of the bank that was read; ``first`` and ``last`` are the days of which it has all lines."""
+
+    read_at: datetime
+    first: date | None
+    last: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +166,12 @@ def state_of(
     *,
     arrived: Decimal | None,
     due: Decimal,
-    has_bank_lines: bool,
+    covered: bool,
 ) -> PayoutState:
     """Return where a payout's money is.
 
     :param arrived: the amount of the bank's line that it was matched with. :param due: the sum of all payouts
-        that were matched with that line. :param has_bank_lines: whether any line of the bank is known.
+        that were matched with that line. :param covered: what :func:`is_covered` returns.
     """
     if arrived is not None:
         if status in _ENDED:
@@ -172,9 +181,23 @@ def state_of(
         return PayoutState.FAILED
     if not amount:
         return PayoutState.NOTHING_DUE
-    if (today - expected_on).days <= MISSING_AFTER_DAYS:
+    if today <= awaited_until(expected_on):
         return PayoutState.ON_THE_WAY
-    return PayoutState.MISSING if has_bank_lines else PayoutState.NO_BANK_LINES
+    return PayoutState.MISSING if covered else PayoutState.NO_BANK_LINES
+
+
+def awaited_until(expected_on: date) -> date:
+    """Return the last day on which a payout may arrive without being missing."""
+    return expected_on + timedelta(days=MISSING_AFTER_DAYS)
+
+
+def is_covered(expected_on: date, files: Sequence[BankFileRead]) -> bool:
+    """Return whether files of the bank cover every day on which a payout should have arrived."""
+    days = range(expected_on.toordinal(), awaited_until(expected_on).toordinal() + 1)
+    return all(
+        any(file.first <= day <= file.last for file in files if file.first and file.last)
+        for day in map(date.fromordinal, days)
+    )
 
 
 def due_on(provider: str, expected_on: date) -> date:

@@ -151,9 +151,10 @@ class PaymentProvider(Protocol):
     async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Cancel, and return the status afterwards: it may have been paid meanwhile."""
 
-    def ready_to_refund(self, *, at_desk: bool = False) -> None:
+    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None:
         """Check that a refund is possible, before anything is written and without a call.
 
+        :param payment_id: named in the next step of the error.
         :param at_desk: the customer is present.
         :raises Refused: no refund through this API; the next step says how it is done.
         """

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from procomp_pay.domain.payouts import Credit, Expected, PayoutState, days_of, match, state_of
+from procomp_pay.domain.payouts import (
+    BankFileRead,
+    Credit,
+    Expected,
+    PayoutState,
+    days_of,
+    is_covered,
+    match,
+    state_of,
+)
 
 
 def day(number: int) -> date:
@@ -129,6 +138,25 @@ def test_where_the_money_is(status: str, today: int, arrived: str | None, state:
     five = Decimal("5.00")
     by_bank = None if arrived is None else Decimal(arrived)
     given: dict[str, Any] = {"arrived": by_bank, "due": five}
-    assert state_of(status, five, day(1), day(today), **given, has_bank_lines=True) is state
+    assert state_of(status, five, day(1), day(today), **given, covered=True) is state
     unknown = PayoutState.NO_BANK_LINES if state is PayoutState.MISSING else state
-    assert state_of(status, five, day(1), day(today), **given, has_bank_lines=False) is unknown
+    assert state_of(status, five, day(1), day(today), **given, covered=False) is unknown
+
+
+@pytest.mark.parametrize(
+    ("files", "covered"),
+    [
+        ([], False),
+        ([(None, None)], False),
+        ([(1, 6)], True),
+        ([(1, 5)], False),
+        ([(2, 30)], False),
+        ([(4, 9), (1, 3)], True),
+        ([(1, 2), (4, 9)], False),  # a day between two files
+    ],
+)
+def test_the_banks_files_cover_the_days_of_a_payout(files: list[tuple[Any, Any]], covered: bool) -> None:
+    read = [
+        BankFileRead(datetime.now(UTC), *(number and day(number) for number in numbers)) for numbers in files
+    ]
+    assert is_covered(day(1), read) is covered

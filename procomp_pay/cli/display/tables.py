@@ -60,6 +60,17 @@ def status_lines(view: PaymentView) -> list[str]:
     return [*head, *console.label_rows(rows)]
 
 
+def also_lines(others: Sequence[PaymentView]) -> list[str]:
+    """Return a line for each of a participant's payments beside the one that is shown."""
+
+    def text(view: PaymentView) -> str:
+        amount = formats.money(view.charged) + _other_amounts(view)
+        flags = " · ".join([method_name(view.method), *_flags(view)])
+        return f"{view.code or view.payment_id} {_status(view)} {amount}, {flags}"
+
+    return console.label_rows((_("also"), text(view)) for view in others)
+
+
 def _ends(view: PaymentView) -> list[tuple[str, str]]:
     rows = []
     if view.completed_at is not None:

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from procomp_pay.services.views.payment import PaymentView
     from procomp_pay.storage.payments.listing import Filter
 
+    #: A participant's payments beside the one that is shown; ``None`` if no participant was named.
+    Others = list[PaymentView] | None
+
 _STATUS = """[bold]Examples[/]
 
   procomp-pay status PARTICIPANT
@@ -100,10 +103,10 @@ def status(
     watched: list[str] = []
     actor = operator(None) if refresh or watch else None  # before the rights are checked
 
-    async def work(ctx: AppContext) -> PaymentView:
-        view = await _find(ctx, participant, payment, as_json=as_json)
+    async def work(ctx: AppContext) -> tuple[PaymentView, Others]:
+        view, others = await _find(ctx, participant, payment, as_json=as_json)
         if actor is None:
-            return view
+            return view, others
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
             raise Refused(
@@ -111,29 +114,31 @@ def status(
                 next_step=N_("when the customer has paid: %(command)s", command=_again(view)),
             )
         if refresh:
-            view = await _refreshed(ctx, view, actor, as_json=as_json, watch=watch)
+            view = await _refreshed(ctx, view, others, actor, as_json=as_json, watch=watch)
         if watch:
             from procomp_pay.cli.payments.watch import follow_on_screen
 
             watched.append(view.payment_id)
             view = await follow_on_screen(ctx, view.payment_id, actor, quiet=as_json)
-        return view
+        return view, others
 
     try:
-        view = run_with_context(work, settings=settings)
+        view, others = run_with_context(work, settings=settings)
     except KeyboardInterrupt:
         from procomp_pay.cli.payments.watch import stopped
 
         if not watched:
             raise
         raise stopped(watched[0]) from None
-    _show_status(view, settings=settings, as_json=as_json, watched=watch, with_mode=refresh or watch)
+    _show_status(view, others, settings=settings, as_json=as_json, watched=watch, with_mode=refresh or watch)
 
 
 async def _find(
     ctx: AppContext, participant: str | None, payment: str | None, *, as_json: bool
-) -> PaymentView:
-    """Return the payment to show: a participant's latest one, or the one whose id or code was typed."""
+) -> tuple[PaymentView, Others]:
+    """Return the payment to show: a participant's latest one with the others, or the one whose id or code was
+    typed, alone.
+    """
     from procomp_pay.services.registrations.find import find_by_id_or_code
     from procomp_pay.services.views import payment as views
 
@@ -142,10 +147,10 @@ async def _find(
         if participant is not None:
             named = await named_participant(ctx, participant, as_json=as_json)
             _check_owner(view, named)
-        return view
+        return view, None
     if (coded := await find_by_id_or_code(ctx, str(participant))) is not None:
-        return coded
-    return await views.latest(ctx, await named_participant(ctx, str(participant), as_json=as_json))
+        return coded, None
+    return await views.latest_and_others(ctx, await named_participant(ctx, str(participant), as_json=as_json))
 
 
 def _check_owner(view: PaymentView, participant_id: str) -> None:
@@ -165,7 +170,7 @@ def _again(view: PaymentView) -> str:
 
 
 async def _refreshed(
-    ctx: AppContext, view: PaymentView, actor: Actor, *, as_json: bool, watch: bool
+    ctx: AppContext, view: PaymentView, others: Others, actor: Actor, *, as_json: bool, watch: bool
 ) -> PaymentView:
     from procomp_pay.cli.display.wording import provider
     from procomp_pay.cli.framework.progress import asking
@@ -182,7 +187,7 @@ async def _refreshed(
         if watch and is_passing:
             return view  # watching asks again anyway
         if not as_json:
-            _print_status(view)
+            _print_status(view, others)
         raise type(error)(
             N_("%(error)s; the last known status is %(status)s", error=error.message, status=view.status),
             next_step=N_("try again in a minute: %(command)s", command=_again(view))
@@ -198,15 +203,21 @@ def _nothing_to_ask(view: PaymentView) -> str:
     return _("The provider never opened this payment, so it cannot be asked about it.")
 
 
-def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bool, with_mode: bool) -> None:
+def _show_status(
+    view: PaymentView, others: Others, *, settings: Any, as_json: bool, watched: bool, with_mode: bool
+) -> None:
     if as_json:
-        console.print_json(view.full() | ({"mode": mode_of(settings, view)} if with_mode else {}))
+        more: dict[str, Any] = {"mode": mode_of(settings, view)} if with_mode else {}
+        if others is not None:
+            more["other_payments"] = [other.brief() for other in others]
+        console.print_json(view.full() | more)
     elif watched:
-        from procomp_pay.cli.display import screens
+        from procomp_pay.cli.display import screens, tables
 
         screens.print_final_panel(view)
+        console.print_lines(tables.also_lines(others or ()))
     else:
-        _print_status(view)
+        _print_status(view, others)
     if watched:
         from procomp_pay.cli.payments.watch import exit_code
 
@@ -214,11 +225,11 @@ def _show_status(view: PaymentView, *, settings: Any, as_json: bool, watched: bo
             raise typer.Exit(code)
 
 
-def _print_status(view: PaymentView) -> None:
-    from procomp_pay.cli.display.tables import status_lines
+def _print_status(view: PaymentView, others: Others) -> None:
+    from procomp_pay.cli.display.tables import also_lines, status_lines
     from procomp_pay.cli.display.wording import next_step
 
-    console.print_lines(status_lines(view))
+    console.print_lines([*status_lines(view), *also_lines(others or ())])
     if (step := next_step(view)) is not None:
         console.hint(step)
 

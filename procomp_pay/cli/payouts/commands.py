@@ -18,6 +18,7 @@ from procomp_pay.cli.framework.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
     from procomp_pay.services.context import AppContext
@@ -204,14 +205,22 @@ def _show_matched(result: Matched) -> None:
             f"expected on {payout.expected_on}",
             fg="red",
         )
-    if result.unknown:
-        _say_no_bank_lines()
+    _say_no_bank_lines(result.unknown)
     if result.is_clean:
         console.say("nothing is missing", fg="green")
 
 
-def _say_no_bank_lines() -> None:
-    console.say("No line of the bank is known yet, so nobody can know what arrived", fg="yellow")
+def _say_no_bank_lines(views: Sequence[PayoutView]) -> None:
+    from procomp_pay.domain.payouts import awaited_until
+
+    unknown = [view.row.payout.expected_on for view in views if view.state.value == "no_bank_lines"]
+    if not unknown:
+        return
+    console.say(
+        f"No statement of the bank covers all days from {min(unknown)} to {awaited_until(max(unknown))}, so "
+        "nobody can know what arrived",
+        fg="yellow",
+    )
     console.hint("procomp-pay payouts match --bank-file FILE")
 
 
@@ -254,8 +263,7 @@ def list_all(since: SinceOption = None, until: UntilOption = None, as_json: Json
     ]
     head = ["expected", "from", "payout", "net", "", "payments", "state"]
     console.print_long(console.grid(head, rows, right=(3, 5)))
-    if any(view.state.value == "no_bank_lines" for view in views):
-        _say_no_bank_lines()
+    _say_no_bank_lines(views)
 
 
 def _state(view: PayoutView) -> str:

@@ -18,7 +18,7 @@ WORDS = {
     PayoutState.ARRIVED: N_("arrived at the bank"),
     PayoutState.ON_THE_WAY: N_("on the way to the bank"),
     PayoutState.MISSING: N_("missing at the bank"),
-    PayoutState.NO_BANK_LINES: N_("unknown: no statement of the bank was given yet"),
+    PayoutState.NO_BANK_LINES: N_("unknown: no statement of the bank covers those days"),
     PayoutState.FAILED: N_("failed, back at the provider"),
     PayoutState.RETURNED: N_("arrived, and was returned"),
     PayoutState.DIFFERS: N_("arrived with another sum"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -26,11 +27,14 @@ def read_mt940(content: bytes, wanted: str | None) -> BankFile:
     account = chosen_account(sorted(set(names)), wanted)
     lines: list[BankLine] = []
     last: Decimal | None = None
+    told: list[date] = []
     for name, statement in zip(names, statements, strict=True):
         if name != account:
             continue
         found = [_line(entry.data, account) for entry in statement]
-        opening, closing = _balance(statement, "opening"), _balance(statement, "closing")
+        (opening, after), (closing, until) = _balance(statement, "opening"), _balance(statement, "closing")
+        # the opening balance is that of the end of its day
+        told += [min(after + timedelta(days=1), until), until]
         if last is not None and opening != last:
             raise InvalidFile(
                 f"A statement ends with {last} and the next one begins with {opening}: one between them is "
@@ -39,7 +43,7 @@ def read_mt940(content: bytes, wanted: str | None) -> BankFile:
             )
         check_sum(opening, sum((line.amount for line in found), Decimal("0.00")), closing)
         lines, last = lines + found, closing
-    return BankFile(account, f"MT940 ({encoding})", lines)
+    return BankFile(account, f"MT940 ({encoding})", lines, tuple(told))
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
@@ -70,11 +74,12 @@ def _parsed(block: str) -> Any:
     return statement
 
 
-def _balance(statement: Any, which: str) -> Decimal:
+def _balance(statement: Any, which: str) -> tuple[Decimal, date]:
+    """Return a balance and its day."""
     for kind in ("final", "intermediate"):
         balance = statement.data.get(f"{kind}_{which}_balance")
         if balance is not None:
-            return Decimal(balance.amount.amount)
+            return Decimal(balance.amount.amount), balance.date
     tag = ":60F:" if which == "opening" else ":62F:"
     raise InvalidFile(
         f"A statement has no {which} balance ({tag}): it was cut. Nothing was used", next_step=AGAIN

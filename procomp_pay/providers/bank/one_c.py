@@ -21,6 +21,8 @@ from procomp_pay.providers.bank.values import (
 )
 
 _Fields = dict[str, str]
+#: The first and the last day of the file, and of an account's part of it.
+_DAYS = ("ДатаНачала", "ДатаКонца")
 _ENDS = {"СекцияРасчСчет": "КонецРасчСчет", "СекцияДокумент": "КонецДокумента"}
 
 
@@ -40,7 +42,8 @@ def read_1c(content: bytes, wanted: str | None) -> BankFile:
     only = len(by_account) == 1
     lines = [found for each in documents if (found := _line(each, account, only=only)) is not None]
     _check(by_account[account], lines)
-    return BankFile(account, f"1C ({encoding})", lines)
+    told = [day_of(day) for part in (head, *by_account[account]) for day in map(part.get, _DAYS) if day]
+    return BankFile(account, f"1C ({encoding})", lines, tuple(told))
 
 
 def _decoded(content: bytes) -> tuple[str, str]:

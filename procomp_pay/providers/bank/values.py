@@ -19,11 +19,19 @@ class BankFile:
     """A statement of one account.
 
     :param kind: what it was read as.
+    :param told: the first and the last day of which it says that it has all lines; empty if it does not say.
     """
 
     account: str
     kind: str
     lines: list[BankLine]
+    told: tuple[date, ...] = ()
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """Return the first and the last day of which it has all lines; ``None`` if nothing shows them."""
+        days = [*self.told, *(line.booked_on for line in self.lines)]
+        return (min(days), max(days)) if days else None
 
 
 def plain_account(account: str) -> str:

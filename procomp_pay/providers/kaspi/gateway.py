@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import simplejson
@@ -30,7 +30,7 @@ from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi import gateway_fields
 from procomp_pay.providers.kaspi.client import Exchange, NoSuchCall
-from procomp_pay.providers.kaspi.refunds import IN_APP
+from procomp_pay.providers.kaspi.refunds import in_app
 from procomp_pay.providers.kaspi.wire import amount_number, parse_date, visible
 from procomp_pay.providers.protocol import (
     Created,
@@ -115,15 +115,20 @@ class KaspiGateway:
     async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         return await self.fetch(ref)
 
-    def ready_to_refund(self, *, at_desk: bool = False) -> None:  # noqa: ARG002 - the protocol's
+    def ready_to_refund(
+        self,
+        payment_id: str,
+        *,
+        at_desk: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> NoReturn:
         """Reject every refund: gateways have no such call.
 
         :raises Refused: always.
         """
-        raise Refused(N_("The gateway has no refund by API"), next_step=IN_APP)
+        raise Refused(N_("The gateway has no refund by API"), next_step=in_app(payment_id))
 
-    async def refund(self, request: RefundRequest) -> RefundEvent:  # noqa: ARG002 - the protocol's
-        raise Refused(N_("The gateway has no refund by API"), next_step=IN_APP)
+    async def refund(self, request: RefundRequest) -> RefundEvent:
+        self.ready_to_refund(request.payment_id)
 
     async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds:
         """Return the refunded total, if the gateway reports it."""

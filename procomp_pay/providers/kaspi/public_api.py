@@ -130,8 +130,8 @@ class KaspiPublicApi:
             raise
         return recalled or await self.fetch(ref)
 
-    def ready_to_refund(self, *, at_desk: bool = False) -> None:
-        self._refunds.ready(at_desk=at_desk)
+    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None:
+        self._refunds.ready(payment_id, at_desk=at_desk)
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
         return await self._refunds.refund(request)

@@ -30,6 +30,7 @@ from procomp_pay.providers.kaspi.wire import (
     seconds,
     tenge,
     token,
+    visible,
     word,
 )
 from procomp_pay.providers.protocol import ProviderRef, ProviderRefunds, RefundRequest
@@ -37,10 +38,6 @@ from procomp_pay.providers.resilience.retry import NOT_SENT, NotSent
 
 #: The most purchases that Kaspi lists of the customer who scanned.
 _MOST_OPERATIONS = 10
-IN_APP = N_(
-    "refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: %(command)s",
-    command='procomp-pay refund PAYMENT --made-in-app NUMBER --amount … --reason "…"',
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +67,33 @@ class Purchase:
     at: datetime | None
 
 
+def in_app(payment_id: str) -> str:
+    """Return how to refund a payment that cannot be refunded by API."""
+    return N_(
+        "refund it in the Kaspi Pay app (History, the payment, Make a refund), then record it: %(command)s",
+        command=f'procomp-pay refund {payment_id} --made-in-app NUMBER --amount … --reason "…"',
+    )
+
+
 class KaspiRefunds:
     """The refund calls of one device."""
 
     def __init__(self, calls: KaspiCalls) -> None:
         self._calls = calls
 
-    def ready(self, *, at_desk: bool) -> None:
+    def ready(self, payment_id: str, *, at_desk: bool) -> None:
         """Check that a refund through the API is possible.
 
+        :param payment_id: named in the next step of the error.
         :param at_desk: the customer is present and can scan.
         :raises Refused: not in this scheme, or not without the customer.
         """
         if self._calls.scheme is KaspiScheme.BASIC:
-            raise Refused(N_("Kaspi's basic scheme has no refund by API"), next_step=IN_APP)
+            raise Refused(N_("Kaspi's basic scheme has no refund by API"), next_step=in_app(payment_id))
         if self._calls.scheme is KaspiScheme.STANDARD and not at_desk:
             raise Refused(
                 N_("In Kaspi's standard scheme the customer must be present at a desk and scan a refund QR"),
-                next_step=N_('at the desk: procomp-pay refund PAYMENT --reason "…"'),
+                next_step=N_('at the desk: procomp-pay refund %(payment)s --reason "…"', payment=payment_id),
             )
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
@@ -107,7 +113,7 @@ class KaspiRefunds:
         standard = self._calls.scheme is KaspiScheme.STANDARD
         if standard and request.customer_scan is None:
             return self._failed(request, "Kaspi did not make the refund, and the customer's scan is used up")
-        self.ready(at_desk=standard)
+        self.ready(request.payment_id, at_desk=standard)
         if not request.again:
             await self._check_nothing_new(request)
         body: dict[str, Any] = {
@@ -214,9 +220,20 @@ class KaspiRefunds:
         return Purchase(money, rest, read_date(data.get("TransactionDate")))
 
     async def details(self, number: str) -> Mapping[str, Any]:
-        """Return the details of a paid purchase, with its total and the amount that can still be refunded."""
+        """Return the details of a paid purchase, with its total and the amount that can still be refunded.
+
+        :raises OutcomeUnknown: they are those of another purchase, or name theirs by what is no number.
+        """
         query = {"QrPaymentId": number, "DeviceToken": self._calls.device_token}
-        return await self._calls.get("/payment/details", query)
+        data = await self._calls.get("/payment/details", query)
+        told = data.get("QrPaymentId")
+        try:
+            is_another = told is not None and int(purchase_id(told)) != int(number)
+        except ValueError as error:
+            raise _unreadable_details(error) from error
+        if is_another:
+            raise _unreadable_details(f"they are those of {visible(told)}")
+        return data
 
     async def open_qr(self, external_id: str) -> RefundQr:
         """Create a QR for the customer to scan. After a lost answer a second one is harmless."""
@@ -299,4 +316,6 @@ def _check_is_kaspis(request: RefundRequest) -> None:
             next_step=N_("refund it in the Kaspi Pay app (History, the payment, Make a refund)"),
         )
     if not request.ref.provider_ref.isdigit():
-        raise Refused(N_("This payment was not made through Kaspi's own API"), next_step=IN_APP)
+        raise Refused(
+            N_("This payment was not made through Kaspi's own API"), next_step=in_app(request.payment_id)
+        )

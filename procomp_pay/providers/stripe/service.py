@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -126,30 +127,29 @@ class StripePaymentService:
     async def fetch(self, ref: ProviderRef) -> ProviderStatus:
         """Return the payment's status at Stripe now, with the charge and the wallet used."""
         if ref.channel is Channel.STRIPE_CHECKOUT:
-            session = await self._ask(
+            session = await self._one(
+                ref.provider_ref,
                 lambda: self._client.v1.checkout.sessions.retrieve_async(
                     ref.provider_ref, {"expand": ["payment_intent.latest_charge"]}
-                )
+                ),
             )
             return parse_session(session)
         return parse_intent(await self._intent(ref.provider_ref))
 
     async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         """Cancel the intent or expire the session; if it was paid meanwhile, return that status."""
-        try:
-            if ref.channel is Channel.STRIPE_CHECKOUT:
-                await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(ref.provider_ref))
-            else:
-                await self._ask(lambda: self._client.v1.payment_intents.cancel_async(ref.provider_ref))
-        except Refused:
-            pass  # not open any more: fetch how it ended
+        checkout = ref.channel is Channel.STRIPE_CHECKOUT
+        v1 = self._client.v1
+        close = v1.checkout.sessions.expire_async if checkout else v1.payment_intents.cancel_async
+        with suppress(Refused):  # not open any more: fetch how it ended
+            await self._one(ref.provider_ref, lambda: close(ref.provider_ref))
         status = await self.fetch(ref)
         if status.event_type is EventType.EXPIRED:
             # A session has one end for time and for us; here it was us.
             return replace(status, event_type=EventType.CANCELLED, reason=None)
         return status
 
-    def ready_to_refund(self, *, at_desk: bool = False) -> None:
+    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None:
         """Do nothing: every payment can be refunded through the API."""
 
     async def refund(self, request: RefundRequest) -> RefundEvent:
@@ -170,8 +170,8 @@ class StripePaymentService:
         """Return every refund of the payment, wherever it was requested."""
         if ref.payment_intent is None:
             return ProviderRefunds()
-        page = await self._page("refunds", {"payment_intent": ref.payment_intent, "limit": 100})
-        return ProviderRefunds(tuple(parse_refund(item) for item in page["data"]))
+        refunds = await self._of_intent("refunds", ref.payment_intent, limit=100)
+        return ProviderRefunds(tuple(parse_refund(refund) for refund in refunds))
 
     async def pages(self, kind: str, params: dict[str, Any]) -> AsyncGenerator[list[Object], None]:
         """Yield all objects of a kind, newest first, a page at a time, with retries. While the caller works
@@ -195,13 +195,13 @@ class StripePaymentService:
 
     async def dispute(self, dispute_id: str) -> DisputeEvent:
         """Return the current state of a dispute."""
-        return parse_dispute(await self._ask(lambda: self._client.v1.disputes.retrieve_async(dispute_id)))
+        ask = self._client.v1.disputes.retrieve_async
+        return parse_dispute(await self._one(dispute_id, lambda: ask(dispute_id)))
 
     async def origin(self, payment_intent: str) -> Origin | None:
         """Return the payment of ours that a PaymentIntent belongs to; ``None`` if its metadata names none."""
         intent = await self._intent(payment_intent)
-        sessions = await self._page("checkout/sessions", {"payment_intent": payment_intent, "limit": 1})
-        return origin_of(intent, *sessions["data"])
+        return origin_of(intent, *await self._of_intent("checkout/sessions", payment_intent, limit=1))
 
     async def open_pages_since(self, since: datetime) -> list[Origin]:
         """Return our payments whose hosted pages were opened since then and can still be paid."""
@@ -264,9 +264,8 @@ class StripePaymentService:
         await self._http.close_async()
 
     async def _intent(self, intent_id: str) -> Object:
-        return await self._ask(
-            lambda: self._client.v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]})
-        )
+        ask = self._client.v1.payment_intents.retrieve_async
+        return await self._one(intent_id, lambda: ask(intent_id, {"expand": ["latest_charge"]}))
 
     async def _open(self, request: CreateRequest, path: str, params: dict[str, Any]) -> Object:
         """Return what was opened for the payment: a customer must never get the secret of another one's."""
@@ -275,6 +274,28 @@ class StripePaymentService:
         if not _is_of(request, opened):
             raise Unclear(_OF_ANOTHER, next_step=_HEALED)
         return opened
+
+    async def _one(
+        self, object_id: str, call: Callable[[], Awaitable[stripe.StripeObject | Object]]
+    ) -> Object:
+        """Return the object that a call names: the end of another one must never become this payment's.
+
+        :raises Unclear: the answer is about another object.
+        """
+        answer = await self._ask(call)
+        if answer.get("id") != object_id:
+            raise Unclear(_OF_ANOTHER, next_step=_HEALED)
+        return answer
+
+    async def _of_intent(self, kind: str, payment_intent: str, *, limit: int) -> list[Object]:
+        """Return the objects of a kind that belong to a PaymentIntent.
+
+        :raises Unclear: the answer holds one of another PaymentIntent.
+        """
+        page = await self._page(kind, {"payment_intent": payment_intent, "limit": limit})
+        if any(item.get("payment_intent") != payment_intent for item in page["data"]):
+            raise Unclear(_OF_ANOTHER, next_step=_HEALED)
+        return cast("list[Object]", page["data"])
 
     async def _page(self, kind: str, query: dict[str, Any]) -> Object:
         return await self._plain("get", kind, query)

@@ -24,7 +24,6 @@ from procomp_pay.services.reports.tournament_closing import THE_APP
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing.day import PaymentRow
-from procomp_pay.storage.closing.repository import had_bank_file
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payouts import repository as payouts
@@ -253,7 +252,7 @@ async def count(
 
 async def are_payouts_followed(session: AsyncSession) -> bool:
     """Return whether any statement of the bank was given: without, nobody can know what arrived."""
-    return bool(await payouts.accounts(session)) or await had_bank_file(session)
+    return bool(await payouts.files_read(session))
 
 
 async def unfinished(
@@ -433,7 +432,7 @@ async def _by_hand(
 def can_refund(ctx: AppContext, row: PaymentRow) -> bool:
     """Return whether the payment's provider refunds by API."""
     try:
-        ctx.providers.of(row.detail.channel).ready_to_refund()
+        ctx.providers.of(row.detail.channel).ready_to_refund(row.payment.id)
     except Refused:
         return False
     return True

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.payouts import (
     NOT_ARRIVED,
+    BankFileRead,
     BankLine,
     Credit,
     Expected,
@@ -41,7 +42,7 @@ class Matched:
 
     :param read: lines of the file. :param kept, new: those that may be about payouts, and were not known.
     :param unexplained: lines that name a provider and belong to no payout that is known.
-    :param unknown: payouts that should have arrived, where no line of the bank is known yet.
+    :param unknown: payouts that should have arrived on days that no file of the bank covers.
     """
 
     read: int = 0
@@ -120,16 +121,16 @@ async def match_payouts(
     async with _matching(ctx):
         result = Matched()
         async with ctx.db.writing() as session:
-            payouts = await store.payouts(session)
             if file is not None:
                 await _check_account(session, file, is_ours=is_ours)
+                await _remember(session, ctx, file, actor, zone)
+            payouts = await store.payouts(session)
+            if file is not None:
                 rows = _rows(ctx, file, [row.payout for row in payouts])
                 result.read, result.kept = len(file.lines), len(rows)
                 days = [row["booked_on"] for row in rows]
                 known = await store.lines_of(session, file.account, min(days), max(days)) if days else []
                 result.new = await store.save_lines(session, _not_known(rows, known))
-                # also a statement without a line about payouts says that they did not arrive
-                payouts = [replace(row, bank_read_at=row.bank_read_at or ctx.clock()) for row in payouts]
             views = {row.payout.id: view_of(row, today(ctx, zone)) for row in payouts}
             lines = {line.id: line for line in await store.free_lines(session)}
             matches, questions = match(_expected(list(views.values())), _credits(list(lines.values())))
@@ -203,6 +204,19 @@ async def _check_account(session: Any, file: BankFile, *, is_ours: bool) -> None
             "Nothing was used",
             next_step=f"if it is ours too, add: --account {file.account}",
         )
+
+
+async def _remember(
+    session: AsyncSession, ctx: AppContext, file: BankFile, actor: Actor, zone: ZoneInfo
+) -> None:
+    """Store which days a file covers: also one without a line about payouts says that they did not arrive."""
+    first, last = file.days or (None, None)
+    if last is not None:
+        last = min(last, today(ctx, zone))  # a period may be asked for that is not over yet
+    read = BankFileRead(ctx.clock(), first, last)
+    await store.save_file_read(
+        session, ctx.new_id(), read, account=file.account, kind=file.kind, by=actor.name
+    )
 
 
 def _rows(ctx: AppContext, file: BankFile, payouts: list[Payout]) -> list[dict[str, Any]]:

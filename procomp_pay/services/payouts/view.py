@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.payouts import NOT_ARRIVED, PayoutState, due_on, is_open_on, state_of
+from procomp_pay.domain.payouts import NOT_ARRIVED, PayoutState, due_on, is_covered, is_open_on, state_of
 from procomp_pay.domain.period import Period
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -69,8 +69,8 @@ class PayoutView:
 
 
 def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> PayoutView:
-    """Return a payout's view; with ``as_of``, without a match that was made, a failure that came or a first
-    line of the bank that was read later."""
+    """Return a payout's view; with ``as_of``, without a match that was made, a failure that came or a file of
+    the bank that was read later."""
     payout = row.payout
     status = payout.status
     if as_of is not None and payout.matched_at is not None and payout.matched_at > as_of:
@@ -78,7 +78,7 @@ def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> Payou
     if as_of is not None and row.failed_at is not None and row.failed_at > as_of:
         row, status = replace(row, failed_at=None), "paid"
     arrived = None if row.line is None else row.line.amount
-    bank_read_at = row.bank_read_at
+    files = [file for file in row.bank_files if as_of is None or file.read_at <= as_of]
     state = state_of(
         status,
         payout.amount,
@@ -86,7 +86,7 @@ def view_of(row: PayoutRow, today: date, as_of: datetime | None = None) -> Payou
         today,
         arrived=arrived,
         due=row.due,
-        has_bank_lines=bank_read_at is not None and (as_of is None or bank_read_at <= as_of),
+        covered=arrived is None and is_covered(payout.expected_on, files),
     )
     return PayoutView(row, state)
 

@@ -172,7 +172,7 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
         await _fix(ctx, view, actor)
     elif how is How.REFUND:
         await _give_back(ctx, view, actor)
-    await _close(ctx, discrepancy_id, how, note.strip(), actor)
+    await _close(ctx, view, how, note.strip(), actor)
     return await one(ctx, discrepancy_id)
 
 
@@ -214,18 +214,21 @@ def _check_open(view: DiscrepancyView) -> None:
         )
 
 
-async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, actor: Actor) -> None:
-    now = ctx.clock()
+async def _close(ctx: AppContext, view: DiscrepancyView, how: How, note: str, actor: Actor) -> None:
+    now, payment_id = ctx.clock(), view.payment_id
     async with ctx.db.writing() as session:
-        row = await store.one(session, discrepancy_id, lock=True)
+        ours = payment_id if payment_id is not None and await exists(session, payment_id) else None
+        if ours is not None:
+            # before the discrepancy, as settlement does: in the other order the two would deadlock
+            await lock_payment(session, ours)  # the audit chain grows under it
+        row = await store.one(session, view.discrepancy_id, lock=True)
         if row.state is not DiscrepancyState.OPEN:
             _check_open(await view_of(session, row))
-        await _check_operator(ctx, session, row.payment_id)  # a provider may have taken long to answer
-        if how is not How.REFUND and row.payment_id is not None:
-            await _check_no_refund_under_way(session, row, row.payment_id)
+        await _check_operator(ctx, session, payment_id)  # a provider may have taken long to answer
+        if how is not How.REFUND and payment_id is not None:
+            await _check_no_refund_under_way(session, row, payment_id)
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
-        if row.payment_id is not None and await exists(session, row.payment_id):
-            await lock_payment(session, row.payment_id)  # the audit chain grows under the payment's lock
+        if ours is not None:
             details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value} | actor.approval()
             record = audit.AuditRecord(
                 actor=actor.name,
@@ -235,7 +238,7 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
                 request_id=actor.request_id,
                 note=note,
             )
-            await audit.append(session, row.payment_id, record, now)
+            await audit.append(session, ours, record, now)
 
 
 async def _check_no_refund_under_way(session: AsyncSession, row: Discrepancy, payment_id: str) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from procomp_pay.domain.errors import NotFound, Refused, Unavailable
+from procomp_pay.config import KaspiScheme
+from procomp_pay.domain.errors import NotFound, Unavailable
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel, CreateState
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
 from procomp_pay.services.reconciliation.repair import ask
@@ -40,9 +42,8 @@ async def ask_each(context: ReconciliationContext, on_progress: Progress) -> Non
         await _open_ones(context, on_progress)
     except Unavailable as error:
         report.cut = f"{error.message}, after {report.read[WORD]} {WORD}"
-    try:
-        ctx.providers.of(Channel.KASPI_QR).ready_to_refund()
-    except Refused:
+    provider = ctx.providers.of(Channel.KASPI_QR)
+    if isinstance(provider, KaspiPaymentService) and provider.scheme is KaspiScheme.BASIC:
         report.notes.append(
             "Kaspi's basic scheme reports neither amounts nor refunds: compare those with the Kaspi Pay "
             "statement (--statement FILE)"

@@ -124,7 +124,7 @@ def _assess(ctx: AppContext, view: PaymentView) -> Line:
     if view.dispute is not None and view.dispute.holds_refunds_back:
         return Line(view, Ending.DISPUTED, view.rest, _DISPUTED.format(state=view.dispute.state))
     try:
-        ctx.providers.of(view.channel).ready_to_refund()
+        ctx.providers.of(view.channel).ready_to_refund(view.payment_id)
     except Refused as error:
         return Line(
             view,

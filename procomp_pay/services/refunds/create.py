@@ -17,7 +17,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.operators import Right, check_desk_refund
 from procomp_pay.domain.refunds import RefundState, amount_to_refund, reserved_amount
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
-from procomp_pay.domain.text import N_, Text
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import authorize
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
@@ -206,13 +206,7 @@ async def _plan(
     check_reason(command.reason)
     if not command.force:
         await _check_comes_back_once(session, locked)
-    try:
-        ctx.providers.of(locked.detail.channel).ready_to_refund(at_desk=command.at_desk)
-    except Refused as error:  # the provider does not know which payment it is about
-        if isinstance(error.next_step, Text) and (step := error.next_step.values.get("command")):
-            command_for_it = str(step).replace("PAYMENT", locked.payment.id)
-            error.next_step = N_(error.next_step.template, command=command_for_it)
-        raise
+    ctx.providers.of(locked.detail.channel).ready_to_refund(locked.payment.id, at_desk=command.at_desk)
     if locked.detail.provider_ref is None:
         raise Refused(
             N_("The provider does not know this payment: the money did not come through our QR"),

@@ -23,7 +23,7 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.registrations import ParticipantDetail, ParticipantSearch
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.registrations import person as store
@@ -83,6 +83,7 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
         details = await _details(session, person)
         rows["registrations"] = person.participants
         rows["registration_details"] = details
+        rows["search_keys"] = await _search_keys(session, person)
         rows["messages"] = await store.messages(session, person)
         moved = await store.rows_of(
             session, PaymentDetail, PaymentDetail.payment_id, person.moved_payment_ids
@@ -237,6 +238,11 @@ async def _details(session: AsyncSession, person: Person) -> list[ParticipantDet
     return await store.rows_of(session, ParticipantDetail, column, person.participant_ids)
 
 
+async def _search_keys(session: AsyncSession, person: Person) -> list[ParticipantSearch]:
+    column = ParticipantSearch.participant_id
+    return await store.rows_of(session, ParticipantSearch, column, person.participant_ids)
+
+
 async def _mask(
     ctx: AppContext,
     session: AsyncSession,
@@ -250,8 +256,9 @@ async def _mask(
     """
     sealed = [row.phone_enc for row in payments]
     sealed += [row.phone_enc for row in await _details(session, person)]
-    phones = [ctx.keyring.unseal(phone).decode() for phone in sealed if phone]
-    return Mask(store.known_words(person, entries, phones))
+    words = [ctx.keyring.unseal(phone).decode() for phone in sealed if phone]
+    words += [row.full_name for row in await _search_keys(session, person)]  # also of a removed one
+    return Mask(store.known_words(person, entries, words))
 
 
 async def _trail(ctx: AppContext, session: AsyncSession, payment_id: str) -> list[AuditEntry]:

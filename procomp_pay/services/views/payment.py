@@ -32,6 +32,7 @@ from procomp_pay.services.views.refund import (
     refund_view,
 )
 from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.database.keyset_cursor import MOST
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant
@@ -121,6 +122,20 @@ class PaymentView:
         if self.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING, PaymentStatus.FAILED):
             return not self.provider_open  # closed at the provider: a different amount was received
         return True
+
+    @property
+    def has_or_awaits_money(self) -> bool:
+        """True unless it is over and nobody paid."""
+        unpaid = (PaymentStatus.FAILED, PaymentStatus.CANCELLED, PaymentStatus.EXPIRED)
+        return self.provider_open or self.status not in unpaid
+
+    def brief(self) -> dict[str, Any]:
+        """Return the fields by which ``status --json`` names a payment beside the one that is asked about."""
+        names = (
+            "payment_id", "code", "status", "method", "amount", "currency", "refunded_amount", "duplicate",
+        )  # fmt: skip
+        full = self.full()
+        return {name: full[name] for name in names}
 
     def seeded(self) -> dict[str, Any]:
         """Return the body of ``GET /status`` (SPEC)."""
@@ -277,6 +292,15 @@ async def owner_of(ctx: AppContext, participant_id: str) -> str | None:
 async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     """Return the payment that settled a participant's fee, else the newest one.
 
+    :raises NotFound: as :func:`latest_and_others`.
+    """
+    return (await latest_and_others(ctx, participant_id))[0]
+
+
+async def latest_and_others(ctx: AppContext, participant_id: str) -> tuple[PaymentView, list[PaymentView]]:
+    """Return the payment that settled a participant's fee, else the newest one; and those beside it through
+    which money came or may come, newest first, without their refunds.
+
     A newer unsuccessful payment must not hide that the fee is paid.
 
     :raises NotFound: no such participant, or one without a payment.
@@ -284,12 +308,16 @@ async def latest(ctx: AppContext, participant_id: str) -> PaymentView:
     async with ctx.db.reading() as session:
         participant = await registrations.participant(session, participant_id)
         settled_by = await registrations.settled_by(session, participant)
-        wanted = Filter(participant_id=participant_id, payment_id=settled_by)
-        rows, _ = await listing.page(session, wanted, limit=1)
-        views = await of_rows(session, rows)
-    if views:
-        return views[0]
-    raise _no_payment(participant, settled_by)
+        wanted = Filter(participant_id=participant_id)
+        rows, following = await listing.page(session, wanted, limit=MOST)
+        shown = [row for row in rows if settled_by in (None, row[0].id)][:1]
+        if not shown and following is not None:  # it is older than all of these
+            shown, _ = await listing.page(session, replace(wanted, payment_id=settled_by), limit=1)
+        views = await of_rows(session, shown)
+    if not views:
+        raise _no_payment(participant, settled_by)
+    others = [_view(row, []) for row in rows if row[0].id != views[0].payment_id]
+    return views[0], [view for view in others if view.has_or_awaits_money]
 
 
 async def standing(

@@ -49,13 +49,6 @@ async def find(
     return (await session.exec(query.with_for_update() if lock else query)).one_or_none()
 
 
-async def had_bank_file(session: AsyncSession) -> bool:
-    """Return whether the closing of any day was given a statement of the bank."""
-    steps: Any = col(ClosingDay.steps)
-    given = steps["payouts"]["facts"]["bank_file"]["sha256"].as_string().is_not(None)
-    return (await session.exec(select(ClosingDay.id).where(given).limit(1))).first() is not None
-
-
 async def with_reasons(session: AsyncSession, wanted: Callable[[str], bool]) -> list[str]:
     """Return the closings with such a reason for a skipped step, at present or in their trail, by id."""
     rows = await session.exec(select(ClosingDay.id, ClosingDay.steps))

@@ -11,7 +11,8 @@ from procomp_pay.storage.models.states import DiscrepancyState
 
 
 class ReconciliationRun(Row, table=True):
-    """One comparison of our payments with a provider's."""
+    """One comparison of our payments with a provider's; or one reading of a file of the ``bank``, whose
+    window is its days, as midnights in UTC."""
 
     __tablename__ = "pay_reconciliation_run"
 

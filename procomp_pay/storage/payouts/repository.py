@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import case, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.payouts import COSTS, REVERSAL
+from procomp_pay.domain.payouts import COSTS, REVERSAL, BankFileRead
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.reconciliation import ReconciliationRun
 from procomp_pay.storage.models.types import UtcDateTime
 
 _payout: Any = Payout
@@ -25,6 +26,9 @@ _line: Any = BankStatementLine
 _payment: Any = Payment
 _detail: Any = PaymentDetail
 _participant: Any = Participant
+_run: Any = ReconciliationRun
+#: The provider of the runs that read a file of the bank.
+_BANK = "bank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class PayoutRow:
     :param gross, fee: of its entries. :param net: their sum, which should be the payout's amount.
     :param due: the sum of all payouts that its bank line was matched with.
     :param failed_at: when the provider had the money of a failed one again; ``None`` if it is not known.
-    :param bank_read_at: when the first line of the bank was read, of any payout; ``None`` if none was.
+    :param bank_files: all files of the bank that were read, also those without a line about this payout.
     """
 
     payout: Payout
@@ -46,7 +50,7 @@ class PayoutRow:
     net: Decimal
     due: Decimal
     failed_at: datetime | None = None
-    bank_read_at: datetime | None = None
+    bank_files: tuple[BankFileRead, ...] = ()
 
 
 async def save_payout(session: AsyncSession, values: dict[str, Any]) -> tuple[str, bool]:
@@ -149,7 +153,6 @@ async def payouts(
             sums.c.net,
             due.c.due,
             failed.c.at,
-            select(func.min(_line.recorded_at, type_=UtcDateTime())).correlate(None).scalar_subquery(),
         )
         .join(_line, _line.id == _payout.bank_line_id, isouter=True)
         .join(sums, sums.c.payout_id == _payout.id, isouter=True)
@@ -166,6 +169,7 @@ async def payouts(
     if recorded_by is not None:
         query = query.where(_payout.recorded_at <= recorded_by)
     none = Decimal("0.00")
+    files = tuple(await files_read(session))
     return [
         PayoutRow(
             row[0],
@@ -176,7 +180,8 @@ async def payouts(
             row[5] or none,
             row[6] or none,
             row[7] or none,
-            *row[8:],
+            row[8],
+            files,
         )
         for row in (await session.exec(query)).all()
     ]
@@ -217,6 +222,34 @@ async def save_lines(session: AsyncSession, rows: list[dict[str, Any]]) -> int:
     for row in rows:
         new += await insert_once(session, BankStatementLine, row)
     return new
+
+
+async def files_read(session: AsyncSession) -> list[BankFileRead]:
+    """Return the files of the bank that were read."""
+    query: Any = select(_run.started_at, _run.window_from, _run.window_until).where(_run.provider == _BANK)
+    return [
+        BankFileRead(read_at, begins and begins.date(), ends and ends.date() - timedelta(days=1))
+        for read_at, begins, ends in (await session.exec(query)).all()
+    ]
+
+
+async def save_file_read(
+    session: AsyncSession, row_id: str, file: BankFileRead, *, account: str, kind: str, by: str
+) -> None:
+    """Store that a file of the bank was read, once for the same days.
+
+    :param kind: what the file was read as.
+    """
+    if any((file.first, file.last) == (known.first, known.last) for known in await files_read(session)):
+        return
+    begins = None if file.first is None else datetime.combine(file.first, time(), UTC)
+    ends = None if file.last is None else datetime.combine(file.last, time(), UTC) + timedelta(days=1)
+    values = {
+        "id": row_id, "provider": _BANK, "source": kind, "state": "done", "window_from": begins,
+        "window_until": ends, "started_at": file.read_at, "finished_at": file.read_at, "started_by": by,
+        "counts": {"account": account},
+    }  # fmt: skip
+    await insert_once(session, ReconciliationRun, values)
 
 
 async def lines_of(session: AsyncSession, account: str, since: date, until: date) -> list[BankStatementLine]:

@@ -21,7 +21,7 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.registrations import ParticipantDetail
+from procomp_pay.storage.models.registrations import ParticipantDetail, ParticipantSearch
 from procomp_pay.storage.models.states import DeliveryState, DiscrepancyState, EventState, OutboxState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.registrations import search_keys
@@ -39,7 +39,8 @@ class Person:
     """A user with all registrations, or one registration.
 
     :param user: ``None`` if it has further registrations, which are somebody else's.
-    :param participants: none if the registration was removed and payments are left of it.
+    :param participants: those that are not removed. :param participant_ids: with those of removed ones, of
+        whom something is left.
     :param moved_payment_ids: payments that were theirs and were moved to somebody else.
     """
 
@@ -51,7 +52,11 @@ class Person:
 
 
 async def find(session: AsyncSession, some_id: str) -> Person | None:
-    """Return the person with this id of a user, or of a participant, also of one who was removed."""
+    """Return the person with this id of a user, or of a participant, also of one who was removed.
+
+    The platform may delete registrations and users without us. Of a user's removed registrations, those with
+    payments are known.
+    """
     user = await session.get(User, some_id)
     if user is None:
         participant = await session.get(Participant, some_id)
@@ -63,6 +68,7 @@ async def find(session: AsyncSession, some_id: str) -> Person | None:
         query = select(Participant).where(Participant.user_id == user.id).order_by(col(Participant.id))
         rows = list((await session.exec(query)).all())
         ids = [row.id for row in rows]
+    ids += sorted((await session.exec(_removed_of(some_id))).all())
     paid = select(PaymentDetail.payment_id).where(col(PaymentDetail.participant_id).in_(ids))
     payment_ids = sorted((await session.exec(paid)).all())
     former: Any = col(AuditEntry.before)["participant_id"].as_string()
@@ -70,9 +76,30 @@ async def find(session: AsyncSession, some_id: str) -> Person | None:
         select(AuditEntry.payment_id).where(AuditEntry.action == PAYMENT_MOVED, former.in_(ids)).distinct()
     )
     moved = sorted(payment for payment in (await session.exec(moves)).all() if payment not in payment_ids)
-    if not (user or rows or payment_ids or moved):
-        return None
-    return Person(user, rows, ids, payment_ids, moved)
+    person = Person(user, rows, ids, payment_ids, moved)
+    if user or rows or payment_ids or moved or await _has_rows(session, person):
+        return person
+    return None
+
+
+def _removed_of(user_id: str) -> Any:
+    """Return the query of a user's removed registrations that have payments."""
+    participant_id = col(PaymentDetail.participant_id)
+    exists = select(Participant.id).where(Participant.id == participant_id).exists()
+    return (
+        select(participant_id)
+        .join(Payment, col(Payment.id) == col(PaymentDetail.payment_id))
+        .where(Payment.user_id == user_id, ~exists)
+        .distinct()
+    )
+
+
+async def _has_rows(session: AsyncSession, person: Person) -> bool:
+    """Return whether anything but payments is left of removed registrations."""
+    for table in (ParticipantDetail, ParticipantSearch):
+        if await rows_of(session, table, col(table.participant_id), person.participant_ids):
+            return True
+    return bool(await messages(session, person))
 
 
 async def _registrations(session: AsyncSession, user_id: str) -> int:
@@ -249,9 +276,12 @@ def _without_details(side: Any) -> Any:
     return side | {name: ERASED for name in PERSONAL if side.get(name) is not None}
 
 
-def known_words(person: Person, entries: Sequence[AuditEntry], phones: Collection[str]) -> set[str]:
-    """Return the names, addresses and numbers by which the person is or was known."""
-    words = {participant.full_name for participant in person.participants} | set(phones)
+def known_words(person: Person, entries: Sequence[AuditEntry], further: Collection[str]) -> set[str]:
+    """Return the names, addresses and numbers by which the person is or was known.
+
+    :param further: phone numbers, and names that are known from elsewhere.
+    """
+    words = {participant.full_name for participant in person.participants} | set(further)
     if person.user is not None:
         words |= {person.user.name} | ({person.user.email} - {""})
         words = {word for word in words if not is_placeholder(word or "")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -24,6 +25,38 @@ def test_status_of_the_latest_or_of_one(clerk: CommandLine) -> None:
     assert "PENDING" in output.out
     assert "waiting for the customer to scan" in output.out
     assert "SANDBOX" not in output.err  # no provider is asked
+
+
+def test_status_names_another_payment_of_the_participant(clerk: CommandLine) -> None:
+    """A clerk who sees one payment would not look for the money of another one."""
+    qr = clerk.ask("initiate", "p1", *KASPI)
+    card = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
+    shown = clerk.ask("status", "p1")
+    assert (shown["payment_id"], [other["payment_id"] for other in shown["other_payments"]]) == (
+        card["payment_id"], [qr["payment_id"]],
+    )  # fmt: skip
+    clerk.pay(qr, "pay")
+    assert clerk.ask("status", qr["payment_id"], "--refresh")["status"] == "COMPLETED"
+    is_card = f"= '{card['payment_id']}'"
+    clerk.change(f"UPDATE pay_payment_detail SET is_duplicate = true WHERE payment_id {is_card}")
+    clerk.change(f"""UPDATE "Payment" SET status = 'COMPLETED' WHERE id {is_card}""")
+    shown = clerk.ask("status", "p1", "--refresh")
+    assert shown["payment_id"] == qr["payment_id"]
+    [other] = shown["other_payments"]
+    assert other == {
+        "payment_id": card["payment_id"], "code": card["code"], "status": "COMPLETED", "method": "apple_pay",
+        "amount": Decimal("50.00"), "currency": "USD", "refunded_amount": Decimal("0.00"), "duplicate": True,
+    }  # fmt: skip
+    for more in ((), ("--refresh",), ("--watch",)):
+        lines = clerk.type("status", "p1", *more).out.splitlines()
+        [line] = [line for line in lines if line.split()[:1] == ["also"]]
+        assert f"{card['code']} COMPLETED" in line
+        assert "50.00" in line
+        assert "TWICE" in line
+    assert "other_payments" not in clerk.ask("status", "--payment", qr["payment_id"])
+    clerk.change(f"""UPDATE "Payment" SET status = 'EXPIRED' WHERE id {is_card}""")
+    clerk.change("UPDATE pay_payment_detail SET provider_open = false")
+    assert clerk.ask("status", "p1")["other_payments"] == []  # it is over, and nobody paid
 
 
 def test_status_contains_no_secret(sqlite_clerk: CommandLine) -> None:

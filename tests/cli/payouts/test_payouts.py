@@ -28,9 +28,12 @@ def kaspi_report(folder: Path) -> str:
     return str(path)
 
 
-def bank_file(folder: Path, *, end: str = "КонецФайла\r\n", account: str = OURS) -> str:
+def bank_file(
+    folder: Path, *, end: str = "КонецФайла\r\n", account: str = OURS, until: str = "31.10.2026"
+) -> str:
     lines = [
-        "1CClientBankExchange", "ВерсияФормата=1.01", "Кодировка=Windows", f"РасчСчет={account}",
+        "1CClientBankExchange", "ВерсияФормата=1.01", "Кодировка=Windows", "ДатаНачала=01.10.2026",
+        f"ДатаКонца={until}", f"РасчСчет={account}",
         "СекцияРасчСчет", f"РасчСчет={account}", "НачальныйОстаток=0.00", "КонечныйОстаток=47544.00",
         "КонецРасчСчет", "СекцияДокумент=выписка", "НомерДокумента=12", "ДатаОперации=02.10.2026",
         'ПлательщикНаименование=АО "Kaspi Bank"', "СуммаПриход=47544.00",
@@ -52,10 +55,14 @@ def test_from_kaspis_report_to_the_bank(finance: CommandLine, tmp_path: Path) ->
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert shown.count("no bank lines") == 2
     output = finance.type("payouts", "match", code=6)
-    assert "No line of the bank is known yet" in output.err
+    assert "covers all days from 2026-10-01 to 2026-10-07" in output.err
     assert not [word for word in ("missing", "nothing is") if word in output.err]
-    output = finance.type("payouts", "match", "--bank-file", bank_file(tmp_path), code=6)
+    file = bank_file(tmp_path, until="06.10.2026")
+    output = finance.type("payouts", "match", "--bank-file", file, code=6)
     assert "2026-10-01 arrived on 2026-10-02" in output.err
+    assert "covers all days from 2026-10-02 to 2026-10-07" in output.err
+    assert "missing" not in output.err
+    output = finance.type("payouts", "match", "--bank-file", bank_file(tmp_path), code=6)
     assert "missing: 2026-10-02" in output.err
     items = finance.ask("payouts", "list")["items"]
     assert [(item["state"], str(item["gross"]), str(item["fee"])) for item in items] == [

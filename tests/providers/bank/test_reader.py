@@ -118,6 +118,22 @@ def test_the_1c_text_of_kazakhstan(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
+def test_a_file_covers_the_days_that_it_names_and_those_of_its_lines(tmp_path: Path) -> None:
+    def days(text: str, columns: dict[str, str] | None = None) -> tuple[date, date] | None:
+        return read_bank_file(saved(tmp_path, text), account=OURS, columns=columns).days
+
+    def may(first: int, last: int) -> tuple[date, date]:
+        return date(2026, 5, first), date(2026, 5, last)
+
+    assert days(KAZAKH) == may(2, 2)
+    period = "ДатаНачала=01.05.2026\nДатаКонца=07.05.2026\n"
+    for head in ("Кодировка=Windows\n", f"СекцияРасчСчет\nРасчСчет={OURS}\n"):
+        assert days(KAZAKH.replace(head, head + period)) == may(1, 7)
+    assert days(MT940) == may(2, 3)  # the first of May had ended
+    assert days(TABLE, COLUMNS) == may(2, 2)
+    assert days("Дата;Кредит;Дебет;Назначение\n", COLUMNS) is None
+
+
 def test_the_1c_text_of_russia(tmp_path: Path) -> None:
     read = read_bank_file(saved(tmp_path, RUSSIAN), account="4070 2810 0000 0000 0001")
     assert [(line.booked_on.day, line.amount, line.party) for line in read.lines] == [

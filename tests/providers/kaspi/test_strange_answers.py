@@ -126,6 +126,16 @@ async def test_an_amount_is_read_exactly_or_not_at_all(
     assert seen.ids.kaspi_operation is None
 
 
+@pytest.mark.parametrize("told", [18000000002, "18000000002", "a", 0])
+async def test_details_of_another_purchase_are_not_this_ones(kaspi: Make, told: object) -> None:
+    details = {"QrPaymentId": 18000000001, "TotalAmount": 24000, "AvailableReturnAmount": 0}
+    assert (await kaspi(payment_details=details).list_refunds(HANDLE)).total == Money.parse("24000", "KZT")
+    service = kaspi(payment_details=details | {"QrPaymentId": told}, payment_status={"Status": "Processed"})
+    for ask in (service.list_refunds, service.fetch):
+        with pytest.raises(OutcomeUnknown, match="cannot be read"):
+            await ask(HANDLE)
+
+
 @pytest.mark.parametrize("left", [None, "", "a", [], 24001, float("nan")])
 async def test_no_refund_is_sent_where_kaspis_total_is_not_readable(kaspi: Make, left: object) -> None:
     """A total of 0 would let the same money go back twice."""

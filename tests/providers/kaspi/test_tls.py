@@ -71,13 +71,14 @@ async def test_every_scheme_from_creation_to_refund(secure: Secure, scheme: Kasp
 async def _give_back(secure: Secure, service: KaspiPaymentService, ref: ProviderRef) -> None:
     if service.scheme in (KaspiScheme.BASIC, KaspiScheme.GATEWAY):
         with pytest.raises(Refused, match="no refund by API") as refused:
-            service.ready_to_refund(at_desk=True)
-        assert "--made-in-app" in str(refused.value.next_step)
+            service.ready_to_refund("pay1", at_desk=True)
+        assert "procomp-pay refund pay1 --made-in-app" in str(refused.value.next_step)
         return
     scan = None
     if service.scheme is KaspiScheme.STANDARD:
-        with pytest.raises(Refused, match="present"):
-            service.ready_to_refund()
+        with pytest.raises(Refused, match="present") as refused:
+            service.ready_to_refund("pay1")
+        assert "procomp-pay refund pay1 --reason" in str(refused.value.next_step)
         scan = await _scanned(secure, service, ref)
     done = await service.refund(refund_of(ref, scan))
     assert done.state is RefundState.SUCCEEDED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
@@ -19,6 +19,8 @@ from procomp_pay.providers.stripe.service import StripePaymentService
 from tests.support.provider_services import create_request
 
 KEY = "sk_test_" + "1" * 24
+BY_INTENT = ProviderRef(Channel.STRIPE_INTENT, "pi_1", "pi_1")
+BY_PAGE = ProviderRef(Channel.STRIPE_CHECKOUT, "cs_1")
 
 
 def with_length(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
@@ -99,16 +101,54 @@ async def test_an_answer_that_is_not_stripes_leaves_the_outcome_unknown(answer: 
 
 
 async def test_a_refund_of_another_request_leaves_the_outcome_unknown() -> None:
-    fee, ref = Money.parse("50", "USD"), ProviderRef(Channel.STRIPE_INTENT, "pi_1", "pi_1")
-    request = RefundRequest("r1", "pay1", ref, fee, "key", fee - fee, again=False)
-    refund = {"object": "refund", "id": "re_1", "status": "succeeded", "amount": 5000, "currency": "usd"}
+    fee = Money.parse("50", "USD")
+    request = RefundRequest("r1", "pay1", BY_INTENT, fee, "key", fee - fee, again=False)
     for named, kind in (("r2", OutcomeUnknown), ("r1", None)):
-        body = json.dumps(refund | {"metadata": {"refund_id": named}}).encode()
+        body = json.dumps(REFUND | {"metadata": {"refund_id": named}}).encode()
         async with stripe(with_length(body)) as (url, _):
             service = StripePaymentService(KEY, api_base=url, total_s=0.1)
             try:
                 with pytest.raises(kind) if kind else nullcontext():
                     assert (await service.refund(request)).state is RefundState.SUCCEEDED
+            finally:
+                await service.aclose()
+
+
+INTENT = {"object": "payment_intent", "status": "succeeded", "amount_received": 5000, "currency": "usd"}
+SESSION = {
+    "object": "checkout.session", "status": "complete", "payment_status": "paid", "amount_total": 5000,
+    "currency": "usd",
+}  # fmt: skip
+REFUND = {"object": "refund", "id": "re_1", "status": "succeeded", "amount": 5000, "currency": "usd"}
+DISPUTE = {"object": "dispute", "status": "lost", "amount": 5000, "currency": "usd"}
+PAGE = {"object": "list", "has_more": False}
+Ask = Callable[[StripePaymentService], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    ("ask", "ours", "another"),
+    [
+        (lambda stripe: stripe.fetch(BY_INTENT), INTENT | {"id": "pi_1"}, INTENT | {"id": "pi_2"}),
+        (lambda stripe: stripe.cancel(BY_INTENT), INTENT | {"id": "pi_1"}, INTENT | {"id": "pi_2"}),
+        (lambda stripe: stripe.fetch(BY_PAGE), SESSION | {"id": "cs_1"}, SESSION | {"id": "cs_2"}),
+        (lambda stripe: stripe.cancel(BY_PAGE), SESSION | {"id": "cs_1"}, SESSION | {"id": "cs_2"}),
+        (
+            lambda stripe: stripe.list_refunds(BY_INTENT),
+            PAGE | {"data": [REFUND | {"payment_intent": "pi_1"}]},
+            PAGE | {"data": [REFUND | {"payment_intent": "pi_1"}, REFUND | {"payment_intent": "pi_2"}]},
+        ),
+        (lambda stripe: stripe.dispute("du_1"), DISPUTE | {"id": "du_1"}, DISPUTE | {"id": "du_2"}),
+    ],
+)
+async def test_an_answer_about_another_object_leaves_the_outcome_unknown(
+    ask: Ask, ours: dict[str, object], another: dict[str, object]
+) -> None:
+    for body, kind in ((ours, None), (another, OutcomeUnknown), (another | {"id": None}, OutcomeUnknown)):
+        async with stripe(with_length(json.dumps(body).encode())) as (url, _):
+            service = StripePaymentService(KEY, api_base=url, total_s=0.1)
+            try:
+                with pytest.raises(kind, match="another request") if kind else nullcontext():
+                    await ask(service)
             finally:
                 await service.aclose()
 

@@ -2,16 +2,26 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlmodel import select
 
-from procomp_pay.domain.errors import AlreadyPaid, Conflict, ManualReviewRequired, PaymentError, Unavailable
+from procomp_pay.domain.errors import (
+    AlreadyPaid,
+    Conflict,
+    ManualReviewRequired,
+    OutcomeUnknown,
+    PaymentError,
+    Unavailable,
+)
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import Channel, CreateState, ParticipantStatus, PaymentMethod, PaymentStatus
+from procomp_pay.providers.stripe.http import StripeHttp
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
@@ -100,6 +110,38 @@ async def test_an_unreadable_amount_is_left_for_manual_review(
         await environment.maintain()
     kinds = [d.kind for d in await environment.rows(Discrepancy)]
     assert await environment.status(opened) is S.COMPLETED or kinds
+
+
+@pytest.mark.parametrize("channel", [Channel.STRIPE_INTENT, Channel.STRIPE_CHECKOUT])
+@pytest.mark.parametrize("work", [poll_payment, cancel])
+async def test_an_answer_about_another_payment_changes_nothing(
+    environment: ServiceEnvironment,
+    channel: Channel,
+    work: Callable[..., Awaitable[object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy that mixes up two answers must neither make an unpaid payment paid, nor end it."""
+    opened, other = [
+        await environment.start(await environment.participant(), "apple_pay", channel=channel)
+        for _ in range(2)
+    ]
+    if channel is Channel.STRIPE_CHECKOUT:
+        await environment.pay_page(other)
+    else:
+        await environment.confirm(str(other.view.provider_ref), "pm_card_visa")
+    real = StripeHttp.request_async
+
+    async def mixed_up(
+        self: StripeHttp, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        other_url = url.replace(str(opened.view.provider_ref), str(other.view.provider_ref))
+        return await real(self, method, other_url, headers, post_data)
+
+    monkeypatch.setattr(StripeHttp, "request_async", mixed_up)
+    with pytest.raises(OutcomeUnknown):
+        await work(environment.ctx, opened.view.payment_id, CLERK)
+    assert await environment.status(opened) is S.PENDING
+    assert (await detail_of(environment, opened)).provider_open
 
 
 async def test_a_stripe_outage_does_not_block_kaspi(environment: ServiceEnvironment) -> None:

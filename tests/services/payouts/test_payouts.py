@@ -24,6 +24,7 @@ from procomp_pay.services.reports.tournament_closing import tournament_closing
 from procomp_pay.storage.database.locks import reconcile_lock
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
+from procomp_pay.storage.models.reconciliation import ReconciliationRun
 from procomp_pay.storage.payouts import repository as store
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.stripe_payments import back, paid
@@ -32,9 +33,9 @@ ALMATY = ZoneInfo("Asia/Almaty")
 OURS = "KZ12722S000001234567"
 
 
-def bank(*lines: tuple[date, str, str, str], account: str = OURS) -> BankFile:
+def bank(*lines: tuple[date, str, str, str], account: str = OURS, told: tuple[date, ...] = ()) -> BankFile:
     read = [BankLine(account, day, Decimal(amount), unit, "1", text) for day, amount, unit, text in lines]
-    return BankFile(account, "test", read)
+    return BankFile(account, "test", read, told)
 
 
 async def fetched(environment: ServiceEnvironment) -> Fetched:
@@ -289,7 +290,8 @@ async def test_what_did_not_arrive_is_missing_and_another_account_is_refused(
     environment: ServiceEnvironment,
 ) -> None:
     await keep_kaspi_report(environment.ctx, SALES, ALMATY)
-    result = await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Kaspi Pay bonus")))
+    line = (date(2026, 5, 1), "5.00", "KZT", "Kaspi Pay bonus")
+    result = await matched(environment, bank(line, told=(date(2026, 5, 7),)))
     assert [view.row.payout.ref for view in result.missing] == ["2026-05-01", "2026-05-02"]
     assert [line.amount for line in result.unexplained] == [Decimal("5.00")]
     other = bank((date(2026, 5, 1), "23772.00", "KZT", "Kaspi Pay"), account="KZ99")
@@ -299,7 +301,7 @@ async def test_what_did_not_arrive_is_missing_and_another_account_is_refused(
     await matched(environment, other, is_ours=True)
 
 
-async def test_nothing_is_called_missing_before_a_statement_of_the_bank(
+async def test_only_a_statement_of_its_days_calls_a_payout_missing(
     environment: ServiceEnvironment,
 ) -> None:
     async def states(as_of: datetime | None = None) -> list[PayoutState]:
@@ -311,14 +313,30 @@ async def test_nothing_is_called_missing_before_a_statement_of_the_bank(
     assert await states() == [PayoutState.NO_BANK_LINES] * 2
     result = await matched(environment, None)
     assert (result.missing, len(result.unknown), result.is_clean) == ([], 2, False)
-    # a statement without a line about payouts says that they did not arrive
+    # also one without a line about payouts says that they did not arrive
     result = await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Rent")))
-    assert (len(result.missing), result.unknown, result.kept) == (2, [], 0)
+    assert (result.missing, len(result.unknown), result.kept) == ([], 2, 0)
+    later = bank((date(2026, 5, 4), "5.00", "KZT", "Rent"), (date(2026, 5, 30), "5.00", "KZT", "Kaspi bonus"))
+    result = await matched(environment, later)
+    assert (result.missing, len(result.unknown), result.new) == ([], 2, 1)  # the 2nd and 3rd of May
     before = environment.now()
     environment.later(1)
-    await matched(environment, bank((date(2026, 5, 1), "5.00", "KZT", "Kaspi Pay bonus")))
+    for _ in range(2):
+        result = await matched(environment, bank(told=(date(2026, 5, 2), date(2026, 5, 3))))
+        assert (len(result.missing), result.unknown) == (2, [])
     assert await states() == [PayoutState.MISSING] * 2
     assert await states(before) == [PayoutState.NO_BANK_LINES] * 2
+    assert len(await environment.rows(ReconciliationRun)) == 3
+
+
+async def test_a_statement_covers_no_day_that_is_still_to_come(environment: ServiceEnvironment) -> None:
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    environment.offset += datetime(2026, 5, 4, 9, tzinfo=UTC) - environment.now()
+    result = await matched(environment, bank(told=(date(2026, 5, 1), date(2026, 5, 31))))
+    assert (result.missing, result.unknown) == ([], [])  # they are on the way
+    environment.offset += timedelta(days=9)
+    result = await matched(environment, None)
+    assert (result.missing, len(result.unknown)) == ([], 2)
 
 
 async def test_a_report_without_fees_is_refused(environment: ServiceEnvironment) -> None:

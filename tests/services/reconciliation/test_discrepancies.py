@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
@@ -27,7 +29,7 @@ from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DiscrepancyState
-from tests.support import reconciliation
+from tests.support import reconciliation, stripe_payments
 from tests.support.environment import CLERK, ServiceEnvironment
 
 
@@ -119,6 +121,43 @@ async def test_who_was_disabled_while_the_provider_answered_resolves_nothing(
     with pytest.raises(Unauthorized, match="was disabled"):
         await use.resolve(dana, found.discrepancy_id, How.FIX, "look again", Actor("dana", Source.PERSON))
     assert (await use.one(ctx, found.discrepancy_id)).is_open
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_payment_is_locked_before_its_discrepancy(environment: ServiceEnvironment) -> None:
+    """By whoever locks both: in different orders they would wait for each other."""
+    duplicates = []
+    for _ in range(2):
+        participant_id = await environment.participant()
+        kaspi = await environment.start(participant_id)
+        apple = await stripe_payments.paid(environment, participant_id=participant_id)
+        await environment.phone(kaspi)
+        environment.later(6)
+        await environment.maintain()
+        duplicates.append((apple, await only(environment, payment_id=kaspi.view.payment_id)))
+    [(_, accepted), (refunded, settled)] = duplicates
+    transactions = locked_tables(environment)
+    await use.resolve(environment.ctx, accepted.discrepancy_id, How.ACCEPT, "he pays for two", CLERK)
+    await stripe_payments.back(environment, refunded)
+    assert (await use.one(environment.ctx, settled.discrepancy_id)).resolution == "gone"
+    both = [tables for tables in transactions if "pay_discrepancy" in tables]
+    assert [(tables[:2], tables[-1]) for tables in both] == [
+        (["Payment", "Participant"], "pay_discrepancy")
+    ] * 2
+
+
+def locked_tables(environment: ServiceEnvironment) -> list[list[str]]:
+    """Return the list that gets, from now on, the tables of which each transaction locks rows, in order."""
+    transactions: list[list[str]] = [[]]
+    engine: Any = environment.ctx.db._engine.sync_engine
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FOR UPDATE" in statement:
+            transactions[-1] += re.findall(r'FROM "?(\w+)', statement)[:1]
+
+    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "begin", lambda _connection: transactions.append([]))
+    return transactions
 
 
 async def test_invalid_resolutions_are_refused(environment: ServiceEnvironment) -> None:

@@ -72,8 +72,11 @@ async def quick(environment: ServiceEnvironment) -> None:
 
 async def test_standard_goes_back_after_the_scan(environment: ServiceEnvironment) -> None:
     opened = await paid(environment, KaspiScheme.STANDARD)
-    with pytest.raises(Refused, match="must be present"):
+    with pytest.raises(Refused, match="must be present") as refused:
         await use.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
+    assert refused.value.next_step == (
+        f'at the desk: procomp-pay refund {opened.view.payment_id} --reason "…"'
+    )
     scan = await scanned(environment, opened)
     done = await use.refund(environment.ctx, at_desk(opened, scan, "4000"), CLERK)
     assert done.state is RefundState.SUCCEEDED

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from procomp_pay.domain.closing import Step
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
@@ -25,7 +28,7 @@ from procomp_pay.services.closing import close_day
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.refunds.create import RefundCommand, refund
-from procomp_pay.services.registrations import person
+from procomp_pay.services.registrations import person, search_keys
 from procomp_pay.services.registrations.changes import edit_participant, remove_participant
 from procomp_pay.services.registrations.participants import Details
 from procomp_pay.services.settlement.move import move_payment
@@ -35,12 +38,15 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.closing import ClosingDay
+from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.registrations import ParticipantDetail, ParticipantSearch
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.models.states import DiscrepancyState
+from procomp_pay.storage.notifications.outbox import enqueue
 from procomp_pay.storage.registrations.person import ERASED, Mask
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_bill import ask
@@ -395,6 +401,61 @@ async def test_a_removed_participant_is_found_by_the_payment_that_was_moved(
     assert [word for word in (FIRST, NAME, phone[-4:]) if word in left] == []
     with pytest.raises(NotFound):
         await person.export(ctx, "nobody")
+
+
+async def delete_registration(environment: ServiceEnvironment, url: str, participant_id: str) -> None:
+    """Delete a registration by a program that checks no foreign keys, as others may do on SQLite."""
+    delete = f"""DELETE FROM "Participant" WHERE id = '{participant_id}'"""
+    if environment.ctx.db.is_sqlite():
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute(delete)
+    else:
+        async with environment.ctx.db.writing() as session:
+            connection = await session.connection()
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            await connection.execute(text(delete))
+
+
+@pytest.mark.parametrize("left", [ParticipantDetail, ParticipantSearch, OutboxMessage])
+async def test_what_is_left_of_a_registration_without_payments_is_found(
+    environment: ServiceEnvironment, database_url: str, left: type[Row]
+) -> None:
+    ctx, participant = environment.ctx, await environment.participant(full_name=NAME)
+    details = Details.read(CLUB, None, "87011234567", "2014")
+    await edit_participant(ctx, participant, CLERK, details=details)
+    await search_keys.catch_up(ctx)
+    async with ctx.db.writing() as session:
+        key = f"{Topic.LETTER_REMINDER}:{participant}:2026-05-01"
+        letter = {"participant_id": participant}
+        await enqueue(
+            session, Topic.LETTER_REMINDER, letter, row_id="r1", now=environment.now(), dedup_key=key
+        )
+    await delete_registration(environment, database_url, participant)
+    for table in {ParticipantDetail, ParticipantSearch, OutboxMessage} - {left}:
+        await sql(environment, f"DELETE FROM {table.__table__.name}")  # type: ignore[attr-defined]
+    assert len(await environment.rows(left)) == 1
+    document = await person.export(ctx, participant)
+    names = ("registration_details", "search_keys", "messages")
+    assert sum(len(document[name]) for name in names) == 1
+    await person.erase(ctx, participant, CLERK, with_platform_rows=False)
+    assert await environment.rows(left) == []
+    with pytest.raises(NotFound):
+        await person.export(ctx, participant)
+
+
+async def test_a_users_registration_that_the_platform_deleted_is_erased_with_them(
+    environment: ServiceEnvironment, database_url: str
+) -> None:
+    opened = await paid(environment)
+    await search_keys.catch_up(environment.ctx)
+    user_id = (await environment.rows(User))[0].id
+    await delete_registration(environment, database_url, opened.view.participant_id)
+    done = await person.erase(environment.ctx, user_id, CLERK, with_platform_rows=True)
+    assert (done.participant_ids, done.payment_ids) == (
+        [opened.view.participant_id], [opened.view.payment_id],
+    )  # fmt: skip
+    after = (await everything(environment)).lower()
+    assert [word for word in (FIRST, NAME, MAIL, CLUB, "…67") if word.lower() in after] == []
 
 
 async def test_the_payers_phone_stays_with_the_payer(environment: ServiceEnvironment) -> None:

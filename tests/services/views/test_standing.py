@@ -1,6 +1,9 @@
 """``GET status`` reads by one SELECT what ``latest`` reads by several: both must tell the same."""
 
+from typing import Any
+
 import pytest
+from sqlalchemy import event
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
@@ -37,6 +40,24 @@ async def test_the_newest_payment_and_then_the_one_that_settled(environment: Ser
     await environment.maintain()
     assert await agree(environment, participant) == first.view.payment_id
     assert "has no payment yet" in await agree(environment, other)
+
+
+async def test_further_payments_of_a_participant_are_read_with_the_first(
+    environment: ServiceEnvironment,
+) -> None:
+    statements: list[str] = []
+    engine: Any = environment.ctx.db._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    participant, counts = await environment.participant(), list[int]()
+    qr = await environment.start(participant)
+    for others in (0, 1):
+        statements.clear()
+        view, rest = await views.latest_and_others(environment.ctx, participant)
+        counts.append(len(statements))
+        assert len(rest) == others
+        card = await environment.start(participant, "apple_pay")
+    assert counts[0] == counts[1]
+    assert (view.payment_id, rest[0].payment_id) == (card.view.payment_id, qr.view.payment_id)
 
 
 async def test_a_link_to_an_unpaid_payment_hides_nothing(environment: ServiceEnvironment) -> None:
