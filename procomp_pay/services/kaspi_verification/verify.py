@@ -318,7 +318,7 @@ async def _check_second_person(
     if ctx.operator is None and await authorize.have_operators(session):
         raise Forbidden(
             N_("This override needs two operators, and is not made over HTTP"),
-            next_step="procomp-pay verify-kaspi PAYMENT NUMBER --override --reason REASON --approve NAME",
+            next_step="procomp-pay verify-kaspi PAYMENT --transaction-id NUMBER --override --reason REASON --approve NAME",
         )
     needs_second_person(ctx.operator, actor.approved_by)
 
