@@ -73,11 +73,6 @@ class StripeSandbox:
             refund_failed=lambda owner: refunds.fail_by_timer(core, owner),
             refund_pending=lambda owner: refunds.succeed(core, owner),
         )
-        self._ensure_account()
-
-    def _ensure_account(self) -> None:
-        made = {"account_id": self.core.new_id("acct", 16), "created": self.core.now()}
-        self.core.tables["settings"].setdefault("account", made)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the API, the hosted pages and the Stripe part of the control routes."""
@@ -93,7 +88,6 @@ class StripeSandbox:
     def load(self, data: dict[str, Any]) -> None:
         """Restore what `dump` returned."""
         self.core.load(data)
-        self._ensure_account()
 
     def set_endpoint(self, address: str | None, secret: str | None) -> str:
         """Set the webhook endpoint of the options; return its signing secret."""

@@ -62,7 +62,7 @@ class Webhooks:
         """Make one delivery for each endpoint that listens to the event's type."""
         ids = []
         for endpoint in self._core.tables["webhook_endpoints"].values():
-            if endpoint["status"] != "enabled" or not _wants(endpoint["enabled_events"], event["type"]):
+            if not _wants(endpoint["enabled_events"], event["type"]):
                 continue
             row = {
                 "id": self._core.new_id("wd"),
