@@ -20,7 +20,7 @@ from procomp_pay.services.reports.tournament_closing import THE_APP
 if TYPE_CHECKING:
     from procomp_pay.services.closing.close_day import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
-    from procomp_pay.storage.closing.day import PaymentRow
+    from procomp_pay.storage.reports.tournament_closing import ClosingPayment
 
 #: The steps, in the reader's words.
 STEPS = {
@@ -270,7 +270,7 @@ def _signatures(closing: Closing) -> Section:
     return Section(_("Signatures"), columns("Signed by|When|Account"), rows, note=note_of_second)
 
 
-def _number(row: PaymentRow, figures: DayFigures) -> str:
+def _number(row: ClosingPayment, figures: DayFigures) -> str:
     """Return the number that finds a payment at its provider."""
     known = figures.numbers.get(row.payment.id)
     return " ".join(known) if known else row.payment.stripe_payment_id or row.detail.provider_ref or ""

@@ -131,7 +131,6 @@ class Closing:
     begun_at: datetime
     closed_at: datetime | None
     figures: DayFigures | None = None
-    has_operators: bool = False
 
     @property
     def day(self) -> date:

@@ -27,6 +27,7 @@ from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.refunds import kaspi_refund_id, named_by
 from procomp_pay.storage.reports.attempts import Scope
+from procomp_pay.storage.reports.tournament_closing import ClosingPayment, select_payments
 
 # the tables for SQL expressions, which the type checker does not understand
 _payment: Any = Payment
@@ -198,28 +199,15 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
     return [(refund, bool({refund.id, refund.provider_refund_id} & known)) for refund in refunds]
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentRow:
-    """A payment with its participant's name; ``None`` if the participant was removed.
-
-    :param source: who started it: an operator at the desk, or the app.
-    """
-
-    payment: Payment
-    detail: PaymentDetail
-    full_name: str | None
-    source: str | None
-
-
-async def rows_of(session: AsyncSession, payment_ids: set[str]) -> dict[str, PaymentRow]:
+async def rows_of(session: AsyncSession, payment_ids: set[str]) -> dict[str, ClosingPayment]:
     """Return payments by id."""
     if not payment_ids:
         return {}
-    query = _with_names().where(_payment.id.in_(sorted(payment_ids)))
-    return {row[0].id: PaymentRow(*row) for row in (await session.exec(query)).all()}
+    query = select_payments().where(_payment.id.in_(sorted(payment_ids)))
+    return {row[0].id: ClosingPayment(*row) for row in (await session.exec(query)).all()}
 
 
-async def of_the_day(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
+async def of_the_day(session: AsyncSession, scope: Scope) -> list[ClosingPayment]:
     """Return the payments that were started or paid in the scope, or refunded in it, oldest first."""
     refunded = exists().where(
         _refund.payment_id == _payment.id,
@@ -227,21 +215,21 @@ async def of_the_day(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
         *Scope(None, scope.since, scope.until).of(_refund.updated_at),
     )
     moved = or_(and_(*scope.of(_detail.created_at)), and_(*scope.of(_detail.completed_at)), refunded)
-    query = _with_names().where(*Scope(scope.tournament_id).of(None), moved)
+    query = select_payments().where(*Scope(scope.tournament_id).of(None), moved)
     query = query.order_by(_detail.created_at, _detail.payment_id)
-    return [PaymentRow(*row) for row in (await session.exec(query)).all()]
+    return [ClosingPayment(*row) for row in (await session.exec(query)).all()]
 
 
-async def unfinished(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
+async def unfinished(session: AsyncSession, scope: Scope) -> list[ClosingPayment]:
     """Return the payments started before the scope's end whose outcome is not known: oldest first."""
     query = (
-        _with_names()
+        select_payments()
         .where(*Scope(scope.tournament_id, None, scope.until).of(_detail.created_at))
         .where(_payment.status.in_(list(OPEN_STATUSES)))
         .order_by(_detail.created_at, _detail.payment_id)
         .limit(MOST)
     )
-    return [PaymentRow(*row) for row in (await session.exec(query)).all()]
+    return [ClosingPayment(*row) for row in (await session.exec(query)).all()]
 
 
 async def pending_refunds(
@@ -318,12 +306,3 @@ async def open_discrepancies(session: AsyncSession, tournament_id: str | None) -
         )
     query = query.order_by(_discrepancy.opened_at, _discrepancy.id).limit(MOST)
     return [row[0] for row in (await session.exec(query)).all()]
-
-
-def _with_names() -> Any:
-    return (
-        select(_payment, _detail, type_coerce(_participant.full_name, Text), _audit.source)
-        .join(_detail, _detail.payment_id == _payment.id)
-        .join(_participant, _participant.id == _detail.participant_id, isouter=True)
-        .join(_audit, and_(_audit.payment_id == _payment.id, _audit.seq == 1), isouter=True)
-    )

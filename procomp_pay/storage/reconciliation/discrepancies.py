@@ -18,7 +18,8 @@ from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.topics import Topic
-from procomp_pay.storage.database.insert_once import insert_once, insert_returning
+from procomp_pay.storage.database.bulk_write import insert_returning
+from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment

@@ -38,8 +38,9 @@ _MOST_IN = 5000
 
 @dataclass(frozen=True, slots=True)
 class ClosingPayment:
-    """A payment with its rows.
+    """A payment with its rows: of :func:`select_payments`.
 
+    :param full_name: ``None`` if the participant was removed.
     :param source: who started it: an operator at the desk, or the app.
     """
 
@@ -63,19 +64,22 @@ async def payments(
     session: AsyncSession, tournament_id: str, as_of: datetime
 ) -> AsyncIterator[ClosingPayment]:
     """Return payments started by then, oldest first, in their present state."""
+    query = select_payments().where(_payment.tournament_id == tournament_id, _detail.created_at <= as_of)
+    async for row in rows(session, query.order_by(_detail.created_at, _detail.payment_id)):
+        yield ClosingPayment(*row)
+
+
+def select_payments() -> Any:
+    """Select the fields of :class:`ClosingPayment`."""
     # NULL where the participant was deleted, and not where the platform has no name
     name = func.coalesce(type_coerce(_participant.full_name, Text), UNKNOWN)
     full_name = type_coerce(case((_participant.id.is_not(None), name)), Text)
-    query = (
+    return (
         select(_payment, _detail, full_name, _participant.category, _audit.source)
         .join(_detail, _detail.payment_id == _payment.id)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
         .join(_audit, (_audit.payment_id == _payment.id) & (_audit.seq == 1), isouter=True)
-        .where(_payment.tournament_id == tournament_id, _detail.created_at <= as_of)
-        .order_by(_detail.created_at, _detail.payment_id)
     )
-    async for row in rows(session, query):
-        yield ClosingPayment(*row)
 
 
 async def snapshots(
