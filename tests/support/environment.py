@@ -112,8 +112,14 @@ class ServiceEnvironment:
             session.add(Participant(**(values | changes)))
         return name
 
-    async def start(self, participant: str, method: str = "kaspi_qr", **changes: Any) -> views.Opening:
-        """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet."""
+    async def start(
+        self, participant: str | None = None, method: str = "kaspi_qr", **changes: Any
+    ) -> views.Opening:
+        """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet.
+
+        :param participant: a new one by default.
+        """
+        participant = participant or await self.participant()
         chosen = PaymentMethod(method.upper())
         channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
         request = replace(InitiateRequest(participant, chosen, channel), **changes)
@@ -182,8 +188,13 @@ class ServiceEnvironment:
         """Poll the payments at Kaspi that are due, without the rest of a maintenance pass."""
         await work_watch(self.ctx, Pass(), KASPI_CHANNELS)
 
-    async def maintain(self) -> Pass:
-        """Run one maintenance pass without the backfill, so that a test decides which events are known."""
+    async def maintain(self, *, after: float = 0) -> Pass:
+        """Run one maintenance pass without the backfill, so that a test decides which events are known.
+
+        :param after: seconds that pass before it.
+        """
+        if after:
+            self.later(after)
         return await one_pass(self.ctx, backfill=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:

@@ -35,7 +35,7 @@ def kinds(report: Report) -> Counter[tuple[str, str]]:
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
     """Make a COMPLETED payment by Apple Pay."""
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     for event in await environment.events():  # of this payment only: a test may withhold the events of others
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
@@ -46,7 +46,7 @@ async def paid(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def paid_by_kaspi(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     environment.later(6)
     await environment.poll_kaspi()
@@ -78,7 +78,7 @@ def stripe(environment: ServiceEnvironment) -> Any:
 
 
 async def missed_webhook(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     return opened
 
@@ -105,9 +105,7 @@ async def gone_at_stripe(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def never_paid(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await change(
         environment, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
     )
@@ -173,9 +171,7 @@ async def paid_twice(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def late(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await change(
         environment, """UPDATE "Payment" SET status = 'EXPIRED' WHERE id = :id""", id=opened.view.payment_id

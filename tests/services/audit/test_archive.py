@@ -37,9 +37,7 @@ async def sql(environment: ServiceEnvironment, statement: str, **values: Any) ->
 
 
 async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await environment.deliver()
     return opened
@@ -50,7 +48,7 @@ async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     first = await paid(environment)
     await receipt.record_fiscal_number(environment.ctx, first.view.payment_id, "A-17", CLERK)
     await seal(environment.ctx, "aigerim")
-    second = await environment.start(await environment.participant())
+    second = await environment.start()
     await seal(environment.ctx, "aigerim")
     await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
     environment.later(100 * DAY)
@@ -271,7 +269,7 @@ async def test_a_file_of_another_audit_trail_stays(environment: ServiceEnvironme
 async def test_without_a_seal_there_is_nothing_to_archive(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
-    await environment.start(await environment.participant())
+    await environment.start()
     with pytest.raises(Refused, match="no seal"):
         await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
 

@@ -37,8 +37,8 @@ async def grow(environment: ServiceEnvironment, opened: Opening, times: int = 1)
 
 async def sealed(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     """Two payments, sealed, and a little that came afterwards."""
-    first = await environment.start(await environment.participant())
-    second = await environment.start(await environment.participant())
+    first = await environment.start()
+    second = await environment.start()
     await grow(environment, first, 2)
     await seal(environment.ctx, "aigerim")
     await grow(environment, second)
@@ -66,7 +66,7 @@ async def test_what_nobody_touched_agrees_with_every_seal(
 
 async def test_nothing_to_seal_is_sealed_as_well(environment: ServiceEnvironment) -> None:
     assert (await seal(environment.ctx, "aigerim")).chains == 0
-    await environment.start(await environment.participant())
+    await environment.start()
     assert (await verify(environment.ctx)).is_sound
 
 
@@ -182,7 +182,7 @@ async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment
 
 async def test_no_entry_slips_under_a_seal(environment: ServiceEnvironment) -> None:
     """An entry has its id before it is committed: the seal waits for it, and covers it."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     async with environment.ctx.db.writing() as session:
         entry = await audit.append(session, opened.view.payment_id, NOTED, environment.now())
         sealing = asyncio.create_task(seal(environment.ctx, "aigerim"))
@@ -200,7 +200,7 @@ async def test_a_writer_that_hangs_holds_no_seal_for_ever(
     if environment.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer, and 30 s of patience")
     monkeypatch.setattr("procomp_pay.storage.audit.seals._LOCK_TIMEOUT", "50ms")
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     async with environment.ctx.db.writing() as session:
         await audit.append(session, opened.view.payment_id, NOTED, environment.now())
         with pytest.raises(DatabaseBusy):
@@ -219,7 +219,7 @@ async def test_two_who_seal_at_once_leave_one_row_of_seals(environment: ServiceE
 async def test_sealed_when_it_is_due(environment: ServiceEnvironment) -> None:
     day = timedelta(days=1)
     assert await seal_if_due(environment.ctx, "maintain", day) is None, "nothing has happened"
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     assert await seal_if_due(environment.ctx, "maintain", day) is not None
     await grow(environment, opened)
     assert await seal_if_due(environment.ctx, "maintain", day) is None, "too early"

@@ -30,13 +30,11 @@ async def sql(environment: ServiceEnvironment, statement: str, **values: Any) ->
 
 async def some(environment: ServiceEnvironment) -> tuple[views.Opening, views.Opening]:
     """Two payments with a history: the first paid and paid back in part, the second open."""
-    first = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    first = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(first.view.provider_ref), "pm_card_visa")
     await environment.deliver()
     await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
-    return first, await environment.start(await environment.participant())
+    return first, await environment.start()
 
 
 async def flaws(
@@ -270,9 +268,9 @@ async def test_other_processes_judge_as_this_one(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await some(environment)
-    third = await environment.start(await environment.participant())
-    fourth = await environment.start(await environment.participant())
-    await environment.start(await environment.participant())
+    third = await environment.start()
+    fourth = await environment.start()
+    await environment.start()
     await seal(environment.ctx, "owner")
     monkeypatch.setattr(processes, "RANGE", 1)
     assert await verify(environment.ctx, processes=2) == await verify(environment.ctx)
@@ -294,7 +292,7 @@ async def test_what_a_killed_process_had_to_read_is_read_here(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(8):
-        await environment.start(await environment.participant())
+        await environment.start()
     asked = []
 
     class Killed(ProcessPoolExecutor):

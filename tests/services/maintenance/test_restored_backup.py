@@ -116,8 +116,7 @@ async def test_a_kaspi_payment_since_the_backup_is_found_by_the_statement_and_ve
     await backup.make(environment)
     opened = await environment.start(person)
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     number, paid_at = opened.view.provider_ref, environment.now()
     assert number is not None

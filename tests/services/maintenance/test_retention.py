@@ -38,9 +38,7 @@ DAY = 86_400.0
 
 
 async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     await environment.deliver()
     await environment.maintain()
@@ -141,7 +139,7 @@ async def test_a_message_that_did_not_arrive_is_kept(environment: ServiceEnviron
 async def test_an_idempotency_key_lives_as_long_as_its_payment_is_open(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant(), idempotency_key="k")
+    opened = await environment.start(idempotency_key="k")
     request = InitiateRequest(
         opened.view.participant_id, opened.view.method, Channel.KASPI_QR, idempotency_key="k"
     )

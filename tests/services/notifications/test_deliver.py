@@ -101,8 +101,7 @@ class connected:  # noqa: N801 - reads as a function
 async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
     opened = await environment.start(await environment.participant(**participant))
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     return opened.view.payment_id
 
 
@@ -335,8 +334,7 @@ async def test_what_is_not_configured_is_written_down_and_can_be_made_good(
         await alert(environment)
         await paid(environment)
     async with connected(environment):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     assert {d.state for d in await environment.rows(Delivery)} == {S.DELIVERED, S.SKIPPED}
 
 

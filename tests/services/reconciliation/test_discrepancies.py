@@ -192,7 +192,6 @@ async def test_a_refund_with_unknown_outcome_does_not_resolve_a_discrepancy(
             environment.ctx, found.discrepancy_id, How.ACCEPT, "it stays", replace(CLERK, name="aida")
         )
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     await use.resolve(environment.ctx, found.discrepancy_id, How.REFUND, "too late", CLERK)
     assert len(await environment.rows(Refund)) == 1

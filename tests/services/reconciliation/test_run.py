@@ -67,10 +67,8 @@ async def everything_clean(environment: ServiceEnvironment) -> list[views.Openin
         made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20))
     )
     await refund(environment.ctx, part, CLERK)
-    made.append(await environment.start(await environment.participant(), "google_pay"))
-    declined = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    made.append(await environment.start(method="google_pay"))
+    declined = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(declined.view.provider_ref), "pm_card_chargeDeclined")
     made.append(declined)
     await environment.deliver()
@@ -80,7 +78,7 @@ async def everything_clean(environment: ServiceEnvironment) -> list[views.Openin
 async def test_a_clean_run_finds_nothing(environment: ServiceEnvironment) -> None:
     await everything_clean(environment)
     kaspi = await paid_by_kaspi(environment)
-    await environment.start(await environment.participant())
+    await environment.start()
     for provider in ("stripe", "kaspi"):
         report = await run(environment, provider)
         assert (report.found, report.still_open, report.cut) == (0, 0, None), report.listed
@@ -252,9 +250,7 @@ async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
     environment: ServiceEnvironment,
 ) -> None:
     """A webhook settles a payment after Stripe's page was read: no mismatch."""
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     paid_then: list[str] = []
 
     class Slow:
@@ -358,11 +354,9 @@ async def test_a_killed_run_is_recorded_and_its_window_is_read_again(environment
 
 
 async def test_a_late_kaspi_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
-    environment.later(4000)
-    await environment.maintain()
-    environment.later(4000)
-    await environment.maintain()
+    opened = await environment.start()
+    await environment.maintain(after=4000)
+    await environment.maintain(after=4000)
     assert await environment.status(opened) is PaymentStatus.EXPIRED
     await at_kaspi(environment, opened, "late-process", {})
     report = await run(environment, "kaspi")
@@ -373,7 +367,7 @@ async def test_a_late_kaspi_payment(environment: ServiceEnvironment) -> None:
 
 
 async def test_a_stuck_kaspi_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await at_kaspi(environment, opened, "status", {"Status": "Wait"})
     environment.later(3600)
     assert kinds(await run(environment, "kaspi")) == {

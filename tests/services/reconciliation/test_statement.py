@@ -350,7 +350,7 @@ async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: Service
 
 
 async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     environment.later(4000)
     at = environment.now() - timedelta(seconds=3900)  # not polled since: Kaspi's last status is not known
     report = await compare(environment, [line(5, "700000003", at, "24000.00 KZT")], "kaspi")
@@ -460,7 +460,7 @@ async def test_after_a_restore_nobody_pays_again_for_a_line_of_unknown_owner(
     started = await initiate(environment.ctx, request, CLERK)
     numbered = VerificationRequest(started.payment_id, "700000005", override=True, reason="paid before")
     await verify(environment.ctx, numbered, CLERK)
-    await environment.start(await environment.participant())  # the line has its owner
+    await environment.start()  # the line has its owner
     await compare(environment, lines, "kaspi", is_ours=True)
     row = next(row for row in await reconciliation.open_rows(environment) if "700000006" in str(row.detail))
     assert row.detail["after_restore"], "another run does not forget it"

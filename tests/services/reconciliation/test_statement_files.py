@@ -53,7 +53,7 @@ async def reconciled(environment: ServiceEnvironment, path: Path) -> Report:
 
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     return opened
 
@@ -254,11 +254,11 @@ async def _record(environment: ServiceEnvironment, opened: views.Opening, number
 async def test_candidates_have_the_amount_and_the_time(environment: ServiceEnvironment) -> None:
     """A QR is valid for minutes, an invoice for a day; a line's candidates were valid at its time."""
     started = environment.now()
-    opened = await environment.start(await environment.participant())
-    await environment.start(await environment.participant(), "apple_pay")
-    verified = await environment.start(await environment.participant())
+    opened = await environment.start()
+    await environment.start(method="apple_pay")
+    verified = await environment.start()
     await _record(environment, verified, "55")  # its line has that number, so no other line matches it
-    invoice = await environment.start(await environment.participant())
+    invoice = await environment.start()
     async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, invoice.view.payment_id)
         assert detail is not None
@@ -318,7 +318,7 @@ async def test_a_statement_without_a_line_of_ours_is_refused(
 
 
 async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path: Path) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
     headers = [*HEADS, "Канал оплаты"]
     headers[8] = "Способ оплаты"
@@ -336,7 +336,7 @@ async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path:
 
 
 async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     [intent] = await environment.stripe_objects("payment_intents")
     [charge] = await environment.stripe_objects("charges")

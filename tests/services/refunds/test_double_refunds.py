@@ -53,10 +53,9 @@ def kzt(amount: str) -> Money:
 
 async def another(environment: ServiceEnvironment) -> views.Opening:
     """A second payment in the scheme that :func:`paid` has set."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     return opened
 
 
@@ -103,8 +102,7 @@ async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(environment
         await use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK)
     assert await returns(environment) == 0
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
 
 
@@ -135,7 +133,7 @@ async def test_the_number_on_a_payments_receipt_is_no_refunds(
     if whose == "another's":
         bearer = await another(environment)
     elif whose == "an open one's":
-        bearer = await environment.start(await environment.participant())
+        bearer = await environment.start()
     made = MadeInApp(opened.view.payment_id, await number_of(environment, bearer), "injured")
     with pytest.raises(Conflict, match="number of a payment"):
         await record_made(environment.ctx, made, CLERK)
@@ -250,13 +248,11 @@ async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(
     while not (await environment.rows(Refund) and (await environment.rows(Refund))[0].sent_at):
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
-    environment.later(60)
-    await environment.maintain()  # another process takes the refund up
+    await environment.maintain(after=60)  # another process takes the refund up
     assert await returns(environment) == 1
     with pytest.raises(ProviderUnavailable, match="nothing was sent"):
         await sleeper
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
     [row] = await environment.rows(Refund)
     assert row.state is RefundState.SUCCEEDED
@@ -322,8 +318,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     second = await environment.participant(tournament_id=person.tournament_id)
     opened = await environment.start(second)
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     forced = {"path": "/payment/details", "code": -99000003, "times": 1}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
     report = await bulk.run(environment.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
@@ -371,7 +366,7 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     assert await refunded(environment, opened) == kzt(back)
     assert kept in {item.source_id for item in await environment.rows(AuditEntry)}
     assert (await audit_verify.verify(environment.ctx)).is_sound
-    other = await environment.start(await environment.participant())
+    other = await environment.start()
     request = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
         await verify(environment.ctx, request, CLERK)

@@ -165,7 +165,7 @@ async def test_unpayable_fees_are_refused(ctx: AppContext, cup: str) -> None:
 
 
 async def test_open_payments_keep_their_amount_and_are_counted(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     change = await tournaments.set_fee(environment.ctx, opened.view.tournament_id, money("30000"), CLERK)
     assert change.open_payments == 1
     async with environment.ctx.db.reading() as session:

@@ -134,9 +134,7 @@ class Script:
     async def _declined(self) -> None:
         environment = self.environment
         for method in ("pm_apple_pay", None):
-            opened = await environment.start(
-                await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-            )
+            opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
             intent = str(opened.view.provider_ref)
             await environment.confirm(intent, "pm_card_chargeDeclined")
             if method is not None:
@@ -149,7 +147,7 @@ class Script:
 
     async def _page(self) -> None:
         environment = self.environment
-        opened = await environment.start(await environment.participant(), "google_pay")
+        opened = await environment.start(method="google_pay")
         await environment.pay_page(opened, "google_pay")
         for event in (await self.of(opened.view.payment_id)).values():
             self.say(event)
