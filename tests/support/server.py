@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,20 +60,6 @@ class Served:
 Serve = Callable[..., Awaitable[Served]]
 Start = Callable[..., Awaitable[Command]]
 Eventually = Callable[..., Awaitable[Any]]
-
-
-async def wait_until(check: Callable[[], Awaitable[Any]], seconds: float = 15.0) -> Any:
-    """Return the first true result of the check; fail after so many seconds.
-
-    A busy machine may take as long; after 20 s ``serve`` fetches what did not come by itself.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = await check()
-        if result:
-            return result
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"it did not happen within {seconds} s")
 
 
 async def paid(

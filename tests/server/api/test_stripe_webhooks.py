@@ -263,7 +263,7 @@ async def test_a_stored_event_is_processed_at_once(
         async def done(count: int = number + 1) -> bool:
             return [row.state for row in await inbox(served.ctx)] == [EventState.DONE] * count
 
-        await eventually(done, 20)
+        await eventually(done)
 
 
 async def test_each_hundredth_webhook_is_logged_and_all_are_counted(
