@@ -379,11 +379,11 @@ async def _run_step(
         return [f"{step}: {error.message}"], {"not_available": error.message}
     items, facts = await _read(ctx, closing, report, statement)
     if step is Step.KASPI and statement is not None:
-        facts["notes"] += await _keep_settlements(ctx, closing, statement)
+        facts["notes"] += await _keep_movements(ctx, closing, statement)
     return items, facts
 
 
-async def _keep_settlements(ctx: AppContext, closing: Closing, statement: Statement) -> list[str]:
+async def _keep_movements(ctx: AppContext, closing: Closing, statement: Statement) -> list[str]:
     """Store what Kaspi settles for the days of its statement, up to that of the closing; return why not. The
     day itself may not be over: the statement of the next one adds what came after this one was made."""
     lines = list(statement.lines)

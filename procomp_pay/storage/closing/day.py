@@ -19,9 +19,9 @@ from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.models.webhooks import WebhookEvent
@@ -35,7 +35,7 @@ _detail: Any = PaymentDetail
 _participant: Any = Participant
 _refund: Any = Refund
 _audit: Any = AuditEntry
-_settlement: Any = Settlement
+_movement: Any = ProviderMovement
 _operation: Any = KaspiOperation
 _discrepancy: Any = Discrepancy
 _event: Any = WebhookEvent
@@ -71,8 +71,8 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
     refund_at = (
         select(func.max(_refund.updated_at))
         .where(
-            _refund.payment_id == _settlement.payment_id,
-            named_by(_settlement.ref),
+            _refund.payment_id == _movement.payment_id,
+            named_by(_movement.ref),
             _refund.state == RefundState.SUCCEEDED,
         )
         .scalar_subquery()
@@ -83,18 +83,18 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
         .scalar_subquery()
     )
     booked = case(
-        (_settlement.kind == LineKind.PAYMENT, _detail.completed_at),
-        (_settlement.kind == LineKind.REFUND, refund_at),
+        (_movement.kind == LineKind.PAYMENT, _detail.completed_at),
+        (_movement.kind == LineKind.REFUND, refund_at),
         (_detail.dispute_state == DisputeState.LOST, dispute_at),  # as the reports count a lost one
     )
-    at = func.coalesce(booked, _settlement.at, type_=UtcDateTime())
+    at = func.coalesce(booked, _movement.at, type_=UtcDateTime())
     rows = (
         select(
-            _payment.method, _detail.charged_currency, _settlement.currency, _settlement.kind,
-            _settlement.amount.label("amount"), _settlement.fee.label("fee"), _detail.dispute_state,
+            _payment.method, _detail.charged_currency, _movement.currency, _movement.kind,
+            _movement.amount.label("amount"), _movement.fee.label("fee"), _detail.dispute_state,
         )
-        .join(_detail, _detail.payment_id == _settlement.payment_id)
-        .join(_payment, _payment.id == _settlement.payment_id)
+        .join(_detail, _detail.payment_id == _movement.payment_id)
+        .join(_payment, _payment.id == _movement.payment_id)
         .where(*scope.of(at))
         .subquery()
     )  # fmt: skip
@@ -122,7 +122,7 @@ class NotSeen:
 
 async def not_seen(session: AsyncSession, scope: Scope) -> list[NotSeen]:
     """Return our paid payments of the scope of which no record of the provider was read."""
-    seen = exists().where(_settlement.payment_id == _payment.id, _settlement.kind == LineKind.PAYMENT)
+    seen = exists().where(_movement.payment_id == _payment.id, _movement.kind == LineKind.PAYMENT)
     query: Any = (
         select(_payment.method, _detail.charged_currency, _payment.id)
         .join(_detail, _detail.payment_id == _payment.id)

@@ -23,9 +23,9 @@ from procomp_pay.storage.database.locks import archive_lock, maintenance_lock, r
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
-from procomp_pay.storage.models.settlements import Settlement
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import Kaspi
 from tests.support.reconciliation import (
@@ -300,7 +300,7 @@ async def test_fees_are_stored_once(environment: ServiceEnvironment) -> None:
     opened = await refunded_in_dashboard(environment)
     for _ in range(2):
         await run(environment)
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     amounts = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
     assert amounts == {
         "payment": (Decimal("50.00"), Decimal("1.75"), Decimal("48.25"), "USD"),

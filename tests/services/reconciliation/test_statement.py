@@ -26,9 +26,9 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import ReconciliationRun
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_matches
 from procomp_pay.storage.reconciliation.staging_matches import Repeats
 from tests.support import reconciliation
@@ -64,7 +64,7 @@ async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
     for _ in range(2):
         report = await compare(environment, lines)
         assert (report.found, report.still_open, report.read["lines"]) == (0, 0, 5), report.listed
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     assert sorted((each.ref, each.amount, each.net) for each in rows) == sorted(
         [(each.ref, Decimal("50.00"), Decimal("48.25")) for each in lines[:3]]
         + [(back["id"], Decimal("-50.00"), Decimal("-50.00"))]
@@ -142,7 +142,7 @@ async def test_an_account_that_settles_in_another_currency(environment: ServiceE
             ("REFUND_MISMATCH", became): 1,
         }
     assert (await environment.view(back)).refunded.amount == Decimal("50.00")
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     assert {(each.ref, each.amount, each.fee, each.net, each.currency) for each in rows} == {
         *[(f"ch_{n}", Decimal("45.88"), Decimal("1.58"), Decimal("44.30"), "EUR") for n in (2, 3, 4)],
         (given_back["id"], Decimal("-45.88"), Decimal(0), Decimal("-45.88"), "EUR"),
@@ -438,7 +438,7 @@ async def test_a_file_compares_equally_by_blocks_and_by_lines(
         ("MISSING_AT_PROVIDER", "opened"): 1,
         ("MISSING_LOCALLY", "opened"): 1,
     }
-    [kept] = await environment.rows(Settlement)
+    [kept] = await environment.rows(ProviderMovement)
     assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))
 
 

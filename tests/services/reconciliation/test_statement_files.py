@@ -22,8 +22,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation
@@ -125,7 +125,7 @@ async def test_kaspis_export_of_2026(environment: ServiceEnvironment, tmp_path: 
         )
         assert [sums.difference for sums in report.sums] == [0, 0]
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
-    kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(Settlement)}
+    kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(ProviderMovement)}
     assert kept == {
         (LineKind.PAYMENT, first.view.payment_id, Decimal(228), Decimal(23772)),
         (LineKind.PAYMENT, second.view.payment_id, Decimal(228), Decimal(23772)),
@@ -143,7 +143,7 @@ async def test_an_order_number_names_the_payment(environment: ServiceEnvironment
     assert reconciliation.kinds(report) == {("STATUS_MISMATCH", "repaired"): 2}
     used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
     assert used == {line.ref: line.order for line in lines}
-    kept = {(row.ref, row.payment_id) for row in await environment.rows(Settlement)}
+    kept = {(row.ref, row.payment_id) for row in await environment.rows(ProviderMovement)}
     assert kept == set(used.items())
 
 
@@ -154,7 +154,7 @@ async def test_fees_of_lines_that_name_their_qr(environment: ServiceEnvironment,
     for _ in range(2):
         report = await reconciled(environment, tmp_path / "f")
         assert report.settlements == 1
-    [row] = await environment.rows(Settlement)
+    [row] = await environment.rows(ProviderMovement)
     assert (row.payment_id, row.fee) == (opened.view.payment_id, Decimal("228.00"))
 
 

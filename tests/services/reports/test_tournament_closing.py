@@ -96,7 +96,7 @@ def _sums(books: Books, tournament: str, key: str) -> dict[Any, tuple[Any, ...]]
 def _fees_agree(sheet: TournamentClosing, books: Books, mine: set[str]) -> None:
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     known = set()
-    for s in books.settlements:
+    for s in books.movements:
         if s.payment_id in mine and s.fee is not None:
             wanted[s.currency] += s.fee
             known |= {s.payment_id} if s.kind == "payment" else set()
