@@ -196,7 +196,7 @@ def _card_details(intent: Json, card: Json) -> Json:
     }
 
 
-def outcome(*, declined: str | None = None, message: str = "Payment complete.") -> Json:
+def outcome(*, declined: str | None = None) -> Json:
     """Return the `outcome` of a charge; `declined` is the decline code, None for a successful payment."""
     return {
         "advice_code": "try_again_later" if declined else None,
@@ -206,6 +206,6 @@ def outcome(*, declined: str | None = None, message: str = "Payment complete.") 
         "reason": declined,
         "risk_level": "normal",
         "risk_score": 20,
-        "seller_message": "The bank did not return any further details." if declined else message,
+        "seller_message": "The bank did not return any further details." if declined else "Payment complete.",
         "type": "issuer_declined" if declined else "authorized",
     }

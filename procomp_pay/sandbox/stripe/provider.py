@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 _EXPAND = array(text(255), 20)
 
 
-async def _nothing_to_save() -> None:
-    return None
-
-
 class StripeSandbox:
     """Stripe's API, as api.stripe.com answers.
 
@@ -48,8 +44,8 @@ class StripeSandbox:
         changed: Callable[[], None],
         secret_key: str,
         publishable_key: str,
-        saved: Callable[[], Awaitable[None]] = _nothing_to_save,
-        time_scale: float = 1.0,
+        saved: Callable[[], Awaitable[None]],
+        time_scale: float,
     ) -> None:
         self.core = Core(clock=clock, changed=changed, time_scale=time_scale)
         self.webhooks = Webhooks(self.core, saved)

@@ -199,9 +199,9 @@ async def payment_of(session: AsyncSession, payment_id: str) -> PaymentOf | None
 
 
 async def open_ones(
-    session: AsyncSession, provider: str, *, unseen_since: datetime, after: str = "", limit: int = 100
+    session: AsyncSession, provider: str, *, unseen_since: datetime, after: str
 ) -> list[Discrepancy]:
-    """Return a provider's open rows that a run did not find again, ordered by id."""
+    """Return a hundred of a provider's open rows that a run did not find again, ordered by id."""
     result = await session.exec(
         select(Discrepancy)
         .join(Payment, col(Payment.id) == col(Discrepancy.payment_id), isouter=True)
@@ -212,12 +212,12 @@ async def open_ones(
             _is_of(provider),
         )
         .order_by(col(Discrepancy.id))
-        .limit(limit)
+        .limit(100)
     )
     return list(result.all())
 
 
-async def count_open(session: AsyncSession, provider: str | None = None) -> int:
+async def count_open(session: AsyncSession, provider: str | None) -> int:
     """Return the number of open discrepancies."""
     query = select(func.count(col(Discrepancy.id))).where(Discrepancy.state == DiscrepancyState.OPEN)
     if provider is not None:
