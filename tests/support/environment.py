@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+from sqlalchemy import text
 from sqlmodel import SQLModel, select
 
 from procomp_pay.config import ProviderMode
@@ -208,6 +209,11 @@ class ServiceEnvironment:
             row = await session.get(Participant, participant)
             assert row is not None
             return row
+
+    async def sql(self, statement: str, **values: Any) -> None:
+        """Change the database directly."""
+        async with self.ctx.db.writing() as session:
+            await (await session.connection()).execute(text(statement), values)
 
     async def rows(self, table: type[SQLModel]) -> list[Any]:
         async with self.ctx.db.reading() as session:

@@ -13,6 +13,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.http.route import BASE
 from procomp_pay.services.context import AppContext
 from tests.support.http_requests import token
+from tests.support.patience import wait_until
 from tests.support.processes import Command
 
 
@@ -43,6 +44,12 @@ class Served:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def until_completed(self, participant: str = "p1") -> None:
+        async def is_completed() -> bool:
+            return bool((await self.status(participant))["status"] == "COMPLETED")
+
+        await wait_until(is_completed)
+
     async def deliver(self, mode: str) -> None:
         """Set how the sandbox delivers its events from now on."""
         await self.control.post("/_sandbox/webhooks", json={"mode": mode})
@@ -68,9 +75,5 @@ async def paid(
     """Complete a payment of 50 USD, and return its id."""
     started = await served.initiate(participant_id)
     await served.pay(started["client_secret"], method)
-
-    async def completed() -> bool:
-        return bool((await served.status(participant_id))["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed(participant_id)
     return str(started["payment_id"])

@@ -367,11 +367,7 @@ async def test_a_provider_that_hangs_does_not_delay_the_other(
     await served.control.post(
         kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-
-    async def paid() -> bool:
-        return bool((await served.status("p2"))["status"] == "COMPLETED")
-
-    await eventually(paid)
+    await served.until_completed("p2")
     assert not released.is_set()
     released.set()
 
@@ -411,8 +407,4 @@ async def test_the_first_poll_of_a_payment_is_in_time(
     await served.control.post(
         kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-
-    async def paid() -> bool:
-        return bool((await served.status("p2"))["status"] == "COMPLETED")
-
-    await eventually(paid)
+    await served.until_completed("p2")

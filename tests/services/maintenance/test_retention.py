@@ -46,11 +46,6 @@ async def paid(environment: ServiceEnvironment) -> Opening:
     return opened
 
 
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
-
-
 async def test_payloads_go_before_events_and_both_after_their_time(environment: ServiceEnvironment) -> None:
     await paid(environment)
     assert await prune(environment.ctx) is None, "the pass above was within the hour"
@@ -77,7 +72,7 @@ async def test_an_event_that_is_not_handled_is_kept(
     environment: ServiceEnvironment, state: EventState
 ) -> None:
     await paid(environment)
-    await sql(environment, "UPDATE pay_webhook_event SET state = :state", state=state.value)
+    await environment.sql("UPDATE pay_webhook_event SET state = :state", state=state.value)
     count = len(await environment.rows(WebhookEvent))
     environment.later(1000 * DAY)
     await prune(environment.ctx)
@@ -112,7 +107,7 @@ async def test_what_an_open_discrepancy_names_is_kept(environment: ServiceEnviro
     assert {row.event_id for row in rows} == named
     assert all(row.payload_enc for row in rows)
     assert len(await environment.rows(OutboxMessage)) == len(kept[1]) > 0
-    await sql(environment, "UPDATE pay_discrepancy SET state = 'resolved'")
+    await environment.sql("UPDATE pay_discrepancy SET state = 'resolved'")
     environment.later(2 * 3600)
     await prune(environment.ctx)
     assert await environment.rows(WebhookEvent) == await environment.rows(OutboxMessage) == []
@@ -147,7 +142,7 @@ async def test_an_idempotency_key_lives_as_long_as_its_payment_is_open(
     await prune(environment.ctx)
     assert len(await environment.rows(IdempotencyKey)) == 1
     assert (await initiate(environment.ctx, request, CLERK)).payment_id == opened.view.payment_id
-    await sql(environment, "UPDATE pay_payment_detail SET provider_open = false")
+    await environment.sql("UPDATE pay_payment_detail SET provider_open = false")
     environment.later(2 * 3600)
     assert await prune(environment.ctx) == 1
     assert await environment.rows(IdempotencyKey) == []
@@ -196,14 +191,14 @@ async def test_a_role_that_may_not_delete_is_a_failure_of_the_pass(
         pytest.skip("SQLite has no roles")
     await paid(environment)
     environment.later(1000 * DAY)
-    await sql(environment, "CREATE ROLE pay_weak")
+    await environment.sql("CREATE ROLE pay_weak")
     try:
-        await sql(environment, "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO pay_weak")
+        await environment.sql("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO pay_weak")
         failures = (await _weakly(environment)).failures
         assert any("does not let this user" in failure for failure in failures), failures
     finally:
-        await sql(environment, "DROP OWNED BY pay_weak")
-        await sql(environment, "DROP ROLE pay_weak")
+        await environment.sql("DROP OWNED BY pay_weak")
+        await environment.sql("DROP ROLE pay_weak")
 
 
 async def _weakly(environment: ServiceEnvironment) -> Pass:

@@ -32,7 +32,6 @@ from tests.support.reconciliation import (
     another_amount,
     another_currency,
     at_kaspi,
-    change,
     disputed,
     gone_at_stripe,
     kinds,
@@ -285,13 +284,13 @@ async def test_a_resolved_mismatch_closes_by_itself_and_opens_again(environment:
     opened = await participant_gone(environment)
     assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
     heal = """UPDATE "Participant" SET status = 'PAID' WHERE id = :id"""
-    await change(environment, heal, id=opened.view.participant_id)
+    await environment.sql(heal, id=opened.view.participant_id)
     report = await run(environment)
     assert (report.found, report.closed, report.still_open) == (0, 1, 0)
     [row] = await environment.rows(Discrepancy)
     assert (row.resolution, row.resolved_by) == ("gone", "aigerim")
     assert row.note
-    await change(environment, heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
+    await environment.sql(heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
     assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "reopened"): 1}
     assert len(await environment.rows(Discrepancy)) == 1
 
