@@ -39,8 +39,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    running = Sandbox(SandboxOptions(time_scale=60))
+def time_scale() -> float:
+    """Return how fast the sandbox's timers are."""
+    return 60
+
+
+@pytest.fixture
+async def sandbox(time_scale: float) -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxOptions(time_scale=time_scale))
     await running.start()
     yield running
     await running.stop()

@@ -217,8 +217,10 @@ async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(
     assert await environment.status(opened) is S.FAILED
 
 
-async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
-    participant_id = await environment.participant()
+async def paid_too_little(
+    environment: ServiceEnvironment, participant_id: str | None = None
+) -> views.Opening:
+    """Start a payment of 50 USD, for which Stripe reports 40."""
     opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     for event in await environment.events():
@@ -226,6 +228,12 @@ async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvir
             event["data"]["object"]["amount_received"] = 4000
             await environment.receive(event)
     await environment.maintain()
+    return opened
+
+
+async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
+    participant_id = await environment.participant()
+    opened = await paid_too_little(environment, participant_id)
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.PENDING, False)
     with pytest.raises(ManualReviewRequired, match="different amount was received"):
@@ -233,13 +241,7 @@ async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvir
 
 
 async def test_cancel_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    for event in await environment.events():
-        if event["type"] == "payment_intent.succeeded":
-            event["data"]["object"]["amount_received"] = 4000
-            await environment.receive(event)
-    await environment.maintain()
+    opened = await paid_too_little(environment)
     with pytest.raises(ManualReviewRequired, match="different amount was received"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
@@ -433,13 +435,7 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(
 async def test_watch_ends_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
     from procomp_pay.cli.payments.watch import follow
 
-    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    for event in await environment.events():
-        if event["type"] == "payment_intent.succeeded":
-            event["data"]["object"]["amount_received"] = 4000
-            await environment.receive(event)
-    await environment.maintain()
+    opened = await paid_too_little(environment)
     environment.later(7200)
     async with asyncio.timeout(5):
         await follow(environment.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)
