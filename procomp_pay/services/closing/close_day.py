@@ -729,7 +729,7 @@ async def _record(
     note: str | None = None,
 ) -> None:
     """Append to the closing's own chain of the audit trail. The caller has locked its row."""
-    record = audit.AuditRecord(actor=actor.name, source=actor.source, action=action, after=after, note=note)
+    record = actor.record(action, after=after, note=note)
     await audit.append(session, f"{audit.CLOSING_CHAIN}{closing_id}", record, at)
 
 

@@ -395,14 +395,7 @@ async def _record_refusal(
     ctx: AppContext, request: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
     """Record a rejected verification in the audit trail: a number tried on many payments is noticed."""
-    record = audit.AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        action="verify_refused",
-        source_id=number,
-        request_id=actor.request_id,
-        note=error.message[:500],
-    )
+    record = actor.record("verify_refused", source_id=number, note=error.message[:500])
     async with ctx.db.writing() as session:
         await lock_payment(session, request.payment_id)
         await audit.append(session, request.payment_id, record, ctx.clock())

@@ -227,14 +227,7 @@ async def _close(ctx: AppContext, discrepancy_id: str, how: How, note: str, acto
         if row.payment_id is not None and await exists(session, row.payment_id):
             await lock_payment(session, row.payment_id)  # the audit chain grows under the payment's lock
             details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value} | actor.approval()
-            record = audit.AuditRecord(
-                actor=actor.name,
-                source=actor.source,
-                action="discrepancy_resolved",
-                after=details,
-                request_id=actor.request_id,
-                note=note,
-            )
+            record = actor.record("discrepancy_resolved", after=details, note=note)
             await audit.append(session, row.payment_id, record, now)
 
 
