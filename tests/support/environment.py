@@ -137,6 +137,19 @@ class ServiceEnvironment:
         answer = await self.http.post(str(opened.payment_url), json={"wallet": wallet}, headers=_JSON)
         assert answer.status_code in (200, 402), answer.text
 
+    async def paid(
+        self, participant: str | None = None, method: str = "kaspi_qr", **changes: Any
+    ) -> views.Opening:
+        """Start a payment, pay it in the Kaspi app or on Stripe's page, and let us learn of it."""
+        opened = await self.start(participant, method, **changes)
+        if opened.view.channel.is_kaspi:
+            await self.phone(opened)
+            await self.maintain(after=6)
+        else:
+            await self.pay_page(opened)
+            await self.deliver()
+        return opened
+
     async def fault(self, path: str, kind: str, **more: Any) -> None:
         answer = await self.http.post("/_sandbox/faults", json={"path": path, "kind": kind, **more})
         assert answer.status_code < 300, answer.text

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
-from procomp_pay.domain.states import Channel
 from procomp_pay.services.audit import archive as audit_archive
 from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
@@ -25,16 +24,10 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from tests.support.environment import CLERK, ServiceEnvironment, usd
+from tests.support.stripe_payments import paid
 
 DAY = 86_400.0
 KEEP = timedelta(days=90)
-
-
-async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await environment.deliver()
-    return opened
 
 
 async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:

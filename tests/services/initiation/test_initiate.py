@@ -101,9 +101,7 @@ async def test_an_open_qr_is_still_polled_after_another_method_starts(
 ) -> None:
     participant_id = await environment.participant()
     kaspi = await environment.start(participant_id, "kaspi_qr")
-    apple = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(apple)
-    await environment.deliver()
+    apple = await environment.paid(participant_id, "apple_pay")
     await environment.phone(kaspi)
     await environment.maintain(after=6)
     assert (await environment.read_participant(participant_id)).payment_id == apple.view.payment_id

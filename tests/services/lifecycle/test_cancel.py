@@ -64,9 +64,7 @@ async def test_no_cancellation_while_the_customer_confirms(environment: ServiceE
 
 
 async def test_a_paid_payment_cannot_be_cancelled(environment: ServiceEnvironment) -> None:
-    opened = await environment.start()
-    await environment.phone(opened)
-    await environment.maintain(after=6)
+    opened = await environment.paid()
     with pytest.raises(Conflict) as caught:
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     assert "refund" in (caught.value.next_step or "")

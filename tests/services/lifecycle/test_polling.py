@@ -199,9 +199,7 @@ async def test_an_unknown_kaspi_device_is_a_configuration_error(environment: Ser
 
 async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
-    await environment.phone(opened)
-    await environment.maintain(after=6)
+    opened = await environment.paid(participant_id)
     [(_, moves)] = await read_history(environment.ctx, participant_id)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),

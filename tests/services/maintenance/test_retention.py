@@ -14,7 +14,7 @@ from sqlalchemy import text
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, Role
 from procomp_pay.domain.retention import Retention
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import Channel
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.maintenance import key_rotation, retention
@@ -32,17 +32,15 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.operators import repository
 from procomp_pay.storage.webhooks.inbox import EventFilter
+from tests.support import stripe_payments
 from tests.support.environment import CLERK, ServiceEnvironment
 
 DAY = 86_400.0
 
 
 async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    await environment.deliver()
+    opened = await stripe_payments.paid(environment, "pm_apple_pay")
     await environment.maintain()
-    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 

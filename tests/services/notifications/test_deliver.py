@@ -97,9 +97,7 @@ async def connected(environment: ServiceEnvironment, **settings: Any) -> AsyncIt
 
 
 async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
-    opened = await environment.start(await environment.participant(**participant))
-    await environment.phone(opened)
-    await environment.maintain(after=6)
+    opened = await environment.paid(await environment.participant(**participant))
     return opened.view.payment_id
 
 

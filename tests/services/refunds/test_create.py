@@ -480,9 +480,7 @@ async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
 
 
 async def test_kaspis_basic_scheme_says_how_a_refund_is_made(environment: ServiceEnvironment) -> None:
-    opened = await environment.start()
-    await environment.phone(opened)
-    await environment.maintain(after=6)
+    opened = await environment.paid()
     with pytest.raises(Refused, match="basic scheme") as caught:
         await use.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)

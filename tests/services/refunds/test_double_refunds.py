@@ -53,10 +53,7 @@ def kzt(amount: str) -> Money:
 
 async def another(environment: ServiceEnvironment) -> views.Opening:
     """A second payment in the scheme that :func:`paid` has set."""
-    opened = await environment.start()
-    await environment.phone(opened)
-    await environment.maintain(after=6)
-    return opened
+    return await environment.paid()
 
 
 async def number_of(environment: ServiceEnvironment, opened: views.Opening) -> str:
@@ -316,9 +313,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     first = await paid(environment, KaspiScheme.ENHANCED)
     person = await environment.read_participant(first.view.participant_id)
     second = await environment.participant(tournament_id=person.tournament_id)
-    opened = await environment.start(second)
-    await environment.phone(opened)
-    await environment.maintain(after=6)
+    await environment.paid(second)
     forced = {"path": "/payment/details", "code": -99000003, "times": 1}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
     report = await bulk.run(environment.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)

@@ -169,9 +169,7 @@ async def test_a_payments_own_number_is_no_refund(environment: ServiceEnvironmen
 
 async def test_two_clerks_with_one_number_never_both_win(environment: ServiceEnvironment) -> None:
     first = await paid(environment, KaspiScheme.BASIC)
-    second = await environment.start()
-    await environment.phone(second)
-    await environment.maintain(after=6)
+    second = await environment.paid()
     both = [MadeInApp(item.view.payment_id, "14001234567", "x") for item in (first, second)]
     ended = await asyncio.gather(
         *(record_made(environment.ctx, item, CLERK) for item in both), return_exceptions=True

@@ -269,9 +269,7 @@ async def test_files_at_the_same_moment_and_payments_change_everything_once(
 
 
 async def pay(environment: ServiceEnvironment, participant_id: str) -> None:
-    opened = await environment.start(participant_id)
-    await environment.phone(opened)
-    await environment.maintain(after=10)
+    await environment.paid(participant_id)
 
 
 async def test_a_name_and_a_club_in_another_spelling_are_the_same(

@@ -42,17 +42,13 @@ async def siblings(environment: ServiceEnvironment, **changes: Any) -> tuple[str
 
 
 async def paid(environment: ServiceEnvironment, participant: str, **changes: Any) -> views.Opening:
-    opened = await environment.start(participant, **changes)
-    await environment.phone(opened)
-    await environment.maintain(after=10)
+    opened = await environment.paid(participant, **changes)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
 async def paid_by_wallet(environment: ServiceEnvironment, participant: str, **changes: Any) -> views.Opening:
-    opened = await environment.start(participant, "apple_pay", **changes)
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant, "apple_pay", **changes)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 

@@ -26,9 +26,7 @@ S = PaymentStatus
 
 
 async def paid_by_card(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(method="apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(method="apple_pay")
     assert await environment.status(opened) is S.COMPLETED
     return opened
 

@@ -96,9 +96,7 @@ async def test_stored_once_and_encrypted(environment: ServiceEnvironment) -> Non
 
 async def test_paid_by_webhook(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant_id, "apple_pay")
     assert await environment.status(opened) is S.COMPLETED
     assert (await environment.read_participant(participant_id)).payment_id == opened.view.payment_id
     [session] = await environment.stripe_objects("checkout/sessions")
