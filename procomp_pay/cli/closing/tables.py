@@ -45,15 +45,10 @@ _STATES = {
     StepState.SKIPPED: N_("skipped"),
 }
 
-#: Heads that :func:`columns` takes apart, and words of the rows, for the catalogue.
+#: Words of the rows, for the catalogue.
 MARKED = (
-    N_("Step"), N_("State"), N_("By"), N_("When"), N_("Why"), N_("Provider has"), N_("Difference"),
-    N_("Not seen there"), N_("In dispute"), N_("Refunds made"),
-    N_("Verified"), N_("Operation"), N_("Signed by"),
-    N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
-    N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
-    N_("payment"), N_("refund"), N_("Id"), N_("Payout"), N_("Of this day"), N_("Expected"), N_("Arrived"),
-    N_("Sum"), N_("Asked by"),
+    N_("paid"), N_("refunded"), N_("disputes lost"), N_("paid at the provider"),
+    N_("refunded at the provider"), N_("provider fees"), N_("event"), N_("payment"), N_("refund"),
 )  # fmt: skip
 
 
