@@ -79,8 +79,7 @@ async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> Non
         for each in await environment.stripe_objects("payment_intents")
         if each["metadata"].get("payment_id") == missed.view.payment_id
     )
-    await reconciliation.change(
-        environment,
+    await environment.sql(
         """UPDATE "Payment" SET "stripePaymentId" = :pi WHERE id = :id""",
         pi=intent,
         id=missed.view.payment_id,
@@ -322,14 +321,11 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
 
 async def no_number(environment: ServiceEnvironment, opened: views.Opening) -> None:
     """Remove the operation number, as in scheme basic."""
-    await reconciliation.change(
-        environment,
+    await environment.sql(
         """UPDATE "Payment" SET "kaspiTransactionId" = NULL WHERE id = :id""",
         id=opened.view.payment_id,
     )
-    await reconciliation.change(
-        environment, "DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id
-    )
+    await environment.sql("DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id)
 
 
 async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: ServiceEnvironment) -> None:

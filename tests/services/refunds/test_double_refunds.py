@@ -110,9 +110,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(
     opened = await paid(environment, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
-    await reconciliation.change(
-        environment, was, id=pid
-    )  # taken through a gateway, before the desk had a contract
+    await environment.sql(was, id=pid)  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not made through Kaspi's own API"):
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await environment.rows(Refund)] == [RefundState.FAILED]
@@ -293,9 +291,8 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await reconciliation.change(environment, free, id=participant_id)
-        await reconciliation.change(
-            environment, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
+        await environment.sql(free, id=participant_id)
+        await environment.sql("UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
     await reconciliation.run(environment, "kaspi")

@@ -120,7 +120,7 @@ async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
 ) -> None:
     opened = await reconciliation.paid_by_kaspi(environment)
     qr = str(opened.view.provider_ref)
-    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await environment.sql("UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     lines = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
     await compare(environment, lines, "kaspi")
     [row] = await reconciliation.open_rows(environment)
@@ -154,7 +154,7 @@ async def test_a_second_operation_is_not_refunded_through_the_first(environment:
         source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
         ids=ProviderIds(kaspi_operation="999000111"),
     )  # fmt: skip
-    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await environment.sql("UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     await apply_event(environment.ctx, event)
     [row] = await reconciliation.open_rows(environment)
     with pytest.raises(Refused, match="a second operation at Kaspi"):

@@ -18,7 +18,6 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks import intake
-from tests.support import reconciliation
 from tests.support.environment import ServiceEnvironment
 
 #: Made anew by each run, as is whatever names them.
@@ -158,31 +157,28 @@ class Script:
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, participant_id, event = await self.paid()
-        await reconciliation.change(environment, paid, other=other, id=participant_id)
+        await environment.sql(paid, other=other, id=participant_id)
         self.say(event)
         _, participant_id, event = await self.paid()
-        await reconciliation.change(
-            environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
+        await environment.sql(
+            """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
         )
         self.say(event)
         _, participant_id, event = await self.paid()
         moved = (await environment.read_participant(await environment.participant())).tournament_id
-        await reconciliation.change(
-            environment,
+        await environment.sql(
             """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""",
             t=moved,
             id=participant_id,
         )
         self.say(event)
         _, participant_id, event = await self.paid()
-        await reconciliation.change(
-            environment, """DELETE FROM "Participant" WHERE id = :id""", id=participant_id
-        )
+        await environment.sql("""DELETE FROM "Participant" WHERE id = :id""", id=participant_id)
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
             change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
-            await reconciliation.change(environment, change, id=payment_id)
+            await environment.sql(change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
         participant_id = await environment.participant()
