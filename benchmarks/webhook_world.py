@@ -142,7 +142,7 @@ async def seed(url: str, first: int, count: int, now: datetime | None = None) ->
         PaymentMethod,
         PaymentStatus,
     )
-    from procomp_pay.storage.database.insert_once import insert_all_once
+    from procomp_pay.storage.database.insert_once import insert_of
     from procomp_pay.storage.database.service import PaymentDatabaseService
     from procomp_pay.storage.models.payments import PaymentDetail
     from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
@@ -172,13 +172,19 @@ async def seed(url: str, first: int, count: int, now: datetime | None = None) ->
     db = PaymentDatabaseService(url)
     try:
         async with db.writing() as session:
+            connection = await session.connection()
+
+            async def add(table: Any, rows: list[dict[str, Any]]) -> None:
+                once = insert_of(connection.dialect.name, table).on_conflict_do_nothing()
+                await connection.execute(once, rows)
+
             user = {"id": "u", "email": "u@example.com", "name": "u", "role": "USER"}
-            await insert_all_once(session, User, [user])
+            await add(User, [user])
             named = {"id": "t", "name": "Almaty Open", "entryFee": fee, "currency": usd, "startsAt": now}
-            await insert_all_once(session, Tournament, [named | when])
+            await add(Tournament, [named | when])
             for table, rows in ((Participant, people), (Payment, payments), (PaymentDetail, details)):
                 for start in range(0, count, 1000):
-                    await insert_all_once(session, table, rows[start : start + 1000])
+                    await add(table, rows[start : start + 1000])
     finally:
         await db.dispose()
 

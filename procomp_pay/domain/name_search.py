@@ -172,8 +172,9 @@ def meant(names: Sequence[str], typed: str) -> Meant:
     return Meant([match.number for match in found], is_whole=False)
 
 
-def nearest(names: Sequence[str], typed: str, *, limit: int = 3) -> list[int]:
-    """Return the indexes of the names that look most like the typed one, if any does: for a typing error."""
+def nearest(names: Sequence[str], typed: str) -> list[int]:
+    """Return the indexes of the three names that look most like the typed one, if any does: for a typing
+    error."""
     wanted = [_pairs(f" {reading} ") for word in _typed_words(typed) for reading, _ in _readings(word)[:1]]
     if not wanted:
         return []
@@ -189,7 +190,7 @@ def nearest(names: Sequence[str], typed: str, *, limit: int = 3) -> list[int]:
         score = sum(max((scores.get(word, 0.0) for word in words), default=0.0) for scores in alike)
         if score:
             best.append((-score, name, number))
-    return [number for _, _, number in heapq.nsmallest(limit, best)]
+    return [number for _, _, number in heapq.nsmallest(3, best)]
 
 
 #: Less alike than this are two different names.

@@ -393,7 +393,10 @@ def _together(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match]
     found: dict[str, list[tuple[str, ...]]] = {}
     for line in lines:
         provider = provider_of(line.text)
-        row = sorted((p for p in payouts if p.provider == provider and _fits(p, line)), key=_by_day)
+        row = sorted(
+            (p for p in payouts if p.provider == provider and _fits(p, line)),
+            key=lambda payout: (payout.expected_on, payout.payout_id),
+        )
         by_id = {p.payout_id: p for p in row}
         runs = [
             run for run in _runs(row, line.amount) if not _names_another([by_id[key] for key in run], line)
@@ -409,10 +412,6 @@ def _together(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match]
             all_of_them = tuple(dict.fromkeys(p for run in runs for p in run))
             questions.append(Question(all_of_them, (line_id,), "several sums of payouts fit"))
     return matches, questions
-
-
-def _by_day(payout: Expected) -> tuple[date, str]:
-    return payout.expected_on, payout.payout_id
 
 
 def _runs(row: list[Expected], amount: Decimal) -> list[tuple[str, ...]]:

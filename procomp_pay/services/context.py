@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from procomp_pay.domain.events import Clock, IdMaker, Source
 from procomp_pay.domain.operators import Credentials, Limits, Operator
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from procomp_pay.providers.kaspi.tls import CertificateLife
     from procomp_pay.providers.protocol import PaymentProvider
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
+    from procomp_pay.storage.audit.chain import AuditRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,20 @@ class Actor:
     request_id: str | None = None
     #: The second operator, who approved what one must not do alone.
     approved_by: str | None = None
+
+    def record(
+        self,
+        action: str,
+        *,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+        source_id: str | None = None,
+        note: str | None = None,
+    ) -> AuditRecord:
+        """Return the audit record of what the actor does."""
+        from procomp_pay.storage.audit.chain import AuditRecord  # declares a table
+
+        return AuditRecord(self.name, self.source, action, before, after, source_id, self.request_id, note)
 
     def approval(self) -> dict[str, str]:
         """Return the second operator for an audit entry; empty where there is none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib import import_module, resources
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import typer
 
 from procomp_pay.cli.main import COMMANDS
-from tests.support.patience import PATIENCE_S
+from tests.support.processes import run_to_end
 from tests.support.terminal import CommandLine
 
 _HEAVY = {
@@ -74,14 +73,7 @@ print("\\n" + " ".join(sys.modules), code)
 
 def modules(clerk_environment: dict[str, str], *words: str) -> tuple[set[str], int]:
     """Return the modules that a process has imported at its end, and its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *words],
-        env=clerk_environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
+    done = run_to_end([sys.executable, "-c", _PROGRAM, *words], env=clerk_environment, check=True)
     *names, code = done.stdout.splitlines()[-1].split()
     return set(names), int(code)
 
@@ -118,14 +110,7 @@ def test_completion_imports_nothing_heavy(sqlite_clerk: CommandLine) -> None:
         "COMP_WORDS": "procomp-pay in",
         "COMP_CWORD": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "procomp_pay"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = run_to_end([sys.executable, "-X", "importtime", "-m", "procomp_pay"], env=environment)
     assert "initiate" in done.stdout
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
@@ -177,9 +162,7 @@ def test_stale_zone_files_of_the_host_are_not_used(tmp_path: Path, first: str) -
     shown = "print(datetime(2026, 1, 15, tzinfo=ZoneInfo('Asia/Almaty')).isoformat())"
     env = os.environ | {"PYTHONTZPATH": str(tmp_path)}
     for before, offset in ((first, "+06:00"), (f"{first}import procomp_pay; ", "+05:00")):
-        made = subprocess.run(
-            [sys.executable, "-c", before + zone + shown], env=env, capture_output=True, text=True, check=True
-        )
+        made = run_to_end([sys.executable, "-c", before + zone + shown], env=env, check=True)
         assert made.stdout == f"2026-01-15T00:00:00{offset}\n"
 
 
@@ -193,14 +176,7 @@ def test_commands_are_made_only_where_they_are_needed(
     program = (
         "from procomp_pay.cli import main\ntry: main.run()\nfinally: print(len(main._app.registered_groups))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        env=sqlite_clerk.environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = run_to_end([sys.executable, "-c", program, *words], env=sqlite_clerk.environment())
     groups = int(done.stdout.splitlines()[-1])
     assert (groups == 0) is left_out, done
     assert ("usage: procomp-pay status" in done.stdout.lower()) is (words[:1] == ("status",)), done
@@ -208,13 +184,8 @@ def test_commands_are_made_only_where_they_are_needed(
 
 def test_the_help_page_is_the_same_without_the_commands(sqlite_clerk: CommandLine) -> None:
     pages = [
-        subprocess.run(
-            [sys.executable, "-m", "procomp_pay", word],
-            env=sqlite_clerk.environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=True,
+        run_to_end(
+            [sys.executable, "-m", "procomp_pay", word], env=sqlite_clerk.environment(), check=True
         ).stdout
         for word in ("--help", "help")
     ]

@@ -7,7 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
-from tests.support.deployment import Deployment, until
+from tests.support.deployment import Deployment
+from tests.support.patience import until
 from tests.support.secret_watch import register_secret
 
 CALLBACK_SECRET = "e2e-secret-of-the-gateway"

@@ -14,7 +14,8 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, load_or_make_key_file, new_key
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from tests.support.deployment import PATIENCE_S, Deployment, until
+from tests.support.deployment import Deployment
+from tests.support.patience import PATIENCE_S, until
 
 ROWS = 2000
 

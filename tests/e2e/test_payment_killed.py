@@ -4,7 +4,8 @@ import signal
 import sqlite3
 import time
 
-from tests.support.deployment import PATIENCE_S, Deployment, until
+from tests.support.deployment import Deployment
+from tests.support.patience import PATIENCE_S, until
 
 #: Stripe creates the intent at once and responds 4 seconds later: time to kill the process in between.
 SLOW_RESPONSE = {

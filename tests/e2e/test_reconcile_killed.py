@@ -11,7 +11,8 @@ from sqlmodel import col, func, select
 
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
-from tests.support.deployment import Deployment, until
+from tests.support.deployment import Deployment
+from tests.support.patience import until
 
 SLOW = {"path": "/v1/checkout/sessions", "method": "GET", "kind": "delay", "seconds": 1.0, "times": 1000}
 

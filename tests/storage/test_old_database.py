@@ -24,7 +24,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,7 +37,7 @@ import pytest
 from typer.main import get_command
 
 from procomp_pay.cli.main import app
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 from tests.support.warm_processes import WarmProcess
 
 DATA = Path(__file__).parents[1] / "data"
@@ -148,14 +148,6 @@ class OldDatabase:
 def command_line() -> Any:
     """The program, put together once: it takes as long as a command itself."""
     return get_command(app)
-
-
-def until(ready: Callable[[], bool]) -> None:
-    """Wait for something that is bound to happen."""
-    end = time.monotonic() + PATIENCE_S
-    while not ready():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def load(kind: str, url: str, home: Path) -> None:

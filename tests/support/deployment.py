@@ -6,15 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.support import warm_processes
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 from tests.support.secret_watch import no_secret_in, register_secret
 from tests.support.warm_processes import WarmProcess
 
@@ -139,11 +137,3 @@ class Deployment:
             except ValueError:  # already read by the test
                 continue
             no_secret_in(result, "a process")
-
-
-def until(ready: Callable[[], Any]) -> None:
-    """Wait until ``ready`` returns a true value."""
-    end = time.monotonic() + PATIENCE_S
-    while not ready():
-        assert time.monotonic() < end, "not ready in time"
-        time.sleep(0.05)

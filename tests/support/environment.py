@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+from sqlalchemy import text
 from sqlmodel import SQLModel, select
 
 from procomp_pay.config import ProviderMode
@@ -112,8 +113,14 @@ class ServiceEnvironment:
             session.add(Participant(**(values | changes)))
         return name
 
-    async def start(self, participant: str, method: str = "kaspi_qr", **changes: Any) -> views.Opening:
-        """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet."""
+    async def start(
+        self, participant: str | None = None, method: str = "kaspi_qr", **changes: Any
+    ) -> views.Opening:
+        """Start a payment as an operator: a QR for Kaspi, a hosted page for a wallet.
+
+        :param participant: a new one by default.
+        """
+        participant = participant or await self.participant()
         chosen = PaymentMethod(method.upper())
         channel = Channel.KASPI_QR if chosen.is_kaspi else Channel.STRIPE_CHECKOUT
         request = replace(InitiateRequest(participant, chosen, channel), **changes)
@@ -129,6 +136,19 @@ class ServiceEnvironment:
         """Pay on Stripe's hosted page."""
         answer = await self.http.post(str(opened.payment_url), json={"wallet": wallet}, headers=_JSON)
         assert answer.status_code in (200, 402), answer.text
+
+    async def paid(
+        self, participant: str | None = None, method: str = "kaspi_qr", **changes: Any
+    ) -> views.Opening:
+        """Start a payment, pay it in the Kaspi app or on Stripe's page, and let us learn of it."""
+        opened = await self.start(participant, method, **changes)
+        if opened.view.channel.is_kaspi:
+            await self.phone(opened)
+            await self.maintain(after=6)
+        else:
+            await self.pay_page(opened)
+            await self.deliver()
+        return opened
 
     async def fault(self, path: str, kind: str, **more: Any) -> None:
         answer = await self.http.post("/_sandbox/faults", json={"path": path, "kind": kind, **more})
@@ -182,8 +202,13 @@ class ServiceEnvironment:
         """Poll the payments at Kaspi that are due, without the rest of a maintenance pass."""
         await work_watch(self.ctx, Pass(), KASPI_CHANNELS)
 
-    async def maintain(self) -> Pass:
-        """Run one maintenance pass without the backfill, so that a test decides which events are known."""
+    async def maintain(self, *, after: float = 0) -> Pass:
+        """Run one maintenance pass without the backfill, so that a test decides which events are known.
+
+        :param after: seconds that pass before it.
+        """
+        if after:
+            self.later(after)
         return await one_pass(self.ctx, backfill=False)
 
     async def view(self, opened: views.Opening) -> views.PaymentView:
@@ -197,6 +222,11 @@ class ServiceEnvironment:
             row = await session.get(Participant, participant)
             assert row is not None
             return row
+
+    async def sql(self, statement: str, **values: Any) -> None:
+        """Change the database directly."""
+        async with self.ctx.db.writing() as session:
+            await (await session.connection()).execute(text(statement), values)
 
     async def rows(self, table: type[SQLModel]) -> list[Any]:
         async with self.ctx.db.reading() as session:

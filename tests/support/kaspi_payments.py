@@ -50,7 +50,7 @@ async def paid(environment: ServiceEnvironment, scheme: KaspiScheme) -> views.Op
         organization_bin=info["kaspi"]["organization_bin"],
         total_s=TOTAL_S,
     )
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     environment.later(6)
     await environment.poll_kaspi()

@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from procomp_pay.config import Settings
 from tests.support.http_requests import ENCRYPTION_KEY, JWT_SECRET
@@ -34,6 +36,17 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         if value is not None and name.startswith(("stripe", "kaspi", "database")):
             known[name.upper()] = str(getattr(value, "get_secret_value", lambda v=value: v)())
     return {name: value for name, value in (known | more).items() if value != ""}
+
+
+def run_to_end(
+    command: Sequence[str], *, check: bool = False, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and return its output as text.
+
+    :param check: raise if its exit code is not 0.
+    :param more: of ``subprocess.run``, such as ``env`` and ``cwd``.
+    """
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=check, **more)
 
 
 class Command:

@@ -9,8 +9,6 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
-
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import Blocks, LineKind, NotPlain, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod, StatementSummary
@@ -35,7 +33,7 @@ def kinds(report: Report) -> Counter[tuple[str, str]]:
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
     """Make a COMPLETED payment by Apple Pay."""
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     for event in await environment.events():  # of this payment only: a test may withhold the events of others
         if (event["data"]["object"].get("metadata") or {}).get("payment_id") == opened.view.payment_id:
@@ -46,18 +44,12 @@ async def paid(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def paid_by_kaspi(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     environment.later(6)
     await environment.poll_kaspi()
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
-
-
-async def change(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    """Change the database directly."""
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
 
 
 async def intent_of(environment: ServiceEnvironment, opened: views.Opening) -> str:
@@ -78,7 +70,7 @@ def stripe(environment: ServiceEnvironment) -> Any:
 
 
 async def missed_webhook(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     return opened
 
@@ -105,14 +97,11 @@ async def gone_at_stripe(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def never_paid(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.sql(
+        """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
     )
-    await change(
-        environment, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=opened.view.payment_id
-    )
-    await change(
-        environment,
+    await environment.sql(
         """UPDATE "Participant" SET status = 'PAID', "paymentId" = :id WHERE id = :participant_id""",
         id=opened.view.payment_id,
         participant_id=opened.view.participant_id,
@@ -127,8 +116,8 @@ async def another_amount(environment: ServiceEnvironment) -> views.Opening:
         ('"Payment"', "amount", "id"),
         ("pay_payment_detail", "charged_amount", "payment_id"),
     ):
-        await change(
-            environment, f"UPDATE {table} SET {column} = {cents} WHERE {key} = :id", id=opened.view.payment_id
+        await environment.sql(
+            f"UPDATE {table} SET {column} = {cents} WHERE {key} = :id", id=opened.view.payment_id
         )
     return opened
 
@@ -143,8 +132,8 @@ async def another_currency(environment: ServiceEnvironment) -> views.Opening:
         ('"Payment"', "currency", "id"),
         ("pay_payment_detail", "charged_currency", "payment_id"),
     ):
-        await change(
-            environment, f"UPDATE {table} SET {column} = 'EUR' WHERE {key} = :id", id=opened.view.payment_id
+        await environment.sql(
+            f"UPDATE {table} SET {column} = 'EUR' WHERE {key} = :id", id=opened.view.payment_id
         )
     return opened
 
@@ -173,15 +162,12 @@ async def paid_twice(environment: ServiceEnvironment) -> views.Opening:
 
 
 async def late(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await change(
-        environment, """UPDATE "Payment" SET status = 'EXPIRED' WHERE id = :id""", id=opened.view.payment_id
+    await environment.sql(
+        """UPDATE "Payment" SET status = 'EXPIRED' WHERE id = :id""", id=opened.view.payment_id
     )
-    await change(
-        environment,
+    await environment.sql(
         "UPDATE pay_payment_detail SET provider_open = :no, next_poll_at = NULL WHERE payment_id = :id",
         id=opened.view.payment_id,
         no=False,
@@ -191,8 +177,7 @@ async def late(environment: ServiceEnvironment) -> views.Opening:
 
 async def not_activated(environment: ServiceEnvironment) -> views.Opening:
     opened = await paid(environment)
-    await change(
-        environment,
+    await environment.sql(
         """UPDATE "Participant" SET status = 'REGISTERED', "paymentId" = NULL WHERE id = :id""",
         id=opened.view.participant_id,
     )
@@ -201,8 +186,7 @@ async def not_activated(environment: ServiceEnvironment) -> views.Opening:
 
 async def participant_gone(environment: ServiceEnvironment) -> views.Opening:
     opened = await paid(environment)
-    await change(
-        environment,
+    await environment.sql(
         """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""",
         id=opened.view.participant_id,
     )
@@ -211,13 +195,11 @@ async def participant_gone(environment: ServiceEnvironment) -> views.Opening:
 
 async def settled_by_another(environment: ServiceEnvironment) -> views.Opening:
     first, second = await paid(environment), await paid(environment)
-    await change(
-        environment,
+    await environment.sql(
         """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id""",
         id=second.view.participant_id,
     )
-    await change(
-        environment,
+    await environment.sql(
         """UPDATE pay_payment_detail SET participant_id = :participant_id WHERE payment_id = :id""",
         id=second.view.payment_id,
         participant_id=first.view.participant_id,

@@ -25,9 +25,9 @@ from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.terminal import CommandLine
 
@@ -49,7 +49,7 @@ class Books:
     details: dict[str, PaymentDetail] = field(default_factory=dict)
     refunds: list[Refund] = field(default_factory=list)
     audits: list[AuditEntry] = field(default_factory=list)
-    settlements: list[Settlement] = field(default_factory=list)
+    movements: list[ProviderMovement] = field(default_factory=list)
     participants: list[Participant] = field(default_factory=list)
     discrepancies: list[Discrepancy] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class Books:
             await session.flush()
             for rows in (
                 self.payments, list(self.details.values()), self.participants, self.refunds, self.audits,
-                self.settlements, self.discrepancies,
+                self.movements, self.discrepancies,
             ):  # fmt: skip
                 session.add_all(rows)
                 await session.flush()
@@ -205,8 +205,8 @@ def _settle(chance: random.Random, books: Books, payment: Payment, detail: Payme
         if chance.random() < 0.3:
             continue
         fee = None if chance.random() < 0.1 else Decimal(chance.randrange(-50, 500)).scaleb(-2)
-        books.settlements.append(
-            Settlement(
+        books.movements.append(
+            ProviderMovement(
                 id=f"s-{payment.id}-{kind}", provider="stripe", payment_id=payment.id, kind=kind,
                 ref=f"ref-{payment.id}-{kind}", amount=payment.amount, fee=fee,
                 net=None if fee is None else payment.amount - fee,
@@ -302,7 +302,7 @@ class Oracle:
             if r.state is RefundState.SUCCEEDED:
                 yield by_id[r.payment_id], r.updated_at, r.currency.value, "refunded", r.amount
                 yield by_id[r.payment_id], r.updated_at, r.currency.value, "refunds", 1
-        for s in self.books.settlements:
+        for s in self.books.movements:
             if s.fee is not None:
                 of_payment = s.kind is LineKind.PAYMENT
                 detail = self.books.details[s.payment_id]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from procomp_pay.sandbox.app import Sandbox
 from procomp_pay.server.http.route import BASE
 from procomp_pay.services.context import AppContext
 from tests.support.http_requests import token
+from tests.support.patience import wait_until
 from tests.support.processes import Command
 
 
@@ -45,6 +44,12 @@ class Served:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def until_completed(self, participant: str = "p1") -> None:
+        async def is_completed() -> bool:
+            return bool((await self.status(participant))["status"] == "COMPLETED")
+
+        await wait_until(is_completed)
+
     async def deliver(self, mode: str) -> None:
         """Set how the sandbox delivers its events from now on."""
         await self.control.post("/_sandbox/webhooks", json={"mode": mode})
@@ -64,29 +69,11 @@ Start = Callable[..., Awaitable[Command]]
 Eventually = Callable[..., Awaitable[Any]]
 
 
-async def wait_until(check: Callable[[], Awaitable[Any]], seconds: float = 15.0) -> Any:
-    """Return the first true result of the check; fail after so many seconds.
-
-    A busy machine may take as long; after 20 s ``serve`` fetches what did not come by itself.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = await check()
-        if result:
-            return result
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"it did not happen within {seconds} s")
-
-
 async def paid(
     served: Served, eventually: Eventually, participant_id: str = "p1", method: str = "pm_apple_pay"
 ) -> str:
     """Complete a payment of 50 USD, and return its id."""
     started = await served.initiate(participant_id)
     await served.pay(started["client_secret"], method)
-
-    async def completed() -> bool:
-        return bool((await served.status(participant_id))["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed(participant_id)
     return str(started["payment_id"])

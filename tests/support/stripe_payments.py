@@ -13,9 +13,7 @@ async def paid(
     environment: ServiceEnvironment, method: str = "pm_card_visa", participant_id: str | None = None
 ) -> views.Opening:
     """Make a COMPLETED Stripe payment of 50 USD."""
-    opened = await environment.start(
-        participant_id or await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), method)
     for event in await environment.events():
         await environment.receive(event)

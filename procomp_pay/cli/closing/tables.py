@@ -20,7 +20,7 @@ from procomp_pay.services.reports.tournament_closing import THE_APP
 if TYPE_CHECKING:
     from procomp_pay.services.closing.close_day import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
-    from procomp_pay.storage.closing.day import PaymentRow
+    from procomp_pay.storage.reports.tournament_closing import ClosingPayment
 
 #: The steps, in the reader's words.
 STEPS = {
@@ -45,15 +45,10 @@ _STATES = {
     StepState.SKIPPED: N_("skipped"),
 }
 
-#: Heads that :func:`columns` takes apart, and words of the rows, for the catalogue.
+#: Words of the rows, for the catalogue.
 MARKED = (
-    N_("Step"), N_("State"), N_("By"), N_("When"), N_("Why"), N_("Provider has"), N_("Difference"),
-    N_("Not seen there"), N_("In dispute"), N_("Refunds made"),
-    N_("Verified"), N_("Operation"), N_("Signed by"),
-    N_("Account"), N_("Signed"), N_("Now"), N_("paid"), N_("refunded"), N_("disputes lost"),
-    N_("paid at the provider"), N_("refunded at the provider"), N_("provider fees"), N_("event"),
-    N_("payment"), N_("refund"), N_("Id"), N_("Payout"), N_("Of this day"), N_("Expected"), N_("Arrived"),
-    N_("Sum"), N_("Asked by"),
+    N_("paid"), N_("refunded"), N_("disputes lost"), N_("paid at the provider"),
+    N_("refunded at the provider"), N_("provider fees"), N_("event"), N_("payment"), N_("refund"),
 )  # fmt: skip
 
 
@@ -270,7 +265,7 @@ def _signatures(closing: Closing) -> Section:
     return Section(_("Signatures"), columns("Signed by|When|Account"), rows, note=note_of_second)
 
 
-def _number(row: PaymentRow, figures: DayFigures) -> str:
+def _number(row: ClosingPayment, figures: DayFigures) -> str:
     """Return the number that finds a payment at its provider."""
     known = figures.numbers.get(row.payment.id)
     return " ".join(known) if known else row.payment.stripe_payment_id or row.detail.provider_ref or ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -87,7 +87,7 @@ def receipt(
 
         content = receipt_pdf(translation, found, mark="" if mode == "live" else f"[{mode.upper()}]")
         if pdf is not None:
-            files.write(pdf, lambda stream: _write(stream, content), force=force)
+            files.write(pdf, lambda stream: stream.write(content), force=force)
         if print_it:
             _print(content)
     if as_json:
@@ -102,10 +102,6 @@ def _translation(language: str) -> Translation:
     from procomp_pay.translations import Translation
 
     return Translation(language)
-
-
-def _write(stream: IO[bytes], content: bytes) -> None:
-    stream.write(content)
 
 
 def _print(content: bytes) -> None:

@@ -77,20 +77,6 @@ class Column:
 _OTHER_WORDS = {"Open": N_("still open")}
 
 
-#: The heads that :func:`columns` takes apart, for the catalogue.
-HEADS = (
-    N_("Amount"), N_("At the provider"), N_("Before fees"), N_("Cancelled"), N_("Category"), N_("Clerk"),
-    N_("Currency"), N_("Day"), N_("Disputes lost"), N_("Ended"), N_("Expired"), N_("Failed"),
-    N_("Fee not known yet"), N_("Fees"), N_("Flags"), N_("Found"), N_("From"), N_("Kept"), N_("Kind"),
-    N_("Last run"), N_("Median"), N_("Method"), N_("Money back"), N_("Money in"), N_("Month"),
-    N_("Net"), N_("Not paid"), N_("Number"),
-    N_("Of"), N_("Paid"), N_("Participant"), N_("Participants"), N_("Payment"), N_("Payments"),
-    N_("Pending"), N_("Provider"), N_("Reason"), N_("Refunded"), N_("Refunds"), N_("Result"),
-    N_("Revenue"), N_("Started"), N_("Status"), N_("Success"), N_("Taken"), N_("Tournament"), N_("Until"),
-    N_("What"), N_("Where"), N_("p95"),
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Section:
     """A table.
@@ -110,7 +96,8 @@ class Section:
 
 
 def columns(headings: str) -> list[Column]:
-    """Return columns from heads like ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as bars."""
+    """Return columns from heads like ``Day|Sum``: ``-Head`` is spare, ``=Head`` is drawn as bars. The
+    catalogue has every head of such a text."""
     parts = headings.split("|")
     return [Column(part.lstrip("-="), spare=part[:1] == "-", bar=part[:1] == "=") for part in parts]
 

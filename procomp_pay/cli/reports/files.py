@@ -55,7 +55,7 @@ def _exists(path: Path) -> Refused:
     )
 
 
-def write(target: str, fill: Callable[[IO[bytes]], None], *, force: bool) -> None:
+def write(target: str, fill: Callable[[IO[bytes]], object], *, force: bool) -> None:
     """Write a file or stdout. A reader sees the old file or the complete new one, and is its owner: names and
     sums are not for every user of the machine.
 
@@ -96,7 +96,7 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def _write_whole(path: Path, fill: Callable[[IO[bytes]], None], force: bool) -> None:
+def _write_whole(path: Path, fill: Callable[[IO[bytes]], object], force: bool) -> None:
     # the number of a process comes again: in a container it is the same each time
     part = path.with_name(f".{path.name}.{token_hex(8)}.part")
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from procomp_pay.domain.errors import ConfigurationError
-from procomp_pay.providers.kaspi.tls import Now, TlsFiles, make_context, utc_now
+from procomp_pay.providers.kaspi.tls import TlsFiles, make_context, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _Mark = tuple[tuple[int, int, int] | None, ...]
 
 def kaspi_http(
     url: str, *, headers: dict[str, str] | None = None, api_key: str | None = None,
-    files: TlsFiles | None = None, now: Now = utc_now,
+    files: TlsFiles | None = None,
 ) -> httpx.AsyncClient:  # fmt: skip
     """Return an HTTP client for Kaspi: with an ``Api-Key`` for scheme basic, a client certificate for others.
 
@@ -31,7 +31,7 @@ def kaspi_http(
     """
     all_headers = (headers or {}) | ({"Api-Key": api_key} if api_key else {})
     # the bundle of authorities takes a while to read, and plain HTTP (a local sandbox) does not need it
-    verify = make_context(files or TlsFiles(), now()) if url.startswith("https:") else False
+    verify = make_context(files or TlsFiles(), utc_now()) if url.startswith("https:") else False
     return httpx.AsyncClient(base_url=url, headers=all_headers, timeout=ATTEMPT_S, verify=verify)
 
 

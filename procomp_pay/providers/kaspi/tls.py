@@ -7,7 +7,6 @@ server's certificate is always verified; Kaspi has an authority of its own, whic
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,10 +175,6 @@ def _read(path: Path, setting: str) -> bytes:
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise ConfigurationError(f"{path} cannot be read: {why}", next_step=f"check {setting}") from error
-
-
-#: Returns the current time.
-Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:

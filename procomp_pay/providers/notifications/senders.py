@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from procomp_pay.config import ProviderMode, Settings, delivery
@@ -28,14 +26,10 @@ class NotificationSenders:
     """The senders of all destinations.
 
     :param settings: ``None`` if no destination is configured.
-    :param tls: makes the TLS context for e-mail, if other authorities than the system's are trusted.
     """
 
-    def __init__(
-        self, settings: Settings | None = None, *, tls: Callable[[], ssl.SSLContext] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
-        self._tls = tls
         self._mailer: Mailer | None = None
         self._platform: SignedHook | None = None
         self._chat: ChatHook | None = None
@@ -92,8 +86,7 @@ class NotificationSenders:
             from procomp_pay.providers.notifications.smtp import Mailer
 
             server = delivery.mail_server(settings.smtp_url.get_secret_value())
-            more = {"tls": self._tls} if self._tls else {}
-            self._mailer = Mailer(server, delivery.sender(settings.mail_from), **more)
+            self._mailer = Mailer(server, delivery.sender(settings.mail_from))
         return self._mailer
 
     def platform(self) -> SignedHook:

@@ -58,18 +58,17 @@ def retry_after_s(header: str | None) -> int | None:
     return int(header) if header is not None and header.isdecimal() and len(header) < 10 else None
 
 
-async def whole_answer(attempt: Awaitable[T], seconds: float | None = None) -> T:
+async def whole_answer(attempt: Awaitable[T]) -> T:
     """Await one attempt to its end, for at most :data:`ANSWER_S` seconds: an answer may trickle for ever.
 
     :raises OutcomeUnknown: it took longer; the request may have been processed.
     """
-    limit = ANSWER_S if seconds is None else seconds
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(ANSWER_S):
             return await attempt
     except TimeoutError as error:
         raise OutcomeUnknown(
-            N_("The provider's answer did not end within %(limit)s s", limit=f"{limit:g}")
+            N_("The provider's answer did not end within %(limit)s s", limit=f"{ANSWER_S:g}")
         ) from error
 
 

@@ -93,9 +93,9 @@ class Book:
         self.trade_points[point.trade_point_id] = point
         return point
 
-    def add_device(self, device_id: str, point: TradePoint, token: str | None = None) -> Device:
-        """Register a device at a trade point; the token is a new GUID unless given."""
-        token = token or str(uuid.uuid4())
+    def add_device(self, device_id: str, point: TradePoint) -> Device:
+        """Register a device at a trade point; the token is a new GUID."""
+        token = str(uuid.uuid4())
         device = Device(token, device_id, point.trade_point_id, point.organization_bin)
         self.devices[token] = device
         return device

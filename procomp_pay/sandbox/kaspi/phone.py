@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from procomp_pay.sandbox.httpio import wants_json
+
 from .book import Book
 from .codes import MalformedRequestError, StepRefusedError
 from .life import shown_status
@@ -45,7 +47,7 @@ def phone_routes(book: Book) -> list[web.RouteDef]:
             return _answer(book, request, record, error.message, error.http_status)
         except StepRefusedError as error:
             return _answer(book, request, record, f"Refused: {error}", 409)
-        if _wants_json(request):
+        if wants_json(request):
             return _answer(book, request, record)
         raise web.HTTPSeeOther(f"/pay/{record.token}")
 
@@ -70,12 +72,8 @@ def _step(book: Book, record: Payment | ReturnQr, fields: Mapping[str, Any]) -> 
     take(book, record, str(action), buyer=buyer, product_type=product)
 
 
-def _wants_json(request: web.Request) -> bool:
-    return "application/json" in request.headers.get("Accept", "")
-
-
 def _missing(request: web.Request) -> web.Response:
-    if _wants_json(request):
+    if wants_json(request):
         return json_answer({"error": "No such QR or link"}, 404)
     return _page(missing_page(), 404)
 
@@ -87,7 +85,7 @@ def _page(text: str, status: int) -> web.Response:
 def _answer(
     book: Book, request: web.Request, record: Payment | ReturnQr, note: str | None = None, status: int = 200
 ) -> web.Response:
-    if _wants_json(request):
+    if wants_json(request):
         return json_answer({**_facts(book, record), **({"error": note} if note else {})}, status)
     if isinstance(record, ReturnQr):
         return _page(return_page(record, note), status)

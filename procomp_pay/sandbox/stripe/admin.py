@@ -35,7 +35,6 @@ class Admin:
             web.post(f"{stripe}/payouts", self.pay_out),
             web.post(f"{stripe}/payouts/{{id}}/fail", self.fail_payout),
             web.post(f"{stripe}/fees", self.charge_account),
-            web.post(f"{stripe}/refunds/{{id}}/require_action", self.hold_refund),
         ]
 
     async def show_webhooks(self, _request: web.Request) -> web.Response:
@@ -139,10 +138,6 @@ class Admin:
             return refuse(str(error))
         currency, words = str(given.get("currency", "usd")), str(given.get("description", "Radar"))
         return _done(lambda: payouts.charge_account(self._core, amount, currency, words))
-
-    async def hold_refund(self, request: web.Request) -> web.Response:
-        """POST: the refund waits for the customer, so that it can be canceled."""
-        return _done(lambda: refunds.require_action(self._core, request.match_info["id"]))
 
 
 def _done(work: Callable[[], Json]) -> web.Response:

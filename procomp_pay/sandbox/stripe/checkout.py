@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from procomp_pay.sandbox.stripe import intents, lists, methods, objects, paying
 from procomp_pay.sandbox.stripe.checkout_objects import line_item, session
-from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param
 from procomp_pay.sandbox.stripe.schema import (
     LIST,
@@ -35,17 +35,7 @@ _PRICE = table(
     ("currency", "unit_amount", "product_data"),
 )
 _INTENT_DATA: dict[str, Reader] = {
-    name: intents.CREATE[name]
-    for name in (
-        "capture_method",
-        "description",
-        "metadata",
-        "receipt_email",
-        "setup_future_usage",
-        "statement_descriptor",
-        "statement_descriptor_suffix",
-        "transfer_group",
-    )
+    name: intents.CREATE[name] for name in ("description", "metadata", "receipt_email")
 }
 CREATE: dict[str, Reader] = {
     "mode": one_of("payment"),
@@ -54,9 +44,7 @@ CREATE: dict[str, Reader] = {
     "cancel_url": url,
     "expires_at": integer,
     "client_reference_id": text(200),
-    "customer": text(255),
     "customer_email": email,
-    "customer_creation": one_of("always", "if_required"),
     "currency": currency,
     "locale": text(10),
     "metadata": metadata,
@@ -65,12 +53,10 @@ CREATE: dict[str, Reader] = {
     "submit_type": one_of("auto", "book", "donate", "pay"),
     "ui_mode": one_of("hosted_page"),
 }
-UPDATE: dict[str, Reader] = {"metadata": metadata}
 LISTING: dict[str, Reader] = {
     **LIST,
     "payment_intent": text(255),
     "status": one_of("open", "complete", "expired"),
-    "customer": text(255),
 }
 
 
@@ -98,23 +84,10 @@ def retrieve(core: Core, call: Call) -> Json:
     return core.view(find(core, call.path["id"]))
 
 
-def update(core: Core, call: Call) -> Json:
-    """POST /v1/checkout/sessions/{id}: metadata alone."""
-    row = find(core, call.path["id"])
-    apply_metadata(row, call.params.get("metadata"))
-    core.changed()
-    return core.view(row)
-
-
 def list_all(core: Core, call: Call) -> Json:
     """GET /v1/checkout/sessions."""
-    keep = lists.same(call.params, "payment_intent", "status", "customer")
+    keep = lists.same(call.params, "payment_intent", "status")
     return lists.page(core, "sessions", call.params, "/v1/checkout/sessions", keep)
-
-
-def items_of(core: Core, call: Call) -> Json:
-    """GET /v1/checkout/sessions/{id}/line_items."""
-    return lists.line_items(core, find(core, call.path["id"])["id"])
 
 
 def expire(core: Core, call: Call) -> Json:
@@ -203,7 +176,7 @@ def find(core: Core, session_id: str) -> Json:
 def _expire(core: Core, row: Json) -> None:
     intent = core.tables["payment_intents"].get(row["payment_intent"] or "")
     row.update(status="expired", url=None)
-    if intent is not None and intent["status"] in intents.CANCELABLE:
+    if intent is not None and intent["status"] in intents.CONFIRMABLE:
         intents.close(core, intent, "expired")
     core.changed()
     core.emit("checkout.session.expired", row)
@@ -218,7 +191,6 @@ def _intent(core: Core, row: Json) -> Json:
         **data,
         "amount": row["amount_total"],
         "currency": row["currency"],
-        "customer": row["customer"],
         "payment_method_types": row["payment_method_types"],
         "receipt_email": data.get("receipt_email"),
     }

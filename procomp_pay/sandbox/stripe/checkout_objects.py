@@ -70,8 +70,7 @@ def session(core: Core, params: Json, *, total: int, code: str, expires_at: int)
         "custom_text": dict.fromkeys(
             ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
         ),
-        "customer": params.get("customer"),
-        "customer_creation": params.get("customer_creation", "if_required"),
+        "customer_creation": "if_required",
         "customer_email": params.get("customer_email"),
         "discounts": [],
         "expires_at": expires_at,
@@ -109,6 +108,7 @@ def _nothing() -> Json:
             "consent",
             "consent_collection",
             "currency_conversion",
+            "customer",
             "customer_account",
             "customer_details",
             "integration_identifier",

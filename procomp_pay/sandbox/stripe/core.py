@@ -65,7 +65,6 @@ class Core:
     clock: Callable[[], float]
     changed: Callable[[], None]
     time_scale: float = 1.0
-    merchant: str = "ProComp sandbox"
     base_url: str = ""
     cause: Cause = Cause()
     tables: dict[str, dict[str, Json]] = field(default_factory=lambda: {name: {} for name in TABLES})
@@ -184,14 +183,3 @@ def _drop_old(table: dict[str, Json], limit: int) -> list[str]:
     for key in old:
         del table[key]
     return old
-
-
-def apply_metadata(row: Json, given: dict[str, str] | None) -> None:
-    """Merge metadata as Stripe does: an empty value removes its key, an empty map removes all."""
-    if given is None:
-        return
-    if given == {"": ""}:
-        row["metadata"] = {}
-        return
-    merged = {**row["metadata"], **given}
-    row["metadata"] = {key: value for key, value in merged.items() if value != ""}

@@ -1,4 +1,4 @@
-"""Disputes: opened by a test card or by hand, answered, closed.
+"""Disputes: opened by a test card or by hand, closed by the bank.
 
 Source: https://docs.stripe.com/api/disputes and https://docs.stripe.com/testing#disputes.
 """
@@ -6,17 +6,11 @@ Source: https://docs.stripe.com/api/disputes and https://docs.stripe.com/testing
 from __future__ import annotations
 
 from procomp_pay.sandbox.stripe import lists, records
-from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError
-from procomp_pay.sandbox.stripe.schema import LIST, Reader, boolean, metadata, table, text
+from procomp_pay.sandbox.stripe.schema import LIST, Reader, text
 
-UPDATE: dict[str, Reader] = {
-    "evidence": table({"uncategorized_text": text(20000), "product_description": text(20000)}),
-    "metadata": metadata,
-    "submit": boolean,
-}
 LISTING: dict[str, Reader] = {**LIST, "charge": text(255), "payment_intent": text(255)}
-OPEN = ("warning_needs_response", "needs_response", "under_review")
 
 
 def open_dispute(core: Core, charge: Json, reason: str) -> Json:
@@ -37,7 +31,7 @@ def open_dispute(core: Core, charge: Json, reason: str) -> Json:
 def close_dispute(core: Core, dispute_id: str, *, won: bool) -> Json:
     """Decide a dispute; a won one brings the money back. Raises StripeError if it is decided already."""
     row = core.get("disputes", dispute_id)
-    if row["status"] not in OPEN:
+    if row["status"] != "needs_response":
         raise StripeError(f"This dispute is already closed: {row['status']}.")
     row["status"] = "won" if won else "lost"
     if won:
@@ -51,29 +45,6 @@ def close_dispute(core: Core, dispute_id: str, *, won: bool) -> Json:
 def retrieve(core: Core, call: Call) -> Json:
     """GET /v1/disputes/{id}."""
     return core.view(core.get("disputes", call.path["id"]))
-
-
-def update(core: Core, call: Call) -> Json:
-    """POST /v1/disputes/{id}: `winning_evidence` and `losing_evidence`, submitted, decide it."""
-    row, params = core.get("disputes", call.path["id"]), call.params
-    apply_metadata(row, params.get("metadata"))
-    evidence = params.get("evidence", {})
-    row["evidence"].update(evidence)
-    row["evidence_details"]["has_evidence"] |= bool(evidence)
-    core.changed()
-    if params.get("submit", True) and evidence:
-        row["evidence_details"]["submission_count"] += 1
-        row["status"] = "under_review"
-        core.emit("charge.dispute.updated", row)
-        word = evidence.get("uncategorized_text")
-        if word in ("winning_evidence", "losing_evidence"):
-            return close_dispute(core, row["id"], won=word == "winning_evidence")
-    return core.view(row)
-
-
-def close(core: Core, call: Call) -> Json:
-    """POST /v1/disputes/{id}/close: accept it, which loses it."""
-    return close_dispute(core, call.path["id"], won=False)
 
 
 def list_all(core: Core, call: Call) -> Json:

@@ -9,7 +9,7 @@ import secrets
 from fnmatch import fnmatchcase
 
 from procomp_pay.sandbox.stripe import lists, records
-from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json, invalid_param
 from procomp_pay.sandbox.stripe.schema import LIST, Reader, array, boolean, metadata, text, url
 
@@ -26,14 +26,6 @@ CREATE_ENDPOINT: dict[str, Reader] = {
     "metadata": metadata,
     "api_version": text(50),
 }
-UPDATE_ENDPOINT: dict[str, Reader] = {
-    "url": url,
-    "enabled_events": array(text(255), 500),
-    "description": text(5000),
-    "metadata": metadata,
-    "disabled": boolean,
-}
-ENDPOINTS: dict[str, Reader] = dict(LIST)
 SANDBOX_ENDPOINT = "we_sandbox"  # the one that the options name; its id never changes
 
 
@@ -72,36 +64,9 @@ def create_endpoint(core: Core, call: Call) -> Json:
     return {**core.view(row), "secret": secret}
 
 
-def retrieve_endpoint(core: Core, call: Call) -> Json:
-    """GET /v1/webhook_endpoints/{id}."""
-    return core.view(core.get("webhook_endpoints", call.path["id"]))
-
-
-def update_endpoint(core: Core, call: Call) -> Json:
-    """POST /v1/webhook_endpoints/{id}."""
-    row, params = core.get("webhook_endpoints", call.path["id"]), dict(call.params)
-    apply_metadata(row, params.pop("metadata", None))
-    if "disabled" in params:
-        row["status"] = "disabled" if params.pop("disabled") else "enabled"
-    row.update(params)
-    core.changed()
-    return core.view(row)
-
-
-def delete_endpoint(core: Core, call: Call) -> Json:
-    """DELETE /v1/webhook_endpoints/{id}; what still waits for it is dropped."""
-    row = core.get("webhook_endpoints", call.path["id"])
-    del core.tables["webhook_endpoints"][row["id"]]
-    for delivery in core.tables["deliveries"].values():
-        if delivery["endpoint"] == row["id"] and delivery["state"] == "pending":
-            delivery["state"] = "dropped"
-    core.changed()
-    return {"id": row["id"], "object": "webhook_endpoint", "deleted": True}
-
-
 def list_endpoints(core: Core, call: Call) -> Json:
     """GET /v1/webhook_endpoints."""
-    return lists.page(core, "webhook_endpoints", call.params, "/v1/webhook_endpoints", lambda _row: True)
+    return lists.page(core, "webhook_endpoints", call.params, "/v1/webhook_endpoints")
 
 
 def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> str:

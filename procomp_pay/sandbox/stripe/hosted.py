@@ -129,7 +129,7 @@ class HostedPages:
         return intent
 
     def _checkout_page(self, row: Json, problem: str = "", *, status: int = 200) -> web.Response:
-        body = pages.paragraph(self._core.merchant)
+        body = pages.paragraph("ProComp sandbox")
         body += pages.paragraph(display(row["amount_total"], row["currency"]), "amount")
         for item in self._core.private(row["id"])["line_items"]:
             body += pages.paragraph(f"{item['quantity']} x {item['description']}")

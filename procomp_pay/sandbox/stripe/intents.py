@@ -1,4 +1,4 @@
-"""Payment intents: create, retrieve, update, confirm, capture, cancel, list.
+"""Payment intents: create, retrieve, confirm, cancel, list.
 
 Source: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/payments/paymentintents/lifecycle.
 """
@@ -6,11 +6,10 @@ Source: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/
 from __future__ import annotations
 
 from procomp_pay.sandbox.stripe import lists, methods, objects, paying
-from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.currencies import MAX_AMOUNT, display, minimum_amount
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, bad_key, invalid_param, unexpected_state
 from procomp_pay.sandbox.stripe.schema import (
-    LIST,
     Reader,
     array,
     boolean,
@@ -24,53 +23,33 @@ from procomp_pay.sandbox.stripe.schema import (
     url,
 )
 
+#: The statuses that no money has reached: they can be confirmed or canceled.
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
-CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")
-_SHARED: dict[str, Reader] = {
+CREATE: dict[str, Reader] = {
     "description": text(1000),
     "metadata": metadata,
     "payment_method": text(255),
     "payment_method_data": methods.card_data,
     "receipt_email": email,
-    "setup_future_usage": one_of("on_session", "off_session"),
-    "capture_method": one_of("automatic", "automatic_async", "manual"),
     "payment_method_types": array(one_of("card")),
-    "customer": text(255),
-    "statement_descriptor": text(22),
-    "statement_descriptor_suffix": text(22),
-    "transfer_group": text(255),
-}
-CREATE: dict[str, Reader] = {
-    **_SHARED,
     "amount": integer,
     "currency": currency,
     "automatic_payment_methods": table(
         {"enabled": boolean, "allow_redirects": one_of("always", "never")}, ("enabled",)
     ),
     "confirm": boolean,
-    "confirmation_method": one_of("automatic", "manual"),
     "return_url": url,
 }
-UPDATE: dict[str, Reader] = {**_SHARED, "amount": integer, "currency": currency, "client_secret": text()}
 CONFIRM: dict[str, Reader] = {
     "client_secret": text(),
     "payment_method": text(255),
     "payment_method_data": methods.card_data,
     "receipt_email": email,
     "return_url": url,
-    "setup_future_usage": one_of("on_session", "off_session"),
-    "capture_method": one_of("automatic", "automatic_async", "manual"),
-}
-CAPTURE: dict[str, Reader] = {
-    "amount_to_capture": integer,
-    "metadata": metadata,
-    "statement_descriptor": text(22),
-    "statement_descriptor_suffix": text(22),
 }
 CANCEL: dict[str, Reader] = {
     "cancellation_reason": one_of("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 }
-LISTING: dict[str, Reader] = {**LIST, "customer": text(255)}
 
 
 def create(core: Core, call: Call) -> Json:
@@ -107,26 +86,6 @@ def retrieve(core: Core, call: Call) -> Json:
     return core.view(_find(core, call))
 
 
-def update(core: Core, call: Call) -> Json:
-    """POST /v1/payment_intents/{id}; the amount can change only until the payment is under way."""
-    intent, params = _find(core, call), dict(call.params)
-    fixed = set(params) - {"metadata", "description", "receipt_email", "client_secret"}
-    if fixed and intent["status"] not in CONFIRMABLE:
-        raise unexpected_state(core.view(intent), f"update {', '.join(sorted(fixed))} of", CONFIRMABLE)
-    if "amount" in params or "currency" in params:
-        wanted = {**intent, **params}
-        check_amount(wanted["amount"], wanted["currency"], "amount")
-    method_id = methods.attach(core, params)
-    if method_id is not None:
-        intent.update(payment_method=method_id, status="requires_confirmation")
-    apply_metadata(intent, params.pop("metadata", None))
-    for name in ("payment_method", "payment_method_data", "client_secret"):
-        params.pop(name, None)
-    intent.update(params)
-    core.changed()
-    return core.view(intent)
-
-
 def confirm(core: Core, call: Call) -> Json:
     """POST /v1/payment_intents/{id}/confirm. Raises StripeError 402 for a decline."""
     intent, params = _find(core, call), call.params
@@ -136,24 +95,9 @@ def confirm(core: Core, call: Call) -> Json:
     method_id = methods.attach(core, params) or intent["payment_method"]
     if method_id is None:
         raise _needs_method(core.view(intent))
-    for name in ("receipt_email", "setup_future_usage", "capture_method"):
-        if name in params:
-            intent[name] = params[name]
+    if "receipt_email" in params:
+        intent["receipt_email"] = params["receipt_email"]
     paying.attempt(core, intent, method_id, params.get("return_url"))
-    return core.view(intent)
-
-
-def capture(core: Core, call: Call) -> Json:
-    """POST /v1/payment_intents/{id}/capture."""
-    intent = _find(core, call)
-    if intent["status"] != "requires_capture":
-        raise unexpected_state(core.view(intent), "capture", ("requires_capture",))
-    amount = int(call.params.get("amount_to_capture") or intent["amount_capturable"])
-    if not 0 < amount <= intent["amount_capturable"]:
-        message = "The amount to capture must be positive and at most what was authorized."
-        raise StripeError(message, code="amount_too_large", param="amount_to_capture")
-    apply_metadata(intent, call.params.get("metadata"))
-    paying.capture(core, intent, amount)
     return core.view(intent)
 
 
@@ -173,10 +117,8 @@ def cancel(core: Core, call: Call) -> Json:
 
 def close(core: Core, intent: Json, reason: str | None) -> None:
     """Cancel an intent that no money has reached. Raises StripeError `payment_intent_unexpected_state`."""
-    if intent["status"] not in CANCELABLE:
-        raise unexpected_state(core.view(intent), "cancel", CANCELABLE)
-    if intent["status"] == "requires_capture":
-        paying.release(core, intent)
+    if intent["status"] not in CONFIRMABLE:
+        raise unexpected_state(core.view(intent), "cancel", CONFIRMABLE)
     intent.update(status="canceled", canceled_at=core.now(), cancellation_reason=reason, next_action=None)
     core.emit("payment_intent.canceled", intent)
     core.changed()
@@ -184,8 +126,7 @@ def close(core: Core, intent: Json, reason: str | None) -> None:
 
 def list_all(core: Core, call: Call) -> Json:
     """GET /v1/payment_intents."""
-    keep = lists.same(call.params, "customer")
-    return lists.page(core, "payment_intents", call.params, "/v1/payment_intents", keep)
+    return lists.page(core, "payment_intents", call.params, "/v1/payment_intents")
 
 
 def check_amount(amount: int, code: str, param: str) -> None:

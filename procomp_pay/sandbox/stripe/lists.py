@@ -13,7 +13,7 @@ from procomp_pay.sandbox.stripe.errors import Json, invalid_param, missing_objec
 MAX_EXPAND_DEPTH = 4
 _EXPANDABLE_TEXT = """
 latest_charge balance_transaction failure_balance_transaction payment_intent payment_method charge
-source line_items customer refunds
+source refunds
 """
 EXPANDABLE = frozenset(_EXPANDABLE_TEXT.split())
 _PREFIXES = {
@@ -28,7 +28,9 @@ _PREFIXES = {
 }
 
 
-def page(core: Core, table: str, params: Json, url: str, keep: Callable[[Json], bool]) -> Json:
+def page(
+    core: Core, table: str, params: Json, url: str, keep: Callable[[Json], bool] = lambda _row: True
+) -> Json:
     """Return one page of the rows of `table` that `keep` accepts, newest first.
 
     Raises StripeError for a bad limit or a cursor that is not in the table.
@@ -83,8 +85,6 @@ def expand(core: Core, shown: Json, paths: list[str]) -> Json:
 
 def _expand_one(core: Core, target: Json, parts: list[str], path: str) -> None:
     for name in parts:
-        if name == "line_items" and target.get("object") == "checkout.session":
-            target[name] = line_items(core, target["id"])
         if name not in EXPANDABLE or name not in target:
             raise invalid_param(f"This property cannot be expanded ({path}).", "expand")
         value = target[name]
@@ -92,15 +92,8 @@ def _expand_one(core: Core, target: Json, parts: list[str], path: str) -> None:
             table = _PREFIXES.get(value.partition("_")[0], "")
             row = core.tables.get(table, {}).get(value)
             if row is None:
-                return  # an id that the sandbox only passes through, such as a customer's
+                return  # an id that the sandbox only passes through
             value = target[name] = core.view(row)
         if not isinstance(value, dict):
             return
         target = value
-
-
-def line_items(core: Core, session_id: str) -> Json:
-    """Return the session's line items as a list object."""
-    items = core.tables["private"].get(session_id, {}).get("line_items", [])
-    url = f"/v1/checkout/sessions/{session_id}/line_items"
-    return {"object": "list", "data": [dict(item) for item in items], "has_more": False, "url": url}

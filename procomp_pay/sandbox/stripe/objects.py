@@ -35,12 +35,12 @@ def payment_intent(core: Core, params: Json) -> Json:
         "automatic_payment_methods": automatic if automatic and automatic.get("enabled") else None,
         "canceled_at": None,
         "cancellation_reason": None,
-        "capture_method": params.get("capture_method", "automatic_async"),
+        "capture_method": "automatic_async",
         "client_secret": f"{intent_id}_{core.new_id('secret', 25)}",
-        "confirmation_method": params.get("confirmation_method", "automatic"),
+        "confirmation_method": "automatic",
         "created": core.now(),
         "currency": params["currency"],
-        "customer": params.get("customer"),
+        "customer": None,
         "customer_account": None,
         "description": params.get("description"),
         "excluded_payment_method_types": None,
@@ -65,14 +65,14 @@ def payment_intent(core: Core, params: Json) -> Json:
         "processing": None,
         "receipt_email": params.get("receipt_email"),
         "review": None,
-        "setup_future_usage": params.get("setup_future_usage"),
+        "setup_future_usage": None,
         "shipping": None,
         "source": None,
-        "statement_descriptor": params.get("statement_descriptor"),
-        "statement_descriptor_suffix": params.get("statement_descriptor_suffix"),
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
         "status": "requires_payment_method",
         "transfer_data": None,
-        "transfer_group": params.get("transfer_group"),
+        "transfer_group": None,
     }
 
 
@@ -130,7 +130,7 @@ def charge(core: Core, intent: Json, method: Json) -> Json:
         "captured": False,
         "created": core.now(),
         "currency": intent["currency"],
-        "customer": intent["customer"],
+        "customer": None,
         "description": intent["description"],
         "disputed": False,
         "failure_balance_transaction": None,
@@ -159,11 +159,11 @@ def charge(core: Core, intent: Json, method: Json) -> Json:
         "shipping": None,
         "source": None,
         "source_transfer": None,
-        "statement_descriptor": intent["statement_descriptor"],
-        "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
         "status": "pending",
         "transfer_data": None,
-        "transfer_group": intent["transfer_group"],
+        "transfer_group": None,
     }
 
 
@@ -196,7 +196,7 @@ def _card_details(intent: Json, card: Json) -> Json:
     }
 
 
-def outcome(*, declined: str | None = None, message: str = "Payment complete.") -> Json:
+def outcome(*, declined: str | None = None) -> Json:
     """Return the `outcome` of a charge; `declined` is the decline code, None for a successful payment."""
     return {
         "advice_code": "try_again_later" if declined else None,
@@ -206,6 +206,6 @@ def outcome(*, declined: str | None = None, message: str = "Payment complete.") 
         "reason": declined,
         "risk_level": "normal",
         "risk_score": 20,
-        "seller_message": "The bank did not return any further details." if declined else message,
+        "seller_message": "The bank did not return any further details." if declined else "Payment complete.",
         "type": "issuer_declined" if declined else "authorized",
     }

@@ -1,4 +1,4 @@
-"""Charge an intent's payment method: success, decline, authentication, capture."""
+"""Charge an intent's payment method: success, decline, authentication."""
 
 from __future__ import annotations
 
@@ -39,11 +39,6 @@ def complete(core: Core, intent: Json, *, authenticated: bool = False) -> None:
         _fail_charge(core, charge, code, decline_code, message)
         raise _decline(core, intent, code, decline_code, message, charge["id"])
     charge.update(paid=True, status="succeeded", outcome=objects.outcome())
-    if intent["capture_method"] == "manual":
-        intent.update(status="requires_capture", amount_capturable=intent["amount"])
-        core.emit("charge.succeeded", charge)
-        core.emit("payment_intent.amount_capturable_updated", intent)
-        return
     _book(core, intent, charge, intent["amount"])
     core.emit("charge.succeeded", charge)
     _succeed(core, intent)
@@ -67,23 +62,6 @@ def authenticate(core: Core, intent: Json, *, passed: bool) -> None:
         "We are unable to authenticate your payment method. Please choose a different one and try again."
     )
     raise _decline(core, intent, "payment_intent_authentication_failure", None, message, None)
-
-
-def capture(core: Core, intent: Json, amount: int) -> None:
-    """Take `amount` minor units of an authorized intent; the rest is released."""
-    charge = core.get("charges", intent["latest_charge"])
-    _book(core, intent, charge, amount)
-    intent.update(amount_capturable=0)
-    core.emit("charge.captured", charge)
-    _succeed(core, intent)
-
-
-def release(core: Core, intent: Json) -> None:
-    """Release an authorization that is canceled; no money moves."""
-    charge = core.get("charges", intent["latest_charge"])
-    charge.update(amount_refunded=charge["amount"], refunded=True)
-    intent.update(amount_capturable=0)
-    core.emit("charge.refunded", charge, {"amount_refunded": 0, "refunded": False})
 
 
 def _book(core: Core, intent: Json, charge: Json, amount: int) -> None:

@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 _EXPAND = array(text(255), 20)
 
 
-async def _nothing_to_save() -> None:
-    return None
-
-
 class StripeSandbox:
     """Stripe's API, as api.stripe.com answers.
 
@@ -48,8 +44,8 @@ class StripeSandbox:
         changed: Callable[[], None],
         secret_key: str,
         publishable_key: str,
-        saved: Callable[[], Awaitable[None]] = _nothing_to_save,
-        time_scale: float = 1.0,
+        saved: Callable[[], Awaitable[None]],
+        time_scale: float,
     ) -> None:
         self.core = Core(clock=clock, changed=changed, time_scale=time_scale)
         self.webhooks = Webhooks(self.core, saved)
@@ -73,11 +69,6 @@ class StripeSandbox:
             refund_failed=lambda owner: refunds.fail_by_timer(core, owner),
             refund_pending=lambda owner: refunds.succeed(core, owner),
         )
-        self._ensure_account()
-
-    def _ensure_account(self) -> None:
-        made = {"account_id": self.core.new_id("acct", 16), "created": self.core.now()}
-        self.core.tables["settings"].setdefault("account", made)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the API, the hosted pages and the Stripe part of the control routes."""
@@ -93,7 +84,6 @@ class StripeSandbox:
     def load(self, data: dict[str, Any]) -> None:
         """Restore what `dump` returned."""
         self.core.load(data)
-        self._ensure_account()
 
     def set_endpoint(self, address: str | None, secret: str | None) -> str:
         """Set the webhook endpoint of the options; return its signing secret."""

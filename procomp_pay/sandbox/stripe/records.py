@@ -143,31 +143,6 @@ def webhook_endpoint(core: Core, params: Json) -> Json:
     }
 
 
-def account(core: Core) -> Json:
-    """Return the sandbox's account: charges enabled, never live."""
-    return {
-        "id": core.tables["settings"]["account"]["account_id"],
-        "object": "account",
-        "business_profile": {"mcc": "7941", "name": core.merchant, "support_email": None, "url": None},
-        "business_type": "company",
-        "capabilities": {"card_payments": "active", "transfers": "active"},
-        "charges_enabled": True,
-        "controller": {"type": "account"},
-        "country": "US",
-        "created": core.tables["settings"]["account"]["created"],
-        "default_currency": "usd",
-        "details_submitted": True,
-        "email": None,
-        "metadata": {},
-        "payouts_enabled": True,
-        "settings": {
-            "dashboard": {"display_name": core.merchant, "timezone": "Asia/Almaty"},
-            "payments": {"statement_descriptor": "PROCOMP SANDBOX"},
-        },
-        "type": "standard",
-    }
-
-
 def balance(core: Core) -> Json:
     """Return the sums of all balance transactions by currency: settled (`available`) and pending."""
     sums: dict[str, dict[str, int]] = {"available": {}, "pending": {}}

@@ -1,4 +1,4 @@
-"""Refunds: create, retrieve, update, list, cancel, and what the bank later says.
+"""Refunds: create, retrieve, list, and what the bank later says.
 
 Source: https://docs.stripe.com/api/refunds and https://docs.stripe.com/refunds#failed-refunds.
 """
@@ -6,7 +6,7 @@ Source: https://docs.stripe.com/api/refunds and https://docs.stripe.com/refunds#
 from __future__ import annotations
 
 from procomp_pay.sandbox.stripe import lists, methods, records
-from procomp_pay.sandbox.stripe.core import Call, Core, apply_metadata
+from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.currencies import display
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param
 from procomp_pay.sandbox.stripe.schema import LIST, Reader, integer, metadata, one_of, text
@@ -19,7 +19,6 @@ CREATE: dict[str, Reader] = {
     "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
     "metadata": metadata,
 }
-UPDATE: dict[str, Reader] = {"metadata": metadata}
 LISTING: dict[str, Reader] = {**LIST, "charge": text(255), "payment_intent": text(255)}
 
 
@@ -45,26 +44,6 @@ def retrieve(core: Core, call: Call) -> Json:
     return core.view(core.get("refunds", call.path["id"]))
 
 
-def update(core: Core, call: Call) -> Json:
-    """POST /v1/refunds/{id}: metadata alone."""
-    row = core.get("refunds", call.path["id"])
-    apply_metadata(row, call.params.get("metadata"))
-    _say_updated(core, row)
-    return core.view(row)
-
-
-def cancel(core: Core, call: Call) -> Json:
-    """POST /v1/refunds/{id}/cancel: only a refund that requires action can be canceled."""
-    row = core.get("refunds", call.path["id"])
-    if row["status"] != "requires_action":
-        message = (
-            f"You cannot cancel a refund with a status of {row['status']}: only one that requires action."
-        )
-        raise StripeError(message)
-    _undo(core, row, "canceled", None)
-    return core.view(row)
-
-
 def list_all(core: Core, call: Call) -> Json:
     """GET /v1/refunds."""
     keep = lists.same(call.params, "charge", "payment_intent")
@@ -85,38 +64,23 @@ def fail_by_timer(core: Core, refund_id: str) -> None:
         fail(core, refund_id)
 
 
-def fail(core: Core, refund_id: str, reason: str = "expired_or_canceled_card") -> Json:
+def fail(core: Core, refund_id: str) -> Json:
     """Fail a refund as the bank: the charge counts as paid again. Raises StripeError if it cannot."""
-    row = core.get("refunds", refund_id)
-    if row["status"] not in ("pending", "succeeded", "requires_action"):
-        raise StripeError(f"This refund has already ended: {row['status']}.")
-    _undo(core, row, "failed", reason)
-    core.emit("refund.failed", row)
-    return core.view(row)
-
-
-def require_action(core: Core, refund_id: str) -> Json:
-    """Make a refund wait for the customer, as some payment methods do; it can then be canceled."""
     row = core.get("refunds", refund_id)
     if row["status"] not in ("pending", "succeeded"):
         raise StripeError(f"This refund has already ended: {row['status']}.")
-    row["status"] = "requires_action"
-    _say_updated(core, row)
-    return core.view(row)
-
-
-def _undo(core: Core, row: Json, status: str, reason: str | None) -> None:
     charge = core.tables["charges"][row["charge"]]
-    type_ = "refund_failure" if status == "failed" else "payment_refund"
-    entry = records.balance_transaction(
-        core, amount=row["amount"], fee=0, source=row, type_=type_, category="refund_failure"
+    entry = records.balance_transaction(core, amount=row["amount"], fee=0, source=row, type_="refund_failure")
+    row.update(
+        status="failed",
+        failure_balance_transaction=entry["id"],
+        failure_reason="expired_or_canceled_card",
     )
-    row.update(status=status, failure_balance_transaction=entry["id"])
-    if reason is not None:
-        row["failure_reason"] = reason
     _count(charge, -row["amount"])
     _say_updated(core, row)
     core.emit("charge.updated", charge)
+    core.emit("refund.failed", row)
+    return core.view(row)
 
 
 def _say_updated(core: Core, row: Json) -> None:

@@ -75,9 +75,7 @@ async def archive(
         await _check(ctx, seal, on_progress)
         made = await _write(ctx, directory, seal, after_id)
         async with ctx.db.writing() as session:
-            record = audit.AuditRecord(
-                actor=actor.name, source=actor.source, action=archives.ARCHIVED, after=made.full()
-            )
+            record = actor.record(archives.ARCHIVED, after=made.full())
             await audit.append(session, archives.CHAIN, record, ctx.clock())
         cut += await _cut(ctx, directory, made)
     return Archived(made, instant(seal.sealed_at), cut)

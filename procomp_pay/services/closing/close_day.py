@@ -131,7 +131,6 @@ class Closing:
     begun_at: datetime
     closed_at: datetime | None
     figures: DayFigures | None = None
-    has_operators: bool = False
 
     @property
     def day(self) -> date:
@@ -380,11 +379,11 @@ async def _run_step(
         return [f"{step}: {error.message}"], {"not_available": error.message}
     items, facts = await _read(ctx, closing, report, statement)
     if step is Step.KASPI and statement is not None:
-        facts["notes"] += await _keep_settlements(ctx, closing, statement)
+        facts["notes"] += await _keep_movements(ctx, closing, statement)
     return items, facts
 
 
-async def _keep_settlements(ctx: AppContext, closing: Closing, statement: Statement) -> list[str]:
+async def _keep_movements(ctx: AppContext, closing: Closing, statement: Statement) -> list[str]:
     """Store what Kaspi settles for the days of its statement, up to that of the closing; return why not. The
     day itself may not be over: the statement of the next one adds what came after this one was made."""
     lines = list(statement.lines)
@@ -731,7 +730,7 @@ async def _record(
     note: str | None = None,
 ) -> None:
     """Append to the closing's own chain of the audit trail. The caller has locked its row."""
-    record = audit.AuditRecord(actor=actor.name, source=actor.source, action=action, after=after, note=note)
+    record = actor.record(action, after=after, note=note)
     await audit.append(session, f"{audit.CLOSING_CHAIN}{closing_id}", record, at)
 
 

@@ -23,12 +23,12 @@ from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView, v
 from procomp_pay.services.reports.tournament_closing import THE_APP
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.closing import day as queries
-from procomp_pay.storage.closing.day import PaymentRow
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payouts import repository as payouts
 from procomp_pay.storage.reports import money
 from procomp_pay.storage.reports.attempts import Scope, one_moment
+from procomp_pay.storage.reports.tournament_closing import ClosingPayment
 
 _NONE = Decimal("0.00")
 #: The clerk of refunds that nobody requested here.
@@ -190,7 +190,7 @@ class DayFigures:
     approvals: list[ApprovalView] = field(default_factory=list)
     #: A statement of the bank was given at least once.
     payouts_followed: bool = True
-    payments: list[PaymentRow] = field(default_factory=list)
+    payments: list[ClosingPayment] = field(default_factory=list)
     numbers: dict[str, list[str]] = field(default_factory=dict)
 
     def sums(self) -> dict[str, Any]:
@@ -429,7 +429,7 @@ async def _by_hand(
     return refunds
 
 
-def can_refund(ctx: AppContext, row: PaymentRow) -> bool:
+def can_refund(ctx: AppContext, row: ClosingPayment) -> bool:
     """Return whether the payment's provider refunds by API."""
     try:
         ctx.providers.of(row.detail.channel).ready_to_refund(row.payment.id)
@@ -439,7 +439,7 @@ def can_refund(ctx: AppContext, row: PaymentRow) -> bool:
 
 
 def _operation(
-    view: DiscrepancyView, row: PaymentRow | None, numbers: Mapping[str, list[str]]
+    view: DiscrepancyView, row: ClosingPayment | None, numbers: Mapping[str, list[str]]
 ) -> tuple[str, bool]:
     """Return the number of the operation to refund, and whether it is a second one beside the payment's."""
     own = _operation_of(row, numbers) if row is not None else ""
@@ -454,7 +454,7 @@ def _operation(
     return (came_by, True) if is_second else (own or came_by, False)
 
 
-def _operation_of(row: PaymentRow, numbers: Mapping[str, list[str]]) -> str:
+def _operation_of(row: ClosingPayment, numbers: Mapping[str, list[str]]) -> str:
     known = numbers.get(row.payment.id) or [row.payment.kaspi_transaction_id or row.detail.provider_ref or ""]
     return known[0]
 

@@ -13,7 +13,6 @@ from procomp_pay.domain.names import payment_description
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.page_link import page_address
-from procomp_pay.storage.audit.chain import AuditRecord
 from procomp_pay.storage.initiation.new_payment import NewPayment
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -102,11 +101,8 @@ def prepare(
         # the customer's page shows that it is paid; where no phone reaches it, a page that only thanks
         detail.return_url = page_address(ctx, code.lower())
     payment = _payment(detail, request, registration)
-    started = AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        request_id=actor.request_id,
-        action="started",
+    started = actor.record(
+        "started",
         after={
             "status": payment.status.value,
             "method": request.method.value,

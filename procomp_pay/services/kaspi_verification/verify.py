@@ -318,7 +318,8 @@ async def _check_second_person(
     if ctx.operator is None and await authorize.have_operators(session):
         raise Forbidden(
             N_("This override needs two operators, and is not made over HTTP"),
-            next_step="procomp-pay verify-kaspi PAYMENT --transaction-id NUMBER --override --reason REASON --approve NAME",
+            next_step="procomp-pay verify-kaspi PAYMENT --transaction-id NUMBER --override --reason REASON "
+            "--approve NAME",
         )
     needs_second_person(ctx.operator, actor.approved_by)
 
@@ -395,14 +396,7 @@ async def _record_refusal(
     ctx: AppContext, request: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
     """Record a rejected verification in the audit trail: a number tried on many payments is noticed."""
-    record = audit.AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        action="verify_refused",
-        source_id=number,
-        request_id=actor.request_id,
-        note=error.message[:500],
-    )
+    record = actor.record("verify_refused", source_id=number, note=error.message[:500])
     async with ctx.db.writing() as session:
         await lock_payment(session, request.payment_id)
         await audit.append(session, request.payment_id, record, ctx.clock())

@@ -126,9 +126,7 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
             locked.detail.cancel_requested_by = actor.name
             locked.detail.cancel_requested_at = ctx.clock()
             locked.detail.next_poll_at = ctx.clock()
-            record = audit.AuditRecord(
-                actor.name, actor.source, "cancel_requested", request_id=actor.request_id
-            )
+            record = actor.record("cancel_requested")
             await audit.append(session, payment_id, record, ctx.clock())
         return locked
 

@@ -285,11 +285,8 @@ def _refund(ctx: AppContext, payment: Payment) -> dict[str, Any]:
 
 
 def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRecord:
-    return AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        action="adopted",
-        request_id=actor.request_id,
+    return actor.record(
+        "adopted",
         after={
             "status": payment.status.value,
             "method": payment.method.value if payment.method else None,
@@ -304,11 +301,8 @@ def _audit_record(actor: Actor, payment: Payment, adoption: Adoption) -> AuditRe
 
 
 def _kept_record(actor: Actor, payment: Payment) -> AuditRecord:
-    return AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        action=KEPT_BY_PLATFORM,
-        request_id=actor.request_id,
+    return actor.record(
+        KEPT_BY_PLATFORM,
         after={
             "status": payment.status.value,
             "method": payment.method.value if payment.method else None,

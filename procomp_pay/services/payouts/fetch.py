@@ -18,7 +18,7 @@ from procomp_pay.providers.stripe import payouts as at_stripe
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payouts import repository as store
-from procomp_pay.storage.reconciliation import settlements
+from procomp_pay.storage.reconciliation import provider_movements
 
 _OUT = frozenset({LineKind.REFUND, LineKind.DISPUTE})
 _PAGE = 500
@@ -197,7 +197,7 @@ async def _save(
         for line in lines
     ]  # fmt: skip
     await store.save_entries(session, rows)
-    await settlements.record(
+    await provider_movements.record(
         session,
         [
             {
@@ -215,4 +215,4 @@ async def _save(
 
 async def _payments(session: AsyncSession, provider: str, lines: list[BalanceLine]) -> dict[str, str]:
     references = {ref for line in lines for ref in line.payment_refs}
-    return await settlements.payment_ids_by_reference(session, provider, references)
+    return await provider_movements.payment_ids_by_reference(session, provider, references)

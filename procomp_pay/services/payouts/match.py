@@ -191,7 +191,7 @@ async def _set_match(session: AsyncSession, ctx: AppContext, found: Match, actor
     now = ctx.clock()
     await store.set_match(session, found.payout_ids, found.line_id, found.how, actor.name, now)
     after = {"bank_line_id": found.line_id, "how": found.how, "payouts": len(found.payout_ids)}
-    record = audit.AuditRecord(actor.name, actor.source, "payout_matched", None, after)
+    record = actor.record("payout_matched", after=after)
     for payout_id in found.payout_ids:
         await audit.append(session, f"{audit.PAYOUT_CHAIN}{payout_id}", record, now)
 

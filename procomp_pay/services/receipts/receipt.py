@@ -75,11 +75,8 @@ async def record_fiscal_number(ctx: AppContext, payment: str, number: str, actor
         return receipt
     async with ctx.db.writing() as session:
         await payments.lock_payment(session, receipt.view.payment_id)
-        record = audit.AuditRecord(
-            actor=actor.name,
-            source=actor.source,
-            request_id=actor.request_id,
-            action=_RECORDED,
+        record = actor.record(
+            _RECORDED,
             before={"number": receipt.fiscal_number} if receipt.fiscal_number else None,
             after={"number": cleaned},
             note=cleaned,

@@ -230,14 +230,7 @@ async def _close(ctx: AppContext, view: DiscrepancyView, how: How, note: str, ac
         store.close(row, how=how.value, note=note, by=actor.name, now=now)
         if ours is not None:
             details = {"discrepancy_id": row.id, "kind": row.kind, "how": how.value} | actor.approval()
-            record = audit.AuditRecord(
-                actor=actor.name,
-                source=actor.source,
-                action="discrepancy_resolved",
-                after=details,
-                request_id=actor.request_id,
-                note=note,
-            )
+            record = actor.record("discrepancy_resolved", after=details, note=note)
             await audit.append(session, ours, record, now)
 
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
-from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
     CreateState,
@@ -90,7 +89,7 @@ def local_record_of(
         money=locked.charged,
         place=registration_state_of(locked),
         refunds=tuple(_refund(refund, coverage, can_be_expected=lists_single_refunds) for refund in refunds),
-        dispute=dispute if _is_known(dispute) else None,  # type: ignore[arg-type]
+        dispute=None if None in dispute else dispute,  # type: ignore[arg-type]
         late=detail.is_late,
         duplicate=detail.is_duplicate,
         expected=_can_be_listed(locked, coverage)
@@ -104,10 +103,6 @@ def _settling_number(locked: OrmLockedPayment, numbers: list[str]) -> str | None
     """Return the first number, or the second if the first is the QR's own, which the receipt shows."""
     qr_number = provider_reference(locked)
     return next((number for number in numbers[:2] if number != qr_number), None)
-
-
-def _is_known(dispute: tuple[str | None, DisputeState | None]) -> bool:
-    return None not in dispute
 
 
 def _can_be_listed(locked: OrmLockedPayment, coverage: CoverageWindow) -> bool:

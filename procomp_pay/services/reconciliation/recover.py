@@ -182,11 +182,8 @@ async def _insert(
         updated_at=now,
     )
     session.add(detail)
-    record = audit.AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        request_id=actor.request_id,
-        action="recovered",
+    record = actor.record(
+        "recovered",
         after={
             "status": payment.status.value,
             "method": payment.method.value if payment.method else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from procomp_pay.services.context import AppContext
-from procomp_pay.storage.reconciliation import settlements
+from procomp_pay.storage.reconciliation import provider_movements
 from procomp_pay.storage.reconciliation.staging import Staging
 
 
@@ -15,8 +15,8 @@ async def keep_fees(ctx: AppContext, staging: Staging, provider: str) -> int:
     """
     kept = 0
     shared = {"provider": provider, "source": "statement", "recorded_at": ctx.clock()}
-    async for page in staging.settlements():
+    async for page in staging.movements():
         async with ctx.db.writing() as session:
-            await settlements.record_page(session, page, shared, ctx.new_id)
+            await provider_movements.record_page(session, page, shared, ctx.new_id)
         kept += page.size
     return kept

@@ -20,7 +20,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.payouts.fetch import keep_costs
 from procomp_pay.services.reconciliation.recover import find_lost
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.storage.reconciliation import settlements
+from procomp_pay.storage.reconciliation import provider_movements
 from procomp_pay.storage.reconciliation.staging import Staging
 from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
@@ -138,17 +138,17 @@ async def _store(ctx: AppContext, page: list[Movement], *, dry_run: bool) -> int
     if dry_run or not references:
         return 0
     async with ctx.db.writing() as session:
-        ids = await settlements.payment_ids_by_reference(session, "stripe", references)
+        ids = await provider_movements.payment_ids_by_reference(session, "stripe", references)
         rows = [
-            _settlement(ctx, movement, ids[movement.payment_ref])
+            _movement(ctx, movement, ids[movement.payment_ref])
             for movement in movements
             if movement.payment_ref in ids
         ]
-        await settlements.record(session, rows)
+        await provider_movements.record(session, rows)
     return len(rows)
 
 
-def _settlement(ctx: AppContext, movement: Movement, payment_id: str) -> dict[str, Any]:
+def _movement(ctx: AppContext, movement: Movement, payment_id: str) -> dict[str, Any]:
     return {
         "id": ctx.new_id(),
         "provider": "stripe",

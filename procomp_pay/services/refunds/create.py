@@ -322,14 +322,7 @@ async def _write_ahead(
         "currency": row.currency.value,
         "force": command.force,
     } | ({"proposed": command.proposed.amount} if command.proposed is not None else {})
-    record = audit.AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        action="refund_requested",
-        after=content | actor.approval(),
-        request_id=actor.request_id,
-        note=row.reason,
-    )
+    record = actor.record("refund_requested", after=content | actor.approval(), note=row.reason)
     await audit.append(session, locked.payment.id, record, now)
     claim = command.claim(actor)
     if claim is not None:

@@ -142,11 +142,8 @@ def _edited(
     old |= {name: values[0] for name, values in masked.items()}
     new = {"full_name": after.full_name, "category": after.category}
     new |= {name: values[1] for name, values in masked.items()}
-    return audit.AuditRecord(
-        actor=actor.name,
-        source=actor.source,
-        request_id=actor.request_id,
-        action="participant_edited",
+    return actor.record(
+        "participant_edited",
         before=old,
         after=new,
         note=f"{before.full_name} → {after.full_name}" if before.full_name != after.full_name else None,

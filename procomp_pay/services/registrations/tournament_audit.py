@@ -19,5 +19,5 @@ async def record_change(
     after: dict[str, Any] | None,
 ) -> None:
     """Append a change of a tournament to its chain. The caller has locked its row."""
-    record = audit.AuditRecord(actor.name, actor.source, action, before, after, request_id=actor.request_id)
+    record = actor.record(action, before=before, after=after)
     await audit.append(session, f"{audit.TOURNAMENT_CHAIN}{tournament_id}", record, ctx.clock())

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.entry_fees import EntryFees, checked_fee
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
@@ -24,8 +23,6 @@ from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms
-
-_ALMATY = ZoneInfo("Asia/Almaty")
 
 _log = logging.getLogger(__name__)
 

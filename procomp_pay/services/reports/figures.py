@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from procomp_pay.domain import percentages
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, AnyStatus, PaymentStatus
@@ -45,8 +44,12 @@ class Attempts:
 
     @property
     def success_percent(self) -> Decimal | None:
-        """Return the share of ended payments that were paid, in percent."""
-        return percentages.percent(self.paid, self.started - self.waiting - self.other)
+        """Return the share of ended payments that were paid, in percent with one decimal; ``None`` if none
+        has ended."""
+        ended = self.started - self.waiting - self.other
+        if ended == 0:
+            return None
+        return (Decimal(self.paid) * 100 / ended).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
     def full(self) -> dict[str, Any]:
         return {
@@ -187,7 +190,11 @@ class Ranks:
 
     def add(self, value: int, times: int) -> None:
         before, self._seen = self._seen, self._seen + times
-        if before < percentages.rank(self.count, 50) <= self._seen:
+        if before < self._rank(50) <= self._seen:
             self.median = value
-        if before < percentages.rank(self.count, 95) <= self._seen:
+        if before < self._rank(95) <= self._seen:
             self.p95 = value
+
+    def _rank(self, percentage: int) -> int:
+        """Return the rank of a percentile, from 1, by which it is one of the values (nearest-rank method)."""
+        return max(1, -(-self.count * percentage // 100))

@@ -411,10 +411,10 @@ def _qr_image_url(ctx: AppContext, payment_id: str, detail: PaymentDetail | Open
     return qr_address(ctx, payment_id) if has_payload else None
 
 
-def qr_address(ctx: AppContext, payment_id: str, kind: str = "png") -> str:
+def qr_address(ctx: AppContext, payment_id: str) -> str:
     """Return the signed URL of a payment's QR image, which cannot be guessed."""
     signature = ctx.keyring.sign(QR_PURPOSE, payment_id)
-    return f"{ctx.base_url}/api/v1/payments/{payment_id}/qr.{kind}?s={signature}"
+    return f"{ctx.base_url}/api/v1/payments/{payment_id}/qr.png?s={signature}"
 
 
 def _decrypted(ctx: AppContext, secret: str | None) -> str | None:

@@ -190,12 +190,8 @@ async def _replay(ctx: AppContext, view: EventView, actor: Actor) -> Replayed:
             except PaymentError:
                 log.info("the payment of event %s was deleted", view.event_id)
             else:
-                record = audit.AuditRecord(
-                    actor=actor.name,
-                    source=actor.source,
-                    source_id=view.event_id,
-                    action="event_replayed",
-                    note=f"{view.type}, was {view.state}",
+                record = actor.record(
+                    "event_replayed", source_id=view.event_id, note=f"{view.type}, was {view.state}"
                 )
                 await audit.append(session, view.payment_id, record, ctx.clock())
         row = await inbox.find(session, view.id, lock=True)

@@ -19,14 +19,15 @@ from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.payments.refunds import kaspi_refund_id, named_by
 from procomp_pay.storage.reports.attempts import Scope
+from procomp_pay.storage.reports.tournament_closing import ClosingPayment, select_payments
 
 # the tables for SQL expressions, which the type checker does not understand
 _payment: Any = Payment
@@ -34,7 +35,7 @@ _detail: Any = PaymentDetail
 _participant: Any = Participant
 _refund: Any = Refund
 _audit: Any = AuditEntry
-_settlement: Any = Settlement
+_movement: Any = ProviderMovement
 _operation: Any = KaspiOperation
 _discrepancy: Any = Discrepancy
 _event: Any = WebhookEvent
@@ -70,8 +71,8 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
     refund_at = (
         select(func.max(_refund.updated_at))
         .where(
-            _refund.payment_id == _settlement.payment_id,
-            named_by(_settlement.ref),
+            _refund.payment_id == _movement.payment_id,
+            named_by(_movement.ref),
             _refund.state == RefundState.SUCCEEDED,
         )
         .scalar_subquery()
@@ -82,18 +83,18 @@ async def at_provider(session: AsyncSession, scope: Scope) -> list[Moved]:
         .scalar_subquery()
     )
     booked = case(
-        (_settlement.kind == LineKind.PAYMENT, _detail.completed_at),
-        (_settlement.kind == LineKind.REFUND, refund_at),
+        (_movement.kind == LineKind.PAYMENT, _detail.completed_at),
+        (_movement.kind == LineKind.REFUND, refund_at),
         (_detail.dispute_state == DisputeState.LOST, dispute_at),  # as the reports count a lost one
     )
-    at = func.coalesce(booked, _settlement.at, type_=UtcDateTime())
+    at = func.coalesce(booked, _movement.at, type_=UtcDateTime())
     rows = (
         select(
-            _payment.method, _detail.charged_currency, _settlement.currency, _settlement.kind,
-            _settlement.amount.label("amount"), _settlement.fee.label("fee"), _detail.dispute_state,
+            _payment.method, _detail.charged_currency, _movement.currency, _movement.kind,
+            _movement.amount.label("amount"), _movement.fee.label("fee"), _detail.dispute_state,
         )
-        .join(_detail, _detail.payment_id == _settlement.payment_id)
-        .join(_payment, _payment.id == _settlement.payment_id)
+        .join(_detail, _detail.payment_id == _movement.payment_id)
+        .join(_payment, _payment.id == _movement.payment_id)
         .where(*scope.of(at))
         .subquery()
     )  # fmt: skip
@@ -121,7 +122,7 @@ class NotSeen:
 
 async def not_seen(session: AsyncSession, scope: Scope) -> list[NotSeen]:
     """Return our paid payments of the scope of which no record of the provider was read."""
-    seen = exists().where(_settlement.payment_id == _payment.id, _settlement.kind == LineKind.PAYMENT)
+    seen = exists().where(_movement.payment_id == _payment.id, _movement.kind == LineKind.PAYMENT)
     query: Any = (
         select(_payment.method, _detail.charged_currency, _payment.id)
         .join(_detail, _detail.payment_id == _payment.id)
@@ -198,28 +199,15 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
     return [(refund, bool({refund.id, refund.provider_refund_id} & known)) for refund in refunds]
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentRow:
-    """A payment with its participant's name; ``None`` if the participant was removed.
-
-    :param source: who started it: an operator at the desk, or the app.
-    """
-
-    payment: Payment
-    detail: PaymentDetail
-    full_name: str | None
-    source: str | None
-
-
-async def rows_of(session: AsyncSession, payment_ids: set[str]) -> dict[str, PaymentRow]:
+async def rows_of(session: AsyncSession, payment_ids: set[str]) -> dict[str, ClosingPayment]:
     """Return payments by id."""
     if not payment_ids:
         return {}
-    query = _with_names().where(_payment.id.in_(sorted(payment_ids)))
-    return {row[0].id: PaymentRow(*row) for row in (await session.exec(query)).all()}
+    query = select_payments().where(_payment.id.in_(sorted(payment_ids)))
+    return {row[0].id: ClosingPayment(*row) for row in (await session.exec(query)).all()}
 
 
-async def of_the_day(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
+async def of_the_day(session: AsyncSession, scope: Scope) -> list[ClosingPayment]:
     """Return the payments that were started or paid in the scope, or refunded in it, oldest first."""
     refunded = exists().where(
         _refund.payment_id == _payment.id,
@@ -227,21 +215,21 @@ async def of_the_day(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
         *Scope(None, scope.since, scope.until).of(_refund.updated_at),
     )
     moved = or_(and_(*scope.of(_detail.created_at)), and_(*scope.of(_detail.completed_at)), refunded)
-    query = _with_names().where(*Scope(scope.tournament_id).of(None), moved)
+    query = select_payments().where(*Scope(scope.tournament_id).of(None), moved)
     query = query.order_by(_detail.created_at, _detail.payment_id)
-    return [PaymentRow(*row) for row in (await session.exec(query)).all()]
+    return [ClosingPayment(*row) for row in (await session.exec(query)).all()]
 
 
-async def unfinished(session: AsyncSession, scope: Scope) -> list[PaymentRow]:
+async def unfinished(session: AsyncSession, scope: Scope) -> list[ClosingPayment]:
     """Return the payments started before the scope's end whose outcome is not known: oldest first."""
     query = (
-        _with_names()
+        select_payments()
         .where(*Scope(scope.tournament_id, None, scope.until).of(_detail.created_at))
         .where(_payment.status.in_(list(OPEN_STATUSES)))
         .order_by(_detail.created_at, _detail.payment_id)
         .limit(MOST)
     )
-    return [PaymentRow(*row) for row in (await session.exec(query)).all()]
+    return [ClosingPayment(*row) for row in (await session.exec(query)).all()]
 
 
 async def pending_refunds(
@@ -318,12 +306,3 @@ async def open_discrepancies(session: AsyncSession, tournament_id: str | None) -
         )
     query = query.order_by(_discrepancy.opened_at, _discrepancy.id).limit(MOST)
     return [row[0] for row in (await session.exec(query)).all()]
-
-
-def _with_names() -> Any:
-    return (
-        select(_payment, _detail, type_coerce(_participant.full_name, Text), _audit.source)
-        .join(_detail, _detail.payment_id == _payment.id)
-        .join(_participant, _participant.id == _detail.participant_id, isouter=True)
-        .join(_audit, and_(_audit.payment_id == _payment.id, _audit.seq == 1), isouter=True)
-    )

@@ -13,13 +13,13 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Executable, bindparam, insert, inspect, text, update
+from sqlalchemy import Column, Executable, bindparam, insert, inspect, literal_column, text, update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeDecorator
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.storage.database.insert_once import insert_all_counted
+from procomp_pay.storage.database.insert_once import insert_of
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.columns import Row
 
@@ -37,13 +37,16 @@ class Action(Enum):
     INSERT = auto()
     #: Rows whose unique key exists already are skipped.
     INSERT_ONCE = auto()
+    #: They take the place of those with the same primary key.
+    REPLACE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """The rows to write into one table.
 
-    :param rows: the same attributes in each; for an update the key, which is one column, then the others.
+    :param rows: the same attributes in each; to update or replace the key, which is one column, then the
+        others.
     """
 
     action: Action
@@ -70,13 +73,33 @@ async def write_all(session: AsyncSession, writes: Sequence[Write]) -> dict[type
     if connection.dialect.name == "postgresql":
         counts = await _write_at_once(connection, writes)
     else:
-        counts = [await _write_each(session, connection, write) for write in writes]
+        counts = [await _write_each(connection, write) for write in writes]
     for write, count in zip(writes, counts, strict=True):
         if write.action is Action.UPDATE and count != len(write.rows):
             raise RuntimeError(
                 f"{len(write.rows)} rows of {write.table.__tablename__} were locked, and not all exist"
             )
     return {write.table: count for write, count in zip(writes, counts, strict=True)}
+
+
+async def insert_returning(
+    session: AsyncSession, table: type[Row], rows: list[dict[str, Any]], column: str
+) -> set[str]:
+    """Insert rows, skipping those whose unique key exists already; return the ``column`` of the new ones."""
+    if not rows:
+        return set()
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":
+        shape = Write(Action.INSERT_ONCE, table, rows).shape
+        parameters: Any = {
+            "rows_0": _as_one(table, shape[2], rows, connection.dialect),
+            "count_0": len(rows),
+        }
+        statement: Any = text(_part(0, shape, connection.dialect, returning=column))
+    else:
+        parameters = rows
+        statement = _once(table).returning(_columns(table, (column,))[0])
+    return {row[0] for row in (await connection.execute(statement, parameters)).all()}
 
 
 async def _write_at_once(connection: AsyncConnection, writes: Sequence[Write]) -> Sequence[int]:
@@ -90,13 +113,17 @@ async def _write_at_once(connection: AsyncConnection, writes: Sequence[Write]) -
     return result.one()
 
 
-async def _write_each(session: AsyncSession, connection: AsyncConnection, write: Write) -> int:
+async def _write_each(connection: AsyncConnection, write: Write) -> int:
     action, table, names = write.shape
     if action is Action.UPDATE:
         parameters = [{_NEW + name: value for name, value in row.items()} for row in write.rows]
         return (await connection.execute(_update_each(table, names), parameters)).rowcount
     if action is Action.INSERT_ONCE:
-        return await insert_all_counted(session, table, write.rows)
+        written = await connection.execute(_once(table).returning(literal_column("1")), write.rows)
+        return len(written.all())  # not every driver counts the rows of an insert
+    if action is Action.REPLACE:
+        await connection.execute(_replace_each(table, names), write.rows)
+        return len(write.rows)
     keys = [column.key for column in _columns(table, names)]
     rows = [dict(zip(keys, row.values(), strict=True)) for row in write.rows]
     await connection.execute(insert(table), rows)
@@ -146,7 +173,7 @@ def _statement(shapes: tuple[_Shape, ...], dialect: Dialect) -> Executable:
     return text(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}")
 
 
-def _part(number: int, shape: _Shape, dialect: Dialect) -> str:
+def _part(number: int, shape: _Shape, dialect: Dialect, returning: str = "1") -> str:
     """Return one write of a statement. Only names of our own tables and columns are put into its text."""
     action, table, names = shape
     columns = _columns(table, names)
@@ -162,8 +189,13 @@ def _part(number: int, shape: _Shape, dialect: Dialect) -> str:
         values = ", ".join(f"{name} = new.{name}" for name in rest)
         return f"UPDATE {target} SET {values} FROM {rows} WHERE {target}.{key} = new.{key} RETURNING 1"  # noqa: S608
     listed = ", ".join((key, *rest))
-    once = " ON CONFLICT DO NOTHING" if action is Action.INSERT_ONCE else ""
-    return f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {rows}{once} RETURNING 1"  # noqa: S608
+    conflict = ""
+    if action is Action.INSERT_ONCE:
+        conflict = " ON CONFLICT DO NOTHING"
+    elif action is Action.REPLACE:
+        values = ", ".join(f"{name} = excluded.{name}" for name in rest)
+        conflict = f" ON CONFLICT ({key}) DO UPDATE SET {values}"
+    return f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {rows}{conflict} RETURNING {returning}"  # noqa: S608
 
 
 @lru_cache(maxsize=64)
@@ -174,3 +206,15 @@ def _update_each(table: type[Row], names: tuple[str, ...]) -> Executable:
     key_name, *value_names = (_NEW + name for name in names)
     values: dict[Any, Any] = {column: bindparam(name) for column, name in zip(rest, value_names, strict=True)}
     return update(table).where(key == bindparam(key_name)).values(values)
+
+
+def _once(table: type[Row]) -> Any:
+    return insert_of("sqlite", table).on_conflict_do_nothing()
+
+
+def _replace_each(table: type[Row], names: tuple[str, ...]) -> Executable:
+    statement = insert_of("sqlite", table)
+    key, *rest = names
+    values = {name: statement.excluded[name] for name in rest}
+    made: Executable = statement.on_conflict_do_update(index_elements=[key], set_=values)
+    return made

@@ -101,10 +101,10 @@ async def _quietly(work: Callable[[], Awaitable[Any]]) -> None:
         await work()
 
 
-async def finished(threads: WeakSet[Thread], *, limit_s: float = 5.0) -> None:
-    """Wait until the driver's threads have ended: one that answers after the loop closed prints a
+async def finished(threads: WeakSet[Thread]) -> None:
+    """Wait up to 5 s until the driver's threads have ended: one that answers after the loop closed prints a
     traceback."""
-    for _ in range(int(limit_s / 0.002)):
+    for _ in range(2500):
         if not any(thread.is_alive() for thread in threads):
             return
         await asyncio.sleep(0.002)

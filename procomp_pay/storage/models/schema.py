@@ -19,10 +19,10 @@ from procomp_pay.storage.models import (
     payments,
     payouts,
     platform,
+    provider_movements,
     reconciliation,
     refunds,
     registrations,
-    settlements,
     terms,
     webhooks,
 )
@@ -87,7 +87,7 @@ _partial("pay_discrepancy_open_idx", reconciliation.Discrepancy, ("opened_at",),
 #: Imported so that :data:`METADATA` knows all tables.
 MODELS = (
     audit, closing, idempotency, kaspi_operations, notifications, operators, payments, payouts, platform,
-    reconciliation, refunds, registrations, settlements, terms, webhooks,
+    provider_movements, reconciliation, refunds, registrations, terms, webhooks,
 )  # fmt: skip
 
 METADATA: MetaData = Row.metadata

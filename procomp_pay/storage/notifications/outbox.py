@@ -19,7 +19,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.names import is_placeholder
-from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.paid import is_settled
@@ -95,7 +96,7 @@ async def set_aside(
 
 async def add_deliveries(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Insert the deliveries of routed messages; existing ones are unchanged."""
-    await insert_all_once(session, Delivery, rows)
+    await write_all(session, [Write(Action.INSERT_ONCE, Delivery, rows)])
 
 
 def a_delivery(

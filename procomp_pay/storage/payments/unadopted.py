@@ -13,8 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.states import AnyStatus, ParticipantStatus
 from procomp_pay.storage.audit.chain import AuditRecord, Chains
+from procomp_pay.storage.database.bulk_write import Action, Write, insert_returning, write_all
 from procomp_pay.storage.database.errors import DatabaseBusy
-from procomp_pay.storage.database.insert_once import insert_all_once, insert_returning
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.paid import is_paid
@@ -166,7 +166,7 @@ async def write(
             "Another process is adopting these payments at this moment, or uses one of their numbers",
             next_step="procomp-pay db adopt",
         )
-    await insert_all_once(session, Refund, refunds)
+    await write_all(session, [Write(Action.INSERT_ONCE, Refund, refunds)])
     chains = await Chains.read(session, [payment_id for payment_id, _ in (*records, *kept)])
     for payment_id, record in records:
         chains.add(payment_id, record, now)

@@ -13,7 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.payouts import COSTS, REVERSAL, BankFileRead
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.storage.database.insert_once import insert_all_once, insert_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -72,7 +73,7 @@ async def save_payout(session: AsyncSession, values: dict[str, Any]) -> tuple[st
 
 async def save_entries(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Insert movements; one that is known already gets the payout and payment that are known now."""
-    await insert_all_once(session, BalanceEntry, rows)
+    await write_all(session, [Write(Action.INSERT_ONCE, BalanceEntry, rows)])
     for row in rows:
         if row["payout_id"] is None:
             continue

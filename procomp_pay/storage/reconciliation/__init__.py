@@ -1,1 +1,1 @@
-"""Discrepancies, settlements, and the staging tables of a comparison."""
+"""Discrepancies, movements, and the staging tables of a comparison."""

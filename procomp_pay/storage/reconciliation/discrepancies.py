@@ -18,7 +18,8 @@ from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.topics import Topic
-from procomp_pay.storage.database.insert_once import insert_once, insert_returning
+from procomp_pay.storage.database.bulk_write import insert_returning
+from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
@@ -198,9 +199,9 @@ async def payment_of(session: AsyncSession, payment_id: str) -> PaymentOf | None
 
 
 async def open_ones(
-    session: AsyncSession, provider: str, *, unseen_since: datetime, after: str = "", limit: int = 100
+    session: AsyncSession, provider: str, *, unseen_since: datetime, after: str
 ) -> list[Discrepancy]:
-    """Return a provider's open rows that a run did not find again, ordered by id."""
+    """Return a hundred of a provider's open rows that a run did not find again, ordered by id."""
     result = await session.exec(
         select(Discrepancy)
         .join(Payment, col(Payment.id) == col(Discrepancy.payment_id), isouter=True)
@@ -211,12 +212,12 @@ async def open_ones(
             _is_of(provider),
         )
         .order_by(col(Discrepancy.id))
-        .limit(limit)
+        .limit(100)
     )
     return list(result.all())
 
 
-async def count_open(session: AsyncSession, provider: str | None = None) -> int:
+async def count_open(session: AsyncSession, provider: str | None) -> int:
     """Return the number of open discrepancies."""
     query = select(func.count(col(Discrepancy.id))).where(Discrepancy.state == DiscrepancyState.OPEN)
     if provider is not None:

@@ -26,7 +26,7 @@ from procomp_pay.storage.reconciliation.staging_matches import (
     match_by_amount_and_time,
     match_by_order,
 )
-from procomp_pay.storage.reconciliation.staging_rows import Candidate, Scope, SettlementPage, StagedRow
+from procomp_pay.storage.reconciliation.staging_rows import Candidate, MovementPage, Scope, StagedRow
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -205,8 +205,8 @@ class Staging:
             yield candidates, [self._provider_record(row) for row in lines]
             last = candidates[-1].key
 
-    async def settlements(self) -> AsyncIterator[SettlementPage]:
-        """Yield the settlements of the lines that have a fee and a payment of ours, a page at a time. Call
+    async def movements(self) -> AsyncIterator[MovementPage]:
+        """Yield the movements of the lines that have a fee and a payment of ours, a page at a time. Call
         :meth:`find_candidates` first. The next page is read while the caller stores one."""
         if not self._has_fees:
             return
@@ -216,11 +216,11 @@ class Staging:
         for statement in sql.other_fee_lines(self._provider) if unknown[0] else []:
             await engine.run(statement, {})
         place = 0
-        reading = asyncio.ensure_future(engine.settlements(place))
+        reading = asyncio.ensure_future(engine.movements(place))
         try:
             while (page := await reading) is not None:
                 place += 1
-                reading = asyncio.ensure_future(engine.settlements(place))
+                reading = asyncio.ensure_future(engine.movements(place))
                 if page.size:
                     yield page
         finally:

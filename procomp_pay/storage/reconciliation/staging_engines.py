@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from procomp_pay.config import platform_map
 from procomp_pay.domain.errors import DatabaseUnavailable
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.staging_rows import SettlementPage
+from procomp_pay.storage.reconciliation.staging_rows import MovementPage
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from procomp_pay.storage.reconciliation.staging_rows import StagedRow
 
 _PARAMETER = re.compile(r":([a-z]+)\b")
-#: Blocks of 8 kB in a page of settlements on PostgreSQL, about 10,000 rows; and rows of one on SQLite, where
+#: Blocks of 8 kB in a page of movements on PostgreSQL, about 10,000 rows; and rows of one on SQLite, where
 #: other writers wait for it.
 _PAGE_BLOCKS, _PAGE_ROWS = 128, 500
 _AWKWARD = re.compile(r"[\\\t\n\r]")
@@ -60,8 +60,8 @@ class Engine(Protocol):
     async def names(self, names: set[str]) -> None:
         """Fill the table ``possible_duplicate``."""
 
-    async def settlements(self, place: int) -> SettlementPage | None:
-        """Return a page of settlements, of which the payment is known, by its place; ``None`` after the last
+    async def movements(self, place: int) -> MovementPage | None:
+        """Return a page of movements, of which the payment is known, by its place; ``None`` after the last
         one."""
 
     def millis(self, at: datetime) -> Any:
@@ -164,15 +164,15 @@ class _Postgres:
             await sink.write("".join(f"{_escaped(name)}\n" for name in names))
         await self.run("ANALYZE possible_duplicate", {})
 
-    async def settlements(self, place: int) -> SettlementPage | None:
+    async def movements(self, place: int) -> MovementPage | None:
         first, last = place * _PAGE_BLOCKS, (place + 1) * _PAGE_BLOCKS
         [[size]] = await self.rows("SELECT pg_relation_size('pg_temp.fee_line') / 8192", {})
         if first >= size:
             return None
-        arrays = ", ".join(f"CAST(array_agg({column}) AS TEXT)" for column in sql.SETTLEMENT)
+        arrays = ", ".join(f"CAST(array_agg({column}) AS TEXT)" for column in sql.MOVEMENT)
         where = f"ctid >= '({first},0)' AND ctid < '({last},0)' AND payment_id IS NOT NULL"
         [row] = await self.rows(f"SELECT count(*), {arrays} FROM fee_line WHERE {where}", {})  # noqa: S608
-        return SettlementPage(row[0], row[1:])
+        return MovementPage(row[0], row[1:])
 
     def _text(self, row: StagedRow) -> str:
         """Return a row in COPY's text format."""
@@ -280,19 +280,19 @@ class _Sqlite:
     async def names(self, names: set[str]) -> None:
         self._connection.executemany("INSERT INTO possible_duplicate VALUES (?)", ((name,) for name in names))
 
-    async def settlements(self, place: int) -> SettlementPage | None:
+    async def movements(self, place: int) -> MovementPage | None:
         where = "rowid > :first AND rowid <= :last AND payment_id IS NOT NULL"
         between = {"first": place * _PAGE_ROWS, "last": (place + 1) * _PAGE_ROWS}
         [[size]] = await self.rows("SELECT coalesce(max(rowid), 0) FROM fee_line", {})
         if between["first"] >= size:
             return None
-        columns = ", ".join(sql.SETTLEMENT)
+        columns = ", ".join(sql.MOVEMENT)
         rows = await self.rows(f"SELECT {columns} FROM fee_line WHERE {where}", between)  # noqa: S608
         read = self.amount
         values = [
             (*row[:4], read(row[4]), read(row[5]), read(row[6]), row[7], self.time(row[8])) for row in rows
         ]
-        return SettlementPage(len(values), list(zip(*values, strict=True)))
+        return MovementPage(len(values), list(zip(*values, strict=True)))
 
     def _tuples(self, rows: Iterable[StagedRow]) -> Iterator[tuple[Any, ...]]:
         for row in rows:

@@ -29,8 +29,8 @@ class StagedRow(NamedTuple):
     settlement_currency: str | None = None
 
 
-class SettlementPage(NamedTuple):
-    """Settlements as columns, in the order of ``staging_sql.SETTLEMENT``: on PostgreSQL each column is the
+class MovementPage(NamedTuple):
+    """Movements as columns, in the order of ``staging_sql.MOVEMENT``: on PostgreSQL each column is the
     text of an array, which the server makes and reads by itself, on SQLite a sequence of values."""
 
     size: int

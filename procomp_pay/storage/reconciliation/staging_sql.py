@@ -239,8 +239,8 @@ KEYS = [
 PAGE = "SELECT key, payment_id FROM candidate_key WHERE key > :last ORDER BY key LIMIT :size"
 LINES = f"""SELECT key, names, {_LINE} FROM candidate_line
     WHERE key BETWEEN :first AND :last ORDER BY key, seq"""
-#: The columns of a settlement that a line determines, in the order of its page.
-SETTLEMENT = (
+#: The columns of a movement that a line determines, in the order of its page.
+MOVEMENT = (
     "payment_id", "kind", "ref", "balance_transaction_id", "amount", "fee", "net", "currency", "at",
 )  # fmt: skip
 #: The payments that have a detail are ours; the others are the platform's alone.
@@ -256,7 +256,7 @@ _OF_PROVIDER = {
 
 
 def fee_lines(provider: str) -> str:
-    """Return the SQL that turns the lines with a fee into settlements, each with the payment that was found
+    """Return the SQL that turns the lines with a fee into movements, each with the payment that was found
     for it, else with the one that has its number. A number of two payments gives two rows of one movement,
     which is stored once."""
     column, table, key = _OF_PROVIDER[provider][0]
@@ -281,7 +281,7 @@ def fee_lines(provider: str) -> str:
 
 
 def other_fee_lines(provider: str) -> list[str]:
-    """Return the SQL that finds the payments of the remaining settlements by every other reference."""
+    """Return the SQL that finds the payments of the remaining movements by every other reference."""
     return [
         f"""UPDATE fee_line SET payment_id = o.{key} FROM {table} o
             WHERE fee_line.payment_id IS NULL AND o.{column} = fee_line.{reference}

@@ -19,7 +19,7 @@ from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
-from procomp_pay.storage.database.insert_once import insert_all_once
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
@@ -280,12 +280,6 @@ async def set_detail(session: AsyncSession, participant_id: str, now: datetime, 
     await session.flush()
 
 
-async def details(session: AsyncSession, participant_ids: Collection[str]) -> dict[str, ParticipantDetail]:
-    """Return what is known about these participants, by id."""
-    query = select(ParticipantDetail).where(col(ParticipantDetail.participant_id).in_(participant_ids))
-    return {row.participant_id: row for row in (await session.exec(query)).all()}
-
-
 async def has_payments(session: AsyncSession, row: Participant) -> bool:
     """Return whether a participant has a payment in any state, or one of the platform's."""
     query = select(PaymentDetail.payment_id).where(PaymentDetail.participant_id == row.id).limit(1)
@@ -344,7 +338,7 @@ async def users_by_email(session: AsyncSession, emails: Iterable[str]) -> dict[s
 async def add_users(session: AsyncSession, users: list[User]) -> None:
     """Insert users. One whose address another process inserted meanwhile is left out: look it up again."""
     values = [{"id": u.id, "email": u.email, "name": u.name, "role": u.role} for u in users]
-    await insert_all_once(session, User, values)
+    await write_all(session, [Write(Action.INSERT_ONCE, User, values)])
 
 
 def _has_paid() -> Any:

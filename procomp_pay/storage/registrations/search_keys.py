@@ -15,7 +15,7 @@ from sqlmodel import and_, col, delete, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.name_search import KEY_VERSION, fragments, stored_keys
-from procomp_pay.storage.database.insert_once import replace_all
+from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import ParticipantSearch
 
@@ -59,7 +59,7 @@ async def store(session: AsyncSession, names: Mapping[str, str]) -> None:
             {"participant_id": one, "full_name": name, "key_version": KEY_VERSION, "search_key": key}
             for (one, name), key in zip(batch, keys, strict=True)
         ]
-        await replace_all(session, ParticipantSearch, rows)
+        await write_all(session, [Write(Action.REPLACE, ParticipantSearch, rows)])
 
 
 async def forget(session: AsyncSession, participant_ids: Collection[str]) -> None:

@@ -20,8 +20,8 @@ from procomp_pay.domain.states import AnyMethod
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.reports.attempts import Scope, rows
 from procomp_pay.storage.reports.dialect_sql import day_number
@@ -31,7 +31,7 @@ _payment: Any = Payment
 _detail: Any = PaymentDetail
 _refund: Any = Refund
 _audit: Any = AuditEntry
-_settlement: Any = Settlement
+_movement: Any = ProviderMovement
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +176,20 @@ async def disputes(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator
 
 async def fees(session: AsyncSession, scope: Scope, by: By) -> AsyncIterator[Fees]:
     """Sum the providers' fees: a payment's fee by the payment's time, any other by its own."""
-    of_payment = _settlement.kind == LineKind.PAYMENT
+    of_payment = _movement.kind == LineKind.PAYMENT
     with_payment = case((of_payment, _detail.completed_at))
-    at = func.coalesce(with_payment, _settlement.at, type_=UtcDateTime())
+    at = func.coalesce(with_payment, _movement.at, type_=UtcDateTime())
     rows_of_scope = (
         select(
-            *by.keys(_settlement.currency, at),
+            *by.keys(_movement.currency, at),
             _detail.charged_currency.label("charged"),
-            _settlement.fee.label("amount"),
-            case((of_payment & _detail.completed_at.is_not(None), _settlement.payment_id)).label("payment"),
+            _movement.fee.label("amount"),
+            case((of_payment & _detail.completed_at.is_not(None), _movement.payment_id)).label("payment"),
         )
-        .select_from(_settlement)
-        .join(_detail, _detail.payment_id == _settlement.payment_id)
+        .select_from(_movement)
+        .join(_detail, _detail.payment_id == _movement.payment_id)
         .join(_payment, _payment.id == _detail.payment_id)
-        .where(_settlement.fee.is_not(None), *scope.of(at))
+        .where(_movement.fee.is_not(None), *scope.of(at))
         .subquery()
     )
     query = _grouped(by, rows_of_scope, func.count(distinct(rows_of_scope.c.payment)), key="charged")

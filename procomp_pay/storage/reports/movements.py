@@ -17,9 +17,9 @@ from procomp_pay.domain.states import AnyMethod
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment, Tournament
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.payments.refunds import named_by
 from procomp_pay.storage.reports.attempts import Scope, rows
 
@@ -31,7 +31,7 @@ _extra: Any = ParticipantDetail
 _tournament: Any = Tournament
 _refund: Any = Refund
 _audit: Any = AuditEntry
-_settlement: Any = Settlement
+_movement: Any = ProviderMovement
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ async def received(session: AsyncSession, scope: Scope) -> AsyncIterator[Movemen
         _payment.id, _detail.completed_at, type_coerce(_payment.status, Text), _detail.charged_amount,
         _detail.charged_currency, number, _detail.started_by,
     )  # fmt: skip
-    settled = (_settlement.payment_id == _payment.id) & (_settlement.kind == LineKind.PAYMENT)
+    settled = (_movement.payment_id == _payment.id) & (_movement.kind == LineKind.PAYMENT)
     query = (
-        query.join(_settlement, settled, isouter=True)
+        query.join(_movement, settled, isouter=True)
         .where(_detail.completed_at.is_not(None), *scope.of(_detail.completed_at))
         .order_by(_detail.completed_at, _payment.id)
     )
@@ -91,13 +91,11 @@ async def paid_back(session: AsyncSession, scope: Scope) -> AsyncIterator[Moveme
         _refund.provider_refund_id, _refund.requested_by,
     )  # fmt: skip
     settled = (
-        (_settlement.payment_id == _payment.id)
-        & (_settlement.kind == LineKind.REFUND)
-        & named_by(_settlement.ref)
+        (_movement.payment_id == _payment.id) & (_movement.kind == LineKind.REFUND) & named_by(_movement.ref)
     )
     query = (
         query.join(_refund, _refund.payment_id == _payment.id)
-        .join(_settlement, settled, isouter=True)
+        .join(_movement, settled, isouter=True)
         .where(_refund.state == RefundState.SUCCEEDED, *scope.of(_refund.updated_at))
         .order_by(_refund.updated_at, _refund.id)
     )
@@ -121,8 +119,8 @@ def _query(key: Any, at: Any, status: Any, amount: Any, currency: Any, number: A
             key, at, _payment.id, status, _payment.tournament_id, type_coerce(_tournament.name, Text),
             _detail.participant_id,
             type_coerce(case((_participant.id.is_not(None), name), else_=literal(None)), Text),
-            _extra.club, _payment.method, amount, type_coerce(currency, Text), _settlement.fee,
-            _settlement.net, _settlement.currency, number, clerk, source, fiscal,
+            _extra.club, _payment.method, amount, type_coerce(currency, Text), _movement.fee,
+            _movement.net, _movement.currency, number, clerk, source, fiscal,
         )
         .select_from(_payment)
         .join(_detail, _detail.payment_id == _payment.id)

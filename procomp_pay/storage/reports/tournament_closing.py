@@ -15,9 +15,9 @@ from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.reports.attempts import rows
 
@@ -27,7 +27,7 @@ _detail: Any = PaymentDetail
 _participant: Any = Participant
 _refund: Any = Refund
 _audit: Any = AuditEntry
-_settlement: Any = Settlement
+_movement: Any = ProviderMovement
 _discrepancy: Any = Discrepancy
 _seal: Any = AuditSeal
 _run: Any = ReconciliationRun
@@ -38,8 +38,9 @@ _MOST_IN = 5000
 
 @dataclass(frozen=True, slots=True)
 class ClosingPayment:
-    """A payment with its rows.
+    """A payment with its rows: of :func:`select_payments`.
 
+    :param full_name: ``None`` if the participant was removed.
     :param source: who started it: an operator at the desk, or the app.
     """
 
@@ -63,19 +64,22 @@ async def payments(
     session: AsyncSession, tournament_id: str, as_of: datetime
 ) -> AsyncIterator[ClosingPayment]:
     """Return payments started by then, oldest first, in their present state."""
+    query = select_payments().where(_payment.tournament_id == tournament_id, _detail.created_at <= as_of)
+    async for row in rows(session, query.order_by(_detail.created_at, _detail.payment_id)):
+        yield ClosingPayment(*row)
+
+
+def select_payments() -> Any:
+    """Select the fields of :class:`ClosingPayment`."""
     # NULL where the participant was deleted, and not where the platform has no name
     name = func.coalesce(type_coerce(_participant.full_name, Text), UNKNOWN)
     full_name = type_coerce(case((_participant.id.is_not(None), name)), Text)
-    query = (
+    return (
         select(_payment, _detail, full_name, _participant.category, _audit.source)
         .join(_detail, _detail.payment_id == _payment.id)
         .join(_participant, _participant.id == _detail.participant_id, isouter=True)
         .join(_audit, (_audit.payment_id == _payment.id) & (_audit.seq == 1), isouter=True)
-        .where(_payment.tournament_id == tournament_id, _detail.created_at <= as_of)
-        .order_by(_detail.created_at, _detail.payment_id)
     )
-    async for row in rows(session, query):
-        yield ClosingPayment(*row)
 
 
 async def snapshots(
@@ -116,17 +120,15 @@ async def fees(
 ) -> tuple[dict[str, Decimal], set[str]]:
     """Return the fees read by then, by currency, and the payments whose fee is known."""
     with_fee = (
-        select(_settlement)
-        .join(_payment, _payment.id == _settlement.payment_id)
-        .where(_payment.tournament_id == tournament_id, _settlement.recorded_at <= as_of)
-        .where(_settlement.fee.is_not(None))
+        select(_movement)
+        .join(_payment, _payment.id == _movement.payment_id)
+        .where(_payment.tournament_id == tournament_id, _movement.recorded_at <= as_of)
+        .where(_movement.fee.is_not(None))
     )
-    sums: Any = with_fee.with_only_columns(_settlement.currency, func.sum(_settlement.fee)).group_by(
-        _settlement.currency
+    sums: Any = with_fee.with_only_columns(_movement.currency, func.sum(_movement.fee)).group_by(
+        _movement.currency
     )
-    of_payments = with_fee.with_only_columns(_settlement.payment_id).where(
-        _settlement.kind == LineKind.PAYMENT
-    )
+    of_payments = with_fee.with_only_columns(_movement.payment_id).where(_movement.kind == LineKind.PAYMENT)
     amounts = {row[0]: row[1] for row in (await session.exec(sums)).all()}
     return amounts, {row[0] async for row in rows(session, of_payments)}
 

@@ -102,6 +102,13 @@ class Desk:
         await self.press("enter")
         await self.sees("Back")
 
+    async def also_by_apple_pay(self) -> None:
+        """Start a second payment beside the QR on the screen."""
+        await self.press("a")
+        await self.sees("Kaspi cannot recall its QR")
+        await self.press("y")
+        await self.sees("24,000 KZT · Apple Pay")
+
     async def payments(self, participant_id: str) -> list[PaymentView]:
         return (await views.many(self.app.ctx, Filter(participant_id=participant_id)))[0]
 

@@ -178,10 +178,7 @@ async def test_the_first_qr_is_paid_after_the_method_was_changed(open_desk: Open
     """Kaspi cannot recall its QR: the page of the second method must leave the screen at once."""
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2")
-        await desk.press("a")
-        await desk.sees("Kaspi cannot recall its QR")
-        await desk.press("y")
-        await desk.sees("24,000 KZT · Apple Pay")
+        await desk.also_by_apple_pay()
         await desk.pay(payment)
         await desk.sees("✓ PAID", "24,000 KZT · Kaspi QR")
         assert "✓ PAID Timur" not in desk.text, "it is on the screen, not news of another person"
@@ -192,10 +189,7 @@ async def test_the_first_qr_is_shown_again_after_the_second_method_was_cancelled
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2")
         code = code_of(desk)
-        await desk.press("a")
-        await desk.sees("Kaspi cannot recall its QR")
-        await desk.press("y")
-        await desk.sees("24,000 KZT · Apple Pay")
+        await desk.also_by_apple_pay()
         assert code_of(desk) != code
         await desk.press("c")
         await desk.sees("Cancel this payment", "Apple Pay")
@@ -209,10 +203,7 @@ async def test_the_first_qr_is_not_shown_again_after_the_second_method_was_refun
 ) -> None:
     async with open_desk() as desk:
         first = await start(desk, "timur", "p2")
-        await desk.press("a")
-        await desk.sees("Kaspi cannot recall its QR")
-        await desk.press("y")
-        await desk.sees("24,000 KZT · Apple Pay")
+        await desk.also_by_apple_pay()
         second = (await desk.payments("p2"))[0]
         await desk.pay(second, "apple_pay")
         await desk.sees("✓ PAID")
@@ -264,10 +255,7 @@ async def test_paid_at_another_desk_meanwhile(open_desk: OpenDesk) -> None:
         await desk.press("escape")
         await other.opens("timur")
         await other.sees("left")
-        await other.press("a")
-        await other.sees("Kaspi cannot recall its QR")
-        await other.press("y")
-        await other.sees("24,000 KZT · Apple Pay")
+        await other.also_by_apple_pay()
         await desk.pay(payment)
         await other.sees("✓", "PAID", "24,000 KZT · Kaspi QR")
         await desk.sees("✓ PAID Timur")
@@ -453,10 +441,7 @@ async def test_a_fee_that_was_paid_twice_is_refunded_by_the_payment_that_was_ope
 ) -> None:
     async with open_desk() as desk:
         kaspi = await start(desk, "timur", "p2")
-        await desk.press("a")
-        await desk.sees("Kaspi cannot recall its QR")
-        await desk.press("y")
-        await desk.sees("24,000 KZT · Apple Pay")
+        await desk.also_by_apple_pay()
         settling = (await desk.payments("p2"))[0]
         await desk.pay(settling, "apple_pay")
         await desk.sees("✓ PAID")

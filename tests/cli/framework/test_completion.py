@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import PATIENCE_S
+from tests.support.processes import run_to_end
 from tests.support.terminal import CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -21,14 +20,7 @@ def complete(clerk: CommandLine, line: str, **environment: str) -> list[str]:
     asked = {
         "_PROCOMP_PAY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1),
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "procomp_pay"],
-        env=clerk.environment() | asked | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = run_to_end([sys.executable, "-m", "procomp_pay"], env=clerk.environment() | asked | environment)
     assert done.stderr == ""
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else []
 
@@ -65,13 +57,8 @@ def test_shell_gets_no_signs_of_a_name(sqlite_clerk: CommandLine) -> None:
     """zsh evaluates what it is told."""
     sqlite_clerk.change("""UPDATE "Participant" SET category = '$(id)`x`";\\' WHERE id = 'p2'""")
     asked = {"_PROCOMP_PAY_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "procomp-pay status "}
-    done = subprocess.run(
-        [sys.executable, "-m", "procomp_pay"],
-        env=sqlite_clerk.environment() | asked,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
+    done = run_to_end(
+        [sys.executable, "-m", "procomp_pay"], env=sqlite_clerk.environment() | asked, check=True
     )
     assert '"Timur":"Timur,   id  x    , Кубок Алматы"' in done.stdout
     assert "\x1b" not in done.stdout
@@ -114,13 +101,8 @@ def test_zsh_and_fish_are_told_who_it_is_without_rich(
         "_PROCOMP_PAY_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         "_TYPER_COMPLETE_ARGS": "procomp-pay status tim",
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "procomp_pay"],
-        env=sqlite_clerk.environment() | asked,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
+    done = run_to_end(
+        [sys.executable, "-X", "importtime", "-m", "procomp_pay"], env=sqlite_clerk.environment() | asked
     )
     assert done.stdout == answer
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}

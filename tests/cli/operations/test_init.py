@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from procomp_pay.config import Settings
 from procomp_pay.providers.stripe.webhook_events import READERS
 from procomp_pay.services.maintenance.installation import TAKEN
 from procomp_pay.storage.encryption.keyring import new_key
+from tests.support.processes import run_to_end
 from tests.support.secret_watch import register_secret
 from tests.support.terminal import CommandLine
 
@@ -46,12 +46,7 @@ def test_the_files_are_complete_private_and_never_overwritten(
         assert settings[name] not in out
     assert settings["DATABASE_URL"] == postgres_clerk.url
     assert set(settings) <= {name.upper() for name in Settings.model_fields}
-    shell = subprocess.run(
-        ["sh", "-c", f'. {shlex.quote(str(env))}; printf %s "$JWT_SECRET"'],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    shell = run_to_end(["sh", "-c", f'. {shlex.quote(str(env))}; printf %s "$JWT_SECRET"'], check=True)
     assert shell.stdout == settings["JWT_SECRET"]
     unit = (folder / "procomp-pay.service").read_text("utf-8")
     assert f"EnvironmentFile={env}" in unit
@@ -163,9 +158,7 @@ def test_systemd_accepts_the_units(postgres_clerk: CommandLine, folder: Path) ->
     postgres_clerk.type("init", str(folder), "--no-input")
     units = sorted(str(path) for path in folder.glob("*.[st][ei][rm]*"))
     assert len(units) == 7
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
-    )
+    checked = run_to_end(["systemd-analyze", "verify", *units])
     ours = [line for line in (checked.stdout + checked.stderr).splitlines() if "procomp-pay" in line]
     assert (checked.returncode, ours) == (0, [])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -21,6 +20,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
 from tests.support import warm_processes
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import run_to_end
 from tests.support.terminal import NOW, CommandLine
 
 KASPI = ("--method", "kaspi_qr")
@@ -247,27 +247,16 @@ def test_a_closed_pipe_exits_silently(sqlite_clerk: CommandLine) -> None:
     for participant_id in ("p1", "p2", "p3"):
         sqlite_clerk.ask("initiate", participant_id, *KASPI)
     command = f"{sys.executable} -m procomp_pay list --json | head -c 1"
-    done = subprocess.run(
-        ["bash", "-c", f"for n in 1 2 3; do {command}; done"],
-        env=sqlite_clerk.environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = run_to_end(["bash", "-c", f"for n in 1 2 3; do {command}; done"], env=sqlite_clerk.environment())
     assert (done.stdout, done.stderr) == ("{{{", "")
 
 
 def test_a_terminal_without_utf8_shows_question_marks(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.ask("initiate", "p1", *KASPI)
     for words in (("status", "p1"), ("list", "--json"), ("history", "p1"), ("status", "nobody"), ("--help",)):
-        done = subprocess.run(
+        done = run_to_end(
             [sys.executable, "-m", "procomp_pay", *words],
             env=sqlite_clerk.environment() | {"PYTHONIOENCODING": "ascii"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
         )
         assert "Traceback" not in done.stderr
         assert done.returncode == (4 if "nobody" in words else 0)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from procomp_pay.storage.encryption.keyring import new_key
+from tests.support.processes import run_to_end
 from tests.support.secret_watch import register_secret
 from tests.support.terminal import CommandLine, paid
 
@@ -24,7 +25,7 @@ def tool(name: str, url: str) -> str:
     for path in (*map(str, folder.glob(f"pginstall*/bin/{name}")), shutil.which(name)):
         if path is None:
             continue
-        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        shown = run_to_end([path, "--version"]).stdout
         if f" {version}." in shown:
             return path
     pytest.skip(f"NOT TESTED: there is no {name} {version}")

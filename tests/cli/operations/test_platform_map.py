@@ -18,6 +18,7 @@ from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from tests.storage.database.test_platform_variants import catalog
 from tests.support.platform_map import EVERYTHING, NAME_OF_TWO, rename
 from tests.support.postgres import create_platform_tables
+from tests.support.processes import run_to_end
 from tests.support.secret_watch import register_secret
 
 ROOT = Path(__file__).parents[3]
@@ -117,7 +118,7 @@ def test_a_faulty_map_is_refused_by_every_command(
 def run(command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "procomp_pay", *command.split()]
     environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return run_to_end(words, env=environment)
 
 
 def test_a_map_that_does_not_fit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from procomp_pay.cli.main import app
 from procomp_pay.storage.encryption.keyring import new_key
+from tests.support.processes import run_to_end
 
 ROSTER = "ФИО;Санат;Почта;Округ\nҚайрат Асанов;-60 кг;kairat@example.kz;Барс\nАида Серік;;;\n"
 BAD = ROSTER + "=cmd;;;\nБота;;nomail;\n"
@@ -292,7 +292,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
         f"assert CliRunner().invoke(app, [*{words}, '--help']).exit_code == 0\n"
         "print(*sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_to_end([sys.executable, "-c", code], check=True)
     heavy = {"sqlalchemy", "sqlmodel", "openpyxl", "httpx", "aiohttp", "stripe", "psycopg", "alembic"}
     if not words:
         heavy.add("pydantic")  # typer itself takes it for the options above a group

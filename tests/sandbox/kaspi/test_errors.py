@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
 
-from tests.support.kaspi_sandbox import Kaspi, running
-
-
-@pytest.fixture
-async def kaspi() -> AsyncIterator[Kaspi]:
-    async with running() as kaspi:
-        yield kaspi
+from tests.support.kaspi_sandbox import Kaspi
 
 
 async def code(kaspi: Kaspi, path: str, body: dict[str, object], scheme: str = "r3") -> int:

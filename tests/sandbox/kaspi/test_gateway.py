@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from tests.support.kaspi_sandbox import Kaspi, running
-
-
-@pytest.fixture
-async def kaspi() -> AsyncIterator[Kaspi]:
-    async with running() as made:
-        yield made
+from tests.support.kaspi_sandbox import Kaspi
 
 
 async def test_a_payment_from_post_to_paid(kaspi: Kaspi) -> None:

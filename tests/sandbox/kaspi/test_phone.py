@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.support.kaspi_sandbox import Kaspi, running
-
-
-@pytest.fixture
-async def kaspi() -> AsyncIterator[Kaspi]:
-    async with running() as kaspi:
-        yield kaspi
 
 
 async def test_the_page_of_a_qr(kaspi: Kaspi) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +11,6 @@ from aiohttp import web
 
 from procomp_pay.sandbox.kaspi import KaspiSandbox
 from tests.support.kaspi_sandbox import Clock, Kaspi, running
-
-
-@pytest.fixture
-async def kaspi() -> AsyncIterator[Kaspi]:
-    async with running() as kaspi:
-        yield kaspi
 
 
 async def busy(kaspi: Kaspi) -> dict[str, int]:

@@ -111,23 +111,6 @@ async def test_cancel_follows_the_state(client, make_intent):
         await client.v1.payment_intents.confirm_async(made.id, {"payment_method": "pm_card_visa", **CONFIRM})
 
 
-async def test_manual_capture_takes_a_part_or_releases(client, make_intent):
-    authorised = await make_intent("pm_card_visa", capture_method="manual")
-    assert (authorised.status, authorised.amount_capturable, authorised.amount_received) == (
-        "requires_capture",
-        5000,
-        0,
-    )
-    with pytest.raises(stripe.InvalidRequestError):
-        await client.v1.payment_intents.capture_async(authorised.id, {"amount_to_capture": 5001})
-    taken = await client.v1.payment_intents.capture_async(authorised.id, {"amount_to_capture": 4000})
-    assert (taken.status, taken.amount_received) == ("succeeded", 4000)
-    other = await make_intent("pm_card_visa", capture_method="manual")
-    assert (await client.v1.payment_intents.cancel_async(other.id)).status == "canceled"
-    balance = await client.v1.balance.retrieve_async()
-    assert balance.pending[0].amount == 4000 - 146
-
-
 @pytest.mark.parametrize(
     ("params", "code", "param"),
     [
@@ -171,18 +154,6 @@ async def test_currencies_without_decimals_are_whole_units(make_intent):
         await make_intent(amount=49, currency="jpy")
 
 
-async def test_update_merges_metadata_and_guards_the_amount(client, make_intent):
-    made = await make_intent(metadata={"a": "1", "b": "2"})
-    params = {"metadata": {"a": "", "c": "3"}, "amount": 6000}
-    changed = await client.v1.payment_intents.update_async(made.id, params)
-    assert (changed.amount, changed.metadata.to_dict()) == (6000, {"b": "2", "c": "3"})
-    paid = await make_intent("pm_card_visa")
-    with pytest.raises(stripe.InvalidRequestError):
-        await client.v1.payment_intents.update_async(paid.id, {"amount": 1000})
-    kept = await client.v1.payment_intents.update_async(paid.id, {"metadata": {"late": "yes"}})
-    assert (kept.amount, kept.metadata["late"]) == (5000, "yes")
-
-
 async def test_keys_are_checked(sandbox, http, make_intent):
     made = await make_intent()
     path = f"/v1/payment_intents/{made.id}"
@@ -201,7 +172,7 @@ async def test_keys_are_checked(sandbox, http, make_intent):
 
 
 async def test_headers_and_unknown_paths_are_stripes(http):
-    answer = await http.get("/v1/account", headers={"Stripe-Version": "2026-01-01.test"})
+    answer = await http.get("/v1/balance", headers={"Stripe-Version": "2026-01-01.test"})
     assert answer.headers["Stripe-Version"] == "2026-01-01.test"
     assert answer.headers["Request-Id"].startswith("req_")
     for method, path in (("GET", "/v1/invoices"), ("DELETE", "/v1/payment_intents/pi_1")):
@@ -304,16 +275,6 @@ async def test_pending_refunds_are_decided_later(client, sandbox, make_intent, m
     assert "refund.updated" in await types_of(client)
 
 
-async def test_only_a_refund_that_requires_action_is_canceled(client, http, make_intent):
-    paid = await make_intent("pm_card_visa")
-    refund = await client.v1.refunds.create_async({"payment_intent": paid.id})
-    with pytest.raises(stripe.InvalidRequestError):
-        await client.v1.refunds.cancel_async(refund.id)
-    await http.post(f"/_sandbox/stripe/refunds/{refund.id}/require_action")
-    assert (await client.v1.refunds.cancel_async(refund.id)).status == "canceled"
-    assert (await client.v1.charges.retrieve_async(paid.latest_charge)).amount_refunded == 0
-
-
 @pytest.mark.parametrize("won", [True, False])
 async def test_a_dispute_takes_the_money_until_it_is_won(client, http, make_intent, won):
     paid = await make_intent("pm_card_visa")
@@ -330,17 +291,13 @@ async def test_a_dispute_takes_the_money_until_it_is_won(client, http, make_inte
     assert types.count("charge.dispute.created") == types.count("charge.dispute.closed") == 1
 
 
-async def test_the_dispute_card_and_the_api_close(client, make_intent):
+async def test_the_dispute_card_opens_one_that_is_closed_once(client, http, make_intent):
     paid = await make_intent("pm_card_createDispute")
     [dispute] = (await client.v1.disputes.list_async({"payment_intent": paid.id})).data
     assert (dispute.status, dispute.charge) == ("needs_response", paid.latest_charge)
-    assert (await client.v1.disputes.close_async(dispute.id)).status == "lost"
-    with pytest.raises(stripe.InvalidRequestError):
-        await client.v1.disputes.close_async(dispute.id)
-    other = await make_intent("pm_card_createDispute")
-    [second] = (await client.v1.disputes.list_async({"payment_intent": other.id})).data
-    evidence = {"evidence": {"uncategorized_text": "winning_evidence"}}
-    assert (await client.v1.disputes.update_async(second.id, evidence)).status == "won"
+    close = f"/_sandbox/stripe/disputes/{dispute.id}/close"
+    assert (await http.post(close, json={"won": False})).json()["status"] == "lost"
+    assert (await http.post(close, json={"won": True})).status_code == 400
 
 
 async def test_the_control_route_pays_as_the_app_would(client, http, make_intent):
@@ -356,5 +313,3 @@ async def test_the_balance_settles_after_two_days(client, sandbox, make_intent):
     assert (await client.v1.balance.retrieve_async()).available[0].amount == 0
     sandbox.advance(2 * 86400 + 1)
     assert (await client.v1.balance.retrieve_async()).available[0].amount == 4825
-    account = await client.v1.accounts.retrieve_current_async()
-    assert account.charges_enabled is True

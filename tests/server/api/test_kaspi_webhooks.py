@@ -215,11 +215,7 @@ async def test_a_gateway_callback_settles_a_payment(hooked: Served, eventually: 
     order = {"url": hooked.url + HOOK, "secret": SECRET, "payment": str(row["QrPaymentId"])}
     answer = (await hooked.control.post("/_sandbox/kaspi/callback", json=order)).json()
     assert (answer["status"], answer["sent"]["invoice"]["external_order_id"]) == (200, payment)
-
-    async def completed() -> bool:
-        return bool((await hooked.status("p1"))["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await hooked.until_completed()
     for change in ({"secret": "another"}, {"timestamp": -3600}):
         answer = (await hooked.control.post("/_sandbox/kaspi/callback", json=order | change)).json()
         assert answer["status"] == 400, answer

@@ -136,11 +136,7 @@ async def test_two_idempotency_keys_are_refused(served: Served) -> None:
 async def test_paid_from_start_to_end_by_webhook(served: Served, eventually: Eventually) -> None:
     started = await served.initiate()
     await served.pay(started["client_secret"])
-
-    async def completed() -> bool:
-        return bool((await served.status())["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed()
     again = await served.api.post(
         f"{BASE}/initiate", json={"participant_id": "p1", "method": "apple_pay"}, headers=bearer()
     )
@@ -157,11 +153,7 @@ async def test_a_kaspi_payment_is_polled_until_completed(served: Served, eventua
     await served.control.post(
         started["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-
-    async def completed() -> bool:
-        return bool((await served.status())["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed()
 
 
 async def test_an_unpaid_kaspi_payment_expires(served: Served, eventually: Eventually) -> None:

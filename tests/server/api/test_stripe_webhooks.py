@@ -130,11 +130,7 @@ async def test_stripe_rolls_its_secret_and_signs_with_both(served: Served, event
     await served.control.post("/_sandbox/webhooks/rotate", json={"keep_old": True})
     started = await served.initiate()  # its event carries two signatures; ours is the second
     await served.pay(started["client_secret"])
-
-    async def completed() -> bool:
-        return bool((await served.status())["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed()
 
 
 async def test_without_a_secret_events_are_refused(serve: Serve) -> None:
@@ -201,11 +197,7 @@ async def test_a_repeated_event_is_stored_once(served: Served, eventually: Event
 async def test_every_event_delivered_twice(served: Served, eventually: Eventually) -> None:
     await served.deliver("duplicate")
     await served.pay((await served.initiate())["client_secret"])
-
-    async def completed() -> bool:
-        return bool((await served.status())["status"] == "COMPLETED")
-
-    await eventually(completed)
+    await served.until_completed()
     ids = [row.event_id for row in await inbox(served.ctx)]
     assert len(ids) == len(set(ids))
     assert await _topics(served) == ["payment.received"]
@@ -263,7 +255,7 @@ async def test_a_stored_event_is_processed_at_once(
         async def done(count: int = number + 1) -> bool:
             return [row.state for row in await inbox(served.ctx)] == [EventState.DONE] * count
 
-        await eventually(done, 20)
+        await eventually(done)
 
 
 async def test_each_hundredth_webhook_is_logged_and_all_are_counted(

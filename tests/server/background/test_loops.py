@@ -290,7 +290,7 @@ async def test_a_loop_with_only_failures_is_stalled_until_a_round_without_them(
     async def stalled() -> bool:
         return {name.partition("-")[0] for name in loops.stalled_loops()} >= {"watch", "refunds"}
 
-    await eventually(stalled, 20)
+    await eventually(stalled)
     status, body = await _health(served)
     assert (status, body["services"]["background"]) == (200, "running")
     failing.clear()
@@ -333,7 +333,7 @@ async def test_a_loop_that_will_not_go_on_is_reported(
     async def reported() -> bool:
         return {"refunds-kaspi", "refunds-stripe"} <= set(lost)
 
-    await eventually(reported, 20)
+    await eventually(reported)
     assert set(lost) == {"refunds-kaspi", "refunds-stripe"}, "a long round that gets on is none"
     await loops.stop()
 
@@ -367,11 +367,7 @@ async def test_a_provider_that_hangs_does_not_delay_the_other(
     await served.control.post(
         kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-
-    async def paid() -> bool:
-        return bool((await served.status("p2"))["status"] == "COMPLETED")
-
-    await eventually(paid, 20)
+    await served.until_completed("p2")
     assert not released.is_set()
     released.set()
 
@@ -406,13 +402,9 @@ async def test_the_first_poll_of_a_payment_is_in_time(
         loops = served.app[STATE].background._watchers
         return all(loop.asleep_until is not None for channels, loop in loops if channels is KASPI_CHANNELS)
 
-    await eventually(asleep, 20)
+    await eventually(asleep)
     kaspi = await served.initiate("p2", "kaspi_qr")
     await served.control.post(
         kaspi["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
     )
-
-    async def paid() -> bool:
-        return bool((await served.status("p2"))["status"] == "COMPLETED")
-
-    await eventually(paid, 30)
+    await served.until_completed("p2")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from procomp_pay.server.http.state import STATE
 from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
@@ -16,11 +15,8 @@ from tests.support.server import Served
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    running = Sandbox(SandboxOptions(time_scale=5))
-    await running.start()
-    yield running
-    await running.stop()
+def time_scale() -> float:
+    return 5
 
 
 @pytest.fixture

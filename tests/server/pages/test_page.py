@@ -252,7 +252,7 @@ async def test_a_paid_payment_has_a_receipt_without_surname_and_ids(
     async def is_paid() -> bool:
         return "receipt.pdf" in (await web.get(path)).text
 
-    await eventually(is_paid, 30)
+    await eventually(is_paid)
     answer = await web.get(f"{path}/receipt.pdf?lang=kk")
     assert answer.headers["Content-Type"] == "application/pdf"
     assert answer.headers["Content-Disposition"].startswith("attachment; ")

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
-from procomp_pay.domain.states import Channel
 from procomp_pay.services.audit import archive as audit_archive
 from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
@@ -26,23 +24,10 @@ from procomp_pay.storage.audit import chain
 from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from tests.support.environment import CLERK, ServiceEnvironment, usd
+from tests.support.stripe_payments import paid
 
 DAY = 86_400.0
 KEEP = timedelta(days=90)
-
-
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
-
-
-async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
-    await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
-    await environment.deliver()
-    return opened
 
 
 async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
@@ -50,7 +35,7 @@ async def old(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     first = await paid(environment)
     await receipt.record_fiscal_number(environment.ctx, first.view.payment_id, "A-17", CLERK)
     await seal(environment.ctx, "aigerim")
-    second = await environment.start(await environment.participant())
+    second = await environment.start()
     await seal(environment.ctx, "aigerim")
     await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
     environment.later(100 * DAY)
@@ -185,7 +170,7 @@ async def test_what_is_cut_without_an_archive_is_noticed(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
     _, second = await old(environment)
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p AND seq = 1",
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :p AND seq = 1",
               p=second.view.payment_id)  # fmt: skip
     assert Flaw.MISSING in [finding.flaw for finding in (await verify(environment.ctx)).findings]
     with pytest.raises(ManualReviewRequired, match="not intact"):
@@ -199,7 +184,7 @@ async def test_an_entry_cut_after_the_archive_is_noticed(
     first, _ = await old(environment)
     made = await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
     assert made.made is not None
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p AND id <= :bound",
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :p AND id <= :bound",
               p=first.view.payment_id, bound=made.made.last_entry_id)  # fmt: skip
     report = await verify(environment.ctx)
     assert {finding.flaw for finding in report.findings} == {Flaw.MISSING, Flaw.SEAL}
@@ -210,7 +195,7 @@ async def test_a_chain_that_is_gone_from_the_database_is_noticed(
 ) -> None:
     first, _ = await old(environment)
     await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :p", p=first.view.payment_id)
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :p", p=first.view.payment_id)
     report = await verify(environment.ctx, archives=tmp_path)
     assert Flaw.MISSING in [finding.flaw for finding in report.findings]
 
@@ -227,9 +212,7 @@ async def test_a_record_that_no_seal_bears_out_is_noticed(
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "does not agree with the seals" in report.findings[0].detail
-    await sql(
-        environment, "DELETE FROM pay_audit_entry WHERE seq = 1 AND payment_id <> :own", own=files.CHAIN
-    )
+    await environment.sql("DELETE FROM pay_audit_entry WHERE seq = 1 AND payment_id <> :own", own=files.CHAIN)
     assert len((await verify(environment.ctx)).findings) > 1
 
 
@@ -271,7 +254,7 @@ async def test_a_file_of_another_audit_trail_stays(environment: ServiceEnvironme
 async def test_without_a_seal_there_is_nothing_to_archive(
     environment: ServiceEnvironment, tmp_path: Path
 ) -> None:
-    await environment.start(await environment.participant())
+    await environment.start()
     with pytest.raises(Refused, match="no seal"):
         await archive(environment.ctx, tmp_path, CLERK, keep=KEEP)
 
@@ -282,7 +265,7 @@ async def test_a_record_that_is_malformed_is_named(environment: ServiceEnvironme
     record = chain.AuditRecord(actor="x", source=CLERK.source, action=files.ARCHIVED)
     async with environment.ctx.db.writing() as session:
         await chain.append(session, files.CHAIN, record, environment.now())
-    await sql(environment, f"UPDATE pay_audit_entry SET after = {after} WHERE payment_id = '{files.CHAIN}'")
+    await environment.sql(f"UPDATE pay_audit_entry SET after = {after} WHERE payment_id = '{files.CHAIN}'")
     with pytest.raises(ManualReviewRequired, match="record of an archive, entry 1"):
         await verify(environment.ctx)
 
@@ -314,7 +297,7 @@ async def test_a_forged_file_of_the_right_sum_but_no_entry_is_named(
     whole = [head, json.dumps(fields).encode() + b"\n", *rest[:-1]]
     path.write_bytes(b"".join([*whole, rest[-1]]))
     after = made.full() | {"sha256": hashlib.sha256(b"".join(whole)).hexdigest()}
-    await sql(environment, "UPDATE pay_audit_entry SET after = :after WHERE payment_id = :own",
+    await environment.sql("UPDATE pay_audit_entry SET after = :after WHERE payment_id = :own",
               after=json.dumps(after), own=files.CHAIN)  # fmt: skip
     with pytest.raises(ManualReviewRequired, match="cannot be read"):
         await verify(environment.ctx, archives=tmp_path)

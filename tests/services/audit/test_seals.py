@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.services.audit.seals import NEWEST, choose, seal, seal_if_due
@@ -23,11 +21,6 @@ from tests.support.environment import ServiceEnvironment
 NOTED = AuditRecord("aigerim", "person", "noted")
 
 
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
-
-
 async def grow(environment: ServiceEnvironment, opened: Opening, times: int = 1) -> None:
     """More entries, whose absence no row of the payment betrays."""
     async with environment.ctx.db.writing() as session:
@@ -37,8 +30,8 @@ async def grow(environment: ServiceEnvironment, opened: Opening, times: int = 1)
 
 async def sealed(environment: ServiceEnvironment) -> tuple[Opening, Opening]:
     """Two payments, sealed, and a little that came afterwards."""
-    first = await environment.start(await environment.participant())
-    second = await environment.start(await environment.participant())
+    first = await environment.start()
+    second = await environment.start()
     await grow(environment, first, 2)
     await seal(environment.ctx, "aigerim")
     await grow(environment, second)
@@ -66,14 +59,14 @@ async def test_what_nobody_touched_agrees_with_every_seal(
 
 async def test_nothing_to_seal_is_sealed_as_well(environment: ServiceEnvironment) -> None:
     assert (await seal(environment.ctx, "aigerim")).chains == 0
-    await environment.start(await environment.participant())
+    await environment.start()
     assert (await verify(environment.ctx)).is_sound
 
 
 async def test_an_end_that_was_cut_off(environment: ServiceEnvironment) -> None:
     first, _ = await sealed(environment)
     one = {"id": first.view.payment_id}
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", **one)
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4", **one)
     assert (await verify(environment.ctx, first.view.payment_id)).is_sound, (
         "the chain itself does not show it"
     )
@@ -86,9 +79,9 @@ async def test_an_end_that_was_cut_off(environment: ServiceEnvironment) -> None:
 async def test_a_payment_that_is_gone_with_all_its_traces(environment: ServiceEnvironment) -> None:
     first, _ = await sealed(environment)
     one = {"id": first.view.payment_id}
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id", **one)
-    await sql(environment, "DELETE FROM pay_payment_detail WHERE payment_id = :id", **one)
-    await sql(environment, """DELETE FROM "Payment" WHERE id = :id""", **one)
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :id", **one)
+    await environment.sql("DELETE FROM pay_payment_detail WHERE payment_id = :id", **one)
+    await environment.sql("""DELETE FROM "Payment" WHERE id = :id""", **one)
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.SEAL]
     assert "a whole chain is gone" in details(report)[0]
@@ -96,7 +89,7 @@ async def test_a_payment_that_is_gone_with_all_its_traces(environment: ServiceEn
 
 async def test_a_table_that_was_emptied(environment: ServiceEnvironment) -> None:
     await sealed(environment)
-    await sql(environment, "DELETE FROM pay_audit_entry")
+    await environment.sql("DELETE FROM pay_audit_entry")
     report = await verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.NO_CHAIN, Flaw.NO_CHAIN, Flaw.SEAL]
 
@@ -114,12 +107,12 @@ async def test_a_chain_rewritten_with_new_hashes(environment: ServiceEnvironment
 
 async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironment) -> None:
     first, _ = await sealed(environment)
-    await sql(
-        environment, "UPDATE pay_audit_entry SET id = -id WHERE payment_id = :id", id=first.view.payment_id
+    await environment.sql(
+        "UPDATE pay_audit_entry SET id = -id WHERE payment_id = :id", id=first.view.payment_id
     )
     async with environment.ctx.db.writing() as session:
         entry = await audit.append(session, "forged", NOTED, environment.now())
-    await sql(environment, "UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
+    await environment.sql("UPDATE pay_audit_entry SET id = 0 WHERE id = :id", id=entry.id)
     assert any("entries were inserted" in detail for detail in details(await verify(environment.ctx)))
 
 
@@ -131,7 +124,7 @@ async def test_a_chain_that_was_put_in_below_a_seal(environment: ServiceEnvironm
 async def test_a_seal_that_was_changed(environment: ServiceEnvironment, change: str) -> None:
     await sealed(environment)
     await seal(environment.ctx, "aigerim")
-    await sql(environment, f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
+    await environment.sql(f"UPDATE pay_audit_seal SET {change} WHERE number = 1")
     assert details(await verify(environment.ctx))
 
 
@@ -140,11 +133,11 @@ async def test_a_seal_that_was_taken_out(environment: ServiceEnvironment) -> Non
     for _ in range(2):
         await grow(environment, first)
         made = await seal(environment.ctx, "aigerim")
-    await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
+    await environment.sql("DELETE FROM pay_audit_seal WHERE number = 2")
     assert "after seal 1 comes seal 3" in details(await verify(environment.ctx))[0]
-    await sql(environment, "UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
+    await environment.sql("UPDATE pay_audit_seal SET number = 2 WHERE number = 3")
     assert "seal 2 does not continue seal 1" in details(await verify(environment.ctx))[0]
-    await sql(environment, "DELETE FROM pay_audit_seal WHERE number = 2")
+    await environment.sql("DELETE FROM pay_audit_seal WHERE number = 2")
     assert (await verify(environment.ctx)).is_sound, "the newest one leaves no gap"
     assert "no seal has the root" in details(await verify(environment.ctx, root=made.root))[0]
 
@@ -154,9 +147,8 @@ async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(
 ) -> None:
     first, _ = await sealed(environment)
     kept = (await seal(environment.ctx, "aigerim")).root
-    await sql(environment, "DELETE FROM pay_audit_seal")
-    await sql(
-        environment,
+    await environment.sql("DELETE FROM pay_audit_seal")
+    await environment.sql(
         "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4",
         id=first.view.payment_id,
     )
@@ -168,8 +160,7 @@ async def test_forged_seals_do_not_agree_with_a_root_that_was_sent_away(
 
 async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment) -> None:
     first, _ = await sealed(environment)
-    await sql(
-        environment,
+    await environment.sql(
         "DELETE FROM pay_audit_entry WHERE payment_id = :id AND seq = 4",
         id=first.view.payment_id,
     )
@@ -182,7 +173,7 @@ async def test_a_broken_trail_is_not_sealed_over(environment: ServiceEnvironment
 
 async def test_no_entry_slips_under_a_seal(environment: ServiceEnvironment) -> None:
     """An entry has its id before it is committed: the seal waits for it, and covers it."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     async with environment.ctx.db.writing() as session:
         entry = await audit.append(session, opened.view.payment_id, NOTED, environment.now())
         sealing = asyncio.create_task(seal(environment.ctx, "aigerim"))
@@ -200,7 +191,7 @@ async def test_a_writer_that_hangs_holds_no_seal_for_ever(
     if environment.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer, and 30 s of patience")
     monkeypatch.setattr("procomp_pay.storage.audit.seals._LOCK_TIMEOUT", "50ms")
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     async with environment.ctx.db.writing() as session:
         await audit.append(session, opened.view.payment_id, NOTED, environment.now())
         with pytest.raises(DatabaseBusy):
@@ -219,7 +210,7 @@ async def test_two_who_seal_at_once_leave_one_row_of_seals(environment: ServiceE
 async def test_sealed_when_it_is_due(environment: ServiceEnvironment) -> None:
     day = timedelta(days=1)
     assert await seal_if_due(environment.ctx, "maintain", day) is None, "nothing has happened"
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     assert await seal_if_due(environment.ctx, "maintain", day) is not None
     await grow(environment, opened)
     assert await seal_if_due(environment.ctx, "maintain", day) is None, "too early"

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.states import Channel
@@ -23,20 +22,13 @@ from procomp_pay.storage.models.audit import AuditEntry
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
-
-
 async def some(environment: ServiceEnvironment) -> tuple[views.Opening, views.Opening]:
     """Two payments with a history: the first paid and paid back in part, the second open."""
-    first = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    first = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(first.view.provider_ref), "pm_card_visa")
     await environment.deliver()
     await refund(environment.ctx, RefundCommand(first.view.payment_id, "injured", usd("20")), CLERK)
-    return first, await environment.start(await environment.participant())
+    return first, await environment.start()
 
 
 async def flaws(
@@ -85,7 +77,7 @@ WHERE = "WHERE payment_id = :id AND seq = :seq"
 )
 async def test_an_edited_entry(environment: ServiceEnvironment, change: str) -> None:
     first, _ = await some(environment)
-    await sql(environment, f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=3)
+    await environment.sql(f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=3)
     found_flaws = await flaws(environment)
     assert (Flaw.EDITED, 3) in found_flaws
     assert await flaws(environment, first) == found_flaws
@@ -118,7 +110,7 @@ async def test_a_document_written_in_another_way(
     is_sqlite = environment.ctx.db.is_sqlite()
     kind = "text" if is_sqlite else "jsonb"
     changed = f"CAST(replace(CAST(after AS text), :old, :new) AS {kind})"
-    await sql(environment, f"UPDATE pay_audit_entry SET after = {changed} {WHERE}", **one, old=old, new=new)
+    await environment.sql(f"UPDATE pay_audit_entry SET after = {changed} {WHERE}", **one, old=old, new=new)
     if new == "-0.00":
         is_edited = is_sqlite  # PostgreSQL's numbers have no negative zero
     expected = [(Flaw.EDITED, 3)] if is_edited else []
@@ -134,7 +126,7 @@ async def test_bytes_in_place_of_a_text(environment: ServiceEnvironment, change:
     first, _ = await some(environment)
     await seal(environment.ctx, "owner")
     last = len([e for e in await environment.rows(AuditEntry) if e.payment_id == first.view.payment_id])
-    await sql(environment, f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=last)
+    await environment.sql(f"UPDATE pay_audit_entry SET {change} {WHERE}", id=first.view.payment_id, seq=last)
     assert (Flaw.EDITED, last) in await flaws(environment)
 
 
@@ -149,17 +141,17 @@ async def test_an_edited_entry_with_a_new_hash_breaks_the_link(environment: Serv
 
 async def test_an_entry_taken_out(environment: ServiceEnvironment) -> None:
     first, second = await some(environment)
-    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=2)
-    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=1)
+    await environment.sql(f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=2)
+    await environment.sql(f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=1)
     assert sorted(await flaws(environment)) == [(Flaw.MISSING, 2), (Flaw.MISSING, 3)]
 
 
 async def test_an_entry_taken_out_and_the_numbers_closed_up(environment: ServiceEnvironment) -> None:
     first, _ = await some(environment)
     one = {"id": first.view.payment_id}
-    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", **one, seq=2)
+    await environment.sql(f"DELETE FROM pay_audit_entry {WHERE}", **one, seq=2)
     for seq in range(3, len(await environment.rows(AuditEntry)) + 2):
-        await sql(environment, f"UPDATE pay_audit_entry SET seq = seq - 1 {WHERE}", **one, seq=seq)
+        await environment.sql(f"UPDATE pay_audit_entry SET seq = seq - 1 {WHERE}", **one, seq=seq)
     found_flaws = await flaws(environment)
     assert found_flaws[0] == (Flaw.BROKEN_LINK, 2)
     assert (Flaw.EDITED, 2) in found_flaws
@@ -169,10 +161,9 @@ async def test_an_entry_put_in(environment: ServiceEnvironment) -> None:
     first, _ = await some(environment)
     one = {"id": first.view.payment_id}
     for seq in range(len(await environment.rows(AuditEntry)), 2, -1):
-        await sql(environment, f"UPDATE pay_audit_entry SET seq = seq + 1 {WHERE}", **one, seq=seq)
+        await environment.sql(f"UPDATE pay_audit_entry SET seq = seq + 1 {WHERE}", **one, seq=seq)
     columns = "payment_id, actor, source, action, at, prev_hash, hash"
-    await sql(
-        environment,
+    await environment.sql(
         f"INSERT INTO pay_audit_entry (seq, {columns}) SELECT 3, {columns} FROM pay_audit_entry {WHERE}",
         **one,
         seq=2,
@@ -184,17 +175,16 @@ async def test_two_entries_swapped(environment: ServiceEnvironment) -> None:
     first, _ = await some(environment)
     for before, after in ((2, 99), (3, 2), (99, 3)):
         change = f"UPDATE pay_audit_entry SET seq = {after} {WHERE}"
-        await sql(environment, change, id=first.view.payment_id, seq=before)
+        await environment.sql(change, id=first.view.payment_id, seq=before)
     assert {(Flaw.BROKEN_LINK, 2), (Flaw.EDITED, 2), (Flaw.EDITED, 3)} <= set(await flaws(environment))
 
 
 async def test_a_row_changed_behind_the_audit(environment: ServiceEnvironment) -> None:
     first, second = await some(environment)
-    await sql(
-        environment, """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=second.view.payment_id
+    await environment.sql(
+        """UPDATE "Payment" SET status = 'COMPLETED' WHERE id = :id""", id=second.view.payment_id
     )
-    await sql(
-        environment,
+    await environment.sql(
         "UPDATE pay_payment_detail SET refunded_amount = 0 WHERE payment_id = :id",
         id=first.view.payment_id,
     )
@@ -208,10 +198,10 @@ async def test_a_row_changed_behind_the_audit(environment: ServiceEnvironment) -
 async def test_an_end_cut_off_shows_where_the_row_betrays_it(environment: ServiceEnvironment) -> None:
     first, second = await some(environment)
     last = max(e.seq for e in await environment.rows(AuditEntry) if e.payment_id == first.view.payment_id)
-    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=last)
+    await environment.sql(f"DELETE FROM pay_audit_entry {WHERE}", id=first.view.payment_id, seq=last)
     assert await flaws(environment) == [(Flaw.DISAGREES, last - 1)]  # it said that 20 went back
     last = max(e.seq for e in await environment.rows(AuditEntry) if e.payment_id == second.view.payment_id)
-    await sql(environment, f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=last)
+    await environment.sql(f"DELETE FROM pay_audit_entry {WHERE}", id=second.view.payment_id, seq=last)
     assert await flaws(environment, second) == [], (
         "'opened' changes nothing that is compared: a seal would show it"
     )
@@ -219,8 +209,8 @@ async def test_an_end_cut_off_shows_where_the_row_betrays_it(environment: Servic
 
 async def test_a_chain_or_a_payment_that_is_gone(environment: ServiceEnvironment) -> None:
     first, second = await some(environment)
-    await sql(environment, "DELETE FROM pay_audit_entry WHERE payment_id = :id", id=first.view.payment_id)
-    await sql(environment, "DELETE FROM pay_payment_detail WHERE payment_id = :id", id=second.view.payment_id)
+    await environment.sql("DELETE FROM pay_audit_entry WHERE payment_id = :id", id=first.view.payment_id)
+    await environment.sql("DELETE FROM pay_payment_detail WHERE payment_id = :id", id=second.view.payment_id)
     assert sorted(await flaws(environment)) == [(Flaw.NO_CHAIN, None), (Flaw.NO_PAYMENT, None)]
     assert await flaws(environment, first) == [(Flaw.NO_CHAIN, None)]
 
@@ -229,19 +219,15 @@ async def test_content_that_cannot_be_read_hides_nothing(environment: ServiceEnv
     if not environment.ctx.db.is_sqlite():
         pytest.skip("PostgreSQL itself keeps such text out of its columns")
     first, second = await some(environment)
-    await sql(
-        environment, f"UPDATE pay_audit_entry SET after = '{{' {WHERE}", id=first.view.payment_id, seq=1
-    )
-    await sql(environment, f"UPDATE pay_audit_entry SET at = 'x' {WHERE}", id=second.view.payment_id, seq=1)
-    await sql(
-        environment, f"UPDATE pay_audit_entry SET actor = 'x' {WHERE}", id=second.view.payment_id, seq=2
-    )
+    await environment.sql(f"UPDATE pay_audit_entry SET after = '{{' {WHERE}", id=first.view.payment_id, seq=1)
+    await environment.sql(f"UPDATE pay_audit_entry SET at = 'x' {WHERE}", id=second.view.payment_id, seq=1)
+    await environment.sql(f"UPDATE pay_audit_entry SET actor = 'x' {WHERE}", id=second.view.payment_id, seq=2)
     assert sorted(await flaws(environment), key=str) == [(Flaw.EDITED, 1), (Flaw.EDITED, 1), (Flaw.EDITED, 2)]
 
 
 async def test_a_report_is_bounded(environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     await some(environment)
-    await sql(environment, "UPDATE pay_audit_entry SET actor = 'x'")
+    await environment.sql("UPDATE pay_audit_entry SET actor = 'x'")
     monkeypatch.setattr(audit_verify, "MOST_FINDINGS", 2)
     report = await verify(environment.ctx)
     assert (len(report.findings), report.more) == (2, report.entries - 2)
@@ -270,9 +256,9 @@ async def test_other_processes_judge_as_this_one(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = await some(environment)
-    third = await environment.start(await environment.participant())
-    fourth = await environment.start(await environment.participant())
-    await environment.start(await environment.participant())
+    third = await environment.start()
+    fourth = await environment.start()
+    await environment.start()
     await seal(environment.ctx, "owner")
     monkeypatch.setattr(processes, "RANGE", 1)
     assert await verify(environment.ctx, processes=2) == await verify(environment.ctx)
@@ -283,7 +269,7 @@ async def test_other_processes_judge_as_this_one(
         (third, "UPDATE pay_audit_entry SET seq = 7"),
         (fourth, "UPDATE pay_audit_entry SET payment_id = ''"),
     ):
-        await sql(environment, f"{change} {WHERE}", id=opened.view.payment_id, seq=1)
+        await environment.sql(f"{change} {WHERE}", id=opened.view.payment_id, seq=1)
     report = await verify(environment.ctx, processes=2)
     assert report == await verify(environment.ctx)
     found = {(finding.payment_id, finding.flaw) for finding in report.findings}
@@ -294,7 +280,7 @@ async def test_what_a_killed_process_had_to_read_is_read_here(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(8):
-        await environment.start(await environment.participant())
+        await environment.start()
     asked = []
 
     class Killed(ProcessPoolExecutor):

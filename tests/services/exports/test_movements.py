@@ -17,8 +17,8 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.services.exports.movements import COLUMNS, Movement, movements
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.registrations import ParticipantDetail
-from procomp_pay.storage.models.settlements import Settlement
 from tests.support.report_books import ALMATY, BEGINS, Oracle, desk_on, random_books
 
 ALL = Period(ALMATY)
@@ -37,7 +37,7 @@ async def test_every_movement_is_there_once_with_its_fee(db: PaymentDatabaseServ
         key for key, detail in books.details.items() if detail.completed_at
     )
     assert [row.at for row in rows] == sorted(row.at for row in rows)
-    fees = {s.payment_id: s for s in books.settlements if s.kind is LineKind.PAYMENT}
+    fees = {s.payment_id: s for s in books.movements if s.kind is LineKind.PAYMENT}
     for row in rows:
         settled = fees.get(str(row.payment_id))
         known = settled is not None and settled.fee is not None
@@ -95,8 +95,8 @@ async def test_a_refund_has_its_fee_whatever_its_number(
     refund = next(one for one in books.refunds if one.state is RefundState.SUCCEEDED)
     refund.provider_refund_id = number
     for other, fee in ((ref, "-1.25"), (f"9{ref}", "-7.00")):
-        books.settlements.append(
-            Settlement(
+        books.movements.append(
+            ProviderMovement(
                 id=f"s-{other}", provider="kaspi", kind=LineKind.REFUND, ref=other,
                 payment_id=refund.payment_id,
                 amount=-refund.amount, fee=Decimal(fee), net=-refund.amount - Decimal(fee),

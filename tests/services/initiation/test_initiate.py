@@ -35,7 +35,7 @@ S = PaymentStatus
 
 
 async def test_kaspi_charges_the_fee_in_tenge(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), requested=usd("50"))
+    opened = await environment.start(requested=usd("50"))
     body = opened.seeded()
     assert (body["amount"], body["currency"]) == (Decimal("24000.00"), "KZT")
     assert opened.qr_payload is not None
@@ -48,9 +48,7 @@ async def test_kaspi_charges_the_fee_in_tenge(environment: ServiceEnvironment) -
 
 
 async def test_an_intent_without_a_page_returns_the_client_secret(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(
-        await environment.participant(), "google_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="google_pay", channel=Channel.STRIPE_INTENT)
     body = opened.seeded()
     assert body["client_secret"].startswith("pi_")
     [intent] = await environment.stripe_objects("payment_intents")
@@ -103,12 +101,9 @@ async def test_an_open_qr_is_still_polled_after_another_method_starts(
 ) -> None:
     participant_id = await environment.participant()
     kaspi = await environment.start(participant_id, "kaspi_qr")
-    apple = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(apple)
-    await environment.deliver()
+    apple = await environment.paid(participant_id, "apple_pay")
     await environment.phone(kaspi)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert (await environment.read_participant(participant_id)).payment_id == apple.view.payment_id
     view = await environment.view(kaspi)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
@@ -137,8 +132,7 @@ async def test_a_new_qr_can_start_after_the_first_expired(environment: ServiceEn
 async def test_a_paid_fee_is_rejected(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
     await environment.phone(await environment.start(participant_id))
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     with pytest.raises(AlreadyPaid):
         await environment.start(participant_id, "apple_pay")
     assert len(await environment.rows(Payment)) == 1
@@ -153,7 +147,7 @@ async def test_unknown_participant_cancelled_registration_and_wrong_amount(
     with pytest.raises(Conflict, match="cancelled"):
         await environment.start(gone)
     with pytest.raises(Refused, match="must match"):
-        await environment.start(await environment.participant(), "apple_pay", requested=usd("49.99"))
+        await environment.start(method="apple_pay", requested=usd("49.99"))
     assert await environment.rows(Payment) == []
 
 
@@ -187,8 +181,7 @@ async def test_maintain_recovers_a_payment_after_a_stripe_outage(environment: Se
     [row] = await environment.rows(Payment)
     assert row.status is S.PENDING
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     [intent] = await environment.stripe_objects("payment_intents")
     [detail] = await environment.rows(PaymentDetail)
     assert (detail.provider_ref, detail.create_state) == (intent["id"], CreateState.OPEN)
@@ -197,9 +190,7 @@ async def test_maintain_recovers_a_payment_after_a_stripe_outage(environment: Se
 async def test_a_lost_response_creates_no_second_intent(environment: ServiceEnvironment) -> None:
     """The connection breaks after Stripe created the intent: a retry with the key returns the same one."""
     await environment.fault("/v1/payment_intents", "cut_after", method="POST", times=1)
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     [intent] = await environment.stripe_objects("payment_intents")
     assert opened.view.provider_ref == intent["id"]
 
@@ -210,8 +201,7 @@ async def test_maintain_finds_the_same_intent_after_lost_responses(environment: 
     with pytest.raises(OutcomeUnknown):
         await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     [intent] = await environment.stripe_objects("payment_intents")
     [detail] = await environment.rows(PaymentDetail)
     assert detail.provider_ref == intent["id"]
@@ -224,13 +214,11 @@ async def test_recovery_after_stripe_dropped_the_idempotency_key(environment: Se
     with pytest.raises(OutcomeUnknown):
         await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
-    environment.later(23.5 * 3600)
-    await environment.maintain()
+    await environment.maintain(after=23.5 * 3600)
     [session] = await environment.stripe_objects("checkout/sessions")
     [detail] = await environment.rows(PaymentDetail)
     assert (detail.provider_ref, detail.create_state) == (session["id"], CreateState.OPEN)
-    environment.later(700)
-    await environment.maintain()
+    await environment.maintain(after=700)
     [row] = await environment.rows(Payment)
     assert row.status is S.EXPIRED
 
@@ -265,7 +253,7 @@ async def test_an_api_key_changed_after_a_lost_response_leaves_the_outcome_unkno
     await environment.fault("/v1/checkout/sessions", "cut_after", method="POST", times=1)
     await environment.fault("/v1/checkout/sessions", "status", method="POST", status=401, times=1)
     with pytest.raises(OutcomeUnknown):
-        await environment.start(await environment.participant(), "apple_pay")
+        await environment.start(method="apple_pay")
     [detail] = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
 
@@ -299,8 +287,7 @@ async def test_a_new_qr_starts_at_once_after_a_lost_one(
     assert opened.view.payment_id != lost.id
     again = await environment.start(participant, channel=channel, idempotency_key=key)
     assert again.view.payment_id == opened.view.payment_id
-    environment.later(600)
-    assert (await environment.maintain()).looked_at == 1  # the lost one is not polled
+    assert (await environment.maintain(after=600)).looked_at == 1  # the lost one is not polled
     assert [row.payment_id for row in await environment.rows(OutboxMessage)] == [opened.view.payment_id]
 
 
@@ -329,7 +316,7 @@ async def test_a_rejected_payment_is_failed(environment: ServiceEnvironment) -> 
         "/_sandbox/kaspi/force", json={"path": "/qr/create", "code": 990000028, "times": 1}
     )
     with pytest.raises(Refused, match="990000028"):
-        await environment.start(await environment.participant())
+        await environment.start()
     [row] = await environment.rows(Payment)
     assert row.status is S.FAILED
     assert "990000028" in str(row.failure_reason)
@@ -337,9 +324,7 @@ async def test_a_rejected_payment_is_failed(environment: ServiceEnvironment) -> 
 
 async def test_retry_after_is_respected(environment: ServiceEnvironment) -> None:
     await environment.fault("/v1/payment_intents", "status", status=429, retry_after=1, times=1)
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     assert opened.client_secret
 
 
@@ -377,7 +362,7 @@ async def test_after_a_hosted_page_the_customer_sees_the_page_of_the_payment(
     environment: ServiceEnvironment, is_public: bool
 ) -> None:
     environment.ctx = replace(environment.ctx, is_public=is_public)
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     async with environment.ctx.db.reading() as session:
         address = (await load_payment(session, opened.view.payment_id)).detail.return_url
     thanks = f"{environment.ctx.base_url}/api/v1/payments/thanks"

@@ -33,8 +33,7 @@ async def test_interrupted_at_every_point(environment: ServiceEnvironment, chann
                         await cancel(environment.ctx, d.payment_id, CLERK)
                     except PaymentError as error:
                         states.append(error.message)
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     details = await environment.rows(PaymentDetail)
     kind = "payment_intents" if channel is Channel.STRIPE_INTENT else "checkout/sessions"
     made = await environment.stripe_objects(kind)

@@ -48,16 +48,14 @@ async def act(environment: ServiceEnvironment, opened: views.Opening, action: st
 
 
 async def test_from_start_to_completion(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     assert opened.payment_url == opened.qr_payload
     assert "/pay/" in str(opened.payment_url)
     await act(environment, opened, "scan")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.PROCESSING
     await act(environment, opened, "confirm")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     view = await environment.view(opened)
     assert (view.status, view.charged) == (S.COMPLETED, Money.parse("24000", "KZT"))
     assert view.operation_number
@@ -67,17 +65,15 @@ async def test_a_gateway_without_a_status_request_is_not_polled_and_the_payment_
     environment: ServiceEnvironment,
 ) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await act(environment, opened, "pay")
     for _ in range(3):
-        environment.later(6)
-        await environment.maintain()
+        await environment.maintain(after=6)
     assert await environment.status(opened) is S.PENDING
     lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["method"] == "GET" and "/gateway/" in line["path"] for line in lines) == 1
     for _ in range(3):
-        environment.later(400)
-        await environment.maintain()
+        await environment.maintain(after=400)
     assert await environment.status(opened) is S.EXPIRED
 
 
@@ -86,14 +82,13 @@ async def test_an_unavailable_gateway_does_not_contradict_a_verification(
 ) -> None:
     """It never reported the payment as unpaid: the verification counts, and reconciliation finds nothing."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"gateway_status": False})
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     done = await verify(environment.ctx, VerificationRequest(opened.view.payment_id, "19000000001"), CLERK)
     assert (done.status, done.kaspi) == (S.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
     for _ in range(3):
         report = await reconciliation.run(environment, "kaspi")
         assert (report.found, report.still_open) == (0, 0), report.listed
-        environment.later(1000)
-        await environment.maintain()
+        await environment.maintain(after=1000)
     assert (await environment.view(opened)).status is S.COMPLETED
 
 
@@ -102,8 +97,7 @@ async def test_a_lost_payment_is_given_up(environment: ServiceEnvironment) -> No
     await environment.fault("/gateway/payments", "cut_after", times=1)
     with pytest.raises(OutcomeUnknown, match="Nobody has seen it"):
         await environment.start(participant)
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     lines = (await environment.http.get("/_sandbox/requests")).json()["requests"]
     assert sum(line["method"] == "POST" and "/gateway/" in line["path"] for line in lines) == 1
     (detail,) = await environment.rows(PaymentDetail)
@@ -124,7 +118,7 @@ async def test_a_payment_refunded_before_the_first_poll_does_not_settle_the_fee(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paid and refunded at the gateway between two polls: no money is left."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await act(environment, opened, "pay")
     monkeypatch.setitem(gateway_of_the_sandbox._SAYS, "Processed", "refunded")
     environment.later(6)

@@ -63,8 +63,7 @@ async def test_a_paid_invoice_is_polled_on_request(environment: ServiceEnvironme
     assert (await invoice(environment, opened.view.participant_id)).view.payment_id == opened.view.payment_id
     assert await calls(environment, "/remote/create") == 1
     for _ in range(5):
-        environment.later(3600)
-        await environment.maintain()
+        await environment.maintain(after=3600)
     assert await calls(environment, "/payment/status/") == 0
     await act(environment, opened, "pay")
     await poll_payment(environment.ctx, opened.view.payment_id, CLERK)
@@ -75,12 +74,10 @@ async def test_a_paid_invoice_is_polled_on_request(environment: ServiceEnvironme
 
 async def test_an_expired_invoice_is_polled_once(environment: ServiceEnvironment) -> None:
     opened = await invoice(environment, await environment.participant())
-    environment.later(24 * 3600 + 31)
-    await environment.maintain()
+    await environment.maintain(after=24 * 3600 + 31)
     assert await calls(environment, "/payment/status/") == 1
     assert await environment.status(opened) is S.EXPIRED
-    environment.later(3600)
-    await environment.maintain()
+    await environment.maintain(after=3600)
     assert await calls(environment, "/payment/status/") == 1
 
 
@@ -139,11 +136,9 @@ async def test_no_second_invoice_after_a_lost_response(environment: ServiceEnvir
     with pytest.raises(OutcomeUnknown, match="cannot be cancelled"):
         await cancel(environment.ctx, detail.payment_id, CLERK)
     for _ in range(3):
-        environment.later(3600)
-        await environment.maintain()
+        await environment.maintain(after=3600)
     assert await calls(environment, "/remote/create") == 1
-    environment.later(24 * 3600)
-    await environment.maintain()
+    await environment.maintain(after=24 * 3600)
     (detail,) = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.NEVER
     assert [row.kind for row in await environment.rows(Discrepancy)] == ["STUCK"]
@@ -193,8 +188,7 @@ async def test_a_refused_cancellation_is_not_repeated_as_a_poll(environment: Ser
     with pytest.raises(ConfigurationError):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     for _ in range(20):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     assert await calls(environment, "/payment/status/") == 2
     assert await environment.status(opened) is S.PENDING
 
@@ -218,8 +212,7 @@ async def test_a_lost_invoice_that_was_verified_opens_no_discrepancy(environment
         await invoice(environment, participant_id)
     (detail,) = await environment.rows(PaymentDetail)
     await verify(environment.ctx, VerificationRequest(detail.payment_id, "19000000001"), CLERK)
-    environment.later(25 * 3600)
-    await environment.maintain()
+    await environment.maintain(after=25 * 3600)
     assert await environment.rows(Discrepancy) == []
 
 
@@ -246,7 +239,6 @@ async def test_an_invoice_that_is_never_cancelled_expires(environment: ServiceEn
     shown = {"Status": "RemotePaymentCreated"}
     await environment.http.post(f"/_sandbox/kaspi/payments/{opened.view.provider_ref}/status", json=shown)
     for _ in range(3):
-        environment.later(12 * 3600)
-        await environment.maintain()
+        await environment.maintain(after=12 * 3600)
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.CANCELLED, False)

@@ -79,7 +79,7 @@ async def test_kaspi_reports_the_payment_with_the_typed_number(environment: Serv
 
 
 async def test_kaspi_reports_the_payment_with_another_number(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     with pytest.raises(Conflict, match="is already settled by operation") as conflict:
         await verify_manually(environment, opened)
@@ -90,7 +90,7 @@ async def test_kaspi_reports_the_payment_with_another_number(environment: Servic
 
 async def test_the_typed_number_is_stored_if_kaspi_reports_none(environment: ServiceEnvironment) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     await poll_payment(environment.ctx, opened.view.payment_id)
     assert (await environment.status(opened), await numbers(environment)) == (S.COMPLETED, [])
@@ -105,7 +105,7 @@ async def test_the_typed_number_is_stored_if_kaspi_reports_none(environment: Ser
 async def test_kaspi_reports_the_payment_as_unpaid(
     environment: ServiceEnvironment, action: str | None, message: str
 ) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     if action:
         await environment.phone(opened, action)
     with pytest.raises(Conflict, match=message):
@@ -116,7 +116,7 @@ async def test_kaspi_reports_the_payment_as_unpaid(
 
 
 async def test_an_override_opens_a_discrepancy(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     with pytest.raises(Refused, match="needs a reason"):
         await verify_manually(environment, opened, override=True, reason="  ")
     done = await verify_manually(environment, opened, override=True, reason="paid by the shop's own QR")
@@ -150,14 +150,12 @@ async def test_verification_during_a_kaspi_outage(environment: ServiceEnvironmen
 
 
 async def test_kaspis_final_status_contradicts_the_verification(environment: ServiceEnvironment) -> None:
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await no_kaspi(environment)
     await verify_manually(environment, opened, actor=DANA)
     await environment.no_faults()
     for _ in range(4):
-        environment.later(200)
-        await environment.maintain()
+        await environment.maintain(after=200)
     [discrepancy] = await environment.rows(Discrepancy)
     assert (discrepancy.kind, discrepancy.detail["recorded_by"]) == ("STATUS_MISMATCH", "dana")
     assert "alert.status_mismatch" in [row.topic for row in await environment.rows(OutboxMessage)]
@@ -166,34 +164,32 @@ async def test_kaspis_final_status_contradicts_the_verification(environment: Ser
 
 
 async def test_kaspi_confirms_the_verification_later(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     await no_kaspi(environment)
     await verify_manually(environment, opened, str(opened.view.provider_ref))
     await environment.no_faults()
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     view = await environment.view(opened)
     assert (view.status, view.provider_open, await kinds(environment)) == (S.COMPLETED, False, [])
     assert len(await numbers(environment)) == 1
 
 
 async def test_kaspi_reports_another_number_later(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.http.post("/_sandbox/kaspi/settings", json={"operation_numbers": "own"})
     await environment.phone(opened)
     await no_kaspi(environment)
     await verify_manually(environment, opened)
     await environment.no_faults()
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     [discrepancy] = await environment.rows(Discrepancy)
     assert (discrepancy.kind, discrepancy.detail["recorded"]) == ("DUPLICATE_PAYMENT", NUMBER)
     assert len(await numbers(environment)) == 2
 
 
 async def test_kaspi_is_asked_for_a_short_time_only(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.fault("/r1", "delay", seconds=30, times=9)
     began = asyncio.get_running_loop().time()
     assert (await verify_manually(environment, opened)).kaspi is KaspiAnswer.NO_ANSWER
@@ -205,8 +201,8 @@ async def test_kaspi_is_asked_for_a_short_time_only(environment: ServiceEnvironm
 
 async def test_one_number_settles_one_payment(environment: ServiceEnvironment) -> None:
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await no_kaspi(environment)
     await verify_manually(environment, first, actor=DANA)
@@ -222,8 +218,8 @@ async def test_one_number_settles_one_payment(environment: ServiceEnvironment) -
 
 async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> None:
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await no_kaspi(environment)
     with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
@@ -231,7 +227,7 @@ async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> Non
 
 
 async def test_a_different_amount(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await no_kaspi(environment)
     less = Money.parse("23900", "KZT")
     with pytest.raises(Refused, match="was charged"):
@@ -246,7 +242,7 @@ async def test_a_different_amount(environment: ServiceEnvironment) -> None:
 
 
 async def test_a_date_outside_the_payments_time(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await no_kaspi(environment)
     born = opened.view.created_at
     for off, message in (
@@ -265,7 +261,7 @@ async def test_a_date_outside_the_payments_time(environment: ServiceEnvironment)
 
 
 async def test_what_cannot_be_verified(environment: ServiceEnvironment) -> None:
-    apple = await environment.start(await environment.participant(), "apple_pay")
+    apple = await environment.start(method="apple_pay")
     with pytest.raises(Refused, match="not a Kaspi payment"):
         await verify_manually(environment, apple)
     with pytest.raises(NotFound):
@@ -291,7 +287,7 @@ async def test_verification_of_an_expired_payment(environment: ServiceEnvironmen
 
 
 async def test_a_payment_with_a_different_amount_needs_an_override(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     other = PaymentEvent(
         opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=Money.parse("2400", "KZT"),
@@ -310,7 +306,7 @@ async def test_a_payment_with_a_different_amount_needs_an_override(environment: 
 
 
 async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await no_kaspi(environment)
     request = VerificationRequest(opened.view.payment_id, NUMBER, idempotency_key="k1")
     answers = await asyncio.gather(*(verify(environment.ctx, request, CLERK) for _ in range(5)))
@@ -335,7 +331,7 @@ async def test_two_operators_verify_with_one_number_at_once(
     """Two contexts with their own connections: one wins, the others get an error that names the winner."""
     db2 = PaymentDatabaseService(database_url)
     desks = [environment.ctx, replace(environment.ctx, db=db2)]
-    opened = [await environment.start(await environment.participant()) for _ in range(6)]
+    opened = [await environment.start() for _ in range(6)]
     await no_kaspi(environment)
     try:
         for number in ("19000000001", "19000000002", "19000000003"):
@@ -366,8 +362,8 @@ async def test_two_operators_verify_with_one_number_at_once(
 async def test_another_verification_commits_first(environment: ServiceEnvironment, database_url: str) -> None:
     """The other one is not committed yet when the checks pass: the primary key of the number decides."""
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     async with environment.ctx.db.writing() as session:  # its answer was lost: Kaspi is not asked
         detail = await session.get(PaymentDetail, second.view.payment_id)
@@ -396,7 +392,7 @@ async def test_another_verification_commits_first(environment: ServiceEnvironmen
 
 
 async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await no_kaspi(environment)
     results = await asyncio.gather(
         *(
@@ -414,7 +410,7 @@ async def test_two_numbers_for_one_payment_at_once(environment: ServiceEnvironme
 async def test_verification_poll_and_callback_at_once(environment: ServiceEnvironment) -> None:
     """In any order: COMPLETED once, one number, one message."""
     for _ in range(4):
-        opened = await environment.start(await environment.participant())
+        opened = await environment.start()
         await environment.phone(opened)
         number = str(opened.view.provider_ref)
         event = PaymentEvent(
@@ -437,8 +433,8 @@ async def test_verification_poll_and_callback_at_once(environment: ServiceEnviro
 async def test_a_poll_reports_a_number_that_settled_another_payment(environment: ServiceEnvironment) -> None:
     """A number typed for the wrong payment: the event is applied and left for manual review."""
     wrong, right = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await no_kaspi(environment)
     await verify_manually(environment, wrong, "19000000077")
@@ -456,7 +452,7 @@ async def test_a_poll_reports_a_number_that_settled_another_payment(environment:
 
 
 async def test_a_payment_is_found_by_its_code(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     code = str((await environment.view(opened)).code)
     assert (
         await views.one(environment.ctx, code.lower().replace("-", " "))
@@ -472,7 +468,7 @@ async def test_a_payment_is_found_by_its_code(environment: ServiceEnvironment) -
 async def lost_payment(environment: ServiceEnvironment) -> tuple[str, str]:
     """Return the id of a payment that was paid although its creation was lost, and the purchase's number."""
     await paid(environment, KaspiScheme.ENHANCED)  # sets the scheme
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, opened.view.payment_id)

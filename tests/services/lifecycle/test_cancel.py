@@ -12,7 +12,7 @@ S = PaymentStatus
 
 
 async def test_a_page_is_expired_at_stripe(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [session] = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
@@ -21,9 +21,7 @@ async def test_a_page_is_expired_at_stripe(environment: ServiceEnvironment) -> N
 
 
 async def test_an_intent_without_a_page_is_cancelled_at_stripe(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
@@ -38,7 +36,7 @@ async def test_a_payment_paid_meanwhile_is_completed(environment: ServiceEnviron
 
 
 async def test_a_declined_page_can_be_cancelled(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened, "declined")
     await environment.deliver()
     assert await environment.status(opened) is S.FAILED
@@ -51,8 +49,7 @@ async def test_a_cancelled_qr_is_still_polled(environment: ServiceEnvironment) -
     assert await cancel(environment.ctx, opened.view.payment_id, CLERK) is S.CANCELLED
     assert (await environment.view(opened)).provider_open
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
     assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
@@ -60,17 +57,14 @@ async def test_a_cancelled_qr_is_still_polled(environment: ServiceEnvironment) -
 
 
 async def test_no_cancellation_while_the_customer_confirms(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened, "scan")
     with pytest.raises(Conflict, match="confirming"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
 
 async def test_a_paid_payment_cannot_be_cancelled(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.paid()
     with pytest.raises(Conflict) as caught:
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     assert "refund" in (caught.value.next_step or "")
@@ -81,19 +75,18 @@ async def test_a_paid_payment_cannot_be_cancelled(environment: ServiceEnvironmen
 async def test_a_cancellation_during_a_stripe_outage_is_completed_later(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.fault("/v1/", "cut_before", times=1000)
     with pytest.raises(Unavailable):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     assert await environment.status(opened) is S.PENDING
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await environment.status(opened) is S.CANCELLED
 
 
 async def test_a_second_cancellation_is_rejected(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await cancel(environment.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="already CANCELLED"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)

@@ -34,13 +34,11 @@ async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
     opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     view = await environment.view(opened)
     assert (view.status, view.scanned_at is not None) == (S.PROCESSING, True)
     await environment.phone(opened, "confirm")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     view = await environment.view(opened)
     assert view.status is S.COMPLETED
     assert view.operation_number is not None
@@ -49,42 +47,34 @@ async def test_scanned_then_confirmed(environment: ServiceEnvironment) -> None:
 
 
 async def test_no_poll_before_kaspis_interval_or_after_the_end(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     assert (await environment.maintain()).looked_at == 0
-    environment.later(5.1)
-    assert (await environment.maintain()).looked_at == 1
+    assert (await environment.maintain(after=5.1)).looked_at == 1
     assert (await environment.maintain()).looked_at == 0
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
-    environment.later(600)
-    assert (await environment.maintain()).looked_at == 0
+    await environment.maintain(after=6)
+    assert (await environment.maintain(after=600)).looked_at == 0
 
 
 async def test_a_qr_that_is_never_scanned_expires_and_is_polled_once_more(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant())
-    environment.later(181)
-    await environment.maintain()
+    opened = await environment.start()
+    await environment.maintain(after=181)
     assert await environment.status(opened) is S.EXPIRED
-    environment.later(300)
-    assert (await environment.maintain()).looked_at == 1
+    assert (await environment.maintain(after=300)).looked_at == 1
     assert not (await environment.view(opened)).provider_open
-    environment.later(3600)
-    assert (await environment.maintain()).looked_at == 0
+    assert (await environment.maintain(after=3600)).looked_at == 0
 
 
 async def test_a_payment_processed_after_its_expiry_is_late(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
     opened = await environment.start(participant_id)
-    environment.later(181)
-    await environment.maintain()
+    await environment.maintain(after=181)
     ref = opened.view.provider_ref
     answer = await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/late-process", json={})
     assert answer.status_code == 200
-    environment.later(300)
-    await environment.maintain()
+    await environment.maintain(after=300)
     view = await environment.view(opened)
     assert (view.status, view.is_late) == (S.COMPLETED, True)
     assert (await environment.read_participant(participant_id)).payment_id == view.payment_id
@@ -102,52 +92,47 @@ async def test_a_payment_cancelled_in_the_app_fails_and_a_new_one_can_start(
     opened = await environment.start(participant_id)
     await environment.phone(opened, "scan")
     await environment.phone(opened, "cancel")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.FAILED, False)
     assert (await environment.start(participant_id)).qr_payload != opened.qr_payload
 
 
 async def test_an_unknown_status_is_still_open(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     ref = opened.view.provider_ref
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "SomethingNew"})
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.PENDING
 
 
 @pytest.mark.parametrize("date_form", ["+05", "fraction3", "fraction7", "unpadded-day"])
 async def test_unusual_dates_without_v02(environment: ServiceEnvironment, date_form: str) -> None:
     await environment.http.post("/_sandbox/kaspi/settings", json={"date_form": date_form, "v02": False})
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     left = (opened.view.expires_at or environment.now()) - environment.now()
     assert timedelta(seconds=150) < left < timedelta(seconds=200)
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.COMPLETED
 
 
 async def test_a_payment_stays_due_during_a_kaspi_outage(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
-    other = await environment.start(await environment.participant())
+    opened = await environment.start()
+    other = await environment.start()
     await environment.phone(opened)
     await environment.fault("/r1/", "status", status=503, times=1000)
-    environment.later(6)
-    done = await environment.maintain()
+    done = await environment.maintain(after=6)
     assert len(done.failures) == 2
     assert await environment.status(opened) is S.PENDING
     await environment.no_faults()
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     assert await environment.status(opened) is S.COMPLETED
     assert await environment.status(other) is S.PENDING
 
 
 async def test_concurrent_processes_poll_a_payment_once(environment: ServiceEnvironment) -> None:
-    await environment.start(await environment.participant())
+    await environment.start()
     environment.later(6)
     async with environment.ctx.db.writing() as session:
         first = await payments.claim_due(session, environment.now(), Channel, lease_s=60, limit=10)
@@ -160,28 +145,23 @@ async def test_polling_finds_a_lost_webhook(environment: ServiceEnvironment) -> 
     participant_id = await environment.participant()
     opened = await environment.start(participant_id, "google_pay")
     await environment.pay_page(opened, "google_pay")
-    environment.later(601)
-    await environment.maintain()
+    await environment.maintain(after=601)
     view = await environment.view(opened)
     assert (view.status, view.wallet) == (S.COMPLETED, "google_pay")
     assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
 
 
 async def test_an_unpaid_page_expires(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     for _ in range(8):
-        environment.later(601)
-        await environment.maintain()
+        await environment.maintain(after=601)
     assert await environment.status(opened) is S.EXPIRED
     assert not (await environment.view(opened)).provider_open
 
 
 async def test_an_unpaid_intent_is_cancelled_after_a_day(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
-    environment.later(24 * 3600 + 1)
-    await environment.maintain()
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.maintain(after=24 * 3600 + 1)
     assert await environment.status(opened) is S.EXPIRED
     [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
@@ -192,18 +172,16 @@ async def test_an_open_intent_is_cancelled_after_another_payment(environment: Se
     kaspi = await environment.start(participant_id, "kaspi_qr")
     apple = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.phone(kaspi)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert (await environment.read_participant(participant_id)).payment_id == kaspi.view.payment_id
-    environment.later(601)
-    await environment.maintain()
+    await environment.maintain(after=601)
     assert await environment.status(apple) is S.CANCELLED
     [intent] = await environment.stripe_objects("payment_intents")
     assert intent["status"] == "canceled"
 
 
 async def test_refresh_polls_at_once(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     settled = await poll_payment(environment.ctx, opened.view.payment_id)
     assert settled is not None
@@ -211,7 +189,7 @@ async def test_refresh_polls_at_once(environment: ServiceEnvironment) -> None:
 
 
 async def test_an_unknown_kaspi_device_is_a_configuration_error(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.http.post(
         "/_sandbox/kaspi/force", json={"path": "/payment/status", "code": -10000, "times": 9}
     )
@@ -221,10 +199,7 @@ async def test_an_unknown_kaspi_device_is_a_configuration_error(environment: Ser
 
 async def test_every_status_change_is_in_the_audit_trail(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.paid(participant_id)
     [(_, moves)] = await read_history(environment.ctx, participant_id)
     assert [(m.action, m.before, m.after) for m in moves] == [
         ("started", None, "PENDING"),
@@ -244,8 +219,7 @@ async def test_a_newer_payment_does_not_hide_that_the_fee_is_paid(environment: S
     apple = await environment.start(participant_id, "apple_pay")
     assert (await views.latest(environment.ctx, participant_id)).payment_id == apple.view.payment_id
     await environment.phone(kaspi)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert (await views.latest(environment.ctx, participant_id)).payment_id == kaspi.view.payment_id
 
 
@@ -257,12 +231,11 @@ async def test_a_payment_is_completed_although_its_details_belong_to_another_dev
     """After a change of the device Kaspi still reports the status of an old purchase, but not its amount."""
     await environment.http.post("/_sandbox/kaspi/settings", json={"v02": False})
     await paid(environment, KaspiScheme.ENHANCED)
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     forced = {"path": "/payment/details", "code": code, "times": 99}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.COMPLETED
 
 
@@ -277,8 +250,7 @@ async def test_a_refresh_finds_money_that_came_after_the_end(
     elif ended is S.CANCELLED:
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     for _ in range(2):
-        environment.later(300)
-        await environment.maintain()
+        await environment.maintain(after=300)
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (ended, False)
     assert await refresh_payment(environment.ctx, view.payment_id, CLERK)
@@ -309,8 +281,7 @@ async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
     await verify(environment.ctx, VerificationRequest(payment.id, "777000333"), CLERK)
     for _ in range(2):
         await refresh_payment(environment.ctx, payment.id, CLERK)
-        environment.later(600)
-        await environment.maintain()
+        await environment.maintain(after=600)
     assert not await refresh_payment(environment.ctx, payment.id, CLERK)
     assert (await views.one(environment.ctx, payment.id)).status is S.COMPLETED
 
@@ -318,7 +289,7 @@ async def test_a_refresh_of_a_payment_settled_by_hand_after_a_lost_answer(
 async def test_another_amount_is_told_and_settled_once_kaspi_corrects_it(
     environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     kaspi = environment.ctx.providers.of(Channel.KASPI_QR)._backend  # type: ignore[attr-defined]
     real = kaspi._status
@@ -328,8 +299,7 @@ async def test_another_amount_is_told_and_settled_once_kaspi_corrects_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(kaspi, "_status", wrong)
-        environment.later(6)
-        await environment.maintain()
+        await environment.maintain(after=6)
     view = await environment.view(opened)
     [row] = await environment.rows(Discrepancy)
     assert view.status is S.PENDING
@@ -347,8 +317,7 @@ async def test_the_other_payment_of_somebody_who_paid_says_so(environment: Servi
     opened = await environment.start(participant)
     await environment.phone(opened)
     for _ in range(3):
-        environment.later(300)
-        await environment.maintain()
+        await environment.maintain(after=300)
     view = await environment.view(page)
     assert view.status is S.CANCELLED
     assert view.settled_by is not None
@@ -369,13 +338,11 @@ async def test_the_wallet_of_an_intent_is_learned_once(environment: ServiceEnvir
         return sum(line["path"] in wanted and line["method"] == "GET" for line in lines)
 
     before = await asked()
-    environment.later(30)
-    assert (await environment.maintain()).failures == []
+    assert (await environment.maintain(after=30)).failures == []
     view = await environment.view(opened)
     assert view.wallet == (method.removeprefix("pm_") if "pay" in method else "card")
     assert await asked() == before + 1
-    environment.later(3600)
-    await environment.maintain()
+    await environment.maintain(after=3600)
     assert await asked() == before + 1
 
 
@@ -397,8 +364,7 @@ async def test_a_wallet_is_learned_when_stripe_answers_again(environment: Servic
     await environment.fault("/v1/payment_intents", "status", status=503, method="GET", times=1000)
     assert len((await environment.maintain()).failures) == 1
     await environment.no_faults()
-    environment.later(90)
-    await environment.maintain()
+    await environment.maintain(after=90)
     assert (await environment.view(opened)).wallet == "apple_pay"
 
 
@@ -411,8 +377,7 @@ async def test_a_hint_at_a_refund_is_followed_while_the_wallet_is_unknown(
     [hint] = [event for event in await environment.events() if event["type"] == "charge.refunded"]
     await environment.receive(hint)
     await environment.maintain()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     view = await environment.view(opened)
     assert (view.wallet, view.status) == ("apple_pay", PaymentStatus.REFUNDED)
 

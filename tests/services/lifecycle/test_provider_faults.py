@@ -57,32 +57,26 @@ async def force(environment: ServiceEnvironment, path: str, code: int, times: in
 async def test_a_clock_ahead_of_kaspis_loses_no_money(environment: ServiceEnvironment, ahead_s: int) -> None:
     """By Kaspi's timestamp every QR expires before it is shown: only its time limits and our clock count."""
     environment.offset += timedelta(seconds=ahead_s)  # ours alone, not the sandbox's
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.start()
+    await environment.maintain(after=6)
     await environment.phone(opened)  # Kaspi takes it: by Kaspi's clock the QR is 6 s old
     for _ in range(30):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     assert await environment.status(opened) is S.COMPLETED
 
 
 async def test_a_status_that_is_not_final_at_kaspi_is_still_polled(environment: ServiceEnvironment) -> None:
     """With 'Wait' or an unknown status at the final poll the payment is open at Kaspi, so polling goes on."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     ref = opened.view.provider_ref
     await environment.phone(opened, "scan")
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/status", json={"Status": "WaitBankApproval"})
     for _ in range(10):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     answer = await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/late-process", json={})
     assert answer.status_code == 200, answer.text
     for _ in range(10):
-        environment.later(600)
-        await environment.maintain()
+        await environment.maintain(after=600)
     kinds = [d.kind for d in await environment.rows(Discrepancy)]
     assert await environment.status(opened) is S.COMPLETED or kinds, (
         "money at Kaspi, EXPIRED here, nobody told"
@@ -94,8 +88,7 @@ async def test_an_unreadable_amount_is_left_for_manual_review(
     environment: ServiceEnvironment, amount: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kaspi reports Processed with an invalid Amount: the money was received, so alert the operators."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await environment.phone(opened)
     kaspi = environment.ctx.providers.of(Channel.KASPI_QR)._backend  # type: ignore[attr-defined]
     real = kaspi._status
@@ -106,8 +99,7 @@ async def test_an_unreadable_amount_is_left_for_manual_review(
 
     monkeypatch.setattr(kaspi, "_status", odd)
     for _ in range(10):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     kinds = [d.kind for d in await environment.rows(Discrepancy)]
     assert await environment.status(opened) is S.COMPLETED or kinds
 
@@ -181,8 +173,7 @@ async def test_an_object_unknown_to_the_provider_does_not_block_a_participant(
         row = await session.get(PaymentDetail, opened.view.payment_id)
         assert row
         row.provider_ref = "cs_test_of_another_account"
-    environment.later(later_s)
-    await environment.maintain()
+    await environment.maintain(after=later_s)
     again = await environment.start(participant_id, method)
     if (method, later_s) != ("apple_pay", 60):  # within its life the same page is still given out
         assert again.view.payment_id != opened.view.payment_id
@@ -194,8 +185,7 @@ async def test_an_old_qr_unknown_to_kaspi_expires(environment: ServiceEnvironmen
     opened = await environment.start(participant_id)
     await force(environment, "/payment/status", -1601)
     for _ in range(20):
-        environment.later(600)
-        await environment.maintain()
+        await environment.maintain(after=600)
     await environment.http.delete("/_sandbox/kaspi/force")
     await force(environment, "/payment/status", -1601)
     again = await environment.start(participant_id)
@@ -249,8 +239,7 @@ async def test_a_payment_being_cancelled_is_not_returned_as_open(environment: Se
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
     await environment.no_faults()
     again = await environment.start(participant_id, "apple_pay")
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     assert await environment.status(again) is S.PENDING, "the page was closed under the customer"
 
 
@@ -258,23 +247,22 @@ async def test_a_final_status_of_kaspi_counts_even_if_it_looks_outdated(
     environment: ServiceEnvironment,
 ) -> None:
     """The clock is set back by some seconds (NTP, or two hosts) between Wait and Error."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await environment.phone(opened, "scan")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.PROCESSING
     await environment.phone(opened, "cancel")
     environment.offset -= timedelta(seconds=20)
     await poll_payment(environment.ctx, opened.view.payment_id)
     for _ in range(20):
-        environment.later(600)
-        await environment.maintain()
+        await environment.maintain(after=600)
     assert await environment.status(opened) is S.FAILED
 
 
-async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
-    participant_id = await environment.participant()
+async def paid_too_little(
+    environment: ServiceEnvironment, participant_id: str | None = None
+) -> views.Opening:
+    """Start a payment of 50 USD, for which Stripe reports 40."""
     opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     for event in await environment.events():
@@ -282,6 +270,12 @@ async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvir
             event["data"]["object"]["amount_received"] = 4000
             await environment.receive(event)
     await environment.maintain()
+    return opened
+
+
+async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvironment) -> None:
+    participant_id = await environment.participant()
+    opened = await paid_too_little(environment, participant_id)
     view = await environment.view(opened)
     assert (view.status, view.provider_open) == (S.PENDING, False)
     with pytest.raises(ManualReviewRequired, match="different amount was received"):
@@ -289,14 +283,7 @@ async def test_a_payment_with_a_wrong_amount_is_closed(environment: ServiceEnvir
 
 
 async def test_cancel_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    for event in await environment.events():
-        if event["type"] == "payment_intent.succeeded":
-            event["data"]["object"]["amount_received"] = 4000
-            await environment.receive(event)
-    await environment.maintain()
+    opened = await paid_too_little(environment)
     with pytest.raises(ManualReviewRequired, match="different amount was received"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
 
@@ -311,8 +298,7 @@ async def test_a_key_repeated_after_the_fee_was_paid_creates_nothing(environment
     with pytest.raises(Unavailable):
         await initiate(environment.ctx, request, CLERK)
     await environment.phone(kaspi)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert (await environment.read_participant(participant_id)).status is ParticipantStatus.PAID
     await environment.no_faults()
     environment.later(10)
@@ -356,8 +342,7 @@ async def test_another_method_cannot_start_while_the_customer_confirms(
     participant_id = await environment.participant()
     kaspi = await environment.start(participant_id, "kaspi_qr")
     await environment.phone(kaspi, "scan")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(kaspi) is S.PROCESSING
     with pytest.raises(Conflict):
         await environment.start(participant_id, "apple_pay")
@@ -371,8 +356,7 @@ async def test_other_open_payments_are_closed_once_one_is_paid(environment: Serv
     await environment.phone(kaspi)
     await environment.maintain()
     assert (await environment.read_participant(participant_id)).payment_id == kaspi.view.payment_id
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     [session] = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired", "the page can be paid for ten more minutes"
     assert await environment.status(apple) is S.CANCELLED
@@ -408,8 +392,7 @@ async def test_a_low_fee_does_not_settle_an_expensive_tournament(environment: Se
     opened = await environment.start(participant_id)
     await move(environment, participant_id, "240000.00")
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert (
         await environment.read_participant(participant_id)
     ).status is not ParticipantStatus.PAID or await environment.rows(Discrepancy)
@@ -430,8 +413,7 @@ async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(
     environment: ServiceEnvironment,
 ) -> None:
     """The webhook is processed during a poll: the poll must not make the payment due again."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     async with environment.ctx.db.reading() as session:
         locked = await load_payment(session, opened.view.payment_id)
@@ -441,14 +423,12 @@ async def test_a_completed_payment_is_not_due_after_a_concurrent_poll(
     await apply_provider_status(environment.ctx, opened.view.payment_id, status, CLERK)
     looked = 0
     for _ in range(10):
-        environment.later(601)
-        looked += (await environment.maintain()).looked_at
+        looked += (await environment.maintain(after=601)).looked_at
     assert looked == 0, f"claimed {looked} times after its end"
 
 
 async def test_two_concurrent_polls_of_a_paid_qr_leave_nothing_due(environment: ServiceEnvironment) -> None:
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await environment.phone(opened)
     await asyncio.gather(*(poll_payment(environment.ctx, opened.view.payment_id) for _ in range(3)))
     assert await environment.status(opened) is S.COMPLETED
@@ -497,14 +477,7 @@ async def test_one_key_for_two_participants_at_once_is_a_conflict(
 async def test_watch_ends_after_a_wrong_amount(environment: ServiceEnvironment) -> None:
     from procomp_pay.cli.payments.watch import follow
 
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    for event in await environment.events():
-        if event["type"] == "payment_intent.succeeded":
-            event["data"]["object"]["amount_received"] = 4000
-            await environment.receive(event)
-    await environment.maintain()
+    opened = await paid_too_little(environment)
     environment.later(7200)
     async with asyncio.timeout(5):
         await follow(environment.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)

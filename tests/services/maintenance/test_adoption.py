@@ -43,9 +43,7 @@ async def forget(environment: ServiceEnvironment) -> None:
 
 
 async def by_card(environment: ServiceEnvironment) -> Opening:
-    return await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    return await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
 
 
 async def test_what_was_paid_meanwhile_is_found(environment: ServiceEnvironment) -> None:
@@ -70,8 +68,8 @@ async def test_what_was_paid_meanwhile_is_found(environment: ServiceEnvironment)
 
 async def test_a_number_settles_nothing_else(environment: ServiceEnvironment) -> None:
     paid, other = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await verify(
         environment.ctx,
@@ -86,8 +84,8 @@ async def test_a_number_settles_nothing_else(environment: ServiceEnvironment) ->
 
 async def test_one_number_for_two_is_for_a_person(environment: ServiceEnvironment) -> None:
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await forget(environment)
     async with environment.ctx.db.writing() as session:
@@ -118,7 +116,7 @@ async def test_what_went_back_is_counted_once(environment: ServiceEnvironment) -
 
 
 async def test_what_the_platform_refunded_counts_on_its_day(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await forget(environment)
     booked_at = environment.now().replace(microsecond=0) - timedelta(days=40)
     async with environment.ctx.db.writing() as session:
@@ -142,8 +140,8 @@ async def test_a_number_that_a_clerk_takes_at_this_moment(
 ) -> None:
     """After it was looked for, and before it was written down: else the payment would be without a number."""
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     await forget(environment)
     async with environment.ctx.db.writing() as session:
@@ -242,8 +240,7 @@ async def test_the_only_registration_of_the_user_is_taken(environment: ServiceEn
 async def test_who_paid_the_platform_is_not_said_to_have_no_payment(environment: ServiceEnvironment) -> None:
     participant = await by_platform(environment, "card")
     opened = await environment.start(participant)
-    environment.later(3600)
-    await environment.maintain()
+    await environment.maintain(after=3600)
     async with environment.ctx.db.writing() as session:
         row = await session.get_one(Participant, participant)
         row.status = ParticipantStatus.PAID

@@ -66,16 +66,14 @@ async def test_a_second_try_that_never_left_says_nothing_of_the_first(
         await environment.start(participant_id, "apple_pay")
     await environment.no_faults()
     await environment.fault("/v1/checkout/sessions", "status", status=429, times=100)
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     (detail,) = await environment.rows(PaymentDetail)
     assert detail.create_state is CreateState.SENT
     with pytest.raises(ProviderUnavailable):
         await cancel(environment.ctx, detail.payment_id, CLERK)
     await environment.no_faults()
     for _ in range(2):
-        environment.later(700)
-        await environment.maintain()
+        await environment.maintain(after=700)
     (session,) = await environment.stripe_objects("checkout/sessions")
     assert session["status"] == "expired"
 
@@ -83,7 +81,7 @@ async def test_a_second_try_that_never_left_says_nothing_of_the_first(
 async def test_the_oldest_deadline_is_looked_at_first_and_nobody_is_forgotten(
     environment: ServiceEnvironment,
 ) -> None:
-    made = [await environment.start(await environment.participant()) for _ in range(6)]
+    made = [await environment.start() for _ in range(6)]
     ids = [item.view.payment_id for item in made]
     now = environment.now()
     async with environment.ctx.db.writing() as session:

@@ -34,10 +34,8 @@ def test_every_encrypted_column_is_known() -> None:
 async def some(environment: ServiceEnvironment, number: int = 3) -> list[views.Opening]:
     """Payments and events under the old key."""
     environment.ctx = with_keys(environment, OLD)
-    opened = [await environment.start(await environment.participant()) for _ in range(number)]
-    intent = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = [await environment.start() for _ in range(number)]
+    intent = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(intent.view.provider_ref), "pm_card_visa")
     await environment.deliver()
     return [*opened, intent]
@@ -104,7 +102,7 @@ async def test_beside_a_desk_that_works(environment: ServiceEnvironment) -> None
     old, both = environment.ctx, with_keys(environment, NEW, OLD)
 
     async def work() -> list[views.Opening]:
-        return [await environment.start(await environment.participant()) for _ in range(4)]
+        return [await environment.start() for _ in range(4)]
 
     made, *_ = await asyncio.gather(work(), rotate(both), rotate(both))
     environment.ctx = both
@@ -112,7 +110,7 @@ async def test_beside_a_desk_that_works(environment: ServiceEnvironment) -> None
     for item in made:
         assert (await views.opening(both, item.view.payment_id)).qr_payload == item.qr_payload
     environment.ctx = old
-    await environment.start(await environment.participant())
+    await environment.start()
     assert (await count(both)).old == 1, "a process that was not restarted"
 
 

@@ -17,22 +17,19 @@ from tests.support.environment import ServiceEnvironment
 
 
 async def test_moves_are_counted_once_as_they_happen(environment: ServiceEnvironment) -> None:
-    before = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    before = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     tail = Tail(environment.ctx)
     assert await tail.read() == [], "what was before is not counted"
     await environment.confirm(str(before.view.provider_ref), "pm_card_chargeDeclined")
     await environment.deliver()
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     assert await tail.read() == [
         StatusChange("APPLE_PAY", PaymentStatus.FAILED, failure=FailureKind.DECLINED),
         StatusChange("KASPI_QR", None),
     ]
     assert await tail.read() == []
     await environment.phone(opened)
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     [change] = await tail.read()
     assert (change.method, change.status) == ("KASPI_QR", PaymentStatus.COMPLETED)
     assert change.seconds == pytest.approx(30, abs=10)
@@ -42,7 +39,7 @@ async def test_moves_are_counted_once_as_they_happen(environment: ServiceEnviron
 async def test_an_entry_that_is_committed_late_is_counted(environment: ServiceEnvironment) -> None:
     if environment.ctx.db.is_sqlite():
         pytest.skip("a SQLite file has one writer")
-    one, other = [await environment.start(await environment.participant()) for _ in range(2)]
+    one, other = [await environment.start() for _ in range(2)]
     tail = Tail(environment.ctx)
     await tail.read()
     paid = AuditRecord("x", "person", "x", before={"status": "PENDING"}, after={"status": "COMPLETED"})
@@ -59,7 +56,7 @@ async def test_long_trails_are_read_in_pages(
 ) -> None:
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._OVERLAP", 3)
     monkeypatch.setattr("procomp_pay.services.maintenance.metrics._PAGE", 5)
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     tail = Tail(environment.ctx)
     await tail.read()
     started = AuditRecord("x", "person", "started", after={"status": "PENDING"})
@@ -73,8 +70,8 @@ async def test_long_trails_are_read_in_pages(
 
 
 async def test_depths_and_standing(environment: ServiceEnvironment) -> None:
-    await environment.start(await environment.participant())
-    await environment.start(await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT)
+    await environment.start()
+    await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     for event in await environment.events():
         await environment.receive(event)
     async with environment.ctx.db.reading() as session:

@@ -65,9 +65,7 @@ def backup(database_url: str, request: pytest.FixtureRequest) -> Iterator[Backup
 
 
 async def paid_at_stripe(environment: ServiceEnvironment, participant: str) -> views.Opening:
-    opened = await environment.start(participant, "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant, "apple_pay")
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
@@ -114,10 +112,7 @@ async def test_a_kaspi_payment_since_the_backup_is_found_by_the_statement_and_ve
 ) -> None:
     person = await environment.participant()
     await backup.make(environment)
-    opened = await environment.start(person)
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.paid(person)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     number, paid_at = opened.view.provider_ref, environment.now()
     assert number is not None

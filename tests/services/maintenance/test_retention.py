@@ -14,7 +14,7 @@ from sqlalchemy import text
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, Role
 from procomp_pay.domain.retention import Retention
-from procomp_pay.domain.states import Channel, PaymentStatus
+from procomp_pay.domain.states import Channel
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.maintenance import key_rotation, retention
@@ -32,25 +32,16 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.operators import repository
 from procomp_pay.storage.webhooks.inbox import EventFilter
+from tests.support import stripe_payments
 from tests.support.environment import CLERK, ServiceEnvironment
 
 DAY = 86_400.0
 
 
 async def paid(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
-    await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
-    await environment.deliver()
+    opened = await stripe_payments.paid(environment, "pm_apple_pay")
     await environment.maintain()
-    assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
-
-
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
 
 
 async def test_payloads_go_before_events_and_both_after_their_time(environment: ServiceEnvironment) -> None:
@@ -79,7 +70,7 @@ async def test_an_event_that_is_not_handled_is_kept(
     environment: ServiceEnvironment, state: EventState
 ) -> None:
     await paid(environment)
-    await sql(environment, "UPDATE pay_webhook_event SET state = :state", state=state.value)
+    await environment.sql("UPDATE pay_webhook_event SET state = :state", state=state.value)
     count = len(await environment.rows(WebhookEvent))
     environment.later(1000 * DAY)
     await prune(environment.ctx)
@@ -114,7 +105,7 @@ async def test_what_an_open_discrepancy_names_is_kept(environment: ServiceEnviro
     assert {row.event_id for row in rows} == named
     assert all(row.payload_enc for row in rows)
     assert len(await environment.rows(OutboxMessage)) == len(kept[1]) > 0
-    await sql(environment, "UPDATE pay_discrepancy SET state = 'resolved'")
+    await environment.sql("UPDATE pay_discrepancy SET state = 'resolved'")
     environment.later(2 * 3600)
     await prune(environment.ctx)
     assert await environment.rows(WebhookEvent) == await environment.rows(OutboxMessage) == []
@@ -141,7 +132,7 @@ async def test_a_message_that_did_not_arrive_is_kept(environment: ServiceEnviron
 async def test_an_idempotency_key_lives_as_long_as_its_payment_is_open(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant(), idempotency_key="k")
+    opened = await environment.start(idempotency_key="k")
     request = InitiateRequest(
         opened.view.participant_id, opened.view.method, Channel.KASPI_QR, idempotency_key="k"
     )
@@ -149,7 +140,7 @@ async def test_an_idempotency_key_lives_as_long_as_its_payment_is_open(
     await prune(environment.ctx)
     assert len(await environment.rows(IdempotencyKey)) == 1
     assert (await initiate(environment.ctx, request, CLERK)).payment_id == opened.view.payment_id
-    await sql(environment, "UPDATE pay_payment_detail SET provider_open = false")
+    await environment.sql("UPDATE pay_payment_detail SET provider_open = false")
     environment.later(2 * 3600)
     assert await prune(environment.ctx) == 1
     assert await environment.rows(IdempotencyKey) == []
@@ -198,14 +189,14 @@ async def test_a_role_that_may_not_delete_is_a_failure_of_the_pass(
         pytest.skip("SQLite has no roles")
     await paid(environment)
     environment.later(1000 * DAY)
-    await sql(environment, "CREATE ROLE pay_weak")
+    await environment.sql("CREATE ROLE pay_weak")
     try:
-        await sql(environment, "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO pay_weak")
+        await environment.sql("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO pay_weak")
         failures = (await _weakly(environment)).failures
         assert any("does not let this user" in failure for failure in failures), failures
     finally:
-        await sql(environment, "DROP OWNED BY pay_weak")
-        await sql(environment, "DROP ROLE pay_weak")
+        await environment.sql("DROP OWNED BY pay_weak")
+        await environment.sql("DROP ROLE pay_weak")
 
 
 async def _weakly(environment: ServiceEnvironment) -> Pass:

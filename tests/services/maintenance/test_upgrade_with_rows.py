@@ -48,7 +48,7 @@ async def test_rows_live_through_every_revision(environment: ServiceEnvironment,
     opened = await reconciliation.paid(environment)
     await refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     await reconciliation.paid_by_kaspi(environment)
-    await environment.start(await environment.participant())
+    await environment.start()
     await reconciliation.paid_twice(environment)
     await reconciliation.run(environment)
     await environment.ctx.db.dispose()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -85,24 +86,18 @@ async def notified(
         yield made
 
 
-class connected:  # noqa: N801 - reads as a function
-    def __init__(self, environment: ServiceEnvironment, **settings: Any) -> None:
-        self._post = NotificationSenders(Settings(_env_file=None, **settings))
-        self._world = environment
-
-    async def __aenter__(self) -> ServiceEnvironment:
-        self._world.ctx = replace(self._world.ctx, senders=self._post)
-        return self._world
-
-    async def __aexit__(self, *_: Any) -> None:
-        await self._post.aclose()
+@asynccontextmanager
+async def connected(environment: ServiceEnvironment, **settings: Any) -> AsyncIterator[ServiceEnvironment]:
+    senders = NotificationSenders(Settings(_env_file=None, **settings))
+    environment.ctx = replace(environment.ctx, senders=senders)
+    try:
+        yield environment
+    finally:
+        await senders.aclose()
 
 
 async def paid(environment: ServiceEnvironment, **participant: Any) -> str:
-    opened = await environment.start(await environment.participant(**participant))
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.paid(await environment.participant(**participant))
     return opened.view.payment_id
 
 
@@ -172,13 +167,11 @@ async def test_one_that_fails_does_not_repeat_the_other(
     assert (len(box.emails), len(platform.got)) == (1, 0)
     first = await one(notified, D.PLATFORM_WEBHOOK)
     assert (first.state, first.last_error) == (S.WAITING, "127.0.0.1 answered 500")
-    notified.later(20)
-    await notified.maintain()
+    await notified.maintain(after=20)
     wait = (await one(notified, D.PLATFORM_WEBHOOK)).next_attempt_at - notified.now()
     assert 880 < wait.total_seconds() <= 900, "the receiver asked for it"
     for _ in range(2):
-        notified.later(901)
-        await notified.maintain()
+        await notified.maintain(after=901)
     assert (len(box.emails), len(platform.got)) == (1, 1)
     ids = {headers["webhook-id"] for headers, _ in [*platform.refused, *platform.got]}
     bodies = {body for _, body in [*platform.refused, *platform.got]}
@@ -194,8 +187,7 @@ async def test_a_receiver_that_hangs_holds_up_nobody(
     assert len(box.emails) == 1
     row = await one(notified, D.PLATFORM_WEBHOOK)
     assert (row.state, row.last_error) == (S.WAITING, "127.0.0.1 did not answer in time")
-    notified.later(20)
-    await notified.maintain()
+    await notified.maintain(after=20)
     assert len(platform.got) == 1
 
 
@@ -221,8 +213,7 @@ async def test_after_the_last_attempt_it_is_a_dead_letter(
     waits = []
     while (row := await one(notified, D.PLATFORM_WEBHOOK)).state is S.WAITING:
         waits.append((row.next_attempt_at - notified.now()).total_seconds())
-        notified.later(4 * 3600)
-        await notified.maintain()
+        await notified.maintain(after=4 * 3600)
     assert (row.state, row.attempts) == (S.DEAD, ATTEMPTS)
     assert all(small < 4 * large for small, large in pairwise(waits))
     assert (waits[0] < 15, max(waits) < 4 * 3600, sum(waits) > 12 * 3600) == (True, True, True)
@@ -259,8 +250,7 @@ async def test_the_mail_server_puts_us_off_then_takes_it(notified: ServiceEnviro
     assert box.emails == []
     assert "451" in str((await one(notified, D.PARTICIPANT_MAIL)).last_error)
     for _ in range(2):
-        notified.later(60)
-        await notified.maintain()
+        await notified.maintain(after=60)
     assert len(box.emails) == 1
 
 
@@ -288,8 +278,7 @@ async def test_an_address_that_is_none_is_not_tried_for_ever(
         user.email = email
     box.rcpt = [rcpt] if rcpt else []
     await notified.phone(opened)
-    notified.later(6)
-    await notified.maintain()
+    await notified.maintain(after=6)
     assert ((await one(notified, D.PARTICIPANT_MAIL)).state, box.emails) == (state, [])
     await notified.maintain()
     assert chat.got == [], "a participant's typing error wakes nobody"
@@ -335,8 +324,7 @@ async def test_what_is_not_configured_is_written_down_and_can_be_made_good(
         await alert(environment)
         await paid(environment)
     async with connected(environment):
-        environment.later(60)
-        await environment.maintain()
+        await environment.maintain(after=60)
     assert {d.state for d in await environment.rows(Delivery)} == {S.DELIVERED, S.SKIPPED}
 
 
@@ -357,8 +345,7 @@ async def test_the_same_alert_is_told_once_an_hour_with_how_often(
         "*Stripe does not answer*",
     ]
     assert "The same happened 3 more times since the last alert." in _chat_texts(chat)[0]
-    notified.later(3600)
-    await notified.maintain()
+    await notified.maintain(after=3600)
     assert len(_chat_texts(chat)) == 2, "what did not happen again is not told again"
     await alert(notified, once="again")
     await notified.maintain()
@@ -389,8 +376,7 @@ async def test_a_late_payment_comes_as_one_alert(notified: ServiceEnvironment, c
         locked = await lock_payment(session, opened.view.payment_id)
         locked.payment.status = PaymentStatus.EXPIRED
     await notified.phone(opened)
-    notified.later(6)
-    await notified.maintain()
+    await notified.maintain(after=6)
     [text] = _chat_texts(chat)
     assert text.startswith("*Late payment: 24\u00a0000.00\u00a0KZT from &lt;!channel&gt; ∗A∗ &amp; ˋBˋ*\n")
     assert f"`procomp-pay history {opened.view.participant_id}`" in text
@@ -418,8 +404,7 @@ async def test_a_declined_card_is_told_after_a_while(notified: ServiceEnvironmen
     await notified.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
     await notified.deliver()
     await notified.maintain()
-    notified.later(FAILED_MAIL_AFTER_S + 1)
-    await notified.maintain()
+    await notified.maintain(after=FAILED_MAIL_AFTER_S + 1)
     assert [str(email["Subject"]) for email in box.emails] == ["Payment did not go through: Almaty Open"]
 
 
@@ -489,8 +474,7 @@ async def test_one_that_kills_its_process_is_given_up_in_the_end(
         row = await session.get(Delivery, (await one(notified, D.PLATFORM_WEBHOOK)).id)
         assert row is not None
         row.attempts = ATTEMPTS  # claimed so often, and never marked
-    notified.later(60)
-    await notified.maintain()
+    await notified.maintain(after=60)
     row = await one(notified, D.PLATFORM_WEBHOOK)
     assert (row.state, row.last_error) == (S.DEAD, "the process ended during every attempt")
 
@@ -503,8 +487,7 @@ async def test_who_comes_late_does_not_undo_what_another_one_delivered(
     notified.later(60)
     async with notified.ctx.db.writing() as session:
         [slow] = await claim_deliveries(session, D.PLATFORM_WEBHOOK, notified.now(), lease_s=120, limit=9)
-    notified.later(121)
-    await notified.maintain()
+    await notified.maintain(after=121)
     assert len(platform.got) == 1
     async with notified.ctx.db.writing() as session:
         await put_off(session, slow, notified.now(), "too late")
@@ -576,8 +559,7 @@ async def test_who_pays_before_the_reminder_is_sent_gets_none(
     opened = await notified.start(await notified.participant())
     await remind(notified.ctx, "t-p1")
     await notified.phone(opened)
-    notified.later(6)
-    await notified.maintain()
+    await notified.maintain(after=6)
     assert "The entry fee is not paid yet" not in "".join(box.text(n) for n in range(len(box.to)))
     assert (await remind(notified.ctx, "t-p1")).reminded == []
 

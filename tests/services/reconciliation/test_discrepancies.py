@@ -59,15 +59,15 @@ async def test_an_accepted_discrepancy_stays_closed_until_it_changes(environment
     assert reconciliation.kinds(report) == {("PARTICIPANT_MISMATCH", "accepted"): 1}
     assert not report.needs_person
     clear = """UPDATE "Participant" SET "paymentId" = NULL WHERE id = :id"""
-    await reconciliation.change(environment, clear, id=opened.view.participant_id)
+    await environment.sql(clear, id=opened.view.participant_id)
     assert reconciliation.kinds(await reconciliation.run(environment)) == {
         ("PARTICIPANT_MISMATCH", "accepted"): 1
     }
     back = """UPDATE "Participant" SET "paymentId" = :other, status = 'PAID' WHERE id = :id"""
     other = await reconciliation.paid(environment)
     free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'CANCELLED' WHERE id = :id"""
-    await reconciliation.change(environment, free, id=other.view.participant_id)
-    await reconciliation.change(environment, back, id=opened.view.participant_id, other=other.view.payment_id)
+    await environment.sql(free, id=other.view.participant_id)
+    await environment.sql(back, id=opened.view.participant_id, other=other.view.payment_id)
     assert ("DUPLICATE_PAYMENT", "opened") in reconciliation.kinds(await reconciliation.run(environment))
 
 
@@ -231,7 +231,6 @@ async def test_a_refund_with_unknown_outcome_does_not_resolve_a_discrepancy(
             environment.ctx, found.discrepancy_id, How.ACCEPT, "it stays", replace(CLERK, name="aida")
         )
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     await use.resolve(environment.ctx, found.discrepancy_id, How.REFUND, "too late", CLERK)
     assert len(await environment.rows(Refund)) == 1

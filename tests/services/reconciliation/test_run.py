@@ -23,16 +23,15 @@ from procomp_pay.storage.database.locks import archive_lock, maintenance_lock, r
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.schema import METADATA
-from procomp_pay.storage.models.settlements import Settlement
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import Kaspi
 from tests.support.reconciliation import (
     another_amount,
     another_currency,
     at_kaspi,
-    change,
     disputed,
     gone_at_stripe,
     kinds,
@@ -67,10 +66,8 @@ async def everything_clean(environment: ServiceEnvironment) -> list[views.Openin
         made[2].view.payment_id, "half", money=replace(made[2].view.charged, amount=Decimal(20))
     )
     await refund(environment.ctx, part, CLERK)
-    made.append(await environment.start(await environment.participant(), "google_pay"))
-    declined = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    made.append(await environment.start(method="google_pay"))
+    declined = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(declined.view.provider_ref), "pm_card_chargeDeclined")
     made.append(declined)
     await environment.deliver()
@@ -80,7 +77,7 @@ async def everything_clean(environment: ServiceEnvironment) -> list[views.Openin
 async def test_a_clean_run_finds_nothing(environment: ServiceEnvironment) -> None:
     await everything_clean(environment)
     kaspi = await paid_by_kaspi(environment)
-    await environment.start(await environment.participant())
+    await environment.start()
     for provider in ("stripe", "kaspi"):
         report = await run(environment, provider)
         assert (report.found, report.still_open, report.cut) == (0, 0, None), report.listed
@@ -252,9 +249,7 @@ async def test_a_payment_settled_during_the_run_is_left_for_the_next_run(
     environment: ServiceEnvironment,
 ) -> None:
     """A webhook settles a payment after Stripe's page was read: no mismatch."""
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     paid_then: list[str] = []
 
     class Slow:
@@ -289,13 +284,13 @@ async def test_a_resolved_mismatch_closes_by_itself_and_opens_again(environment:
     opened = await participant_gone(environment)
     assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "opened"): 1}
     heal = """UPDATE "Participant" SET status = 'PAID' WHERE id = :id"""
-    await change(environment, heal, id=opened.view.participant_id)
+    await environment.sql(heal, id=opened.view.participant_id)
     report = await run(environment)
     assert (report.found, report.closed, report.still_open) == (0, 1, 0)
     [row] = await environment.rows(Discrepancy)
     assert (row.resolution, row.resolved_by) == ("gone", "aigerim")
     assert row.note
-    await change(environment, heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
+    await environment.sql(heal.replace("PAID", "CANCELLED"), id=opened.view.participant_id)
     assert kinds(await run(environment)) == {("PARTICIPANT_MISMATCH", "reopened"): 1}
     assert len(await environment.rows(Discrepancy)) == 1
 
@@ -304,7 +299,7 @@ async def test_fees_are_stored_once(environment: ServiceEnvironment) -> None:
     opened = await refunded_in_dashboard(environment)
     for _ in range(2):
         await run(environment)
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     amounts = {each.kind.value: (each.amount, each.fee, each.net, each.currency) for each in rows}
     assert amounts == {
         "payment": (Decimal("50.00"), Decimal("1.75"), Decimal("48.25"), "USD"),
@@ -358,11 +353,9 @@ async def test_a_killed_run_is_recorded_and_its_window_is_read_again(environment
 
 
 async def test_a_late_kaspi_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
-    environment.later(4000)
-    await environment.maintain()
-    environment.later(4000)
-    await environment.maintain()
+    opened = await environment.start()
+    await environment.maintain(after=4000)
+    await environment.maintain(after=4000)
     assert await environment.status(opened) is PaymentStatus.EXPIRED
     await at_kaspi(environment, opened, "late-process", {})
     report = await run(environment, "kaspi")
@@ -373,7 +366,7 @@ async def test_a_late_kaspi_payment(environment: ServiceEnvironment) -> None:
 
 
 async def test_a_stuck_kaspi_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await at_kaspi(environment, opened, "status", {"Status": "Wait"})
     environment.later(3600)
     assert kinds(await run(environment, "kaspi")) == {

@@ -29,9 +29,9 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import ReconciliationRun
 from procomp_pay.storage.models.refunds import Refund
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation import staging_matches
 from procomp_pay.storage.reconciliation.staging_matches import Repeats
 from tests.support import reconciliation
@@ -68,7 +68,7 @@ async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
     for _ in range(2):
         report = await compare(environment, lines)
         assert (report.found, report.still_open, report.read["lines"]) == (0, 0, 5), report.listed
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     assert sorted((each.ref, each.amount, each.net) for each in rows) == sorted(
         [(each.ref, Decimal("50.00"), Decimal("48.25")) for each in lines[:3]]
         + [(back["id"], Decimal("-50.00"), Decimal("-50.00"))]
@@ -83,8 +83,7 @@ async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> Non
         for each in await environment.stripe_objects("payment_intents")
         if each["metadata"].get("payment_id") == missed.view.payment_id
     )
-    await reconciliation.change(
-        environment,
+    await environment.sql(
         """UPDATE "Payment" SET "stripePaymentId" = :pi WHERE id = :id""",
         pi=intent,
         id=missed.view.payment_id,
@@ -146,7 +145,7 @@ async def test_an_account_that_settles_in_another_currency(environment: ServiceE
             ("REFUND_MISMATCH", became): 1,
         }
     assert (await environment.view(back)).refunded.amount == Decimal("50.00")
-    rows: list[Settlement] = await environment.rows(Settlement)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
     assert {(each.ref, each.amount, each.fee, each.net, each.currency) for each in rows} == {
         *[(f"ch_{n}", Decimal("45.88"), Decimal("1.58"), Decimal("44.30"), "EUR") for n in (2, 3, 4)],
         (given_back["id"], Decimal("-45.88"), Decimal(0), Decimal("-45.88"), "EUR"),
@@ -326,14 +325,11 @@ async def test_a_later_refund_does_not_move_the_payment(environment: ServiceEnvi
 
 async def no_number(environment: ServiceEnvironment, opened: views.Opening) -> None:
     """Remove the operation number, as in scheme basic."""
-    await reconciliation.change(
-        environment,
+    await environment.sql(
         """UPDATE "Payment" SET "kaspiTransactionId" = NULL WHERE id = :id""",
         id=opened.view.payment_id,
     )
-    await reconciliation.change(
-        environment, "DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id
-    )
+    await environment.sql("DELETE FROM pay_kaspi_operation WHERE payment_id = :id", id=opened.view.payment_id)
 
 
 async def test_kaspi_lines_by_number_and_by_amount_and_time(environment: ServiceEnvironment) -> None:
@@ -378,7 +374,7 @@ async def test_a_second_refund_of_one_amount_is_found_in_any_order(
 
 
 async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     environment.later(4000)
     at = environment.now() - timedelta(seconds=3900)  # not polled since: Kaspi's last status is not known
     report = await compare(environment, [line(5, "700000003", at, "24000.00 KZT")], "kaspi")
@@ -466,7 +462,7 @@ async def test_a_file_compares_equally_by_blocks_and_by_lines(
         ("MISSING_AT_PROVIDER", "opened"): 1,
         ("MISSING_LOCALLY", "opened"): 1,
     }
-    [kept] = await environment.rows(Settlement)
+    [kept] = await environment.rows(ProviderMovement)
     assert (kept.ref, kept.fee) == ("ch_2", Decimal("1.75"))
 
 
@@ -488,7 +484,7 @@ async def test_after_a_restore_nobody_pays_again_for_a_line_of_unknown_owner(
     started = await initiate(environment.ctx, request, CLERK)
     numbered = VerificationRequest(started.payment_id, "700000005", override=True, reason="paid before")
     await verify(environment.ctx, numbered, CLERK)
-    await environment.start(await environment.participant())  # the line has its owner
+    await environment.start()  # the line has its owner
     await compare(environment, lines, "kaspi", is_ours=True)
     row = next(row for row in await reconciliation.open_rows(environment) if "700000006" in str(row.detail))
     assert row.detail["after_restore"], "another run does not forget it"

@@ -22,8 +22,8 @@ from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.models.reconciliation import Discrepancy
-from procomp_pay.storage.models.settlements import Settlement
 from procomp_pay.storage.reconciliation.staging import open_staging
 from procomp_pay.storage.reconciliation.staging_rows import Scope
 from tests.support import reconciliation
@@ -53,7 +53,7 @@ async def reconciled(environment: ServiceEnvironment, path: Path) -> Report:
 
 
 async def paid(environment: ServiceEnvironment) -> views.Opening:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     return opened
 
@@ -125,7 +125,7 @@ async def test_kaspis_export_of_2026(environment: ServiceEnvironment, tmp_path: 
         )
         assert [sums.difference for sums in report.sums] == [0, 0]
     assert (await environment.view(first)).refunded.amount == Decimal("5000.00")
-    kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(Settlement)}
+    kept = {(row.kind, row.payment_id, row.fee, row.net) for row in await environment.rows(ProviderMovement)}
     assert kept == {
         (LineKind.PAYMENT, first.view.payment_id, Decimal(228), Decimal(23772)),
         (LineKind.PAYMENT, second.view.payment_id, Decimal(228), Decimal(23772)),
@@ -143,7 +143,7 @@ async def test_an_order_number_names_the_payment(environment: ServiceEnvironment
     assert reconciliation.kinds(report) == {("STATUS_MISMATCH", "repaired"): 2}
     used = {row.operation_number: row.payment_id for row in await environment.rows(KaspiOperation)}
     assert used == {line.ref: line.order for line in lines}
-    kept = {(row.ref, row.payment_id) for row in await environment.rows(Settlement)}
+    kept = {(row.ref, row.payment_id) for row in await environment.rows(ProviderMovement)}
     assert kept == set(used.items())
 
 
@@ -154,7 +154,7 @@ async def test_fees_of_lines_that_name_their_qr(environment: ServiceEnvironment,
     for _ in range(2):
         report = await reconciled(environment, tmp_path / "f")
         assert report.settlements == 1
-    [row] = await environment.rows(Settlement)
+    [row] = await environment.rows(ProviderMovement)
     assert (row.payment_id, row.fee) == (opened.view.payment_id, Decimal("228.00"))
 
 
@@ -254,11 +254,11 @@ async def _record(environment: ServiceEnvironment, opened: views.Opening, number
 async def test_candidates_have_the_amount_and_the_time(environment: ServiceEnvironment) -> None:
     """A QR is valid for minutes, an invoice for a day; a line's candidates were valid at its time."""
     started = environment.now()
-    opened = await environment.start(await environment.participant())
-    await environment.start(await environment.participant(), "apple_pay")
-    verified = await environment.start(await environment.participant())
+    opened = await environment.start()
+    await environment.start(method="apple_pay")
+    verified = await environment.start()
     await _record(environment, verified, "55")  # its line has that number, so no other line matches it
-    invoice = await environment.start(await environment.participant())
+    invoice = await environment.start()
     async with environment.ctx.db.writing() as session:
         detail = await session.get(PaymentDetail, invoice.view.payment_id)
         assert detail is not None
@@ -318,7 +318,7 @@ async def test_a_statement_without_a_line_of_ours_is_refused(
 
 
 async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path: Path) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     at = environment.now().astimezone(ZoneInfo("Asia/Almaty"))
     headers = [*HEADS, "Канал оплаты"]
     headers[8] = "Способ оплаты"
@@ -336,7 +336,7 @@ async def test_cash_completes_nothing(environment: ServiceEnvironment, tmp_path:
 
 
 async def test_stripes_report_of_what_happened(environment: ServiceEnvironment, tmp_path: Path) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     [intent] = await environment.stripe_objects("payment_intents")
     [charge] = await environment.stripe_objects("charges")

@@ -67,7 +67,7 @@ async def test_in_parts_up_to_the_rest(environment: ServiceEnvironment) -> None:
 
 
 async def test_what_cannot_go_back(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     with pytest.raises(Conflict, match="PENDING"):
         await back(environment, opened)
     with pytest.raises(NotFound):
@@ -133,8 +133,7 @@ async def test_a_part_is_not_asked_for_again_while_nobody_knows_what_became_of_i
     await environment.no_faults()
     with pytest.raises(Conflict, match="in progress"):
         await back(environment, opened, "10")
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await at_stripe(environment) == 1000
     await back(environment, opened, "10")
     assert await at_stripe(environment) == 2000
@@ -149,8 +148,7 @@ async def test_a_lost_answer_is_found_and_pays_back_once(environment: ServiceEnv
         await back(environment, opened)
     assert await environment.status(opened) is S.COMPLETED
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await environment.status(opened) is S.REFUNDED
     assert await at_stripe(environment) == 5000
 
@@ -161,8 +159,7 @@ async def test_stripe_away_is_made_later(environment: ServiceEnvironment) -> Non
     with pytest.raises(Unavailable):
         await back(environment, opened, "20")
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await at_stripe(environment) == 2000
     assert (await environment.view(opened)).refunded == usd("20")
 
@@ -176,8 +173,7 @@ async def test_one_from_the_dashboard_before_ours_could_be_sent(environment: Ser
     form = {"payment_intent": opened.view.provider_ref}
     await environment.http.post("/v1/refunds", data=form, headers=environment._stripe_auth())
     await environment.deliver()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     ours, theirs = await environment.rows(Refund)
     assert (ours.state, theirs.state) == (R.FAILED, R.SUCCEEDED), "neither waits for the other for ever"
     assert await environment.status(opened) is S.REFUNDED
@@ -193,8 +189,7 @@ async def test_after_stripe_forgot_the_key_nothing_is_sent_again(
     with pytest.raises(Unavailable):
         await back(environment, opened)
     await environment.no_faults()
-    environment.later(24 * 3600)
-    await environment.maintain()
+    await environment.maintain(after=24 * 3600)
     made = fault == "cut_after"
     assert await at_stripe(environment) == (5000 if made else 0)
     [row] = await environment.rows(Refund)
@@ -232,8 +227,7 @@ async def test_a_dashboard_refund_whose_event_was_lost_is_found_by_the_sum(
             await environment.receive(event)
     await environment.maintain()
     assert await environment.status(opened) is S.COMPLETED
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await environment.status(opened) is S.REFUNDED
 
 
@@ -264,9 +258,7 @@ async def test_a_refund_that_takes_days(environment: ServiceEnvironment) -> None
 
 
 async def test_a_refund_event_before_its_payments_own(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await environment.http.post(
         "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
@@ -274,8 +266,7 @@ async def test_a_refund_event_before_its_payments_own(environment: ServiceEnviro
     for event in (await environment.events())[::-1]:  # newest first
         await environment.receive(event)
         await environment.maintain()
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     assert await environment.status(opened) is S.REFUNDED
     assert len(await environment.rows(Refund)) == 1
 
@@ -285,7 +276,7 @@ async def test_news_of_a_pages_intent_before_we_know_the_intent(
     environment: ServiceEnvironment, news: str
 ) -> None:
     """A hosted page's intent is learned with the payment; what comes before it must not pass for foreign."""
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await environment.pay_page(opened)
     [intent] = await environment.stripe_objects("payment_intents")
     if news == "dispute":
@@ -297,8 +288,7 @@ async def test_news_of_a_pages_intent_before_we_know_the_intent(
     for event in sorted(await environment.events(), key=lambda e: not e["type"].startswith(late)):
         await environment.receive(event)
         await environment.maintain()
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     [detail] = await environment.rows(PaymentDetail)
     if news == "dispute":
         assert detail.dispute_state is DisputeState.WITHDRAWN
@@ -308,8 +298,7 @@ async def test_news_of_a_pages_intent_before_we_know_the_intent(
 
 async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
-    environment.later(60)
-    await environment.maintain()  # learns the wallet: later polls do not ask about the payment
+    await environment.maintain(after=60)  # learns the wallet: later polls do not ask about the payment
     await environment.http.post(
         "/v1/refunds", data={"payment_intent": opened.view.provider_ref}, headers=environment._stripe_auth()
     )
@@ -317,8 +306,7 @@ async def test_news_of_somebody_elses_intent_is_foreign_in_the_end(environment: 
     event["id"], event["data"]["object"]["payment_intent"] = "evt_other", "pi_of_another_shop"
     await environment.receive(event)
     for _ in range(14):
-        environment.later(1300)
-        await environment.maintain()
+        await environment.maintain(after=1300)
     states = {row.event_id: row.state for row in await environment.rows(WebhookEvent)}
     assert states["evt_other"] is EventState.FOREIGN
     assert await environment.status(opened) is S.COMPLETED
@@ -330,8 +318,7 @@ async def test_a_duplicate_payment_goes_back_and_the_place_stays(environment: Se
     apple = await environment.start(participant_id, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.phone(kaspi)
     await environment.confirm(str(apple.view.provider_ref), "pm_card_visa")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     await environment.deliver()
     assert (await environment.view(apple)).is_duplicate
     await back(environment, apple)
@@ -350,8 +337,7 @@ async def test_a_duplicate_that_settles_the_fee_after_a_refund_is_not_asked_back
     kaspi = await environment.start(participant_id)
     apple = await paid(environment, participant_id=participant_id)
     await environment.phone(kaspi)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     opened = await discrepancies.many(environment.ctx, discrepancies.Filter(state=DiscrepancyState.OPEN))
     assert [(view.kind, view.payment_id) for view in opened[0]] == [
         (DiscrepancyKind.DUPLICATE_PAYMENT, kaspi.view.payment_id)
@@ -494,8 +480,7 @@ async def test_kaspi_a_lost_answer_is_compared_before_a_second_try(
         await kaspi.back(opened, "4000")
     with pytest.raises(Conflict, match="in progress"):
         await kaspi.back(opened, "4000")
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert await kaspi.gone(opened) == Decimal("5000.00")
     assert (await environment.view(opened)).refunded == Money.parse("5000", "KZT")
 
@@ -519,8 +504,7 @@ async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
         await kaspi.back(opened, "4000")
     ref = opened.view.provider_ref
     await environment.http.post(f"/_sandbox/kaspi/payments/{ref}/cashier-refund", json={"Amount": by_cashier})
-    environment.later(60)
-    assert (await environment.maintain()).failures == []
+    assert (await environment.maintain(after=60)).failures == []
     assert await kaspi.gone(opened) == Decimal(back)
     assert (await environment.view(opened)).refunded == Money.parse(back, "KZT")
     assert (await environment.rows(Refund))[0].state is ours
@@ -529,10 +513,7 @@ async def test_kaspi_a_cashiers_refund_while_ours_is_unknown_is_told_from_it(
 
 
 async def test_kaspis_basic_scheme_says_how_a_refund_is_made(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    opened = await environment.paid()
     with pytest.raises(Refused, match="basic scheme") as caught:
         await use.refund(environment.ctx, RefundCommand(opened.view.payment_id, "injured"), CLERK)
     assert "Kaspi Pay app" in str(caught.value.next_step)
@@ -547,8 +528,7 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
 ) -> None:
     """Cron without the key, or with another account's, proves nothing about the request before."""
     opened = await paid(environment)
-    environment.later(60)
-    await environment.maintain()  # learns the wallet: later polls do not ask about the payment
+    await environment.maintain(after=60)  # learns the wallet: later polls do not ask about the payment
     await environment.fault("/v1/refunds", "cut_after", method="POST", times=1000)
     with pytest.raises(OutcomeUnknown):
         await back(environment, opened, "20")
@@ -572,8 +552,7 @@ async def test_a_refund_that_may_be_made_is_never_failed_by_our_own_settings(
     [row] = await environment.rows(Refund)
     made = trouble == "does not know it"  # then the provider's own list of refunds is asked
     assert row.state is (R.SUCCEEDED if made else R.PENDING)
-    environment.later(200)
-    await environment.maintain()
+    await environment.maintain(after=200)
     assert (await environment.view(opened)).refunded == usd("20")
     assert await at_stripe(environment) == 2000
 

@@ -62,11 +62,7 @@ def kzt(amount: str) -> Money:
 
 async def another(environment: ServiceEnvironment) -> views.Opening:
     """A second payment in the scheme that :func:`paid` has set."""
-    opened = await environment.start(await environment.participant())
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
-    return opened
+    return await environment.paid()
 
 
 async def number_of(environment: ServiceEnvironment, opened: views.Opening) -> str:
@@ -112,8 +108,7 @@ async def test_nothing_is_sent_where_kaspi_cannot_say_what_went_back(environment
         await use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK)
     assert await returns(environment) == 0
     await environment.no_faults()
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
 
 
@@ -124,9 +119,7 @@ async def test_a_payment_of_another_scheme_is_refused_and_holds_nothing_back(
     opened = await paid(environment, KaspiScheme.ENHANCED)
     pid = opened.view.payment_id
     was = "UPDATE pay_payment_detail SET provider_ref = 'inv_1' WHERE payment_id = :id"
-    await reconciliation.change(
-        environment, was, id=pid
-    )  # taken through a gateway, before the desk had a contract
+    await environment.sql(was, id=pid)  # taken through a gateway, before the desk had a contract
     with pytest.raises(Refused, match="not made through Kaspi's own API"):
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     assert [row.state for row in await environment.rows(Refund)] == [RefundState.FAILED]
@@ -144,7 +137,7 @@ async def test_the_number_on_a_payments_receipt_is_no_refunds(
     if whose == "another's":
         bearer = await another(environment)
     elif whose == "an open one's":
-        bearer = await environment.start(await environment.participant())
+        bearer = await environment.start()
     made = MadeInApp(opened.view.payment_id, await number_of(environment, bearer), "injured")
     with pytest.raises(Conflict, match="number of a payment"):
         await record_made(environment.ctx, made, CLERK)
@@ -259,13 +252,11 @@ async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(
     while not (await environment.rows(Refund) and (await environment.rows(Refund))[0].sent_at):
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
-    environment.later(60)
-    await environment.maintain()  # another process takes the refund up
+    await environment.maintain(after=60)  # another process takes the refund up
     assert await returns(environment) == 1
     with pytest.raises(ProviderUnavailable, match="nothing was sent"):
         await sleeper
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     assert (await gone(environment, opened), await returns(environment)) == (Decimal("10000.00"), 1)
     [row] = await environment.rows(Refund)
     assert row.state is RefundState.SUCCEEDED
@@ -309,9 +300,8 @@ async def test_of_two_payments_the_first_goes_back_and_the_second_keeps_the_plac
     await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     if by_night:  # as it was left by a desk of before
         free = """UPDATE "Participant" SET "paymentId" = NULL, status = 'REGISTERED' WHERE id = :id"""
-        await reconciliation.change(environment, free, id=participant_id)
-        await reconciliation.change(
-            environment, "UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
+        await environment.sql(free, id=participant_id)
+        await environment.sql("UPDATE pay_payment_detail SET is_duplicate = :yes WHERE payment_id = :id",
             id=other.id, yes=True,
         )  # fmt: skip
     await reconciliation.run(environment, "kaspi")
@@ -329,10 +319,7 @@ async def test_one_purchase_of_another_trade_point_stops_neither_the_tournament_
     first = await paid(environment, KaspiScheme.ENHANCED)
     person = await environment.read_participant(first.view.participant_id)
     second = await environment.participant(tournament_id=person.tournament_id)
-    opened = await environment.start(second)
-    await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.paid(second)
     forced = {"path": "/payment/details", "code": -99000003, "times": 1}
     await environment.http.post("/_sandbox/kaspi/force", json=forced)
     report = await bulk.run(environment.ctx, BulkRefundRequest(person.tournament_id, "cancelled"), CLERK)
@@ -380,7 +367,7 @@ async def test_the_number_of_what_a_sum_has_shown_is_kept_with_it_and_settles_no
     assert await refunded(environment, opened) == kzt(back)
     assert kept in {item.source_id for item in await environment.rows(AuditEntry)}
     assert (await audit_verify.verify(environment.ctx)).is_sound
-    other = await environment.start(await environment.participant())
+    other = await environment.start()
     request = VerificationRequest(other.view.payment_id, kept, override=True, reason="he shows it")
     with pytest.raises(Conflict, match="number of a refund"):
         await verify(environment.ctx, request, CLERK)

@@ -116,8 +116,7 @@ async def test_standard_a_lost_answer_is_compared_and_never_sent_again(
     await environment.fault("/r2/v01/payment/return", fault, times=1)
     with pytest.raises(OutcomeUnknown):
         await use.refund(environment.ctx, at_desk(opened, scan), CLERK)
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     (row,) = await environment.rows(Refund)
     assert row.state is ends
     assert await gone(environment, opened) == Decimal(back)
@@ -135,8 +134,7 @@ async def test_could_not_be_made_is_tried_once_more_and_then_for_the_bank(
     with pytest.raises(OutcomeUnknown):
         await use.refund(environment.ctx, at_desk(opened, None), CLERK)
     for _ in range(3):
-        environment.later(4000)
-        await environment.maintain()
+        await environment.maintain(after=4000)
     (row,) = await environment.rows(Refund)
     assert row.state is ends
     assert await gone(environment, opened) == Decimal(24000 if ends is RefundState.SUCCEEDED else 0)
@@ -181,10 +179,7 @@ async def test_a_payments_own_number_is_no_refund(environment: ServiceEnvironmen
 
 async def test_two_clerks_with_one_number_never_both_win(environment: ServiceEnvironment) -> None:
     first = await paid(environment, KaspiScheme.BASIC)
-    second = await environment.start(await environment.participant())
-    await environment.phone(second)
-    environment.later(6)
-    await environment.maintain()
+    second = await environment.paid()
     both = [MadeInApp(item.view.payment_id, "14001234567", "x") for item in (first, second)]
     ended = await asyncio.gather(
         *(record_made(environment.ctx, item, CLERK) for item in both), return_exceptions=True

@@ -165,7 +165,7 @@ async def test_unpayable_fees_are_refused(ctx: AppContext, cup: str) -> None:
 
 
 async def test_open_payments_keep_their_amount_and_are_counted(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     change = await tournaments.set_fee(environment.ctx, opened.view.tournament_id, money("30000"), CLERK)
     assert change.open_payments == 1
     async with environment.ctx.db.reading() as session:
@@ -288,9 +288,7 @@ async def test_paid_and_unpaid_filters_leave_out_cancelled(ctx: AppContext, cup:
 
 async def test_a_settled_payment_counts_as_paid(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant_id, "apple_pay")
     page = await roster.list_participants(environment.ctx, paid=True)
     assert [(v.participant_id, v.is_paid, v.payment_id) for v in page.items] == [
         (participant_id, True, opened.view.payment_id)

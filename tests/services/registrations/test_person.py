@@ -55,11 +55,6 @@ FIRST, NAME, MAIL = "Тимур Секретов", "Темирлан Секре�
 CLUB = "Клуб Секретова"
 
 
-async def sql(environment: ServiceEnvironment, statement: str, **values: Any) -> None:
-    async with environment.ctx.db.writing() as session:
-        await (await session.connection()).execute(text(statement), values)
-
-
 async def everything(environment: ServiceEnvironment) -> str:
     """Return all that is in the database, decrypted."""
     rows: list[str] = []
@@ -77,7 +72,7 @@ async def everything(environment: ServiceEnvironment) -> str:
 async def paid(environment: ServiceEnvironment) -> Opening:
     """A payment of a person whose name was corrected, with a refund whose reason names them."""
     participant = await environment.participant(full_name=FIRST)
-    await sql(environment, """UPDATE "User" SET email = :mail, name = :name""", mail=MAIL, name=NAME)
+    await environment.sql("""UPDATE "User" SET email = :mail, name = :name""", mail=MAIL, name=NAME)
     opened = await environment.start(participant, "apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_visa")
     await environment.deliver()
@@ -130,7 +125,7 @@ async def test_the_platforms_rows_stay_unless_they_are_ours(environment: Service
 
 async def test_names_taken_out_by_others_are_noticed(environment: ServiceEnvironment) -> None:
     await paid(environment)
-    await sql(environment, "UPDATE pay_audit_entry SET note = '[erased]' WHERE action = 'participant_edited'")
+    await environment.sql("UPDATE pay_audit_entry SET note = '[erased]' WHERE action = 'participant_edited'")
     report = await audit_verify.verify(environment.ctx)
     assert [finding.flaw for finding in report.findings] == [Flaw.EDITED]
 
@@ -149,7 +144,7 @@ EDITED = "UPDATE pay_audit_entry SET note = :note WHERE action = 'participant_ed
 
 async def test_what_was_erased_cannot_be_changed_afterwards(environment: ServiceEnvironment) -> None:
     opened = await erased(environment)
-    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    await environment.sql(EDITED, note="[erased] may have it for nothing")
     report = await audit_verify.verify(environment.ctx)
     assert [(finding.flaw, finding.detail) for finding in report.findings] == [
         (Flaw.EDITED, "it was erased, and what is left of it was changed since")
@@ -162,7 +157,7 @@ async def test_what_was_erased_cannot_be_changed_afterwards(environment: Service
 async def test_a_forged_erasure_hides_nothing(environment: ServiceEnvironment, how: str) -> None:
     """Whoever can write to the database alone knows no key: an entry of the right hashes is not enough."""
     opened = await (paid if how == "bare" else erased)(environment)
-    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    await environment.sql(EDITED, note="[erased] may have it for nothing")
     changed = next(row for row in await environment.rows(AuditEntry) if row.action == "participant_edited")
     after: dict[str, Any] = {"erased": [changed.seq]}
     if how != "bare":
@@ -182,11 +177,11 @@ async def test_a_forged_erasure_hides_nothing(environment: ServiceEnvironment, h
 async def test_a_second_erasure_keeps_what_the_first_one_proved(environment: ServiceEnvironment) -> None:
     opened = await erased(environment)
     before = (await audit_verify.verify(environment.ctx)).erased
-    await sql(environment, """UPDATE "Participant" SET "fullName" = 'injured'""")
+    await environment.sql("""UPDATE "Participant" SET "fullName" = 'injured'""")
     await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
     report = await audit_verify.verify(environment.ctx)
     assert (report.findings, report.erased) == ([], before)
-    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    await environment.sql(EDITED, note="[erased] may have it for nothing")
     assert not (await audit_verify.verify(environment.ctx)).is_sound
 
 
@@ -204,7 +199,7 @@ async def test_erasures_are_signed_again_when_the_key_is_changed(environment: Se
     report = await audit_verify.verify(alone)
     assert report.findings == []
     assert report.erased > 0
-    await sql(environment, EDITED, note="[erased] may have it for nothing")
+    await environment.sql(EDITED, note="[erased] may have it for nothing")
     assert not (await audit_verify.verify(alone)).is_sound
 
 
@@ -231,7 +226,7 @@ async def test_erased_entries_in_an_archive_stay_proven(
     assert archived.made is not None
     assert planned.archives == [archived.made.file]
     later = await environment.start(await environment.participant(full_name="Айша"))
-    await sql(environment, "UPDATE pay_payment_detail SET provider_open = false")
+    await environment.sql("UPDATE pay_payment_detail SET provider_open = false")
     assert (await person.plan(environment.ctx, later.view.participant_id)).archives == []
 
 
@@ -248,7 +243,7 @@ async def test_nobody_is_erased_while_something_is_open(
     environment: ServiceEnvironment, statement: str
 ) -> None:
     opened = await paid(environment)
-    await sql(environment, statement)
+    await environment.sql(statement)
     before = await everything(environment)
     with pytest.raises(Conflict, match="nothing was erased"):
         await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
@@ -432,7 +427,7 @@ async def test_what_is_left_of_a_registration_without_payments_is_found(
         )
     await delete_registration(environment, database_url, participant)
     for table in {ParticipantDetail, ParticipantSearch, OutboxMessage} - {left}:
-        await sql(environment, f"DELETE FROM {table.__table__.name}")  # type: ignore[attr-defined]
+        await environment.sql(f"DELETE FROM {table.__table__.name}")  # type: ignore[attr-defined]
     assert len(await environment.rows(left)) == 1
     document = await person.export(ctx, participant)
     names = ("registration_details", "search_keys", "messages")
@@ -502,7 +497,7 @@ async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnviro
     assert (await audit_verify.verify(ctx)).is_sound
     await close_day.skip(ctx, await close_day.begin(ctx, request, CLERK), Step.SEAL, "later", CLERK)
     assert (await audit_verify.verify(ctx)).is_sound
-    await sql(environment, "UPDATE pay_audit_entry SET note = 'x' WHERE note LIKE 'ask %'")
+    await environment.sql("UPDATE pay_audit_entry SET note = 'x' WHERE note LIKE 'ask %'")
     assert not (await audit_verify.verify(ctx)).is_sound
 
 
@@ -529,7 +524,7 @@ async def test_kaspi_gets_the_same_answer_after_the_person_is_erased(environment
     first = await pay(environment.ctx, ask(participant_id))
     await environment.deliver()
     await environment.maintain()
-    await sql(environment, "UPDATE pay_outbox SET state = 'skipped'")
+    await environment.sql("UPDATE pay_outbox SET state = 'skipped'")
     await person.erase(environment.ctx, participant_id, CLERK, with_platform_rows=True)
     assert await pay(environment.ctx, ask(participant_id)) == first
 

@@ -201,8 +201,7 @@ async def test_who_has_paid_keeps_name_user_and_place(environment: ServiceEnviro
     for view in (aida, kairat):
         opened = await environment.start(view.participant_id)
         await environment.phone(opened)
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     text = (
         HEAD
         + SAME.replace("aida@example.kz", "other@example.kz").replace("-50", "-52")
@@ -270,10 +269,7 @@ async def test_files_at_the_same_moment_and_payments_change_everything_once(
 
 
 async def pay(environment: ServiceEnvironment, participant_id: str) -> None:
-    opened = await environment.start(participant_id)
-    await environment.phone(opened)
-    environment.later(10)
-    await environment.maintain()
+    await environment.paid(participant_id)
 
 
 async def test_a_name_and_a_club_in_another_spelling_are_the_same(

@@ -177,9 +177,7 @@ async def test_fees_of_some_days_are_set_replaced_and_removed(environment: Servi
 
 async def paid(environment: ServiceEnvironment) -> tuple[str, str]:
     participant = await environment.participant()
-    opened = await environment.start(participant, "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant, "apple_pay")
     return participant, opened.view.payment_id
 
 

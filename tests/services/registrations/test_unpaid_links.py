@@ -47,10 +47,7 @@ async def link(
 
 
 async def paid_at_desk(environment: ServiceEnvironment, participant: str) -> str:
-    opened = await environment.start(participant)
-    await environment.phone(opened)
-    environment.later(30)
-    await environment.maintain()
+    opened = await environment.paid(participant)
     assert await environment.status(opened) is S.COMPLETED
     return opened.view.payment_id
 
@@ -94,10 +91,7 @@ async def test_a_foreign_word_does_not_make_our_payment_paid(
     assert (await list_participants(environment.ctx, paid=True)).total == 0
     [link] = (await adopt(environment.ctx, CLERK, dry_run=True)).links
     assert (link.participant_id, link.status) == (participant, "HELD")
-    again = await environment.start(participant)
-    await environment.phone(again)
-    environment.later(30)
-    await environment.maintain()
+    again = await environment.paid(participant)
     row = await environment.read_participant(participant)
     assert (row.status, row.payment_id) == (ParticipantStatus.PAID, again.view.payment_id)
 

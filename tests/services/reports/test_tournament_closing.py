@@ -96,7 +96,7 @@ def _sums(books: Books, tournament: str, key: str) -> dict[Any, tuple[Any, ...]]
 def _fees_agree(sheet: TournamentClosing, books: Books, mine: set[str]) -> None:
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     known = set()
-    for s in books.settlements:
+    for s in books.movements:
         if s.payment_id in mine and s.fee is not None:
             wanted[s.currency] += s.fee
             known |= {s.payment_id} if s.kind == "payment" else set()
@@ -113,9 +113,7 @@ async def test_a_sheet_as_of_a_past_time_equals_the_sheet_of_that_time(
     """Leave out of the sheet everything that happened after its time."""
     participant_id = await environment.participant()
     other = await environment.participant(tournament_id=f"t-{participant_id}", full_name="=1+1")
-    paid = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(paid)
-    await environment.deliver()
+    paid = await environment.paid(participant_id, "apple_pay")
     waiting = await environment.start(other, "kaspi_qr")
     then = await tournament_closing(environment.ctx, f"t-{participant_id}", ALMATY)
     assert [line.status.value for line in then.lines] == ["COMPLETED", "PENDING"]

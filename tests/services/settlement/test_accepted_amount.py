@@ -107,7 +107,7 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     environment: ServiceEnvironment,
 ) -> None:
     """An admin accepted 20 000 for a QR while Kaspi was unavailable; Kaspi then reports 24 000 for it."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.fault("/r1", "cut_before", times=99)
     money = Money.parse("20000", "KZT")
     request = VerificationRequest(
@@ -118,8 +118,7 @@ async def test_an_amount_other_than_the_accepted_one_is_a_new_discrepancy(
     await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "seen", CLERK)
     await environment.no_faults()
     await environment.phone(opened)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     ref = str((await environment.view(opened)).provider_ref)
     for _ in range(2):
         await reconciliation.run(environment, "kaspi")

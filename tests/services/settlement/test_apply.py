@@ -113,8 +113,8 @@ async def test_a_crash_inside_the_transaction_writes_nothing(environment: Servic
 
 async def test_one_operation_number_settles_one_payment(environment: ServiceEnvironment) -> None:
     first, second = (
-        await environment.start(await environment.participant()),
-        await environment.start(await environment.participant()),
+        await environment.start(),
+        await environment.start(),
     )
     for opened in (first, second, first):
         await apply_event(
@@ -128,15 +128,14 @@ async def test_one_operation_number_settles_one_payment(environment: ServiceEnvi
 
 
 async def test_an_unknown_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     with pytest.raises(NotFound):
         await apply_event(environment.ctx, replace(paid(environment, opened), payment_id="nothing"))
 
 
 async def test_the_audit_chain_is_unbroken(environment: ServiceEnvironment) -> None:
     """Each hash covers the entry, as read from the database, and the hash of the previous entry."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await apply_event(environment.ctx, paid(environment, opened))
     async with environment.ctx.db.reading() as session:
         chain = await audit.entries(session, opened.view.payment_id)

@@ -89,8 +89,7 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             await asyncio.gather(*(quiet(j) for j in jobs))
         for _ in range(7):
             await quiet(events(desks[1]))
-            environment.later(700)
-            await environment.maintain()
+            await environment.maintain(after=700)
     finally:
         await db2.dispose()
     print(dict(seen))

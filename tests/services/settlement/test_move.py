@@ -42,18 +42,13 @@ async def siblings(environment: ServiceEnvironment, **changes: Any) -> tuple[str
 
 
 async def paid(environment: ServiceEnvironment, participant: str, **changes: Any) -> views.Opening:
-    opened = await environment.start(participant, **changes)
-    await environment.phone(opened)
-    environment.later(10)
-    await environment.maintain()
+    opened = await environment.paid(participant, **changes)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
 
 async def paid_by_wallet(environment: ServiceEnvironment, participant: str, **changes: Any) -> views.Opening:
-    opened = await environment.start(participant, "apple_pay", **changes)
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant, "apple_pay", **changes)
     assert await environment.status(opened) is PaymentStatus.COMPLETED
     return opened
 
@@ -145,8 +140,7 @@ async def test_the_provider_does_not_move_it_back(environment: ServiceEnvironmen
     await move(environment, opened, wrong, right)
     for event in await environment.events():
         await environment.receive(event | {"id": f"{event['id']}again"})
-    environment.later(60)
-    await environment.maintain()
+    await environment.maintain(after=60)
     await run(environment)
     assert await standing(environment, wrong) == (DUE, None)
     assert await standing(environment, right) == (PAID, opened.view.payment_id)
@@ -189,8 +183,7 @@ async def test_a_second_payment_of_the_wrong_one_is_moved_once_it_is_decided(
     extra = await environment.start(wrong, "apple_pay")
     await environment.phone(first)
     await environment.pay_page(extra)
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     await environment.deliver()
     assert (await environment.view(extra)).is_duplicate
     await refuses(environment, extra, wrong, right, "discrepancy")

@@ -98,8 +98,7 @@ async def test_it_takes_cash_while_a_qr_is_open(environment: ServiceEnvironment)
     opened = await environment.start(participant)
     await change(environment, Participant, participant, status=ParticipantStatus.PAID)
     await environment.phone(opened)
-    environment.later(30)
-    await environment.maintain()
+    await environment.maintain(after=30)
     view = await environment.view(opened)
     assert (view.status, view.is_duplicate) == (S.COMPLETED, True)
     topics = [row.topic for row in await environment.rows(OutboxMessage)]
@@ -111,8 +110,7 @@ async def test_it_takes_cash_while_a_page_is_open(environment: ServiceEnvironmen
     participant = await environment.participant()
     opened = await environment.start(participant, "apple_pay")
     await change(environment, Participant, participant, status=ParticipantStatus.PAID)
-    environment.later(3600)
-    await environment.maintain()
+    await environment.maintain(after=3600)
     assert await environment.status(opened) is S.CANCELLED
     assert await environment.rows(Discrepancy) == []
 
@@ -137,7 +135,7 @@ async def test_it_writes_a_payment(environment: ServiceEnvironment) -> None:
 
 
 async def test_it_changes_the_status_of_a_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await change(environment, Payment, opened.view.payment_id, status=S.COMPLETED)
     assert await environment.status(opened) is S.COMPLETED
     [finding] = (await audit_verify.verify(environment.ctx)).findings
@@ -145,7 +143,7 @@ async def test_it_changes_the_status_of_a_payment(environment: ServiceEnvironmen
 
 
 async def test_it_deletes_a_payment(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     with pytest.raises(IntegrityError):
         await delete(environment, Payment, opened.view.payment_id)
     assert await environment.status(opened) is S.PENDING

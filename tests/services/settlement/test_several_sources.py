@@ -47,7 +47,7 @@ async def test_a_manually_verified_payment_is_not_missing(environment: ServiceEn
 
 
 async def test_an_override_stays_open_after_reconciliation(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened, "cancel")
     environment.later(6)
     request = VerificationRequest(
@@ -70,7 +70,7 @@ async def test_an_override_stays_open_after_reconciliation(environment: ServiceE
 
 
 async def late_verification(environment: ServiceEnvironment) -> VerificationRequest:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened)
     over = PaymentEvent(opened.view.payment_id, EventType.EXPIRED, environment.now(), Source.CLOCK, "clock")
     await apply_event(environment.ctx, over)
@@ -78,7 +78,7 @@ async def late_verification(environment: ServiceEnvironment) -> VerificationRequ
 
 
 async def lower_amount_verification(environment: ServiceEnvironment) -> VerificationRequest:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     less = Money.parse("23900", "KZT")
     return VerificationRequest(
         opened.view.payment_id, NUMBER, money=less, override=True, reason="the coach pays"
@@ -120,7 +120,7 @@ async def test_two_operations_of_one_qr_are_distinguished_by_their_numbers(
 ) -> None:
     opened = await reconciliation.paid_by_kaspi(environment)
     qr = str(opened.view.provider_ref)
-    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await environment.sql("UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     lines = [line(n, f"99900011{n}", environment.now(), "24000.00 KZT", payment_ref=qr) for n in (1, 2)]
     await compare(environment, lines, "kaspi")
     [row] = await reconciliation.open_rows(environment)
@@ -154,7 +154,7 @@ async def test_a_second_operation_is_not_refunded_through_the_first(environment:
         source=Source.KASPI_CALLBACK, actor="gateway", source_id="x", money=opened.view.charged,
         ids=ProviderIds(kaspi_operation="999000111"),
     )  # fmt: skip
-    await reconciliation.change(environment, "UPDATE pay_kaspi_operation SET operation_number = '999000112'")
+    await environment.sql("UPDATE pay_kaspi_operation SET operation_number = '999000112'")
     await apply_event(environment.ctx, event)
     [row] = await reconciliation.open_rows(environment)
     with pytest.raises(Refused, match="a second operation at Kaspi"):
@@ -187,10 +187,9 @@ async def test_a_refund_known_from_a_statement_is_not_missing_by_api(environment
 async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_reports_as_unpaid(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await environment.phone(opened, "cancel")
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await environment.status(opened) is S.FAILED
     report = await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     assert reconciliation.kinds(report) == {("MISSING_LOCALLY", "opened"): 1}
@@ -204,23 +203,21 @@ async def test_a_line_matched_by_amount_does_not_settle_a_payment_that_kaspi_rep
 
 async def test_a_qr_is_polled_after_a_line_matched_by_amount(environment: ServiceEnvironment) -> None:
     """The line may belong to another sale, so money paid through the QR must still be noticed."""
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     assert await environment.status(opened) is S.COMPLETED
     await environment.phone(opened)
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     assert [e.kind for e in await reconciliation.open_rows(environment)] == ["DUPLICATE_PAYMENT"]
 
 
 async def test_kaspis_final_status_contradicts_a_line_matched_by_amount(
     environment: ServiceEnvironment,
 ) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await compare(environment, [line(5, "700000003", environment.now(), "24000.00 KZT")], "kaspi")
     await environment.phone(opened, "cancel")
-    environment.later(10)
-    await environment.maintain()
+    await environment.maintain(after=10)
     assert await environment.status(opened) is S.COMPLETED
     assert [e.kind for e in await reconciliation.open_rows(environment)] == ["STATUS_MISMATCH"]
 

@@ -26,9 +26,7 @@ S = PaymentStatus
 
 
 async def paid_by_card(environment: ServiceEnvironment) -> Opening:
-    opened = await environment.start(await environment.participant(), "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(method="apple_pay")
     assert await environment.status(opened) is S.COMPLETED
     return opened
 
@@ -41,7 +39,7 @@ async def test_money_for_a_status_that_is_not_ours(
     environment: ServiceEnvironment, database_url: str
 ) -> None:
     """It waits for a person, once, and the other events of the batch are settled."""
-    held, other = [await environment.start(await environment.participant(), "apple_pay") for _ in range(2)]
+    held, other = [await environment.start(method="apple_pay") for _ in range(2)]
     relabel(database_url, "Payment", "status", "HELD", held.view.payment_id)
     for opened in (held, other):
         await environment.pay_page(opened)
@@ -81,7 +79,7 @@ async def test_reconciliation_compares_the_money(
     environment: ServiceEnvironment, database_url: str, status: str | None
 ) -> None:
     opened = await paid_by_card(environment)
-    waiting = await environment.start(await environment.participant(), "apple_pay")
+    waiting = await environment.start(method="apple_pay")
     await environment.pay_page(waiting)
     if status is not None:
         relabel(database_url, "Payment", "status", status, opened.view.payment_id)
@@ -92,7 +90,7 @@ async def test_reconciliation_compares_the_money(
 
 
 async def test_operators_are_refused_in_words(environment: ServiceEnvironment, database_url: str) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     relabel(database_url, "Payment", "status", "HELD", opened.view.payment_id)
     with pytest.raises(Conflict, match="is HELD, which only the platform knows"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
@@ -150,7 +148,7 @@ async def test_adoption_names_them(environment: ServiceEnvironment, database_url
 
 
 async def test_one_alert_for_each_label(environment: ServiceEnvironment, database_url: str) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await alert_unknown_labels(environment.ctx)
     relabel(database_url, "Payment", "method", "CASH", opened.view.payment_id)
     for _ in range(2):
@@ -163,7 +161,7 @@ async def test_one_alert_for_each_label(environment: ServiceEnvironment, databas
 
 
 async def test_only_what_was_read_is_written(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     with pytest.raises(Exception, match="BOGUS"):
         async with environment.ctx.db.writing() as session:
             (await session.get_one(Payment, opened.view.payment_id)).method = "BOGUS"

@@ -36,8 +36,7 @@ async def test_the_newest_payment_and_then_the_one_that_settled(environment: Ser
     second = await environment.start(participant, "apple_pay")
     assert await agree(environment, participant) == second.view.payment_id
     await environment.phone(first)
-    environment.later(6)
-    await environment.maintain()
+    await environment.maintain(after=6)
     assert await agree(environment, participant) == first.view.payment_id
     assert "has no payment yet" in await agree(environment, other)
 

@@ -24,9 +24,7 @@ E = EventState
 
 async def paid(environment: ServiceEnvironment) -> tuple[str, list[dict[str, object]]]:
     """A payment by a bare intent; its id and the sandbox's events."""
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     return opened.view.payment_id, await environment.events()
 

@@ -20,9 +20,7 @@ from tests.support.environment import ServiceEnvironment
 
 
 async def paid(environment: ServiceEnvironment) -> str:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     return opened.view.payment_id
 

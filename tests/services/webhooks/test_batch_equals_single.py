@@ -18,7 +18,6 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA
 from procomp_pay.storage.webhooks import inbox as queues
 from procomp_pay.storage.webhooks import intake
-from tests.support import reconciliation
 from tests.support.environment import ServiceEnvironment
 
 #: Made anew by each run, as is whatever names them.
@@ -134,9 +133,7 @@ class Script:
     async def _declined(self) -> None:
         environment = self.environment
         for method in ("pm_apple_pay", None):
-            opened = await environment.start(
-                await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-            )
+            opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
             intent = str(opened.view.provider_ref)
             await environment.confirm(intent, "pm_card_chargeDeclined")
             if method is not None:
@@ -149,7 +146,7 @@ class Script:
 
     async def _page(self) -> None:
         environment = self.environment
-        opened = await environment.start(await environment.participant(), "google_pay")
+        opened = await environment.start(method="google_pay")
         await environment.pay_page(opened, "google_pay")
         for event in (await self.of(opened.view.payment_id)).values():
             self.say(event)
@@ -160,31 +157,28 @@ class Script:
         paid = """UPDATE "Participant" SET status = 'PAID', "paymentId" = :other WHERE id = :id"""
         other, _, _ = await self.paid()
         _, participant_id, event = await self.paid()
-        await reconciliation.change(environment, paid, other=other, id=participant_id)
+        await environment.sql(paid, other=other, id=participant_id)
         self.say(event)
         _, participant_id, event = await self.paid()
-        await reconciliation.change(
-            environment, """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
+        await environment.sql(
+            """UPDATE "Participant" SET status = 'CANCELLED' WHERE id = :id""", id=participant_id
         )
         self.say(event)
         _, participant_id, event = await self.paid()
         moved = (await environment.read_participant(await environment.participant())).tournament_id
-        await reconciliation.change(
-            environment,
+        await environment.sql(
             """UPDATE "Participant" SET "tournamentId" = :t WHERE id = :id""",
             t=moved,
             id=participant_id,
         )
         self.say(event)
         _, participant_id, event = await self.paid()
-        await reconciliation.change(
-            environment, """DELETE FROM "Participant" WHERE id = :id""", id=participant_id
-        )
+        await environment.sql("""DELETE FROM "Participant" WHERE id = :id""", id=participant_id)
         self.say(event)
         for status in ("EXPIRED", "CANCELLED", "PROCESSING", "FAILED"):
             payment_id, _, event = await self.paid()
             change = f"""UPDATE "Payment" SET status = '{status}', "failureReason" = 'ж' WHERE id = :id"""
-            await reconciliation.change(environment, change, id=payment_id)
+            await environment.sql(change, id=payment_id)
             self.say(event)
         # two open payments of one: the other one is hurried
         participant_id = await environment.participant()

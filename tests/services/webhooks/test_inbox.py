@@ -32,9 +32,7 @@ S = PaymentStatus
 
 
 async def an_event(environment: ServiceEnvironment) -> tuple[bytes, dict[str, Any]]:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_apple_pay")
     mine = [e for e in await environment.events() if opened.view.payment_id in json.dumps(e)]
     [event] = [e for e in mine if e["type"] == "payment_intent.succeeded"]
@@ -98,9 +96,7 @@ async def test_stored_once_and_encrypted(environment: ServiceEnvironment) -> Non
 
 async def test_paid_by_webhook(environment: ServiceEnvironment) -> None:
     participant_id = await environment.participant()
-    opened = await environment.start(participant_id, "apple_pay")
-    await environment.pay_page(opened)
-    await environment.deliver()
+    opened = await environment.paid(participant_id, "apple_pay")
     assert await environment.status(opened) is S.COMPLETED
     assert (await environment.read_participant(participant_id)).payment_id == opened.view.payment_id
     [session] = await environment.stripe_objects("checkout/sessions")
@@ -167,9 +163,7 @@ async def _handle(environment: ServiceEnvironment, at_once: bool) -> dict[str, E
 async def test_a_message_that_cannot_be_stored_fails_the_payment_all_the_same(
     environment: ServiceEnvironment, message: str, at_once: bool
 ) -> None:
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     await environment.confirm(str(opened.view.provider_ref), "pm_card_chargeDeclined")
     mine = [e for e in await environment.events() if opened.view.payment_id in json.dumps(e)]
     [event] = [e for e in mine if e["type"] == "payment_intent.payment_failed"]
@@ -309,9 +303,7 @@ async def test_a_poison_event_does_not_hold_up_the_others(environment: ServiceEn
 
 async def a_whole_life(environment: ServiceEnvironment) -> tuple[str, list[dict[str, Any]]]:
     """Declined, checked, paid, half of it refunded in the dashboard, disputed and lost; its events."""
-    opened = await environment.start(
-        await environment.participant(), "apple_pay", channel=Channel.STRIPE_INTENT
-    )
+    opened = await environment.start(method="apple_pay", channel=Channel.STRIPE_INTENT)
     intent = str(opened.view.provider_ref)
     await environment.confirm(intent, "pm_card_chargeDeclined")
     await environment.confirm(intent, "pm_card_threeDSecure2Required")
@@ -355,8 +347,7 @@ async def test_a_whole_life_in_any_order(environment: ServiceEnvironment, at_onc
     for event in life:
         await environment.receive(event)
         await environment.maintain()
-    environment.later(3000)
-    await environment.maintain()
+    await environment.maintain(after=3000)
     expected = await _end_of(environment, payment_id)
     assert expected["status"] is S.COMPLETED
     orders: list[list[int]] = []

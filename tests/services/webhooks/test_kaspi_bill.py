@@ -142,8 +142,7 @@ async def test_a_second_txn_id_is_real_money(environment: ServiceEnvironment) ->
 
 async def test_pay_beside_an_open_qr(environment: ServiceEnvironment) -> None:
     """The QR cannot be recalled: if it is paid too, that is the second payment, and nothing is lost."""
-    participant_id = await environment.participant()
-    opened = await environment.start(participant_id)
+    opened = await environment.start()
     await pay(environment.ctx, ask(str(opened.view.code)))
     assert await environment.status(opened) is S.PENDING
     await environment.phone(opened)

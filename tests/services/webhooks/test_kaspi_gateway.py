@@ -66,7 +66,7 @@ async def test_paid_once_however_often_it_is_told(environment: ServiceEnvironmen
 
 
 async def test_the_payload_is_encrypted(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await receive(environment, invoice(opened))
     [row] = await environment.rows(WebhookEvent)
     assert opened.view.payment_id not in row.payload_enc
@@ -130,7 +130,7 @@ async def test_signed_nonsense(environment: ServiceEnvironment) -> None:
 
 
 async def test_another_amount(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await receive(environment, invoice(opened, amount="2400.00"))
     await receive(environment, invoice(opened, amount="a lot"))
     await environment.maintain()
@@ -153,7 +153,7 @@ STATES: list[tuple[str, PaymentStatus]] = [
 
 async def test_states(environment: ServiceEnvironment) -> None:
     for status, becomes in STATES:
-        opened = await environment.start(await environment.participant())
+        opened = await environment.start()
         await receive(environment, invoice(opened, status))
         await environment.maintain()
         assert await environment.status(opened) is becomes, status
@@ -162,7 +162,7 @@ async def test_states(environment: ServiceEnvironment) -> None:
 async def test_shapes(environment: ServiceEnvironment) -> None:
     """By our id, by the gateway's id, in camelCase, in PascalCase, flat."""
     for n in range(4):
-        opened = await environment.start(await environment.participant())
+        opened = await environment.start()
         ours, theirs = opened.view.payment_id, opened.view.provider_ref
         body = [
             {"id": theirs, "status": "paid"},
@@ -192,7 +192,7 @@ async def test_money_for_a_payment_that_nobody_knows(environment: ServiceEnviron
 
 
 async def test_a_stripe_payment_is_never_settled_by_it(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant(), "apple_pay")
+    opened = await environment.start(method="apple_pay")
     await receive(environment, invoice(opened, amount=50, currency="USD"))
     await environment.maintain()
     assert await environment.status(opened) is S.PENDING
@@ -200,7 +200,7 @@ async def test_a_stripe_payment_is_never_settled_by_it(environment: ServiceEnvir
 
 
 async def test_money_that_went_back_there_is_for_a_person(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     await receive(environment, invoice(opened))
     await receive(environment, invoice(opened, "partially_refunded", amount=10000))
     await environment.maintain()
@@ -209,7 +209,7 @@ async def test_money_that_went_back_there_is_for_a_person(environment: ServiceEn
 
 
 async def test_nothing_moves_backwards(environment: ServiceEnvironment) -> None:
-    opened = await environment.start(await environment.participant())
+    opened = await environment.start()
     for status in ("paid", "expired", "pending", "failed", "wait"):
         await receive(environment, invoice(opened, status))
         await environment.maintain()
@@ -222,7 +222,7 @@ async def test_a_placeholder_is_no_operation_number(
     environment: ServiceEnvironment, placeholder: str | int
 ) -> None:
     for _ in range(2):
-        opened = await environment.start(await environment.participant())
+        opened = await environment.start()
         await receive(environment, invoice(opened, transaction_id=placeholder))
         await environment.maintain()
         assert await environment.status(opened) is S.COMPLETED

@@ -23,6 +23,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.schema import METADATA, PLATFORM_TABLES
 from tests.support.patience import PATIENCE_S
 from tests.support.postgres import create_platform_tables
+from tests.support.processes import run_to_end
 from tests.support.warm_processes import WarmProcess
 
 ROOT = Path(__file__).parents[3]
@@ -62,13 +63,10 @@ def test_the_known_head_is_the_newest_script() -> None:
 def test_alembic_runs_from_a_checkout(empty_database_url: str) -> None:
     """The commands that a developer types; ``check`` finds that models and migrations agree."""
     for command in ("upgrade head", "check", "current"):
-        done = subprocess.run(
+        done = run_to_end(
             [sys.executable, "-m", "alembic", *command.split()],
             cwd=ROOT,
             env={**os.environ, "DATABASE_URL": empty_database_url, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert done.returncode == 0, done.stderr
     assert f"{migrate.HEAD} (head)" in done.stdout
@@ -354,12 +352,9 @@ def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
         "         'sqlalchemy.dialects.postgresql'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run(
+    done = run_to_end(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT), "URL": sqlite_url},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
         check=True,
     )
     assert done.stdout.strip() == "[]"
@@ -373,13 +368,10 @@ def test_postgresql_is_not_set_up_by_itself(empty_postgres_url: str) -> None:
 def test_alembic_migrates_the_database_that_the_commands_use(tmp_path: Path) -> None:
     """Without DATABASE_URL it is the one in PROCOMP_HOME, for a bare ``alembic`` too."""
     env = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    done = subprocess.run(
+    done = run_to_end(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=ROOT,
         env={**env, "PYTHONPATH": str(ROOT), "PROCOMP_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert migrate.current(f"sqlite:///{tmp_path / 'procomp-pay.sqlite3'}") == migrate.HEAD

@@ -27,6 +27,7 @@ from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.schema import PLATFORM_TABLES
 from tests.support.platform_map import EVERYTHING, NAME_OF_TWO, rename
 from tests.support.postgres import create_platform_tables
+from tests.support.processes import run_to_end
 
 ROOT = Path(__file__).parents[3]
 
@@ -294,7 +295,7 @@ def test_a_map_that_is_wrong_is_refused(empty_postgres_url: str, tmp_path: Path,
     settings = {"PLATFORM_MAP": str(file), "DATABASE_URL": empty_postgres_url}
     upgrade = [sys.executable, "-m", "procomp_pay", "db", "upgrade"]
     environment = {**os.environ, **settings}
-    done = subprocess.run(upgrade, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_to_end(upgrade, env=environment, cwd=ROOT)
     assert done.returncode == 7
     assert re.search(message, " ".join(done.stderr.split()))
     assert "correct the map" in done.stderr

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
-from tests.support.patience import PATIENCE_S
+from tests.support.processes import run_to_end
 
 #: In a fork for each module, so that none finds what another one has imported.
 _PROGRAM = """
@@ -29,7 +28,5 @@ for name in names:
 
 def test_each_module_imports_the_tables_that_its_own_refer_to() -> None:
     """In a process that has not imported them by chance, a flush would fail otherwise."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=PATIENCE_S, check=True
-    )
+    done = run_to_end([sys.executable, "-c", _PROGRAM], check=True)
     assert done.stdout == ""

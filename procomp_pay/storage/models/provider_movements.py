@@ -12,7 +12,7 @@ from procomp_pay.storage.models.columns import Row, check_word, key, moment, pay
 from procomp_pay.storage.models.columns import amount as money
 
 
-class Settlement(Row, table=True):
+class ProviderMovement(Row, table=True):
     """One movement at a provider: a payment, a refund, a dispute, or the reversal of one.
 
     Written only by ``reconcile``, at most once for each movement, read by API or from a file; never changed.

@@ -17,20 +17,20 @@ from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment
-from procomp_pay.storage.models.settlements import Settlement
-from procomp_pay.storage.reconciliation.staging_rows import SettlementPage
-from procomp_pay.storage.reconciliation.staging_sql import SETTLEMENT
+from procomp_pay.storage.models.provider_movements import ProviderMovement
+from procomp_pay.storage.reconciliation.staging_rows import MovementPage
+from procomp_pay.storage.reconciliation.staging_sql import MOVEMENT
 
 
 async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Store movements, skipping those that are stored already."""
-    await write_all(session, [Write(Action.INSERT_ONCE, Settlement, rows)])
+    await write_all(session, [Write(Action.INSERT_ONCE, ProviderMovement, rows)])
 
 
 async def record_page(
-    session: AsyncSession, page: SettlementPage, shared: dict[str, Any], new_id: Callable[[], str]
+    session: AsyncSession, page: MovementPage, shared: dict[str, Any], new_id: Callable[[], str]
 ) -> None:
-    """Store a page of a statement's settlements, skipping those that are stored already.
+    """Store a page of a statement's movements, skipping those that are stored already.
 
     :param shared: the values that all of them share.
     """
@@ -38,11 +38,11 @@ async def record_page(
     connection = await session.connection()
     if connection.dialect.name != "postgresql":
         columns = zip(ids, *page.columns, strict=True)
-        await record(session, [dict(zip(("id", *SETTLEMENT), row, strict=True)) | shared for row in columns])
+        await record(session, [dict(zip(("id", *MOVEMENT), row, strict=True)) | shared for row in columns])
         return
     # the run is marked as done by a commit that waits for the disk, and these are before it in the log
     await connection.execute(text("SET LOCAL synchronous_commit = off"))
-    arrays = dict(zip(SETTLEMENT, page.columns, strict=True)) | {"id": f"{{{','.join(ids)}}}"}
+    arrays = dict(zip(MOVEMENT, page.columns, strict=True)) | {"id": f"{{{','.join(ids)}}}"}
     await connection.execute(_record_arrays(tuple(shared)), arrays | shared)
 
 
@@ -50,8 +50,8 @@ async def record_page(
 def _record_arrays(shared: tuple[str, ...]) -> TextClause:
     """Return an INSERT of arrays that the server has written itself: a parameter for each value would take
     ten times as long."""
-    table = Settlement.metadata.tables[str(Settlement.__tablename__)]
-    names = ("id", *SETTLEMENT)
+    table = ProviderMovement.metadata.tables[str(ProviderMovement.__tablename__)]
+    names = ("id", *MOVEMENT)
     dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     kinds = [table.c[name].type.compile(dialect) for name in names]
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in zip(names, kinds, strict=True))
