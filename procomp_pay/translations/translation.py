@@ -9,21 +9,33 @@ from __future__ import annotations
 import gettext
 import re
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.text import Text
 
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
+
 #: The language of the texts in the code.
 SOURCE = Language.ENGLISH
 _ALMATY = ZoneInfo("Asia/Almaty")
 _CURRENCY_SIGNS: dict[str, str] = {Currency.KZT: "₸", Currency.USD: "$", Currency.EUR: "€", Currency.RUB: "₽"}
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+#: An amount in a stored sentence.
+_MONEY = re.compile(rf"(\d{{1,8}}\.\d\d) ({'|'.join(Currency)})")
+#: A state in one.
+_STATE = re.compile(r"[A-Z]+(_[A-Z]+)*")
+_VALUE = re.compile(r"%\((\w+)\)s")
+#: Letters that a template has beside its values, at least, to be told from others by them.
+_LEAST_LETTERS = 8
 
 
 class Translation:
@@ -44,17 +56,44 @@ class Translation:
         return self._catalogue.ngettext(one, many, count) % {"n": count}
 
     def shown(self, text: str) -> str:
-        """Return a text marked with ``N_`` in this language, its values too: amounts, states, other texts."""
-        if self.language == SOURCE or not isinstance(text, Text):
+        """Return a text that was marked with ``N_`` in this language, its values too: amounts, states, other
+        texts; also one that was read from the database, where only its English is. Any other stays as it is.
+        """
+        if self.language == SOURCE:
             return str(text)
+        if not isinstance(text, Text):
+            return self._recorded(text)
         return self.text(text.template, **{name: self._value(value) for name, value in text.values.items()})
 
     def _value(self, value: object) -> object:
-        if isinstance(value, Text):
-            return self.shown(value)
         if isinstance(value, Money):
             return self.short_money(value)
-        return self._catalogue.gettext(value) if isinstance(value, StrEnum) else value
+        if isinstance(value, StrEnum):
+            return self._catalogue.gettext(value)
+        return self.shown(value) if isinstance(value, str) else value
+
+    def _recorded(self, text: str) -> str:
+        """Return a sentence that was stored as English, by the template that made it.
+
+        A single word stays: it may be a name.
+        """
+        if money := _MONEY.fullmatch(text):
+            return self.short_money(Money(Decimal(money[1]), Currency(money[2])))
+        if " " not in text:
+            return text
+        if (same := self._catalogue.gettext(text)) != text:
+            return same
+        for template in _templates(self.language):
+            if (values := template.read(text)) is not None:
+                return self.text(template.text, **{name: self._read(each) for name, each in values.items()})
+        return text
+
+    def _read(self, value: str) -> str:
+        """Return a value of a stored sentence, which may be a state such as ``AMOUNT_MISMATCH``."""
+        if not _STATE.fullmatch(value):
+            return self.shown(value)
+        words = value.lower().replace("_", " ")
+        return next((each for name in (value, words) if (each := self._catalogue.gettext(name)) != name), value)
 
     def money(self, money: Money) -> str:
         """Return an amount in the notation of the language, with no-break spaces: ``24 000,00 ₸``."""
@@ -77,16 +116,54 @@ class Translation:
         return f"{day}, {format_time(local, 'HH:mm', locale=self.language)}"
 
 
+class _Template:
+    """A text with values, and how to find them again in a sentence that was made from it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._parts = [part.replace("%%", "%") for part in _VALUE.split(text)[::2]]
+        self._names = _VALUE.findall(text)
+
+    @property
+    def letters(self) -> int:
+        return sum(letter.isalpha() for part in self._parts for letter in part)
+
+    def read(self, text: str) -> dict[str, str] | None:
+        """Return the values of a sentence; ``None`` if it was made from another template."""
+        if not (text.startswith(self._parts[0]) and text.endswith(self._parts[-1])):
+            return None
+        if not all(part in text for part in self._parts):  # much faster than the pattern
+            return None
+        found = re.fullmatch("(.*?)".join(map(re.escape, self._parts)), text, re.DOTALL)
+        return None if found is None else dict(zip(self._names, found.groups(), strict=True))
+
+
+@lru_cache
+def _templates(language: Language) -> list[_Template]:
+    """Return the catalogue's texts with values, the one with the most letters of its own first: of two that
+    a sentence may be made from, it is the likelier."""
+    texts = [message.id for message in _source(language) if isinstance(message.id, str)]
+    known = [_Template(text) for text in texts if _VALUE.search(text)]
+    known = [each for each in known if each.letters >= _LEAST_LETTERS]
+    return sorted(known, key=lambda each: -each.letters)
+
+
+@lru_cache
+def _source(language: Language) -> Catalog:
+    from babel.messages.pofile import read_po
+
+    source = files("procomp_pay.translations") / "locale" / language / "LC_MESSAGES" / "procomp_pay.po"
+    with source.open("rb") as text:
+        return read_po(text, locale=language, abort_invalid=True)
+
+
 @lru_cache
 def _catalogue(language: Language) -> gettext.NullTranslations:
     if language == SOURCE:
         return gettext.NullTranslations()
     from babel.messages.mofile import write_mo
-    from babel.messages.pofile import read_po
 
-    source = files("procomp_pay.translations") / "locale" / language / "LC_MESSAGES" / "procomp_pay.po"
     compiled = BytesIO()
-    with source.open("rb") as text:
-        write_mo(compiled, read_po(text, locale=language, abort_invalid=True))
+    write_mo(compiled, _source(language))
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)

@@ -21,8 +21,18 @@ def _(message: str, **values: object) -> str:
     return translated(N_(message, **values))
 
 
+def counted(one: str, many: str, n: int) -> str:
+    """Return a text with ``%(n)d`` in it in the clerk's language, in the plural form for the number."""
+    if language() is Language.ENGLISH:
+        return (one if n == 1 else many) % {"n": n}
+    from procomp_pay.translations import Translation
+
+    return Translation(language()).counted(one, many, n)
+
+
 def translated(text: str) -> str:
-    """Return a text that may be marked with :func:`N_` in the clerk's language; any other as it is."""
+    """Return a text that was marked with :func:`N_`, or was stored as its English, in the clerk's language;
+    any other as it is."""
     if language() is Language.ENGLISH:
         return str(text)
     from procomp_pay.translations import Translation
