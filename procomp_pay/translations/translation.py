@@ -36,6 +36,8 @@ _STATE = re.compile(r"[A-Z]+(_[A-Z]+)*")
 _VALUE = re.compile(r"%\((\w+)\)s")
 #: Letters that a template has beside its values, at least, to be told from others by them.
 _LEAST_LETTERS = 8
+#: What the values of these names look like in it.
+_FORMS = {"n": r"[\d\s.,]*?", "money": rf"\d{{1,8}}\.\d\d (?:{'|'.join(Currency)})"}
 
 
 class Translation:
@@ -62,7 +64,7 @@ class Translation:
         if self.language == SOURCE:
             return str(text)
         if not isinstance(text, Text):
-            return self._recorded(text)
+            return self._recorded(text)[0]
         return self.text(text.template, **{name: self._value(value) for name, value in text.values.items()})
 
     def _value(self, value: object) -> object:
@@ -72,28 +74,38 @@ class Translation:
             return self._catalogue.gettext(value)
         return self.shown(value) if isinstance(value, str) else value
 
-    def _recorded(self, text: str) -> str:
-        """Return a sentence that was stored as English, by the template that made it.
+    def _recorded(self, text: str) -> tuple[str, int]:
+        """Return a sentence that was stored as English, by the template that made it, and how many of its
+        letters no template explains. Of several templates that fit, the one that leaves the fewest is taken.
 
         A single word stays: it may be a name.
         """
         if money := _MONEY.fullmatch(text):
-            return self.short_money(Money(Decimal(money[1]), Currency(money[2])))
+            return self.short_money(Money(Decimal(money[1]), Currency(money[2]))), 0
+        left = sum(map(str.isalpha, text))
         if " " not in text:
-            return text
+            return text, left
         if (same := self._catalogue.gettext(text)) != text:
-            return same
-        for template in _templates(self.language):
-            if (values := template.read(text)) is not None:
-                return self.text(template.text, **{name: self._read(each) for name, each in values.items()})
-        return text
+            return same, 0
+        best, template, values = left, None, {}
+        for each in _templates(self.language):
+            if (found := each.read(text)) is None:
+                continue
+            read = {name: self._read(value) for name, value in found.items()}
+            if (rest := sum(letters for _, letters in read.values())) < best:
+                best, template, values = rest, each, read
+        if template is None:
+            return text, left
+        return self.text(template.text, **{name: shown for name, (shown, _) in values.items()}), best
 
-    def _read(self, value: str) -> str:
-        """Return a value of a stored sentence, which may be a state such as ``AMOUNT_MISMATCH``."""
-        if not _STATE.fullmatch(value):
-            return self.shown(value)
-        words = value.lower().replace("_", " ")
-        return next((each for name in (value, words) if (each := self._catalogue.gettext(name)) != name), value)
+    def _read(self, value: str) -> tuple[str, int]:
+        """Return a value of a stored sentence, which may be a state such as ``AMOUNT_MISMATCH``, and how many
+        of its letters nothing explains."""
+        if _STATE.fullmatch(value):
+            for name in (value, value.lower().replace("_", " ")):
+                if (word := self._catalogue.gettext(name)) != name:
+                    return word, 0
+        return self._recorded(value)
 
     def money(self, money: Money) -> str:
         """Return an amount in the notation of the language, with no-break spaces: ``24 000,00 ₸``."""
@@ -134,18 +146,21 @@ class _Template:
             return None
         if not all(part in text for part in self._parts):  # much faster than the pattern
             return None
-        found = re.fullmatch("(.*?)".join(map(re.escape, self._parts)), text, re.DOTALL)
+        found = re.fullmatch(self._pattern(), text, re.DOTALL)
         return None if found is None else dict(zip(self._names, found.groups(), strict=True))
+
+    def _pattern(self) -> str:
+        first, *others = map(re.escape, self._parts)
+        values = (f"({_FORMS.get(name, '.*?')})" for name in self._names)
+        return first + "".join(value + part for value, part in zip(values, others, strict=True))
 
 
 @lru_cache
 def _templates(language: Language) -> list[_Template]:
-    """Return the catalogue's texts with values, the one with the most letters of its own first: of two that
-    a sentence may be made from, it is the likelier."""
+    """Return the catalogue's texts with values that can be told by their own letters."""
     texts = [message.id for message in _source(language) if isinstance(message.id, str)]
     known = [_Template(text) for text in texts if _VALUE.search(text)]
-    known = [each for each in known if each.letters >= _LEAST_LETTERS]
-    return sorted(known, key=lambda each: -each.letters)
+    return [each for each in known if each.letters >= _LEAST_LETTERS]
 
 
 @lru_cache

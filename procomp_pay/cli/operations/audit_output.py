@@ -109,7 +109,11 @@ _WORDS: dict[str, dict[str, str]] = {
     "participant_status": {
         "REGISTERED": N_("REGISTERED"), "PAID": N_("PAID"), "CANCELLED": N_("CANCELLED"),
     },
-    "state": {"open": N_("open"), "done": N_("done"), "skipped": N_("skipped")},
+    "event_state": {
+        "pending": N_("waiting to be handled"), "dead": N_("given up"), "done": N_("handled"),
+        "ignored": N_("not handled here"), "foreign": N_("of another system"),
+    },
+    "state": {"open": N_("open"), "done": N_("finished"), "skipped": N_("skipped")},
     "status": wording.STATUSES,
 }  # fmt: skip
 #: Long and for programs alone: --json has it.
@@ -172,7 +176,7 @@ def _step_lines(step: Step, trail: Trail, day: str) -> list[str]:
     action = _action(step, trail.view)
     if entry is None:
         return [*lines, f"  {'':8}  {step.link.seq:>2}  {action}"]
-    note = f" \N{EN DASH} {wording.reason(entry.note)}" if entry.note else ""
+    note = f" \N{EN DASH} {_note(entry)}" if entry.note else ""
     head = f"{_actor(entry)}: {action}{note}"
     prefix = f"  {formats.exact_time(entry.at)}  {step.link.seq:>2}  "
     lines.append(console.wrap(prefix + console.clean(head), indent=" " * len(prefix)))
@@ -183,6 +187,14 @@ def _step_lines(step: Step, trail: Trail, day: str) -> list[str]:
         shown = console.wrap(" " * len(prefix) + console.clean(line), indent=" " * (len(prefix) + 2))
         lines.append(console.dim(shown))
     return lines
+
+
+def _note(entry: AuditEntry) -> str:
+    note = entry.note or ""
+    if entry.action != "event_replayed":
+        return wording.reason(note)
+    kind, _comma, state = note.partition(", was ")
+    return _("%(event)s, was %(state)s", event=kind, state=_value("event_state", state))
 
 
 def show_findings(report: AuditReport) -> None:

@@ -259,7 +259,7 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
         async for candidates, theirs in staging.pages(PAGE):
             await writer.keep(await compare_page(context, candidates, theirs))
             judged += len(candidates)
-            on_progress("differences looked into", judged)
+            on_progress(N_("differences looked into"), judged)
 
 
 async def _check_ours(
