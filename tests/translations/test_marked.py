@@ -33,7 +33,7 @@ ADMINISTRATORS = {
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"BadParameter"}
 #: Functions of the console that print a sentence.
 SAID = {"say", "confirm", "prompt", "hint"}
-_COMMAND = re.compile(r"(→ )?procomp-pay |--[a-z-]+( |$)|mkdir ")
+_COMMAND = re.compile(r"(→ )?procomp-pay | ?--[a-z-]+( |$)|mkdir ")
 
 
 def modules() -> Iterator[Path]:

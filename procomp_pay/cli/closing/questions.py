@@ -130,7 +130,7 @@ def show_refund(ctx: AppContext, refund: ByHand) -> None:
     )
     console.say(_("NUMBER is the refund's own number in its History:"))
     if refund.is_second and refund.discrepancy_id is not None:
-        note = "refunded in the Kaspi Pay app as NUMBER"
+        note = _("refunded in the Kaspi Pay app as NUMBER")
         console.hint(resolving(ctx, refund.discrepancy_id, "accept", note))
     else:
         console.hint(

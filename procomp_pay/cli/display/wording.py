@@ -105,11 +105,29 @@ def reason(text: str) -> str:
     return _(_CODES[code[1]]) if told == text and code is not None and code[1] in _CODES else told
 
 
+def code(name: str) -> str:
+    """Return a kind as it is stored, and typed after ``--kind``; in another language in words."""
+    return name if language() is Language.ENGLISH else kind(name)
+
+
 def kind(name: str) -> str:
     """Return the kind of a discrepancy in words."""
     return _(name.lower().replace("_", " "))
 
 
+#: How a discrepancy was resolved, and what proved by which line of the bank a payout arrived.
+HOW = {
+    "accept": N_("accepted"),
+    "fix": N_("by the provider's answer"),
+    "refund": N_("refunded"),
+    "write-off": N_("written off"),
+    "gone": N_("not found any more"),
+    "reference": N_("by its reference"),
+    "amount": N_("by its amount"),
+    "amount and day": N_("by amount and day"),
+    "sum of several": N_("sum of several"),
+    "by hand": N_("by hand"),
+}
 #: What a provider says of a payment, a refund or a dispute.
 STANDS = {"paid": N_("completed"), "open": N_("not completed yet"), "ended": N_("not made")}
 #: Kinds of a provider's movements, for the catalogue.

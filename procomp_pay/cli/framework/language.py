@@ -6,6 +6,7 @@ In English nothing is looked up and nothing is imported for it: most commands ha
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from procomp_pay.domain.language import Language, of_terminal
 from procomp_pay.domain.text import N_
@@ -19,6 +20,11 @@ def language() -> Language:
 def _(message: str, **values: object) -> str:
     """Return a text in the clerk's language with its values filled in."""
     return translated(N_(message, **values))
+
+
+def in_words(code: str, words: Mapping[str, str]) -> str:
+    """Return a stored code in the clerk's language; in English, or where it is not known, as it is."""
+    return code if language() is Language.ENGLISH else _(words.get(code, code))
 
 
 def counted(one: str, many: str, n: int) -> str:

@@ -99,12 +99,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "dispute": {
         "open": N_("open"), "withdrawn": N_("withheld"), "won": N_("won"), "lost": N_("lost"),
     },
-    "how": {
-        "accept": N_("accepted"), "fix": N_("by the provider's answer"), "refund": N_("refunded"),
-        "write-off": N_("written off"), "reference": N_("by its reference"), "amount": N_("by its amount"),
-        "amount and day": N_("by amount and day"), "sum of several": N_("sum of several"),
-        "by hand": N_("by hand"),
-    },
+    "how": wording.HOW,
     "logs_in_with": {"pin": "PIN", "token": N_("token")},
     "participant_status": {
         "REGISTERED": N_("REGISTERED"), "PAID": N_("PAID"), "CANCELLED": N_("CANCELLED"),

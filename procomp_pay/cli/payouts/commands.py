@@ -10,7 +10,7 @@ import typer
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
-from procomp_pay.cli.framework.language import _, language, translated
+from procomp_pay.cli.framework.language import _, in_words, language, translated
 from procomp_pay.cli.framework.options import (
     AsOption,
     JsonOption,
@@ -47,13 +47,11 @@ _COLOURS = {
     "arrived": "green", "nothing_due": "green", "on_the_way": None, "missing": "red", "failed": "yellow",
     "returned": "red", "differs": "red", "no_bank_lines": "yellow",
 }  # fmt: skip
-_HOW = {
-    "reference": N_("by its reference"),
-    "amount": N_("by its amount"),
-    "amount and day": N_("by amount and day"),
-    "sum of several": N_("sum of several"),
-    "by hand": N_("by hand"),
-}
+_STATES = {
+    "arrived": N_("it arrived"), "nothing_due": N_("nothing due"), "on_the_way": N_("on the way"),
+    "missing": N_("not arrived"), "failed": N_("it failed"), "returned": N_("returned"),
+    "differs": N_("another sum"), "no_bank_lines": N_("no bank statement"),
+}  # fmt: skip
 #: Kinds of Kaspi's movements, and Stripe's reporting categories:
 #: https://docs.stripe.com/reports/reporting-categories
 _CATEGORIES = {
@@ -222,14 +220,13 @@ def _show_matched(result: Matched) -> None:
         )
     for found, views, line in result.matches:
         names = ", ".join(console.clean(view.row.payout.ref) for view in views)
-        amount = as_text(line.amount)
         text = _(
             "%(payouts)s arrived on %(day)s: %(amount)s %(currency)s (%(how)s)",
             payouts=names,
             day=as_text(line.booked_on),
-            amount=amount,
+            amount=as_text(line.amount),
             currency=line.currency,
-            how=_how(found.how),
+            how=in_words(found.how, wording.HOW),
         )
         console.say(text, fg="green")
     for question, views, lines in result.questions:
@@ -306,13 +303,12 @@ def list_all(since: SinceOption = None, until: UntilOption = None, as_json: Json
 
 
 def _state(view: PayoutView) -> str:
-    from procomp_pay.cli.reports.payout_table import WORDS
-
-    words = view.state.value.replace("_", " ")
-    words = words if language() is Language.ENGLISH else _(WORDS[view.state])
+    words = in_words(view.state.value, _STATES).replace("_", " ")
     if view.arrived_on is not None:
         words += f" {view.arrived_on:%d.%m}"
-    return console.coloured(words + ("" if view.adds_up else ", " + _("does not add up")), _COLOURS[view.state.value])
+    if not view.adds_up:
+        words += ", " + _("does not add up")
+    return console.coloured(words, _COLOURS[view.state.value])
 
 
 @payouts.command("show")
@@ -338,16 +334,6 @@ def show(
         console.print_long(_content(content))
 
 
-def _how(how: str) -> str:
-    """Return what proved a match."""
-    return how if language() is Language.ENGLISH else _(_HOW.get(how, how))
-
-
-def _category(category: str) -> str:
-    """Return what moved: the provider's word, in another language in ours where it is known."""
-    return category if language() is Language.ENGLISH else _(_CATEGORIES.get(category, category))
-
-
 def _content(content: PayoutContent) -> list[str]:
     view, payout = content.view, content.view.row.payout
     line = view.row.line
@@ -365,12 +351,12 @@ def _content(content: PayoutContent) -> list[str]:
     if line is not None:
         rows.append((_("bank line"), _line_text(line)))
         by = _("by %(name)s", name=payout.matched_how)
-        how = by if language() is Language.ENGLISH else _how(payout.matched_how or "")
+        how = by if language() is Language.ENGLISH else in_words(payout.matched_how or "", wording.HOW)
         rows.append((_("matched"), f"{how}, {console.clean(payout.matched_by or '')}"))
     entries = [
         [
             formats.clock_time(entry.at),
-            _category(entry.category),
+            in_words(entry.category, _CATEGORIES),
             as_text(entry.amount),
             as_text(entry.fee),
             as_text(entry.net),

@@ -19,7 +19,7 @@ from procomp_pay.cli.framework.context import (
     tournament_id,
 )
 from procomp_pay.cli.framework.formats import print_page
-from procomp_pay.cli.framework.language import _, language, translated
+from procomp_pay.cli.framework.language import _, in_words, translated
 from procomp_pay.cli.framework.options import (
     ApproveOption,
     AsOption,
@@ -32,7 +32,6 @@ from procomp_pay.cli.framework.options import (
     command_group,
 )
 from procomp_pay.cli.framework.second_person import approved
-from procomp_pay.domain.language import Language
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
 _WIDE = 120
-_PROVIDERS = {"stripe": "Stripe", "kaspi": "Kaspi", None: N_("the provider")}
 #: The meaning of each kind.
 _MEANS = {
     "MISSING_LOCALLY": N_("The provider has a payment that is not in our books."),
@@ -66,13 +64,6 @@ _DO = {
     "STUCK": N_("Check it in the provider's app. Resolving with fix asks the provider again."),
     "PARTICIPANT_MISMATCH": N_("Check the participant, then refund the payment or accept it."),
 }
-_RESOLUTIONS = {
-    "accept": N_("accepted"),
-    "fix": N_("by the provider's answer"),
-    "refund": N_("refunded"),
-    "write-off": N_("written off"),
-    "gone": N_("not found any more"),
-}
 _REFUNDS = {
     "PENDING": N_("pending"),
     "SUCCEEDED": N_("succeeded"),
@@ -93,7 +84,7 @@ def table(views: Sequence[DiscrepancyView]) -> list[str]:
         return console.grid(head, [_row(view) for view in views], right=(5,))
     lines = []
     for view in views:
-        kind, state = _kind(view), "" if view.is_open else f"  {_how(view)}"
+        kind, state = wording.code(view.kind), "" if view.is_open else f"  {_how(view)}"
         about = "  ".join(part for part in (amount(view), console.clean(view.participant_name or "")) if part)
         space = max(20, console.columns() - console.width_of(kind) - console.width_of(state) - 2)
         lines.append(f"{console.bold(kind)}  {console.shortened(about, space)}{state}")
@@ -104,7 +95,7 @@ def table(views: Sequence[DiscrepancyView]) -> list[str]:
 
 def _row(view: DiscrepancyView) -> list[str]:
     return [
-        _kind(view),
+        wording.code(view.kind),
         view.provider or "-",
         formats.clock_time(view.opened_at),
         view.discrepancy_id,
@@ -125,21 +116,14 @@ def _detail(view: DiscrepancyView) -> str:
     return translated(str(what))
 
 
-def _kind(view: DiscrepancyView) -> str:
-    """Return the kind: as ``--kind`` takes it, in another language in words."""
-    return view.kind if language() is Language.ENGLISH else wording.kind(view.kind)
-
-
 def _how(view: DiscrepancyView) -> str:
-    """Return how it was resolved."""
-    how = view.resolution or ""
-    return how if language() is Language.ENGLISH else _(_RESOLUTIONS.get(how, how))
+    return in_words(view.resolution or "", wording.HOW)
 
 
 def page(view: DiscrepancyView) -> list[str]:
     """Return a discrepancy with its explanation."""
     state = _("not resolved") if view.is_open else _("resolved: %(how)s", how=_how(view))
-    lines = [f"{console.bold(_kind(view))}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
+    lines = [f"{console.bold(wording.code(view.kind))}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
     seen = _(
         "%(found)s, last seen %(seen)s",
         found=formats.clock_time(view.opened_at),
@@ -147,7 +131,7 @@ def page(view: DiscrepancyView) -> list[str]:
     )
     rows = [
         (_("our books"), _ours(view)),
-        (view.provider if view.provider in _PROVIDERS else _("provider"), _theirs(view)),
+        (view.provider or _("provider"), _theirs(view)),
         *_others(view),
         *_override(view),
         (_("found"), seen),
@@ -194,10 +178,9 @@ def _theirs(view: DiscrepancyView) -> str:
         number = view.detail.get("operation") or view.ref
         return _("%(money)s as %(number)s", money=_money(paid), number=number) if paid else _nothing(view)
     kind, stand = str(theirs.get("kind")), str(theirs.get("stand"))
-    if language() is not Language.ENGLISH:
-        kind, stand = wording.kind(kind), _(wording.STANDS.get(stand, stand))
     money = _money(theirs) if theirs.get("amount") is not None else _("no amount given")
-    text = f"{kind} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
+    stand = in_words(stand, wording.STANDS)
+    text = f"{wording.code(kind)} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
     if not theirs.get("line"):
         return text
     return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=view.detail.get("source"))
@@ -404,7 +387,7 @@ def resolve(
         return
     message = _(
         "%(kind)s resolved by %(name)s: %(how)s, %(note)s",
-        kind=_kind(resolved),
+        kind=wording.code(resolved.kind),
         name=resolved.resolved_by,
         how=_how(resolved),
         note=resolved.note,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
-from procomp_pay.cli.framework.language import _, language, translated
+from procomp_pay.cli.framework.language import _, in_words, language, translated
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.text import N_
 
@@ -219,8 +219,7 @@ def _recovered_lines(payment: RecoveredPayment) -> list[str]:
 def _mismatch_lines(outcome: MismatchOutcome) -> list[str]:
     finding = outcome.finding
     key = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
-    kind = finding.kind if language() is Language.ENGLISH else wording.kind(finding.kind)
-    text = f"{kind}  {key}  {difference(finding)}"
+    text = f"{wording.code(finding.kind)}  {key}  {difference(finding)}"
     return [f"      {line}" for line in console.wrap(text).splitlines()]
 
 
@@ -237,7 +236,5 @@ def _provider_side(theirs: ProviderRecord) -> str:
     amount = formats.amount(theirs.amount) if theirs.amount is not None else ""
     line = ", " + _("line %(n)s", n=theirs.number) if theirs.number else ""
     money = f"{amount}\N{NO-BREAK SPACE}{console.clean(theirs.currency)}" if amount else ""
-    kind, stand = wording.kind(theirs.kind), _(wording.STANDS[theirs.stand])
-    if language() is Language.ENGLISH:
-        kind, stand = theirs.kind, theirs.stand
-    return f"{kind} {money} {stand}{line}".replace("  ", " ")
+    stand = in_words(theirs.stand, wording.STANDS)
+    return f"{wording.code(theirs.kind)} {money} {stand}{line}".replace("  ", " ")

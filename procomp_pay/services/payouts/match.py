@@ -209,9 +209,12 @@ async def _check_account(session: Any, file: BankFile, *, is_ours: bool) -> None
     known = await store.accounts(session)
     if known and file.account not in known and not is_ours:
         raise Refused(
-            f"The statement is of {file.account}; the ones before were of {', '.join(sorted(known))}. "
-            "Nothing was used",
-            next_step=f"if it is ours too, add: --account {file.account}",
+            N_(
+                "The statement is of %(account)s; the ones before were of %(known)s. Nothing was used",
+                account=file.account,
+                known=", ".join(sorted(known)),
+            ),
+            next_step=N_("if it is ours too, add: --account %(account)s", account=file.account),
         )
 
 
