@@ -128,7 +128,7 @@ def test_the_books_of_an_accountant(clerk: CommandLine) -> None:
         clerk.write(row)
 
     def shown(*words: str, code: int = 0) -> str:
-        return reads(clerk.type(*words, code=code), TYPED)
+        return reads(clerk.type(*words, code=code), TYPED | {kind.lower() for kind in details})
 
     shown("history", "p1")
     shown("history", "p3")

@@ -123,7 +123,9 @@ def _how(view: DiscrepancyView) -> str:
 def page(view: DiscrepancyView) -> list[str]:
     """Return a discrepancy with its explanation."""
     state = _("not resolved") if view.is_open else _("resolved: %(how)s", how=_how(view))
-    lines = [f"{console.bold(wording.code(view.kind))}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
+    kind = wording.code(view.kind)
+    typed = "" if kind == view.kind else f" ({view.kind.lower()})"  # as --kind takes it
+    lines = [f"{console.bold(kind)}{typed}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
     seen = _(
         "%(found)s, last seen %(seen)s",
         found=formats.clock_time(view.opened_at),
