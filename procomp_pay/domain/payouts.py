@@ -307,7 +307,11 @@ def _by_reference(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Ma
         ):
             short = line.amount - named[0].amount
             questions.append(
-                Question((named[0].payout_id,), (line.line_id,), N_("the bank's sum differs by %(sum)s", sum=f"{short:+.2f}"))
+                Question(
+                    (named[0].payout_id,),
+                    (line.line_id,),
+                    N_("the bank's sum differs by %(sum)s", sum=f"{short:+.2f}"),
+                )
             )
     return matches, questions
 

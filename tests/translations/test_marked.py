@@ -17,13 +17,12 @@ PACKAGE = Path(procomp_pay.__file__).parent
 CLERKS = (
     "cli/closing", "cli/display", "cli/framework", "cli/kaspi", "cli/payments", "cli/payouts",
     "cli/receipts", "cli/reconciliation", "cli/refunds", "cli/registrations", "cli/reports",
-    "domain/entry_fees.py", "domain/kaspi_verification.py",
-    "domain/money.py", "domain/names.py", "domain/operation_number.py", "domain/payment_code.py",
-    "domain/period.py", "domain/refunds.py", "providers/kaspi/gateway.py", "providers/kaspi/invoices.py",
-    "providers/kaspi/refunds.py", "providers/kaspi/wire.py", "services/closing", "services/initiation",
-    "services/kaspi_verification", "services/lifecycle", "services/payouts", "services/receipts", "services/reconciliation",
-    "services/refunds",
-    "services/registrations", "services/reports", "services/settlement/move.py",
+    "domain/entry_fees.py", "domain/kaspi_verification.py", "domain/money.py", "domain/names.py",
+    "domain/operation_number.py", "domain/payment_code.py", "domain/period.py", "domain/refunds.py",
+    "providers/kaspi/gateway.py", "providers/kaspi/invoices.py", "providers/kaspi/refunds.py",
+    "providers/kaspi/wire.py", "services/closing", "services/initiation", "services/kaspi_verification",
+    "services/lifecycle", "services/payouts", "services/receipts", "services/reconciliation",
+    "services/refunds", "services/registrations", "services/reports", "services/settlement/move.py",
     "services/settlement/operation_numbers.py", "services/views/payment.py",
 )  # fmt: skip
 ADMINISTRATORS = {

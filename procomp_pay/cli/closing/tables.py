@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, as_text, columns, local_time, method_or_word
+from procomp_pay.cli.reports.cells import (
+    Cell,
+    Id,
+    Missing,
+    Section,
+    as_text,
+    columns,
+    local_time,
+    method_or_word,
+)
 from procomp_pay.cli.reports.payout_table import WORDS
 from procomp_pay.domain.closing import Step, StepRecord, StepState
 from procomp_pay.domain.events import Source
@@ -37,6 +46,8 @@ STEPS = {
     Step.SEAL: N_("audit seal"),
     Step.SIGNATURES: N_("signatures"),
 }
+#: Files and folders that steps wait for.
+_NEEDED = {"statement": N_("a statement file is needed"), "folder": N_("a folder is needed: --exports DIR")}
 _RESOLUTIONS = {"accept": N_("accepted"), "write-off": N_("written off")}
 _STATES = {
     StepState.WAITING: N_("to do"),
@@ -111,7 +122,7 @@ def _what_is_open(record: StepRecord) -> str:
     if record.step in (Step.STRIPE, Step.KASPI):
         return ", ".join(map(item_text, record.items))
     if record.step is Step.EXPORTS:
-        return translated(str(record.facts.get("why", ""))) or _("a folder is needed: --exports DIR")
+        return translated(str(record.facts.get("why", ""))) or _(_NEEDED["folder"])
     if record.step is Step.SUMS:
         return ", ".join(_difference(item) for item in record.items)
     number = _("%(n)s open", n=len(record.items))
@@ -120,9 +131,9 @@ def _what_is_open(record: StepRecord) -> str:
 
 
 def item_text(item: str) -> str:
-    """Return what is open in the steps of the providers and of the payouts, from the key that is stored."""
-    if item == "statement":
-        return _("a statement file is needed")
+    """Return what is open in a step, from the key that is stored; ids stay as they are."""
+    if item in _NEEDED:
+        return _(_NEEDED[item])
     subject, colon, why = item.partition(": ")
     if not colon or subject.partition(" ")[0] not in (Step.STRIPE, Step.KASPI):
         return translated(item)
@@ -195,15 +206,16 @@ def _unfinished(figures: DayFigures) -> Section:
 
 def _unfinished_state(state: str) -> str:
     """Return the state of an event, a payment or a refund in words."""
-    name = state.upper()
-    return _(wording.STATUSES[name] if name in wording.STATUSES else state).lower()
+    return _(wording.STATUSES.get(state.upper(), state)).lower()
 
 
 def _approvals(closing: Closing, figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             wording.approval(each.content["action"]),
-            ", ".join(f"{as_text(Decimal(amount))} {currency}" for currency, amount in each.content["sums"].items()),
+            ", ".join(
+                f"{as_text(Decimal(amount))} {currency}" for currency, amount in each.content["sums"].items()
+            ),
             each.requested_by, _local(closing, each.expires_at), Id(each.approval_id),
         ]
         for each in figures.approvals

@@ -55,6 +55,8 @@ def status(status: AnyStatus) -> str:
 #: Stripe's codes in words: of declines, disputes, and of refunds that failed or were made there. See
 #: https://docs.stripe.com/declines/codes and ``reason`` and ``failure_reason`` in its reference.
 _CODES = {
+    "account_closed": N_("the bank account is closed"),
+    "account_frozen": N_("the bank account is blocked"),
     "authentication_required": N_("the customer has to confirm it at the bank"),
     "bank_cannot_process": N_("the bank could not process it"),
     "card_declined": N_("the bank declined the card"),
@@ -62,6 +64,7 @@ _CODES = {
     "card_velocity_exceeded": N_("the card's limit is exceeded"),
     "charge_for_pending_refund_disputed": N_("the payment is disputed"),
     "check_returned": N_("the check was returned"),
+    "could_not_process": N_("the bank could not process it"),
     "credit_not_processed": N_("a refund was not received"),
     "debit_not_authorized": N_("the debit was not authorized"),
     "declined": N_("the bank declined it"),
@@ -77,8 +80,10 @@ _CODES = {
     "incorrect_cvc": N_("wrong security code of the card"),
     "incorrect_number": N_("wrong card number"),
     "insufficient_funds": N_("not enough money"),
+    "invalid_account_number": N_("wrong account details"),
     "lost_card": N_("the card is lost"),
     "lost_or_stolen_card": N_("the card is lost or stolen"),
+    "no_account": N_("there is no such bank account"),
     "noncompliant": N_("against the rules of the card network"),
     "payment_intent_authentication_failure": N_("the customer did not confirm it at the bank"),
     "processing_error": N_("the bank could not process it"),
@@ -359,7 +364,8 @@ def refund_line(refund: RefundView, when: str) -> str:
     state = {
         RefundState.PENDING: _("outcome not known yet") if refund.is_unknown else _("pending"),
         RefundState.SUCCEEDED: _("refunded"),
-        RefundState.FAILED: _("FAILED") + (f" ({reason(refund.failure_reason)})" if refund.failure_reason else ""),
+        RefundState.FAILED: _("FAILED")
+        + (f" ({reason(refund.failure_reason)})" if refund.failure_reason else ""),
         RefundState.CANCELLED: _("cancelled"),
     }[refund.state]
     key = refund.provider_refund_id or refund.refund_id

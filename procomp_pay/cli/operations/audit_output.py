@@ -10,7 +10,7 @@ from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, counted, language, translated
 from procomp_pay.domain.language import Language
-from procomp_pay.domain.states import method_name
+from procomp_pay.domain.states import METHOD_NAMES
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ _NAMES = {
     "failure_reason": N_("failure reason"),
     "provider_open": N_("can still be paid"),
     "create_state": N_("at the provider"),
-    "payment_intent": "Stripe PaymentIntent",
-    "checkout_session": "Stripe Checkout Session",
+    "payment_intent": N_("Stripe PaymentIntent"),
+    "checkout_session": N_("Stripe Checkout Session"),
     "kaspi_payment": N_("Kaspi payment"),
     "kaspi_operation": N_("Kaspi operation number"),
     "charge": N_("Stripe charge"),
@@ -145,10 +145,9 @@ def trail_lines(trail: Trail) -> list[str]:
     elif trail.view is None:
         lines = [console.bold(_("The payment itself was deleted; its audit trail remains"))]
     else:
-        head = f"{trail.view.participant_name} · {trail.view.tournament_name}"
-        lines = [f"{console.bold(console.clean(head))}  {formats.money(trail.view.charged)}  "
-            f"{wording.status(trail.view.status)}"
-        ]
+        head = console.bold(console.clean(f"{trail.view.participant_name} · {trail.view.tournament_name}"))
+        money, status = formats.money(trail.view.charged), wording.status(trail.view.status)
+        lines = [f"{head}  {money}  {status}"]
     lines.append(console.dim(console.clean(trail.payment_id)))
     if trail.steps and trail.steps[0].link.seq > 1:
         older = counted("%(n)d older entry", "%(n)d older entries", trail.steps[0].link.seq - 1)
@@ -203,8 +202,7 @@ def show_findings(report: AuditReport) -> None:
         if report.erased:
             lost = counted("%(n)d entry", "%(n)d entries", report.erased)
             typer.echo(
-                "  "
-                + _("%(n)s lost names by person erase; what is left matches its signed record", n=lost)
+                "  " + _("%(n)s lost names by person erase; what is left matches its signed record", n=lost)
             )
         if report.archives:
             typer.echo("  " + counted("with %(n)d archive", "with %(n)d archives", report.archives))
@@ -267,28 +265,26 @@ def _value(name: str, value: Any) -> str:
         return _("nothing")
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    text = str(value)
     if name == "create_state":
-        return _(_STATES[text]) if text in _STATES else text
-    if language() is Language.ENGLISH:
-        return text
-    if isinstance(value, list | tuple):
+        return _(_STATES.get(value, str(value)))
+    return str(value) if language() is Language.ENGLISH else _in_words(name, value)
+
+
+def _in_words(name: str, value: Any) -> str:
+    """Return a stored code in the reader's language; any other value as it is."""
+    if isinstance(value, list):
         return ", ".join(_value(name, each) for each in value)
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_value(name, each)}" for key, each in value.items())
-    return _in_words(name, text)
-
-
-def _in_words(name: str, text: str) -> str:
-    """Return a stored code in the reader's language; any other value as it is."""
-    if name == "step":
-        from procomp_pay.cli.closing.tables import STEPS
+    text = str(value)
+    if name in ("step", "open"):
+        from procomp_pay.cli.closing.tables import STEPS, item_text
         from procomp_pay.domain.closing import Step
 
+        if name == "open":
+            return item_text(text)
         return f"{_(STEPS[Step(text)])} ({text})" if text in list(Step) else text
-    if name == "method":
-        return method_name(text)
     if name == "kind":
         return wording.kind(text)
-    known = _WORDS.get(name.removeprefix("former_"), {})
+    known = METHOD_NAMES if name == "method" else _WORDS.get(name.removeprefix("former_"), {})
     return _(known[text]) if text in known else wording.reason(text)

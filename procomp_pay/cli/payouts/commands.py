@@ -131,7 +131,11 @@ def _from_kaspi(statement: Path, mapping: Path | None, zone: ZoneInfo) -> Fetche
         owner, own = opened.owner, load_settings().kaspi_organization_bin
         if owner and own and owner != own:
             raise Refused(
-                N_("The report is of %(owner)s, not of %(own)s (KASPI_ORGANIZATION_BIN)", owner=owner, own=own),
+                N_(
+                    "The report is of %(owner)s, not of %(own)s (KASPI_ORGANIZATION_BIN)",
+                    owner=owner,
+                    own=own,
+                ),
                 next_step=N_("give our own report"),
             )
         lines = list(opened)

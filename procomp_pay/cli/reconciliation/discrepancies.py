@@ -53,7 +53,9 @@ _MEANS = {
     "PARTICIPANT_MISMATCH": N_("The payment and the participant do not match."),
 }
 _DO = {
-    "MISSING_LOCALLY": N_("Find out whose payment it is. Refund it at the provider, or accept it with a note."),
+    "MISSING_LOCALLY": N_(
+        "Find out whose payment it is. Refund it at the provider, or accept it with a note."
+    ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
     "STATUS_MISMATCH": N_("Resolve it with fix to ask the provider again; then decide."),
     "AMOUNT_MISMATCH": N_("Refund it, or accept the amount."),
@@ -79,7 +81,8 @@ def table(views: Sequence[DiscrepancyView]) -> list[str]:
     """Return a list of discrepancies: a line for each where there is room or no terminal, else three."""
     if console.is_wide(_WIDE):
         head = (
-            _("KIND"), _("PROVIDER"), _("SINCE"), "ID", _("PAYMENT"), _("AMOUNT"), _("PARTICIPANT"), _("WHAT"),
+            _("KIND"), _("PROVIDER"), _("SINCE"), "ID", _("PAYMENT"), _("AMOUNT"), _("PARTICIPANT"),
+            _("WHAT"),
         )  # fmt: skip
         return console.grid(head, [_row(view) for view in views], right=(5,))
     lines = []
@@ -179,10 +182,9 @@ def _theirs(view: DiscrepancyView) -> str:
         paid = view.detail.get("paid") or view.detail.get("went_back")
         number = view.detail.get("operation") or view.ref
         return _("%(money)s as %(number)s", money=_money(paid), number=number) if paid else _nothing(view)
-    kind, stand = str(theirs.get("kind")), str(theirs.get("stand"))
+    kind, stand = wording.code(str(theirs.get("kind"))), in_words(str(theirs.get("stand")), wording.STANDS)
     money = _money(theirs) if theirs.get("amount") is not None else _("no amount given")
-    stand = in_words(stand, wording.STANDS)
-    text = f"{wording.code(kind)} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
+    text = f"{kind} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
     if not theirs.get("line"):
         return text
     return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=view.detail.get("source"))
@@ -206,7 +208,9 @@ def _money(document: dict[str, Any] | str | None) -> str:
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:
     names = (view.detail.get("theirs") or {}).get("candidates") or []
     return [
-        (_("candidates"), _("%(name)s: one of these, to be decided by hand", name=name)) if not n else ("", name)
+        (_("candidates"), _("%(name)s: one of these, to be decided by hand", name=name))
+        if not n
+        else ("", name)
         for n, name in enumerate(names)
     ]
 
@@ -318,11 +322,17 @@ def _filter(
     kinds = {known.value: known for known in DiscrepancyKind}
     name = kind.upper().replace("-", "_") if kind else None
     if name is not None and name not in kinds:
-        raise typer.BadParameter(N_("%(option)s must be one of %(known)s", option="--kind", known=", ".join(kinds).lower()))
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--kind", known=", ".join(kinds).lower())
+        )
     if state not in ("open", "resolved", "all"):
-        raise typer.BadParameter(N_("%(option)s must be one of %(known)s", option="--state", known="open, resolved, all"))
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--state", known="open, resolved, all")
+        )
     if provider not in (None, "stripe", "kaspi"):
-        raise typer.BadParameter(N_("%(option)s must be one of %(known)s", option="--provider", known="stripe, kaspi"))
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--provider", known="stripe, kaspi")
+        )
     return Filter(
         kind=kinds[name] if name else None,
         state=None if state == "all" else DiscrepancyState(state),
@@ -367,7 +377,9 @@ def resolve(
 
     ways = [choice.value for choice in use.How]
     if how not in ways:
-        raise typer.BadParameter(N_("%(option)s must be one of %(known)s", option="--how", known=", ".join(ways)))
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--how", known=", ".join(ways))
+        )
     if approve is not None and use.How(how) not in use.NEED_TWO:
         raise typer.BadParameter(N_("--approve is for accept and write-off"))
     actor = operator(acting)

@@ -92,7 +92,10 @@ def reconcile(
     window = _window(since, until)
     if recover and statement is None and (since is None or provider is Which.KASPI):
         raise typer.BadParameter(
-            N_("--recover reads Stripe from the day of the backup on: give --since DAY; for Kaspi, a --statement")
+            N_(
+                "--recover reads Stripe from the day of the backup on: give --since DAY; for Kaspi, "
+                "a --statement"
+            )
         )
     settings = load_settings()
     actor = operator(acting)

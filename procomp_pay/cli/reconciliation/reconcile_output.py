@@ -51,7 +51,11 @@ def summary(report: Report) -> str:
     """Return the report in one line."""
     outcomes = [_(_IN_SHORT[name], n=count) for name, count in report.became.items()]
     if report.recovered:
-        text = N_("%(n)s lost payments would be rebuilt") if report.dry_run else N_("%(n)s lost payments rebuilt")
+        text = (
+            N_("%(n)s lost payments would be rebuilt")
+            if report.dry_run
+            else N_("%(n)s lost payments rebuilt")
+        )
         outcomes.append(_(text, n=len(report.recovered)))
     if report.closed:
         outcomes.append(_("%(n)s closed automatically", n=report.closed))

@@ -154,7 +154,9 @@ def _payment(ours: LocalRecord, payments: list[ProviderRecord]) -> Iterator[Mism
             _K.STATUS_MISMATCH, N_("over at the provider"), ended.reference, ours, ended, RepairAction.ASK
         )
     elif settled and not payments and ours.expected:
-        yield Mismatch(_K.MISSING_AT_PROVIDER, N_("the provider does not have it"), ours.reference, ours, None)
+        yield Mismatch(
+            _K.MISSING_AT_PROVIDER, N_("the provider does not have it"), ours.reference, ours, None
+        )
     elif ours.overdue and not settled and not (payments and payments[-1].stand is ProviderState.ENDED):
         record = payments[0] if payments else None
         yield Mismatch(_K.STUCK, N_("open beyond its life"), ours.reference, ours, record, RepairAction.ASK)
@@ -281,7 +283,11 @@ def _refund_sum(ours: LocalRecord, theirs: ProviderRecord) -> Iterator[Mismatch]
 def _disputes(ours: LocalRecord, of_kind: dict[LineKind, list[ProviderRecord]]) -> Iterator[Mismatch]:
     for record in of_kind.get(LineKind.DISPUTE, []):
         if ours.dispute is None or (record.dispute is not None and not _same_dispute(ours.dispute, record)):
-            what = N_("a dispute that our books do not have") if ours.dispute is None else N_("the dispute went on")
+            what = (
+                N_("a dispute that our books do not have")
+                if ours.dispute is None
+                else N_("the dispute went on")
+            )
             yield Mismatch(_K.STATUS_MISMATCH, what, record.ref, ours, record, RepairAction.DISPUTE)
 
 
@@ -304,7 +310,9 @@ def _alone(ours: LocalRecord) -> Iterator[Mismatch]:
         yield Mismatch(_K.LATE_PAYMENT, N_("it came after the end"), ours.reference, ours, None)
     free = ours.place is RegistrationState.FREE and not ours.refunds
     if ours.place is RegistrationState.OTHER or (ours.duplicate and not free):
-        yield Mismatch(_K.DUPLICATE_PAYMENT, N_("another payment settles the fee"), ours.reference, ours, None)
+        yield Mismatch(
+            _K.DUPLICATE_PAYMENT, N_("another payment settles the fee"), ours.reference, ours, None
+        )
     elif ours.place is RegistrationState.FREE:
         what = N_("the participant was not activated")
         yield Mismatch(_K.PARTICIPANT_MISMATCH, what, ours.reference, ours, None, RepairAction.PLACE)

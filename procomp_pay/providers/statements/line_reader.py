@@ -323,8 +323,8 @@ class LineReader:
         if self._times.unsure:
             self._summary.note(
                 N_(
-                    "lines in an hour that occurred twice because clocks were set back, read as the first one: "
-                    "%(n)s",
+                    "lines in an hour that occurred twice because clocks were set back, "
+                    "read as the first one: %(n)s",
                     n=self._times.unsure,
                 )
             )

@@ -82,7 +82,11 @@ def parse_session(session: Object) -> ProviderStatus:
             return replace(status, ids=ids)
     if session["status"] == "expired":
         return ProviderStatus(
-            EventType.EXPIRED, final=True, ids=ids, reason=N_("The payment page expired"), raw_status="expired"
+            EventType.EXPIRED,
+            final=True,
+            ids=ids,
+            reason=N_("The payment page expired"),
+            raw_status="expired",
         )
     if session["status"] == "complete":
         return ProviderStatus(EventType.PROCESSING, ids=ids, raw_status="complete, unpaid")

@@ -104,9 +104,17 @@ class Chain:
         if self.seq == 0 and link.seq > 1 and link.row_id <= self.archived_until:
             pass  # the entries before it are in an archive
         elif link.seq != self.seq + 1:
-            findings.append(self._flaw(Flaw.MISSING, link.seq, N_("after entry %(before)s comes %(after)s", before=self.seq, after=link.seq)))
+            findings.append(
+                self._flaw(
+                    Flaw.MISSING,
+                    link.seq,
+                    N_("after entry %(before)s comes %(after)s", before=self.seq, after=link.seq),
+                )
+            )
         elif link.prev_hash != self.hash:
-            findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, N_("it does not follow the previous entry")))
+            findings.append(
+                self._flaw(Flaw.BROKEN_LINK, link.seq, N_("it does not follow the previous entry"))
+            )
         elif link.row_id <= self.row_id:
             findings.append(
                 self._flaw(Flaw.BROKEN_LINK, link.seq, N_("it was written before the previous entry"))
@@ -136,17 +144,27 @@ class Chain:
         findings += [self._flaw(Flaw.EDITED, seq, _UNSIGNED) for seq in self.erasures.unsigned]
         if self.closing is not None:
             differences = [N_("its row, which was deleted")] if day is None else self.closing.differences(day)
-            details = [N_("the closing is not as it was recorded: %(what)s", what=each) for each in differences]
+            details = [
+                N_("the closing is not as it was recorded: %(what)s", what=each) for each in differences
+            ]
             return findings + [self._flaw(Flaw.DISAGREES, self.seq, detail) for detail in details]
         if row is None:
             if self.is_platforms:
                 return findings  # no payment of ours, whatever became of it
             return [*findings, self._flaw(Flaw.NO_PAYMENT, None, N_("its payment was deleted"))]
         if self.status != row.status:
-            detail = N_("the last status in the audit trail is %(before)s, the payment is %(now)s", before=self.status, now=row.status)
+            detail = N_(
+                "the last status in the audit trail is %(before)s, the payment is %(now)s",
+                before=self.status,
+                now=row.status,
+            )
             findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         if self.refunded is not None and self.refunded != row.refunded:
-            detail = N_("refunded by the audit trail: %(before)s, by the payment: %(now)s", before=self.refunded, now=row.refunded)
+            detail = N_(
+                "refunded by the audit trail: %(before)s, by the payment: %(now)s",
+                before=self.refunded,
+                now=row.refunded,
+            )
             findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         return findings
 

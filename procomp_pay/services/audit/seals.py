@@ -127,7 +127,10 @@ class SealCheck:
             if (difference := _difference(seal_row, sums)) is not None:
                 yield difference
         if root is not None and root.lower() not in {seal.merkle_root for seal in seals}:
-            yield N_("no seal has the root %(root)s: it was removed, changed, or is of another database", root=root[:64])
+            yield N_(
+                "no seal has the root %(root)s: it was removed, changed, or is of another database",
+                root=root[:64],
+            )
 
 
 def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
@@ -135,7 +138,11 @@ def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
     number, before, last = 0, audit.GENESIS, 0
     for seal in seals:
         if seal.number != number + 1:
-            yield N_("after seal %(before)s comes seal %(after)s: one was removed", before=number, after=seal.number)
+            yield N_(
+                "after seal %(before)s comes seal %(after)s: one was removed",
+                before=number,
+                after=seal.number,
+            )
         elif seal.previous_root != before or seal.last_entry_id < last:
             yield N_("seal %(after)s does not continue seal %(before)s", before=number, after=seal.number)
         number, before, last = seal.number, seal.merkle_root, seal.last_entry_id
@@ -153,9 +160,7 @@ def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
         entries=seal.entry_count,
         payments=seal.chain_count,
     )
-    now = N_(
-        "now there are %(entries)s entries of %(payments)s payments", entries=entries, payments=chains
-    )
+    now = N_("now there are %(entries)s entries of %(payments)s payments", entries=entries, payments=chains)
     if chains < seal.chain_count:
         return N_("%(covered)s; %(now)s: a whole chain is gone", covered=covered, now=now)
     if entries < seal.entry_count:
@@ -238,7 +243,9 @@ async def _insert(ctx: AppContext, made: AuditSeal) -> None:
     """
     async with ctx.db.writing() as session:
         if not await insert_once(session, AuditSeal, made.model_dump()):
-            raise DatabaseBusy(N_("Another process sealed the audit trail meanwhile"), next_step=N_("try again"))
+            raise DatabaseBusy(
+                N_("Another process sealed the audit trail meanwhile"), next_step=N_("try again")
+            )
 
 
 async def seal_if_due(ctx: AppContext, by: str, every: timedelta) -> Sealed | None:

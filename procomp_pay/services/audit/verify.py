@@ -129,7 +129,9 @@ async def verify(
     ]
     report.add(Finding(None, Flaw.SEAL, None, detail) for detail in flaws)
     if payment_id is not None and not report.chains and report.is_sound:
-        raise NotFound(N_("There is no payment %(payment)s", payment=repr(payment_id[:64])), next_step="procomp-pay list")
+        raise NotFound(
+            N_("There is no payment %(payment)s", payment=repr(payment_id[:64])), next_step="procomp-pay list"
+        )
     return report
 
 
@@ -146,7 +148,9 @@ async def _without_chain(ctx: AppContext, payment_id: str | None) -> AsyncIterat
 
 def _not_recomputed(chosen: list[AuditSeal], check: SealCheck, root: str | None) -> list[str]:
     if any(seal.merkle_root == root and seal not in check.seals for seal in chosen):
-        return [N_("the seal of this root covers entries that are in archives: give their directory, --archive")]
+        return [
+            N_("the seal of this root covers entries that are in archives: give their directory, --archive")
+        ]
     return []
 
 

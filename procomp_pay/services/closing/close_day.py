@@ -488,7 +488,11 @@ async def _read(
         "notes": [*report.notes, *(N_("not compared: %(what)s", what=text) for text in report.not_compared)],
         "told": {key: [str(paid), str(back)] for key, (paid, back) in report.told.items()},
     }
-    items = [N_("%(provider)s was not read to the end: %(why)s", provider=report.provider, why=report.cut)] if report.cut else []
+    items = (
+        [N_("%(provider)s was not read to the end: %(why)s", provider=report.provider, why=report.cut)]
+        if report.cut
+        else []
+    )
     items += [N_("lines that could not be read: %(n)s", n=report.skipped)] if report.skipped else []
     if statement is not None and report.since > begins:
         facts["notes"].append(N_("the file does not say that it covers the beginning of the day"))

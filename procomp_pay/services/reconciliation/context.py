@@ -55,9 +55,7 @@ def stop_asking(report: Report, error: Unavailable) -> None:
     if isinstance(error, DatabaseUnavailable):
         raise error
     report.provider_unavailable = True
-    report.cut = report.cut or N_(
-        "%(error)s, while differences were looked into", error=error.message
-    )
+    report.cut = report.cut or N_("%(error)s, while differences were looked into", error=error.message)
 
 
 @dataclass(slots=True)

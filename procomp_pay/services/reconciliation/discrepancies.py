@@ -247,7 +247,10 @@ async def _check_no_refund_under_way(session: AsyncSession, row: Discrepancy, pa
     for refund_row in await refund_repository.of_payment(session, payment_id):
         if refund_row.state is RefundState.PENDING and refund_row.reason.startswith(_refund_reason(row.id)):
             raise Conflict(
-                N_("%(name)s is giving the money back because of this discrepancy", name=refund_row.requested_by),
+                N_(
+                    "%(name)s is giving the money back because of this discrepancy",
+                    name=refund_row.requested_by,
+                ),
                 next_step=N_("see how it ends: procomp-pay status --payment %(payment)s", payment=payment_id),
             )
 
@@ -269,13 +272,23 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         )
     if view.ref.startswith("pi_") and not await _is_own(ctx, view):
         raise Refused(
-            N_("%(ref)s is a second payment at Stripe: a refund from here would refund the first one", ref=view.ref),
-            next_step=N_("refund %(ref)s in Stripe's dashboard, then resolve it with --how accept", ref=view.ref),
+            N_(
+                "%(ref)s is a second payment at Stripe: a refund from here would refund the first one",
+                ref=view.ref,
+            ),
+            next_step=N_(
+                "refund %(ref)s in Stripe's dashboard, then resolve it with --how accept", ref=view.ref
+            ),
         )
     if await _is_second_operation(ctx, view):
         raise Refused(
-            N_("%(ref)s is a second operation at Kaspi: a refund from here would refund the first one", ref=view.ref),
-            next_step=N_("refund %(ref)s in the Kaspi Pay app, then resolve it with --how accept", ref=view.ref),
+            N_(
+                "%(ref)s is a second operation at Kaspi: a refund from here would refund the first one",
+                ref=view.ref,
+            ),
+            next_step=N_(
+                "refund %(ref)s in the Kaspi Pay app, then resolve it with --how accept", ref=view.ref
+            ),
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
         again = f":{attempt}" if attempt > 1 else ""
@@ -287,14 +300,23 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         done = await refund(ctx, command, actor)
         if done.state is RefundState.PENDING and done.provider_refund_id is None:
             raise OutcomeUnknown(
-                N_("The outcome of refund %(refund)s is not known yet; it is being checked", refund=done.refund_id),
-                next_step=N_("see how it ends: procomp-pay status --payment %(payment)s", payment=view.payment_id),
+                N_(
+                    "The outcome of refund %(refund)s is not known yet; it is being checked",
+                    refund=done.refund_id,
+                ),
+                next_step=N_(
+                    "see how it ends: procomp-pay status --payment %(payment)s", payment=view.payment_id
+                ),
             )
         if done.state in HOLDING:
             return done
         # an earlier refund that failed: request another one
     raise Refused(
-        N_("The provider refused it %(n)s times: %(why)s", n=_MOST_REFUNDS, why=done.failure_reason or N_("no reason given")),
+        N_(
+            "The provider refused it %(n)s times: %(why)s",
+            n=_MOST_REFUNDS,
+            why=done.failure_reason or N_("no reason given"),
+        ),
         next_step=N_("refund it at the provider, then resolve it with --how accept"),
     )
 
@@ -334,7 +356,9 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     if check is None:
         raise ManualReviewRequired(
             N_("The provider cannot be asked about it: the payment has no object there"),
-            next_step=N_("check it yourself, then: procomp-pay discrepancies resolve %(id)s", id=view.discrepancy_id),
+            next_step=N_(
+                "check it yourself, then: procomp-pay discrepancies resolve %(id)s", id=view.discrepancy_id
+            ),
         )
     if (still := _still(view, check.mismatches)) is not None:
         raise ManualReviewRequired(
@@ -344,7 +368,10 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     if not check.can_show(view.kind, view.ref) or FOR_MANUAL_REVIEW & view.detail.keys():
         name = view.provider.title() if view.provider else N_("The provider")
         raise ManualReviewRequired(
-            N_("%(name)s does not report what this is about, so its answer cannot confirm that it is gone", name=name),
+            N_(
+                "%(name)s does not report what this is about, so its answer cannot confirm that it is gone",
+                name=name,
+            ),
             next_step=N_(
                 "check it in the provider's app or statement, then: "
                 'procomp-pay discrepancies resolve %(id)s --how accept --note "..."',

@@ -40,9 +40,7 @@ async def ask_each(context: ReconciliationContext, on_progress: Progress) -> Non
         await _window(context, on_progress)
         await _open_ones(context, on_progress)
     except Unavailable as error:
-        report.cut = N_(
-            "%(error)s, after %(n)s payments asked for", error=error.message, n=report.read[WORD]
-        )
+        report.cut = N_("%(error)s, after %(n)s payments asked for", error=error.message, n=report.read[WORD])
     try:
         ctx.providers.of(Channel.KASPI_QR).ready_to_refund()
     except Refused:
