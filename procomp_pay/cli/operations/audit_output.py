@@ -108,7 +108,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "pending": N_("waiting to be handled"), "dead": N_("given up"), "done": N_("handled"),
         "ignored": N_("not handled here"), "foreign": N_("of another system"),
     },
-    "state": {"open": N_("open"), "done": N_("finished"), "skipped": N_("skipped")},
+    "state": {"open": N_("still open"), "done": N_("finished"), "skipped": N_("skipped")},
     "status": wording.STATUSES,
 }  # fmt: skip
 #: Long and for programs alone: --json has it.

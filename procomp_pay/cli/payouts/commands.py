@@ -59,7 +59,7 @@ _CATEGORIES = {
     "refund_failed": N_("refund failed"), "refund_failure": N_("refund failed"),
     "partial_capture_reversal": N_("refund"), "dispute": N_("dispute"),
     "dispute_reversal": N_("dispute reversed"), "dispute_reversed": N_("dispute reversed"),
-    "fee": N_("fee"), "network_cost": N_("network cost"), "tax": N_("tax"),
+    "fee": N_("provider's fee"), "network_cost": N_("network cost"), "tax": N_("tax"),
     "payout_reversal": N_("payout returned"), "other": N_("other"), "other_adjustment": N_("other"),
 }  # fmt: skip
 #: Entries that the terminal shows of a payout; --json has all.
@@ -370,7 +370,7 @@ def _content(content: PayoutContent) -> list[str]:
         for entry, name in content.entries[:_MOST_SHOWN]
     ]
     lines = [*console.label_rows(rows, max(11, *(len(label) for label, _value in rows))), ""]
-    head = [_("when"), _("what"), _("gross"), _("fee"), _("net"), _("who"), _("payment")]
+    head = [_("when"), _("what"), _("gross"), _("fees"), _("net"), _("who"), _("payment")]
     lines += console.grid(head, entries, right=(2, 3, 4))
     if len(content.entries) > _MOST_SHOWN:
         lines.append(_("and %(n)s more: --json", n=len(content.entries) - _MOST_SHOWN))
