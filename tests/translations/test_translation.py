@@ -93,7 +93,7 @@ def test_a_text_is_told_alike_before_and_after_it_was_stored(language: str) -> N
         ("not compared: 12 lines of other days", "не сверялось: строк за другие дни: 12"),
         (
             "Stripe gave no usable answer (HTTP 500), after 3 pages (1,200 balance transactions)",
-            "Stripe не дал понятного ответа (HTTP 500), прочитано страниц: 3 (движений по балансу: 1,200)",
+            "Stripe не дал понятного ответа (HTTP 500), прочитано страниц: 3 (движения по балансу: 1,200)",
         ),
         ("Stripe refused: Charge ch_1 was refunded.", "Stripe отказал: Charge ch_1 was refunded."),
         ("24000.00 KZT", "24\u00a0000\u00a0₸"),
