@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.text import N_
 
 #: Days after the expected one in which the money may arrive: weekends, and the longest holidays.
 WITHIN_DAYS = 7
@@ -329,7 +330,11 @@ def _by_reference(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Ma
         ):
             short = line.amount - named[0].amount
             questions.append(
-                Question((named[0].payout_id,), (line.line_id,), f"the bank's sum differs by {short:+.2f}")
+                Question(
+                    (named[0].payout_id,),
+                    (line.line_id,),
+                    N_("the bank's sum differs by %(sum)s", sum=f"{short:+.2f}"),
+                )
             )
     return matches, questions
 
@@ -350,7 +355,7 @@ def _by_amount(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match
     booked = {line.line_id: line.booked_on for line in lines}
     for line_ids, payout_ids in _groups(of_line):
         if from_nobody.issuperset(line_ids):
-            why = "the sum fits, but the line does not name the provider"
+            why = N_("the sum fits, but the line does not name the provider")
             questions.append(Question(tuple(payout_ids), tuple(line_ids), why))
             continue
         if len(line_ids) == len(payout_ids) == 1:
@@ -364,7 +369,7 @@ def _by_amount(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match
         if len(chosen) == len(line_ids) == len(payout_ids) and from_nobody.isdisjoint(line_ids):
             matches += [Match((found[0],), line_id, "amount and day") for line_id, found in same_day.items()]
         else:
-            why = "several payouts or lines of the same sum fit"
+            why = N_("several payouts or lines of the same sum fit")
             questions.append(Question(tuple(payout_ids), tuple(line_ids), why))
     return matches, questions
 
@@ -410,7 +415,7 @@ def _together(payouts: list[Expected], lines: list[Credit]) -> tuple[list[Match]
             used.update(runs[0])
         else:
             all_of_them = tuple(dict.fromkeys(p for run in runs for p in run))
-            questions.append(Question(all_of_them, (line_id,), "several sums of payouts fit"))
+            questions.append(Question(all_of_them, (line_id,), N_("several sums of payouts fit")))
     return matches, questions
 
 

@@ -15,20 +15,24 @@ from procomp_pay.domain import errors
 PACKAGE = Path(procomp_pay.__file__).parent
 #: Modules whose errors and lines a clerk meets. What an administrator sets up stays English.
 CLERKS = (
-    "cli/display", "cli/framework", "cli/kaspi", "cli/payments", "cli/receipts", "cli/refunds",
-    "cli/registrations", "cli/reports", "domain/entry_fees.py", "domain/kaspi_verification.py",
-    "domain/money.py", "domain/names.py", "domain/operation_number.py", "domain/payment_code.py",
-    "domain/period.py", "domain/refunds.py", "providers/kaspi/gateway.py", "providers/kaspi/invoices.py",
-    "providers/kaspi/refunds.py", "providers/kaspi/wire.py", "services/initiation",
-    "services/kaspi_verification", "services/lifecycle", "services/receipts", "services/refunds",
-    "services/registrations", "services/reports", "services/settlement/move.py",
+    "cli/closing", "cli/display", "cli/framework", "cli/kaspi", "cli/payments", "cli/payouts",
+    "cli/receipts", "cli/reconciliation", "cli/refunds", "cli/registrations", "cli/reports",
+    "domain/entry_fees.py", "domain/kaspi_verification.py", "domain/money.py", "domain/names.py",
+    "domain/operation_number.py", "domain/payment_code.py", "domain/period.py", "domain/refunds.py",
+    "providers/kaspi/gateway.py", "providers/kaspi/invoices.py", "providers/kaspi/refunds.py",
+    "providers/kaspi/wire.py", "services/closing", "services/initiation", "services/kaspi_verification",
+    "services/lifecycle", "services/payouts", "services/receipts", "services/reconciliation",
+    "services/refunds", "services/registrations", "services/reports", "services/settlement/move.py",
     "services/settlement/operation_numbers.py", "services/views/payment.py",
 )  # fmt: skip
-ADMINISTRATORS = {"cli/kaspi/devices.py", "cli/registrations/person.py", "services/registrations/person.py"}
+ADMINISTRATORS = {
+    "cli/kaspi/devices.py", "cli/reconciliation/statement.py", "cli/registrations/person.py",
+    "services/registrations/person.py",
+}  # fmt: skip
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"BadParameter"}
 #: Functions of the console that print a sentence.
 SAID = {"say", "confirm", "prompt", "hint"}
-_COMMAND = re.compile(r"(→ )?procomp-pay |--[a-z-]+( |$)|mkdir ")
+_COMMAND = re.compile(r"(→ )?procomp-pay | ?--[a-z-]+( |$)|mkdir ")
 
 
 def modules() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ PACKAGE = Path(procomp_pay.__file__).parent
 #: Methods of a translation, which templates take under these names, and the functions ``_`` and ``N_``.
 METHODS = {"text": None, "counted": (1, 2)}
 FUNCTIONS = {"_", "N_"}
+#: What values of a template may look like.
+VALUES = {"n": "3", "money": "20.00 USD"}
 
 
 def written() -> Iterator[str | tuple[str, ...]]:
@@ -46,7 +49,7 @@ def in_module(source: str) -> Iterator[str | tuple[str, ...]]:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if texts and (name in FUNCTIONS or (translates and name == "text")):
             yield str(texts[0])
-        elif texts and translates and name == "counted":
+        elif name == "counted" and len(texts) == 2:
             yield str(texts[0]), str(texts[1])
 
 
@@ -62,6 +65,52 @@ def test_every_text_is_translated(language: str) -> None:
         assert all(words), message.id
         assert not list(message.check(catalogue)), "with the same values in it"
         assert not message.fuzzy
+
+
+@pytest.mark.parametrize("language", ["ru", "kk"])
+def test_a_text_is_told_alike_before_and_after_it_was_stored(language: str) -> None:
+    translation = Translation(language)
+    texts: dict[str, set[str]] = {}
+    for message in filter(lambda message: isinstance(message, str) and "%(" in message, written()):
+        names = re.findall(r"%\((\w+)\)s", str(message))
+        values = {name: VALUES.get(name, f"x{number}") for number, name in enumerate(names)}
+        if "%(" in str(message) and not re.search(r"%\(\w+\)d", str(message)):
+            told = {name: translation.shown(value) for name, value in values.items()}
+            texts.setdefault(str(message) % values, set()).add(translation.text(str(message), **told))
+    letters = {text: len(re.sub(r"20\.00 USD|x\d|[^a-zA-Z]", "", text)) for text in texts}
+    wrong = {
+        text: translation.shown(text)
+        for text, told in texts.items()
+        if letters[text] >= 8 and translation.shown(text) not in told
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ("discrepancy d1: AMOUNT_MISMATCH", "расхождение d1: сумма не совпадает"),
+        (
+            "Kaspi does not know this purchase (Kaspi code -1601)",
+            "Kaspi не знает этой покупки (код Kaspi: -1601)",
+        ),
+        ("not compared: 12 lines of other days", "не сверялось: строк за другие дни: 12"),
+        (
+            "Stripe gave no usable answer (HTTP 500), after 3 pages (1,200 balance transactions)",
+            "Stripe не дал понятного ответа (HTTP 500), прочитано страниц: 3 (движения по балансу: 1,200)",
+        ),
+        ("Stripe refused: Charge ch_1 was refunded.", "Stripe отказал: Charge ch_1 was refunded."),
+        ("24000.00 KZT", "24\u00a0000\u00a0₸"),
+        # what a person wrote, and names
+        ("injured, moved to Aktobe", "injured, moved to Aktobe"),
+        ("Aida's payments", "Aida's payments"),
+        ("Paid", "Paid"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_that_was_stored(stored: str, told: str) -> None:
+    assert Translation("ru").shown(stored) == told
+    assert Translation("en").shown(stored) == stored
 
 
 def test_russian_counts_in_three_forms() -> None:

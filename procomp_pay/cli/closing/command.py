@@ -170,7 +170,9 @@ def _steps(names: list[str] | None, option: str) -> list[Step]:
     known = [step.value for step in Step]
     for name in names or []:
         if name not in known:
-            raise typer.BadParameter(f"{option} must be one of {', '.join(known)}")
+            raise typer.BadParameter(
+                N_("%(option)s must be one of %(known)s", option=option, known=", ".join(known))
+            )
     return [Step(name) for name in names or []]
 
 

@@ -48,7 +48,8 @@ async def ask(
     console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
     console.say(tables.note(closing.steps[step]), fg="yellow")
     if step is Step.PAYOUTS:
-        console.print_lines([console.clean(item) for item in closing.steps[step].items], err=True)
+        items = [console.clean(tables.item_text(item)) for item in closing.steps[step].items]
+        console.print_lines(items, err=True)
         console.hint("procomp-pay payouts match")
     if step is Step.DISCREPANCIES and closing.figures is not None:
         for view in closing.figures.open:
@@ -129,7 +130,7 @@ def show_refund(ctx: AppContext, refund: ByHand) -> None:
     )
     console.say(_("NUMBER is the refund's own number in its History:"))
     if refund.is_second and refund.discrepancy_id is not None:
-        note = "refunded in the Kaspi Pay app as NUMBER"
+        note = _("refunded in the Kaspi Pay app as NUMBER")
         console.hint(resolving(ctx, refund.discrepancy_id, "accept", note))
     else:
         console.hint(

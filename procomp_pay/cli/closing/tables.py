@@ -7,12 +7,21 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.display import wording
-from procomp_pay.cli.framework import formats
 from procomp_pay.cli.framework.language import _, translated
-from procomp_pay.cli.reports.cells import Cell, Id, Missing, Section, columns, local_time, method_or_word
+from procomp_pay.cli.reports.cells import (
+    Cell,
+    Id,
+    Missing,
+    Section,
+    as_text,
+    columns,
+    local_time,
+    method_or_word,
+)
 from procomp_pay.cli.reports.payout_table import WORDS
 from procomp_pay.domain.closing import Step, StepRecord, StepState
 from procomp_pay.domain.events import Source
+from procomp_pay.domain.payouts import PayoutState
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_
 from procomp_pay.services.reports.tournament_closing import THE_APP
@@ -37,6 +46,8 @@ STEPS = {
     Step.SEAL: N_("audit seal"),
     Step.SIGNATURES: N_("signatures"),
 }
+#: Files and folders that steps wait for.
+_NEEDED = {"statement": N_("a statement file is needed"), "folder": N_("a folder is needed: --exports DIR")}
 _RESOLUTIONS = {"accept": N_("accepted"), "write-off": N_("written off")}
 _STATES = {
     StepState.WAITING: N_("to do"),
@@ -49,6 +60,7 @@ _STATES = {
 MARKED = (
     N_("paid"), N_("refunded"), N_("disputes lost"), N_("paid at the provider"),
     N_("refunded at the provider"), N_("provider fees"), N_("event"), N_("payment"), N_("refund"),
+    N_("not arrived"), N_("refused"), N_("dead"),
 )  # fmt: skip
 
 
@@ -104,16 +116,24 @@ def note(record: StepRecord) -> str:
 
 def _what_is_open(record: StepRecord) -> str:
     if record.step in (Step.STRIPE, Step.KASPI):
-        return ", ".join(
-            _("a statement file is needed") if item == "statement" else item for item in record.items
-        )
+        return ", ".join(map(item_text, record.items))
     if record.step is Step.EXPORTS:
-        return str(record.facts.get("why", "")) or _("a folder is needed: --exports DIR")
+        return translated(str(record.facts.get("why", ""))) or _(_NEEDED["folder"])
     if record.step is Step.SUMS:
         return ", ".join(_difference(item) for item in record.items)
     number = _("%(n)s open", n=len(record.items))
     is_cut = any(item.startswith("not all is listed") for item in record.items)
     return f"{number}, {_('not all is listed')}" if is_cut else number
+
+
+def item_text(item: str) -> str:
+    """Return what is open in a step, from the key that is stored; ids stay as they are."""
+    if item in _NEEDED:
+        return _(_NEEDED[item])
+    subject, colon, why = item.partition(": ")
+    if not colon or subject.partition(" ")[0] not in (Step.STRIPE, Step.KASPI):
+        return translated(item)
+    return f"{subject}: {_(WORDS[PayoutState(why)]) if why in list(PayoutState) else translated(why)}"
 
 
 def _difference(item: str) -> str:
@@ -122,7 +142,7 @@ def _difference(item: str) -> str:
     if int(not_seen):
         what = _("Payments of which no record of the provider was read yet: %(n)s.", n=not_seen)
     else:
-        what = f"{_('Difference')} {formats.amount(Decimal(difference))}"
+        what = f"{_('Difference')} {as_text(Decimal(difference))}"
     return f"{method_or_word(method)} {currency}: {what}"
 
 
@@ -173,18 +193,25 @@ def _unfinished(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             _(each["what"]), each["name"], each.get("amount", ""),
-            each.get("currency", ""), each["status"].lower(), Id(each["id"]),
+            each.get("currency", ""), _unfinished_state(each["status"]), Id(each["id"]),
         ]
         for each in figures.unfinished
     ]  # fmt: skip
     return Section(_("Unfinished"), columns("What|Participant|Amount|Currency|-Status|Id"), rows)
 
 
+def _unfinished_state(state: str) -> str:
+    """Return the state of an event, a payment or a refund in words."""
+    return _(wording.STATUSES.get(state.upper(), state)).lower()
+
+
 def _approvals(closing: Closing, figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             wording.approval(each.content["action"]),
-            ", ".join(f"{amount} {currency}" for currency, amount in each.content["sums"].items()),
+            ", ".join(
+                f"{as_text(Decimal(amount))} {currency}" for currency, amount in each.content["sums"].items()
+            ),
             each.requested_by, _local(closing, each.expires_at), Id(each.approval_id),
         ]
         for each in figures.approvals
@@ -196,14 +223,10 @@ def _approvals(closing: Closing, figures: DayFigures) -> Section:
     return Section(title, columns("What|Sum|Asked by|-Until|Id"), rows, note=note_of_them)
 
 
-def _kind(kind: str) -> str:
-    return _(kind.lower().replace("_", " "))
-
-
 def _open(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
-            _kind(view.kind), view.participant_name or "", view.money[0] if view.money else "",
+            wording.kind(view.kind), view.participant_name or "", view.money[0] if view.money else "",
             view.money[1] if view.money else "", Id(view.discrepancy_id),
         ]
         for view in figures.open
@@ -225,7 +248,7 @@ def _unknown(figures: DayFigures) -> Section:
 
 def _by_hand(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
-        [Id(refund.number), refund.amount, refund.currency, refund.name, translated(_(refund.why))]
+        [Id(refund.number), refund.amount, refund.currency, refund.name, wording.reason(refund.why)]
         for refund in figures.by_hand
     ]
     title = _("Refund by hand in the Kaspi Pay app")

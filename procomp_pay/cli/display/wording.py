@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import formats
-from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.framework.language import _, language, translated
 from procomp_pay.domain.labels import UnknownLabel
+from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.refunds import DisputeState, RefundState
 from procomp_pay.domain.states import AnyStatus, Channel, PaymentStatus, method_name
@@ -50,6 +52,94 @@ def status(status: AnyStatus) -> str:
     return _(STATUSES[status]) if status in STATUSES else str(status)
 
 
+#: Stripe's codes in words: of declines, disputes, and of refunds that failed or were made there. See
+#: https://docs.stripe.com/declines/codes and ``reason`` and ``failure_reason`` in its reference.
+_CODES = {
+    "account_closed": N_("the bank account is closed"),
+    "account_frozen": N_("the bank account is blocked"),
+    "authentication_required": N_("the customer has to confirm it at the bank"),
+    "bank_cannot_process": N_("the bank could not process it"),
+    "card_declined": N_("the bank declined the card"),
+    "card_not_supported": N_("the card does not allow it"),
+    "card_velocity_exceeded": N_("the card's limit is exceeded"),
+    "charge_for_pending_refund_disputed": N_("the payment is disputed"),
+    "check_returned": N_("the check was returned"),
+    "could_not_process": N_("the bank could not process it"),
+    "credit_not_processed": N_("a refund was not received"),
+    "debit_not_authorized": N_("the debit was not authorized"),
+    "declined": N_("the bank declined it"),
+    "do_not_honor": N_("the bank declined the card"),
+    "duplicate": N_("charged twice"),
+    "expired_card": N_("the card has expired"),
+    "expired_or_canceled_card": N_("the card has expired or is closed"),
+    "expired_uncaptured_charge": N_("the payment expired"),
+    "fraudulent": N_("fraudulent"),
+    "general": N_("no reason given"),
+    "generic_decline": N_("the bank declined the card"),
+    "incorrect_account_details": N_("wrong account details"),
+    "incorrect_cvc": N_("wrong security code of the card"),
+    "incorrect_number": N_("wrong card number"),
+    "insufficient_funds": N_("not enough money"),
+    "invalid_account_number": N_("wrong account details"),
+    "lost_card": N_("the card is lost"),
+    "lost_or_stolen_card": N_("the card is lost or stolen"),
+    "no_account": N_("there is no such bank account"),
+    "noncompliant": N_("against the rules of the card network"),
+    "payment_intent_authentication_failure": N_("the customer did not confirm it at the bank"),
+    "processing_error": N_("the bank could not process it"),
+    "product_not_received": N_("the service was not received"),
+    "product_unacceptable": N_("the service was not as described"),
+    "refused": N_("refused"),
+    "requested_by_customer": N_("requested by the customer"),
+    "stolen_card": N_("the card is stolen"),
+    "subscription_canceled": N_("the subscription was cancelled"),
+    "try_again_later": N_("the bank could not process it"),
+    "unknown": N_("no reason given"),
+    "unrecognized": N_("the customer does not recognize it"),
+}
+_CODE = re.compile(r"(?:.* \()?([a-z_]+)\)?")
+
+
+def reason(text: str) -> str:
+    """Return a stored reason or note in the clerk's language: one of ours, or a provider's with a code that
+    is known. A person's own sentence stays, and in English all."""
+    if language() is Language.ENGLISH:
+        return text
+    told = translated(text)
+    code = _CODE.fullmatch(text)
+    return _(_CODES[code[1]]) if told == text and code is not None and code[1] in _CODES else told
+
+
+def code(name: str) -> str:
+    """Return a kind as it is stored, and typed after ``--kind``; in another language in words."""
+    return name if language() is Language.ENGLISH else kind(name)
+
+
+def kind(name: str) -> str:
+    """Return the kind of a discrepancy in words."""
+    return _(name.lower().replace("_", " "))
+
+
+#: How a discrepancy was resolved, and what proved by which line of the bank a payout arrived.
+HOW = {
+    "accept": N_("accepted"),
+    "fix": N_("by the provider's answer"),
+    "refund": N_("refunded"),
+    "write-off": N_("written off"),
+    "gone": N_("not found any more"),
+    "reference": N_("by its reference"),
+    "amount": N_("by its amount"),
+    "amount and day": N_("by amount and day"),
+    "sum of several": N_("sum of several"),
+    "by hand": N_("by hand"),
+}
+#: What a provider says of a payment, a refund or a dispute.
+STANDS = {"paid": N_("completed"), "open": N_("not completed yet"), "ended": N_("not made")}
+#: Kinds of a provider's movements, for the catalogue.
+_MOVEMENTS = (
+    N_("payment"), N_("refund"), N_("refund failed"), N_("dispute"), N_("dispute reversed"), N_("other"),
+    N_("payments"), N_("refunds"),
+)  # fmt: skip
 _APPROVALS = {
     "refund_all": N_("refund a whole tournament"),
     "override": N_("accept a Kaspi payment despite a failed check"),
@@ -141,7 +231,7 @@ def state(view: PaymentView) -> str:
 
 
 def _failed(view: PaymentView) -> str:
-    because = f": {view.failure_reason}" if view.failure_reason else ""
+    because = f": {reason(view.failure_reason)}" if view.failure_reason else ""
     return _("not paid") + because + ("; " + _("the customer can try again") if view.provider_open else "")
 
 
@@ -155,7 +245,7 @@ def _paid(view: PaymentView) -> str:
 
 
 def _why_never_opened(view: PaymentView) -> str:
-    return f": {view.failure_reason}" if view.provider_ref is None and view.failure_reason else ""
+    return f": {reason(view.failure_reason)}" if view.provider_ref is None and view.failure_reason else ""
 
 
 def _still_polled(view: PaymentView) -> str:
@@ -206,14 +296,14 @@ def describe_action(entry: Move, view: PaymentView) -> str:
         return _(text, provider=provider(view)) if "%(" in text else _(text)
     if entry.action.endswith(":noted"):
         return _("closed at %(provider)s", provider=provider(view))
-    return entry.action.replace("_", " ").replace(":", ", ")
+    return _(entry.action.replace("_", " ").replace(":", ", "))
 
 
 def describe_entry(entry: Move, view: PaymentView) -> str:
     """Return an audit entry as a sentence."""
     known = _SOURCES.get(entry.source)
     source = _("by %(name)s", name=entry.actor) if known is None else _(known)
-    note = f": {entry.note}" if entry.note else ""
+    note = f": {reason(entry.note)}" if entry.note else ""
     return f"{describe_action(entry, view)} ({source}){note}"
 
 
@@ -274,7 +364,8 @@ def refund_line(refund: RefundView, when: str) -> str:
     state = {
         RefundState.PENDING: _("outcome not known yet") if refund.is_unknown else _("pending"),
         RefundState.SUCCEEDED: _("refunded"),
-        RefundState.FAILED: _("FAILED") + (f" ({refund.failure_reason})" if refund.failure_reason else ""),
+        RefundState.FAILED: _("FAILED")
+        + (f" ({reason(refund.failure_reason)})" if refund.failure_reason else ""),
         RefundState.CANCELLED: _("cancelled"),
     }[refund.state]
     key = refund.provider_refund_id or refund.refund_id
@@ -284,7 +375,7 @@ def refund_line(refund: RefundView, when: str) -> str:
         state=state,
         when=when,
         name=refund.requested_by,
-        reason=refund.reason,
+        reason=reason(refund.reason),
         number=key,
     )
 
@@ -292,7 +383,7 @@ def refund_line(refund: RefundView, when: str) -> str:
 def dispute_line(dispute: DisputeView, due: str | None) -> str:
     """Return a dispute as ``50.00 USD open, evidence until Sat 2 May 14:00: fraudulent (dp_…)``."""
     until = ", " + _("evidence until %(time)s", time=due) if due and dispute.state.is_open else ""
-    why = f": {dispute.reason.replace('_', ' ')}" if dispute.reason else ""
+    why = f": {reason(dispute.reason).replace('_', ' ')}" if dispute.reason else ""
     money, state = formats.money(dispute.money), _(_DISPUTES[dispute.state])
     return f"{money} {state}{until}{why} ({dispute.dispute_id})"
 

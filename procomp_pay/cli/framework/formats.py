@@ -118,8 +118,9 @@ def money(value: Money) -> str:
 
 
 def amount(value: Decimal) -> str:
-    """Format an amount: ``24 000.00``, with no-break spaces."""
-    return f"{value:,.2f}".replace(",", _SPACE)
+    """Format an amount: ``24 000.00``, in another language ``24 000,00``, with no-break spaces."""
+    text = f"{value:,.2f}".replace(",", _SPACE)
+    return text if language() is Language.ENGLISH else text.replace(".", ",")
 
 
 def count(number: int) -> str:

@@ -67,7 +67,7 @@ def reading_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("Reading {task.description}"),
+        TextColumn(_("Reading %(file)s …", file="{task.description}")),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
@@ -97,7 +97,7 @@ def counters(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
 
         def show(name: str, count: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=None, rate="")
+                tasks[name] = progress.add_task(_(name), total=None, rate="")
             progress.update(tasks[name], completed=count)
             speed = progress.tasks[tasks[name]].speed
             progress.update(tasks[name], rate=f"{speed:,.0f}/s" if speed else "")

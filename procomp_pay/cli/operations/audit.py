@@ -11,6 +11,7 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import audited_payment, load_settings, operator, run_with_context
+from procomp_pay.cli.framework.language import _, counted
 from procomp_pay.cli.framework.options import AsOption, JsonOption, PaymentArgument, command_group
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.retention import LEAST_AUDIT_DAYS
@@ -121,7 +122,7 @@ def verify(
 
         chain = None if payment is None else await audited_payment(ctx, payment, as_json=as_json)
         total = await _entries(ctx)
-        with bar("verifying", lambda: total, quiet=as_json or payment is not None) as on_progress:
+        with bar(_("verifying"), lambda: total, quiet=as_json or payment is not None) as on_progress:
             return await audit_verify.verify(
                 ctx,
                 chain,
@@ -141,7 +142,7 @@ def verify(
         audit_output.show_findings(report)
         if payment is None and not report.seals:
             console.say(
-                "There is no seal yet. Without one, a removed end of a chain is not noticed.", fg="yellow"
+                _("There is no seal yet. Without one, a removed end of a chain is not noticed."), fg="yellow"
             )
             console.hint("procomp-pay audit seal")
     if not report.is_sound:
@@ -190,7 +191,7 @@ def seal(
         from procomp_pay.services.audit import seals as audit_seals
 
         total = await _entries(ctx)
-        with bar("sealing", lambda: total, quiet=as_json) as on_progress:
+        with bar(_("sealing"), lambda: total, quiet=as_json) as on_progress:
             return await audit_seals.seal(ctx, actor.name, force=force, on_progress=on_progress)
 
     sealed = run_with_context(work, settings=settings)
@@ -199,10 +200,11 @@ def seal(
     elif only_root:
         typer.echo(sealed.root)
     else:
-        covered = f"{formats.counted(sealed.entries, 'entry')} in {formats.counted(sealed.chains, 'chain')}"
-        typer.echo(f"✓ seal {sealed.number}: {covered}")
-        typer.echo(f"  root {sealed.root}")
-        console.say("Keep the root where the owner of this database cannot change it.")
+        entries = counted("%(n)d entry", "%(n)d entries", sealed.entries)
+        chains = counted("in %(n)d chain", "in %(n)d chains", sealed.chains)
+        typer.echo(f"✓ {_('seal %(n)s', n=sealed.number)}: {entries} {chains}")
+        typer.echo("  " + _("root %(root)s", root=sealed.root))
+        console.say(_("Keep the root where the owner of this database cannot change it."))
         console.hint(f"procomp-pay audit verify --root {sealed.root}")
 
 
@@ -228,7 +230,7 @@ def archive(
         from procomp_pay.services.audit import archive as service
 
         total = await _entries(ctx)
-        with bar("verifying", lambda: total, quiet=as_json) as on_progress:
+        with bar(_("verifying"), lambda: total, quiet=as_json) as on_progress:
             return await service.archive(
                 ctx, directory, actor, keep=timedelta(days=keep_days), on_progress=on_progress
             )

@@ -12,9 +12,10 @@ from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats, login_file
 from procomp_pay.cli.framework.completion import complete_tournament
 from procomp_pay.cli.framework.context import load_settings, named_tournament, operator, run_with_context
-from procomp_pay.cli.framework.language import _
+from procomp_pay.cli.framework.language import _, language
 from procomp_pay.cli.framework.options import AsOption, JsonOption, YesOption, command_group
 from procomp_pay.cli.framework.second_person import ask_secret
+from procomp_pay.domain.language import Language
 from procomp_pay.domain.operators import Role
 from procomp_pay.domain.text import N_
 
@@ -365,12 +366,31 @@ def approve(
     console.say(f"✓ {text}", fg="green")
 
 
+#: Parts of what is asked for, for the catalogue.
+_SUBJECTS = (
+    N_("booked"), N_("charged"), N_("code"), N_("detail"), N_("discrepancy"), N_("how"), N_("id"),
+    N_("kind"), N_("note"), N_("number"), N_("paid at"), N_("payment"), N_("reason"), N_("tournament"),
+    N_("what"),
+)  # fmt: skip
+
+
+def _subject(name: str, value: str) -> str:
+    """Return a part of what is asked for: codes and texts that we made in the reader's language."""
+    if language() is Language.ENGLISH or name in ("note", "reason", "how"):
+        return value
+    return wording.kind(value) if name == "kind" else wording.reason(value)
+
+
 def _lines(view: ApprovalView) -> list[str]:
     content = view.content
     sums = ", ".join(
         f"{formats.amount(Decimal(amount))} {currency}" for currency, amount in content["sums"].items()
     )
-    rows = [(name, console.clean(value)) for name, value in content["subject"].items() if value]
+    rows = [
+        (_(name.replace("_", " ")), console.clean(_subject(name, value)))
+        for name, value in content["subject"].items()
+        if value
+    ]
     rows += [(_("sum"), console.clean(sums))] if sums else []
     rows.append(
         (_("asked by"), f"{console.clean(view.requested_by)}, {formats.clock_time(view.requested_at)}")

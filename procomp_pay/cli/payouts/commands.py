@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import load_settings, operator, run_with_context
+from procomp_pay.cli.framework.language import _, in_words, language, translated
 from procomp_pay.cli.framework.options import (
     AsOption,
     JsonOption,
@@ -16,6 +18,9 @@ from procomp_pay.cli.framework.options import (
     UntilOption,
     command_group,
 )
+from procomp_pay.cli.reports.cells import as_text
+from procomp_pay.domain.language import Language
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +47,21 @@ payouts = command_group("Follow the money from the providers to the bank account
 _COLOURS = {
     "arrived": "green", "nothing_due": "green", "on_the_way": None, "missing": "red", "failed": "yellow",
     "returned": "red", "differs": "red", "no_bank_lines": "yellow",
+}  # fmt: skip
+_STATES = {
+    "arrived": N_("it arrived"), "nothing_due": N_("nothing due"), "on_the_way": N_("on the way"),
+    "missing": N_("not arrived"), "failed": N_("it failed"), "returned": N_("returned"),
+    "differs": N_("another sum"), "no_bank_lines": N_("no bank statement"),
+}  # fmt: skip
+#: Kinds of Kaspi's movements, and Stripe's reporting categories:
+#: https://docs.stripe.com/reports/reporting-categories
+_CATEGORIES = {
+    "payment": N_("payment"), "charge": N_("payment"), "refund": N_("refund"),
+    "refund_failed": N_("refund failed"), "refund_failure": N_("refund failed"),
+    "partial_capture_reversal": N_("refund"), "dispute": N_("dispute"),
+    "dispute_reversal": N_("dispute reversed"), "dispute_reversed": N_("dispute reversed"),
+    "fee": N_("provider's fee"), "network_cost": N_("network cost"), "tax": N_("tax"),
+    "payout_reversal": N_("payout returned"), "other": N_("other"), "other_adjustment": N_("other"),
 }  # fmt: skip
 #: Entries that the terminal shows of a payout; --json has all.
 _MOST_SHOWN = 200
@@ -85,11 +105,20 @@ def fetch(
     if as_json:
         console.print_json(result.full())
     else:
-        console.say(f"{result.payouts} payouts ({result.new} new), {result.entries} movements", fg="green")
+        console.say(
+            _(
+                "%(payouts)s payouts (%(new)s new), %(entries)s movements",
+                payouts=result.payouts,
+                new=result.new,
+                entries=result.entries,
+            ),
+            fg="green",
+        )
         for note in result.notes:
-            console.say(console.clean(note), dim=True)
+            console.say(console.clean(translated(note)), dim=True)
         for ref in result.incomplete:
-            console.say(f"{console.clean(ref)}: what is in it does not add up to its amount", fg="red")
+            text = _("%(payout)s: what is in it does not add up to its amount", payout=console.clean(ref))
+            console.say(text, fg="red")
     if result.incomplete:
         raise typer.Exit(6)
 
@@ -103,13 +132,17 @@ def _from_kaspi(statement: Path, mapping: Path | None, zone: ZoneInfo) -> Fetche
         owner, own = opened.owner, load_settings().kaspi_organization_bin
         if owner and own and owner != own:
             raise Refused(
-                f"The report is of {owner}, not of {own} (KASPI_ORGANIZATION_BIN)",
-                next_step="give our own report",
+                N_(
+                    "The report is of %(owner)s, not of %(own)s (KASPI_ORGANIZATION_BIN)",
+                    owner=owner,
+                    own=own,
+                ),
+                next_step=N_("give our own report"),
             )
         lines = list(opened)
         if opened.summary.needs_person:
             raise Refused(
-                "Some lines of the report could not be read for certain, so the days cannot be added up",
+                N_("Some lines of the report could not be read for certain, so the days cannot be added up"),
                 next_step=f"procomp-pay statement check {statement}",
             )
     return run_with_context(lambda ctx: keep_kaspi_report(ctx, lines, zone))
@@ -145,13 +178,13 @@ def match(
 
     actor, zone = operator(acting), _zone()
     if (line is None) != (not payout):
-        raise typer.BadParameter("--payout and --line belong together")
+        raise typer.BadParameter(N_("--payout and --line belong together"))
     if line is not None and payout:
         found = run_with_context(lambda ctx: matching.match_by_hand(ctx, payout, line, actor))
         if as_json:
             console.print_json({"payout_ids": list(found.payout_ids), "line_id": found.line_id})
         else:
-            console.say("matched", fg="green")
+            console.say(_("matched"), fg="green")
         return
     file = None
     if bank_file is not None:
@@ -176,38 +209,53 @@ def columns_of(columns: str | None) -> dict[str, str] | None:
     pairs = dict(part.partition("=")[::2] for part in columns.split(","))
     wrong = [name for name in pairs if name.strip() not in COLUMNS]
     if wrong or not all(pairs.values()):
-        raise typer.BadParameter(f"--columns takes {', '.join(COLUMNS)}, each with =Name")
+        raise typer.BadParameter(N_("--columns takes %(names)s, each with =Name", names=", ".join(COLUMNS)))
     return {name.strip(): theirs for name, theirs in pairs.items()}
 
 
 def _show_matched(result: Matched) -> None:
     if result.read:
-        console.say(f"{result.read} lines read, {result.kept} may be about payouts, {result.new} new")
+        console.say(
+            _(
+                "%(read)s lines read, %(kept)s may be about payouts, %(new)s new",
+                read=result.read,
+                kept=result.kept,
+                new=result.new,
+            )
+        )
     for found, views, line in result.matches:
         names = ", ".join(console.clean(view.row.payout.ref) for view in views)
-        amount = formats.amount(line.amount)
-        console.say(
-            f"{names} arrived on {line.booked_on}: {amount} {line.currency} ({found.how})", fg="green"
+        text = _(
+            "%(payouts)s arrived on %(day)s: %(amount)s %(currency)s (%(how)s)",
+            payouts=names,
+            day=as_text(line.booked_on),
+            amount=as_text(line.amount),
+            currency=line.currency,
+            how=in_words(found.how, wording.HOW),
         )
+        console.say(text, fg="green")
     for question, views, lines in result.questions:
         names = ", ".join(console.clean(view.row.payout.ref) for view in views)
-        console.say(f"in doubt: {names}: {question.why}", fg="yellow")
+        console.say(_("in doubt: %(payouts)s: %(why)s", payouts=names, why=question.why), fg="yellow")
         for line in lines:
             console.print_lines([f"  {_line_text(line)}"])
         if lines and views:
             console.hint(f"procomp-pay payouts match --payout {views[0].row.payout.ref} --line {lines[0].id}")
     for line in result.unexplained:
-        console.say(f"no payout is known for: {_line_text(line)}", fg="yellow")
+        console.say(_("no payout is known for: %(line)s", line=_line_text(line)), fg="yellow")
     for view in result.missing:
         payout = view.row.payout
-        console.say(
-            f"missing: {console.clean(payout.ref)}, {formats.amount(payout.amount)} {payout.currency}, "
-            f"expected on {payout.expected_on}",
-            fg="red",
+        text = _(
+            "missing: %(payout)s, %(amount)s %(currency)s, expected on %(day)s",
+            payout=console.clean(payout.ref),
+            amount=as_text(payout.amount),
+            currency=payout.currency,
+            day=as_text(payout.expected_on),
         )
+        console.say(text, fg="red")
     _say_no_bank_lines(result.unknown)
     if result.is_clean:
-        console.say("nothing is missing", fg="green")
+        console.say(_("nothing is missing"), fg="green")
 
 
 def _say_no_bank_lines(views: Sequence[PayoutView]) -> None:
@@ -216,17 +264,19 @@ def _say_no_bank_lines(views: Sequence[PayoutView]) -> None:
     unknown = [view.row.payout.expected_on for view in views if view.state.value == "no_bank_lines"]
     if not unknown:
         return
-    console.say(
-        f"No statement of the bank covers all days from {min(unknown)} to {awaited_until(max(unknown))}, so "
-        "nobody can know what arrived",
-        fg="yellow",
+    text = _(
+        "No statement of the bank covers all days from %(first)s to %(last)s, "
+        "so nobody can know what arrived",
+        first=as_text(min(unknown)),
+        last=as_text(awaited_until(max(unknown))),
     )
+    console.say(text, fg="yellow")
     console.hint("procomp-pay payouts match --bank-file FILE")
 
 
 def _line_text(line: object) -> str:
     return console.clean(
-        f"{line.id}  {line.booked_on}  {formats.amount(line.amount)} {line.currency}  {line.purpose[:60]}"  # type: ignore[attr-defined]
+        f"{line.id}  {as_text(line.booked_on)}  {as_text(line.amount)} {line.currency}  {line.purpose[:60]}"  # type: ignore[attr-defined]
     )
 
 
@@ -246,31 +296,33 @@ def list_all(since: SinceOption = None, until: UntilOption = None, as_json: Json
         console.print_json({"items": [view.full() for view in views]})
         return
     if not views:
-        console.say("There are no payouts", dim=True)
+        console.say(_("There are no payouts"), dim=True)
         console.hint("procomp-pay payouts fetch")
         return
     rows = [
         [
-            view.row.payout.expected_on.isoformat(),
+            as_text(view.row.payout.expected_on),
             view.row.payout.provider,
             console.clean(view.row.payout.ref)[:30],
-            formats.amount(view.row.payout.amount),
+            as_text(view.row.payout.amount),
             view.row.payout.currency,
             str(view.row.payments),
             _state(view),
         ]
         for view in views
     ]
-    head = ["expected", "from", "payout", "net", "", "payments", "state"]
+    head = [_("expected"), _("from"), _("payout"), _("net"), "", _("payments"), _("state")]
     console.print_long(console.grid(head, rows, right=(3, 5)))
     _say_no_bank_lines(views)
 
 
 def _state(view: PayoutView) -> str:
-    words = view.state.value.replace("_", " ")
+    words = in_words(view.state.value, _STATES).replace("_", " ")
     if view.arrived_on is not None:
         words += f" {view.arrived_on:%d.%m}"
-    return console.coloured(words + ("" if view.adds_up else ", does not add up"), _COLOURS[view.state.value])
+    if not view.adds_up:
+        words += ", " + _("does not add up")
+    return console.coloured(words, _COLOURS[view.state.value])
 
 
 @payouts.command("show")
@@ -300,33 +352,36 @@ def _content(content: PayoutContent) -> list[str]:
     view, payout = content.view, content.view.row.payout
     line = view.row.line
     rows = [
-        ("payout", f"{console.clean(payout.ref)} ({payout.provider})"),
-        ("state", _state(view)),
-        ("gross", f"{formats.amount(view.row.gross)} {payout.currency}"),
-        ("fees", formats.amount(view.row.fee)),
-        ("net", formats.amount(payout.amount)),
-        ("expected", payout.expected_on.isoformat()),
+        (_("payout"), f"{console.clean(payout.ref)} ({payout.provider})"),
+        (_("state"), _state(view)),
+        (_("gross"), f"{as_text(view.row.gross)} {payout.currency}"),
+        (_("fees"), as_text(view.row.fee)),
+        (_("net"), as_text(payout.amount)),
+        (_("expected"), as_text(payout.expected_on)),
     ]
     if payout.failure:
         failed = "" if view.failed_at is None else f", {formats.clock_time(view.failed_at)}"
-        rows.append(("failure", console.clean(payout.failure) + failed))
+        rows.append((_("failure"), console.clean(wording.reason(payout.failure)) + failed))
     if line is not None:
-        rows.append(("bank line", _line_text(line)))
-        rows.append(("matched", f"by {payout.matched_how}, {console.clean(payout.matched_by or '')}"))
+        rows.append((_("bank line"), _line_text(line)))
+        by = _("by %(name)s", name=payout.matched_how)
+        how = by if language() is Language.ENGLISH else in_words(payout.matched_how or "", wording.HOW)
+        rows.append((_("matched"), f"{how}, {console.clean(payout.matched_by or '')}"))
     entries = [
         [
             formats.clock_time(entry.at),
-            entry.category,
-            formats.amount(entry.amount),
-            formats.amount(entry.fee),
-            formats.amount(entry.net),
+            in_words(entry.category, _CATEGORIES),
+            as_text(entry.amount),
+            as_text(entry.fee),
+            as_text(entry.net),
             console.clean(name or entry.description or entry.ref)[:40],
             entry.payment_id or "",
         ]
         for entry, name in content.entries[:_MOST_SHOWN]
     ]
-    lines = [*console.label_rows(rows), ""]
-    lines += console.grid(["when", "what", "gross", "fee", "net", "who", "payment"], entries, right=(2, 3, 4))
+    lines = [*console.label_rows(rows, max(11, *(len(label) for label, _value in rows))), ""]
+    head = [_("when"), _("what"), _("gross"), _("fees"), _("net"), _("who"), _("payment")]
+    lines += console.grid(head, entries, right=(2, 3, 4))
     if len(content.entries) > _MOST_SHOWN:
-        lines.append(f"and {len(content.entries) - _MOST_SHOWN} more: --json")
+        lines.append(_("and %(n)s more: --json", n=len(content.entries) - _MOST_SHOWN))
     return lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from procomp_pay.cli.display import wording
 from procomp_pay.cli.framework import console, formats, paging
 from procomp_pay.cli.framework.context import (
     load_settings,
@@ -18,6 +19,7 @@ from procomp_pay.cli.framework.context import (
     tournament_id,
 )
 from procomp_pay.cli.framework.formats import print_page
+from procomp_pay.cli.framework.language import _, in_words, translated
 from procomp_pay.cli.framework.options import (
     ApproveOption,
     AsOption,
@@ -30,37 +32,45 @@ from procomp_pay.cli.framework.options import (
     command_group,
 )
 from procomp_pay.cli.framework.second_person import approved
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
 _WIDE = 120
-_PROVIDERS = {"stripe": "Stripe", "kaspi": "Kaspi", None: "the provider"}
 #: The meaning of each kind.
 _MEANS = {
-    "MISSING_LOCALLY": "The provider has a payment that is not in our books.",
-    "MISSING_AT_PROVIDER": "Our books show it as paid, but the provider does not know it.",
-    "STATUS_MISMATCH": "Our books and the provider have different statuses.",
-    "AMOUNT_MISMATCH": "The amount paid is not the fee.",
-    "CURRENCY_MISMATCH": "It was paid in another currency.",
-    "REFUND_MISMATCH": "The refunds are not the same on both sides.",
-    "DUPLICATE_PAYMENT": "The same fee was paid twice.",
-    "LATE_PAYMENT": "It was paid after the payment had ended here.",
-    "STUCK": "It is still open long after its expiry, and the provider does not report its outcome.",
-    "PARTICIPANT_MISMATCH": "The payment and the participant do not match.",
+    "MISSING_LOCALLY": N_("The provider has a payment that is not in our books."),
+    "MISSING_AT_PROVIDER": N_("Our books show it as paid, but the provider does not know it."),
+    "STATUS_MISMATCH": N_("Our books and the provider have different statuses."),
+    "AMOUNT_MISMATCH": N_("The amount paid is not the fee."),
+    "CURRENCY_MISMATCH": N_("It was paid in another currency."),
+    "REFUND_MISMATCH": N_("The refunds are not the same on both sides."),
+    "DUPLICATE_PAYMENT": N_("The same fee was paid twice."),
+    "LATE_PAYMENT": N_("It was paid after the payment had ended here."),
+    "STUCK": N_("It is still open long after its expiry, and the provider does not report its outcome."),
+    "PARTICIPANT_MISMATCH": N_("The payment and the participant do not match."),
 }
 _DO = {
-    "MISSING_LOCALLY": "Find out whose payment it is. Refund it at the provider, or accept it with a note.",
-    "MISSING_AT_PROVIDER": "Check that it is the right account, then accept it or write it off.",
-    "STATUS_MISMATCH": "Resolve it with fix to ask the provider again; then decide.",
-    "AMOUNT_MISMATCH": "Refund it, or accept the amount.",
-    "CURRENCY_MISMATCH": "Refund it, or accept the amount.",
-    "REFUND_MISMATCH": "Compare the refunds on both sides. Resolving with fix takes over the provider's.",
-    "DUPLICATE_PAYMENT": "Refund the second payment.",
-    "LATE_PAYMENT": "Accept it if the participant can still take part; otherwise refund it.",
-    "STUCK": "Check it in the provider's app. Resolving with fix asks the provider again.",
-    "PARTICIPANT_MISMATCH": "Check the participant, then refund the payment or accept it.",
+    "MISSING_LOCALLY": N_(
+        "Find out whose payment it is. Refund it at the provider, or accept it with a note."
+    ),
+    "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
+    "STATUS_MISMATCH": N_("Resolve it with fix to ask the provider again; then decide."),
+    "AMOUNT_MISMATCH": N_("Refund it, or accept the amount."),
+    "CURRENCY_MISMATCH": N_("Refund it, or accept the amount."),
+    "REFUND_MISMATCH": N_("Compare the refunds on both sides. Resolving with fix takes over the provider's."),
+    "DUPLICATE_PAYMENT": N_("Refund the second payment."),
+    "LATE_PAYMENT": N_("Accept it if the participant can still take part; otherwise refund it."),
+    "STUCK": N_("Check it in the provider's app. Resolving with fix asks the provider again."),
+    "PARTICIPANT_MISMATCH": N_("Check the participant, then refund the payment or accept it."),
+}
+_REFUNDS = {
+    "PENDING": N_("pending"),
+    "SUCCEEDED": N_("succeeded"),
+    "FAILED": N_("failed"),
+    "CANCELLED": N_("cancelled"),
 }
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
@@ -70,14 +80,17 @@ _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT
 def table(views: Sequence[DiscrepancyView]) -> list[str]:
     """Return a list of discrepancies: a line for each where there is room or no terminal, else three."""
     if console.is_wide(_WIDE):
-        head = ("KIND", "PROVIDER", "SINCE", "ID", "PAYMENT", "AMOUNT", "PARTICIPANT", "WHAT")
+        head = (
+            _("KIND"), _("PROVIDER"), _("SINCE"), "ID", _("PAYMENT"), _("AMOUNT"), _("PARTICIPANT"),
+            _("WHAT"),
+        )  # fmt: skip
         return console.grid(head, [_row(view) for view in views], right=(5,))
     lines = []
     for view in views:
-        state = "" if view.is_open else f"  {view.resolution}"
+        kind, state = wording.code(view.kind), "" if view.is_open else f"  {_how(view)}"
         about = "  ".join(part for part in (amount(view), console.clean(view.participant_name or "")) if part)
-        space = max(20, console.columns() - console.width_of(view.kind) - console.width_of(state) - 2)
-        lines.append(f"{console.bold(view.kind)}  {console.shortened(about, space)}{state}")
+        space = max(20, console.columns() - console.width_of(kind) - console.width_of(state) - 2)
+        lines.append(f"{console.bold(kind)}  {console.shortened(about, space)}{state}")
         lines.append(f"  {console.shortened(console.clean(_detail(view)), console.columns() - 2)}")
         lines.append(console.dim(f"  {view.discrepancy_id}  {formats.clock_time(view.opened_at)}"))
     return lines
@@ -85,7 +98,7 @@ def table(views: Sequence[DiscrepancyView]) -> list[str]:
 
 def _row(view: DiscrepancyView) -> list[str]:
     return [
-        view.kind,
+        wording.code(view.kind),
         view.provider or "-",
         formats.clock_time(view.opened_at),
         view.discrepancy_id,
@@ -102,29 +115,47 @@ def amount(view: DiscrepancyView) -> str:
 
 
 def _detail(view: DiscrepancyView) -> str:
-    return str(view.detail.get("what") or _MEANS.get(view.kind, "the two sides do not match"))
+    what = view.detail.get("what") or _MEANS.get(view.kind, N_("the two sides do not match"))
+    return translated(str(what))
+
+
+def _how(view: DiscrepancyView) -> str:
+    return in_words(view.resolution or "", wording.HOW)
 
 
 def page(view: DiscrepancyView) -> list[str]:
     """Return a discrepancy with its explanation."""
-    name = _PROVIDERS.get(view.provider, "the provider")
-    state = "open" if view.is_open else f"resolved: {view.resolution}"
-    lines = [f"{console.bold(view.kind)}  {state}", *_wrapped(_MEANS.get(view.kind, ""))]
+    state = _("not resolved") if view.is_open else _("resolved: %(how)s", how=_how(view))
+    kind = wording.code(view.kind)
+    typed = "" if kind == view.kind else f" ({view.kind.lower()})"  # as --kind takes it
+    lines = [f"{console.bold(kind)}{typed}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
+    seen = _(
+        "%(found)s, last seen %(seen)s",
+        found=formats.clock_time(view.opened_at),
+        seen=formats.clock_time(view.last_seen_at),
+    )
     rows = [
-        ("our books", _ours(view)),
-        (name.lower() if name != "the provider" else "provider", _theirs(view)),
+        (_("our books"), _ours(view)),
+        (view.provider or _("provider"), _theirs(view)),
         *_others(view),
         *_override(view),
-        ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
-        *([("participant", view.participant_name)] if view.participant_name else []),
-        ("payment", view.payment_id or "not one of ours"),
+        (_("found"), seen),
+        *([(_("participant"), view.participant_name)] if view.participant_name else []),
+        (_("payment"), view.payment_id or _("not one of ours")),
         ("id", view.discrepancy_id),
     ]
     if not view.is_open:
         when = formats.clock_time(view.resolved_at) if view.resolved_at else "?"
-        rows.append(("resolved", f"{when} by {console.clean(view.resolved_by)}: {console.clean(view.note)}"))
-    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=12)
-    return lines + (_wrapped(_DO.get(view.kind, "")) if view.is_open else [])
+        resolved = _(
+            "%(time)s by %(name)s: %(note)s",
+            time=when,
+            name=console.clean(view.resolved_by),
+            note=console.clean(wording.reason(view.note or "")),
+        )
+        rows.append((_("resolved"), resolved))
+    width = max(12, *(console.width_of(label) for label, _value in rows))
+    lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=width)
+    return lines + (_wrapped(_(_DO.get(view.kind, ""))) if view.is_open else [])
 
 
 def _wrapped(text: str) -> list[str]:
@@ -136,26 +167,34 @@ def _ours(view: DiscrepancyView) -> str:
     if not ours:
         charged = view.detail.get("charged")
         was_charged = _money(charged) if charged else str(view.charged or "")
-        return f"{was_charged} was charged" if was_charged else "no record of it"
-    text = f"{_money(ours)}, {ours.get('status')}"
-    refunds = [f"{refund['amount']} {refund['state'].lower()}" for refund in ours.get("refunds") or []]
-    return text + (f"; refunds: {', '.join(refunds)}" if refunds else "")
+        return _("%(money)s was charged", money=was_charged) if was_charged else _("no record of it")
+    text = f"{_money(ours)}, {wording.status(ours.get('status'))}"
+    refunds = ", ".join(
+        f"{refund['amount']} {_(_REFUNDS.get(refund['state'], refund['state']))}"
+        for refund in ours.get("refunds") or []
+    )
+    return text + ("; " + _("refunds: %(refunds)s", refunds=refunds) if refunds else "")
 
 
 def _theirs(view: DiscrepancyView) -> str:
     theirs = view.detail.get("theirs")
     if not theirs:
         paid = view.detail.get("paid") or view.detail.get("went_back")
-        return f"{_money(paid)} as {view.detail.get('operation') or view.ref}" if paid else _nothing(view)
-    line = f", line {theirs['line']} of {view.detail.get('source')}" if theirs.get("line") else ""
-    money = _money(theirs) if theirs.get("amount") is not None else "no amount given"
-    return f"{theirs.get('kind')} {theirs.get('stand')}, {money}, as {theirs.get('ref')}{line}"
+        number = view.detail.get("operation") or view.ref
+        return _("%(money)s as %(number)s", money=_money(paid), number=number) if paid else _nothing(view)
+    kind, stand = wording.code(str(theirs.get("kind"))), in_words(str(theirs.get("stand")), wording.STANDS)
+    money = _money(theirs) if theirs.get("amount") is not None else _("no amount given")
+    text = f"{kind} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
+    if not theirs.get("line"):
+        return text
+    return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=view.detail.get("source"))
 
 
 def _nothing(view: DiscrepancyView) -> str:
     if view.detail.get("override"):
-        return f"contradicts operation {view.detail.get('operation')}: see the failed check"
-    return "does not know it" if view.kind == "MISSING_AT_PROVIDER" else "no record of it"
+        number = view.detail.get("operation")
+        return _("contradicts operation %(number)s: see the failed check", number=number)
+    return _("does not know it") if view.kind == "MISSING_AT_PROVIDER" else _("no record of it")
 
 
 def _money(document: dict[str, Any] | str | None) -> str:
@@ -169,7 +208,9 @@ def _money(document: dict[str, Any] | str | None) -> str:
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:
     names = (view.detail.get("theirs") or {}).get("candidates") or []
     return [
-        ("candidates", f"{name}: one of these, to be decided by hand") if not n else ("", name)
+        (_("candidates"), _("%(name)s: one of these, to be decided by hand", name=name))
+        if not n
+        else ("", name)
         for n, name in enumerate(names)
     ]
 
@@ -179,8 +220,8 @@ def _override(view: DiscrepancyView) -> list[tuple[str, str]]:
     if not view.detail.get("override"):
         return []
     return [
-        ("failed check", str(view.detail.get("against"))),
-        ("override", f"by {view.detail.get('by')}: {view.detail['override']}"),
+        (_("failed check"), translated(str(view.detail.get("against")))),
+        (_("override"), f"{_('by %(name)s', name=view.detail.get('by'))}: {view.detail['override']}"),
     ]
 
 
@@ -260,7 +301,8 @@ def list_discrepancies(
         return
 
     if not views:
-        console.say("No open discrepancies" if state == "open" else "No discrepancies match", dim=True)
+        nothing = _("No open discrepancies") if state == "open" else _("No discrepancies match")
+        console.say(nothing, dim=True)
         return
     console.print_long(table(views))
     filters = {
@@ -280,11 +322,17 @@ def _filter(
     kinds = {known.value: known for known in DiscrepancyKind}
     name = kind.upper().replace("-", "_") if kind else None
     if name is not None and name not in kinds:
-        raise typer.BadParameter(f"--kind must be one of {', '.join(kinds).lower()}")
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--kind", known=", ".join(kinds).lower())
+        )
     if state not in ("open", "resolved", "all"):
-        raise typer.BadParameter("--state must be open, resolved or all")
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--state", known="open, resolved, all")
+        )
     if provider not in (None, "stripe", "kaspi"):
-        raise typer.BadParameter("--provider must be stripe or kaspi")
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--provider", known="stripe, kaspi")
+        )
     return Filter(
         kind=kinds[name] if name else None,
         state=None if state == "all" else DiscrepancyState(state),
@@ -329,13 +377,15 @@ def resolve(
 
     ways = [choice.value for choice in use.How]
     if how not in ways:
-        raise typer.BadParameter(f"--how must be one of {', '.join(ways)}")
+        raise typer.BadParameter(
+            N_("%(option)s must be one of %(known)s", option="--how", known=", ".join(ways))
+        )
     if approve is not None and use.How(how) not in use.NEED_TWO:
-        raise typer.BadParameter("--approve is for accept and write-off")
+        raise typer.BadParameter(N_("--approve is for accept and write-off"))
     actor = operator(acting)
     if how == "refund" and not yes:
         console.check_can_ask(yes=yes, as_json=as_json)
-        console.confirm("Refund the rest of the payment?")
+        console.confirm(N_("Refund the rest of the payment?"))
     settings = load_settings()
 
     async def work(ctx: AppContext) -> DiscrepancyView:
@@ -349,5 +399,11 @@ def resolve(
     if as_json:
         console.print_json(resolved.full())
         return
-    message = f"{resolved.kind} resolved by {resolved.resolved_by}: {resolved.resolution}, {resolved.note}"
+    message = _(
+        "%(kind)s resolved by %(name)s: %(how)s, %(note)s",
+        kind=wording.code(resolved.kind),
+        name=resolved.resolved_by,
+        how=_how(resolved),
+        note=resolved.note,
+    )
     typer.echo(f"✓ {console.clean(message)}")

@@ -14,9 +14,11 @@ import typer
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import load_settings, operator, run_with_context, show_mode_notice
+from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.framework.options import AsOption, JsonOption, SinceOption, UntilOption
 from procomp_pay.cli.framework.progress import counters
 from procomp_pay.domain.errors import ConfigurationError, PaymentError, ProviderUnavailable, Unavailable
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.config import Settings
@@ -90,7 +92,10 @@ def reconcile(
     window = _window(since, until)
     if recover and statement is None and (since is None or provider is Which.KASPI):
         raise typer.BadParameter(
-            "--recover reads Stripe from the day of the backup on: give --since DAY; for Kaspi, a --statement"
+            N_(
+                "--recover reads Stripe from the day of the backup on: give --since DAY; for Kaspi, "
+                "a --statement"
+            )
         )
     settings = load_settings()
     actor = operator(acting)
@@ -131,11 +136,11 @@ def _window(since: str | None, until: str | None) -> tuple[datetime | None, date
     except Refused as error:
         raise typer.BadParameter(error.message) from None
     if first and last and last < first:
-        raise typer.BadParameter(f"--until {last} is before --since {first}")
+        raise typer.BadParameter(N_("--until %(until)s is before --since %(since)s", until=last, since=first))
     now = datetime.now(UTC)
     for name, day in (("--since", begins), ("--until", starts)):
         if day is not None and day > now:
-            raise typer.BadParameter(f"{name} is in the future")
+            raise typer.BadParameter(N_("%(name)s is in the future", name=name))
     return begins, ends
 
 
@@ -157,10 +162,10 @@ def _orders(
     since, until = window
     if statement is None:
         if mapping is not None:
-            raise typer.BadParameter("--mapping needs --statement")
+            raise typer.BadParameter(N_("--mapping needs --statement"))
         names = [name for name in PROVIDERS if provider.value in (name, "all") and _is_set_up(settings, name)]
         if not names:
-            raise ConfigurationError("No provider is configured", next_step="procomp-pay doctor")
+            raise ConfigurationError(N_("No provider is configured"), next_step="procomp-pay doctor")
         return [ReconcileRequest(name, since, until, dry_run=dry_run, recover=recover) for name in names]
     name = None if provider is Which.ALL else provider.value
     opened = stack.enter_context(open_statement(statement, provider=name, mapping=mapping, looks=False))
@@ -183,9 +188,13 @@ def check_owner(statement: Statement, settings: Settings) -> None:
     ours = settings.kaspi_organization_bin
     if statement.owner is not None and ours is not None and statement.owner != ours:
         raise Refused(
-            f"The statement belongs to BIN {statement.owner}, ours is {ours} (KASPI_ORGANIZATION_BIN): "
-            "nothing was compared",
-            next_step="export it from our own Kaspi Pay; if it is ours after all, add --yes",
+            N_(
+                "The statement belongs to BIN %(theirs)s, ours is %(ours)s (KASPI_ORGANIZATION_BIN): "
+                "nothing was compared",
+                theirs=statement.owner,
+                ours=ours,
+            ),
+            next_step=N_("export it from our own Kaspi Pay; if it is ours after all, add --yes"),
         )
 
 
@@ -212,7 +221,7 @@ async def _run_alone(
     async with reconcile_lock(ctx.db) as ours:
         if not ours and not dry_run:
             raise Unavailable(
-                "Another reconcile is running", next_step="let it finish; cron starts the next one"
+                N_("Another reconcile is running"), next_step=N_("let it finish; cron starts the next one")
             )
         for request in orders:
             try:
@@ -227,7 +236,7 @@ async def _run_alone(
 
 
 def _named(provider: str, show: Callable[[str, int], None]) -> Callable[[str, int], None]:
-    return lambda word, count: show(f"{provider.title()} {word}", count)
+    return lambda word, count: show(f"{provider.title()} {_(word)}", count)
 
 
 def _show(reports: list[Report], trouble: PaymentError | None, *, as_json: bool) -> None:

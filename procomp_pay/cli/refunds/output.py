@@ -13,6 +13,7 @@ from procomp_pay.cli.framework.context import mode_of
 from procomp_pay.cli.framework.language import _, translated
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import method_name
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.cli.refunds.options import RefundOptions
@@ -112,7 +113,7 @@ def say_unlisted() -> None:
 def show(refund: Refunded, view: PaymentView) -> None:
     """Print the result of a refund."""
     name, money = console.clean(view.participant_name), console.bold(formats.money(refund.money))
-    reason = console.clean(refund.failure_reason or _("no reason given"))
+    reason = console.clean(wording.reason(refund.failure_reason or N_("no reason given")))
     lines = {
         RefundState.SUCCEEDED: _("✓ %(money)s refunded to %(name)s", money=money, name=name),
         RefundState.PENDING: _("… %(money)s is on its way to %(name)s", money=money, name=name),

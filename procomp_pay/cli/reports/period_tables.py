@@ -245,7 +245,7 @@ _OUR_REASONS = (
 
 def _reasons(report: Report) -> Section:
     rows: list[list[Cell]] = [
-        [wording.status(status).lower(), _(reason) if reason else _("no reason given"), count]
+        [wording.status(status).lower(), wording.reason(reason) if reason else _("no reason given"), count]
         for status, reason, count in report.reasons
     ]
     if report.reasons_not_named:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.cli.display import wording
-from procomp_pay.cli.framework.language import _, language
+from procomp_pay.cli.framework.language import _, language, translated
 from procomp_pay.cli.reports import payout_table
 from procomp_pay.cli.reports.cells import (
     Cell,
@@ -76,7 +76,10 @@ MARKED = (
     N_("amount mismatch"), N_("currency mismatch"), N_("refund mismatch"), N_("duplicate payment"),
     N_("late payment"), N_("stuck"), N_("participant mismatch"), N_("never"), N_("done"), N_("incomplete"),
     N_("failed"), N_("running"), N_("read"), N_("compared"), N_("found"), N_("became"), N_("kinds"),
-    N_("closed"), N_("skipped"), N_("(the app)"),
+    N_("closed"), N_("skipped"), N_("(the app)"), N_("moving"), N_("settlements"),
+    N_("not one line of ours"), N_("cut"), N_("repaired"), N_("opened"), N_("again"), N_("reopened"),
+    N_("accepted"), N_("lines"), N_("payment intents"), N_("refunds"), N_("disputes"),
+    N_("balance transactions"), N_("payments asked for"),
 )  # fmt: skip
 
 
@@ -121,10 +124,17 @@ def _counts(counts: dict[str, Any]) -> str:
     for name, value in counts.items():
         if isinstance(value, dict):
             inner = _counts(value)
-            parts += [f"{_(name)} ({inner})"] if inner else []
+            parts += [f"{_counted(name)} ({inner})"] if inner else []
+        elif value is True:
+            parts.append(_counted(name))
         elif value:
-            parts.append(f"{_(name)} {value}")
+            parts.append(f"{_counted(name)} {translated(str(value))}")
     return ", ".join(parts)
+
+
+def _counted(name: str) -> str:
+    """Return what was counted in words: a part of the run, or the kind of a difference."""
+    return wording.kind(name) if name.isupper() else _(name.replace("_", " "))
 
 
 def _payments(sheet: TournamentClosing, for_paper: bool) -> Section:

@@ -26,8 +26,16 @@ from procomp_pay.domain.reconciliation.records import (
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState, is_id_of_refunded_total
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
+from procomp_pay.domain.text import N_
 
 _K = DiscrepancyKind
+_NOT_OURS = {
+    LineKind.PAYMENT: N_("a payment that is not in our books"),
+    LineKind.REFUND: N_("a refund that is not in our books"),
+    LineKind.REFUND_FAILED: N_("a refund_failed that is not in our books"),
+    LineKind.DISPUTE: N_("a dispute that is not in our books"),
+    LineKind.DISPUTE_REVERSED: N_("a dispute_reversed that is not in our books"),
+}
 _T = TypeVar("_T", LocalRecord, ProviderRecord)
 
 
@@ -73,10 +81,10 @@ def _unknown(group: list[ProviderRecord]) -> Iterator[Mismatch]:
         ):
             continue
         yielded.add(record.reference)
-        what = f"a {record.kind.value} that is not in our books"
+        what = _NOT_OURS[record.kind]
         if record.candidates:
             is_single = len(record.candidates) == 1
-            what = "it fits a payment that is over" if is_single else "several payments fit it"
+            what = N_("it fits a payment that is over") if is_single else N_("several payments fit it")
         yield Mismatch(_K.MISSING_LOCALLY, what, record.reference, None, record)
 
 
@@ -135,21 +143,23 @@ def _payment(ours: LocalRecord, payments: list[ProviderRecord]) -> Iterator[Mism
             else:
                 # two operations of one QR differ only in their numbers
                 reference = extra.ref if extra.reference == paid[0].reference else extra.reference
-                yield Mismatch(_K.DUPLICATE_PAYMENT, "paid twice at the provider", reference, ours, extra)
+                yield Mismatch(_K.DUPLICATE_PAYMENT, N_("paid twice at the provider"), reference, ours, extra)
         return
     if payments and settled:
         reference = ours.reference_of(payments[0])
-        yield Mismatch(_K.STATUS_MISMATCH, "not paid at the provider", reference, ours, payments[0])
+        yield Mismatch(_K.STATUS_MISMATCH, N_("not paid at the provider"), reference, ours, payments[0])
     elif payments and still_open and all(record.stand is ProviderState.ENDED for record in payments):
         ended = payments[-1]
         yield Mismatch(
-            _K.STATUS_MISMATCH, "over at the provider", ended.reference, ours, ended, RepairAction.ASK
+            _K.STATUS_MISMATCH, N_("over at the provider"), ended.reference, ours, ended, RepairAction.ASK
         )
     elif settled and not payments and ours.expected:
-        yield Mismatch(_K.MISSING_AT_PROVIDER, "the provider does not have it", ours.reference, ours, None)
+        yield Mismatch(
+            _K.MISSING_AT_PROVIDER, N_("the provider does not have it"), ours.reference, ours, None
+        )
     elif ours.overdue and not settled and not (payments and payments[-1].stand is ProviderState.ENDED):
         record = payments[0] if payments else None
-        yield Mismatch(_K.STUCK, "open beyond its life", ours.reference, ours, record, RepairAction.ASK)
+        yield Mismatch(_K.STUCK, N_("open beyond its life"), ours.reference, ours, record, RepairAction.ASK)
 
 
 def _paid(
@@ -162,15 +172,15 @@ def _paid(
     mismatches = list(_amounts(ours, theirs))
     yield from mismatches
     if not mismatches and not settled:
-        what = "paid at the provider"
+        what = N_("paid at the provider")
         yield Mismatch(_K.STATUS_MISMATCH, what, theirs.reference, ours, theirs, action)
 
 
 def _amounts(ours: LocalRecord, theirs: ProviderRecord) -> Iterator[Mismatch]:
     if theirs.currency is not None and theirs.currency != ours.money.currency:
-        yield Mismatch(_K.CURRENCY_MISMATCH, "another currency", ours.reference_of(theirs), ours, theirs)
+        yield Mismatch(_K.CURRENCY_MISMATCH, N_("another currency"), ours.reference_of(theirs), ours, theirs)
     elif theirs.amount is not None and theirs.amount != ours.money.amount:
-        yield Mismatch(_K.AMOUNT_MISMATCH, "another amount", ours.reference_of(theirs), ours, theirs)
+        yield Mismatch(_K.AMOUNT_MISMATCH, N_("another amount"), ours.reference_of(theirs), ours, theirs)
 
 
 def _refunds(ours: LocalRecord, theirs: list[ProviderRecord]) -> Iterator[Mismatch]:
@@ -199,7 +209,7 @@ def _refunds(ours: LocalRecord, theirs: list[ProviderRecord]) -> Iterator[Mismat
     for refund in left:
         if refund.state is RefundState.SUCCEEDED and refund.expected:
             reference = refund.ref or refund.refund_id
-            what = "the provider does not have the refund"
+            what = N_("the provider does not have the refund")
             yield Mismatch(_K.REFUND_MISMATCH, what, reference, ours, None, None, refund)
 
 
@@ -218,7 +228,7 @@ def _within_sums(
     if sum(record.amount or 0 for record in paid) == sum(refund.amount for refund in sums):
         return
     for record in paid:
-        what = "it may be part of a refund that our books have as one sum"
+        what = N_("it may be part of a refund that our books have as one sum")
         yield Mismatch(_K.REFUND_MISMATCH, what, record.ref, ours, record)
 
 
@@ -251,17 +261,17 @@ _POSSIBLE_STATES = {
 def _refund(ours: LocalRecord, local: LocalRefund | None, theirs: ProviderRecord) -> Iterator[Mismatch]:
     if local is None:
         if theirs.stand is not ProviderState.ENDED:
-            what = "a refund that our books do not have"
+            what = N_("a refund that our books do not have")
             yield Mismatch(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, RepairAction.REFUNDS)
         return
     is_comparable = theirs.currency == ours.money.currency or not theirs.is_settled_amount
     if is_comparable and (theirs.amount != local.amount or theirs.currency != ours.money.currency):
-        yield Mismatch(_K.REFUND_MISMATCH, "another amount went back", theirs.ref, ours, theirs)
+        yield Mismatch(_K.REFUND_MISMATCH, N_("another amount went back"), theirs.ref, ours, theirs)
     elif theirs.stand is ProviderState.PAID and local.state is not RefundState.SUCCEEDED:
-        what = "the refund went through"
+        what = N_("the refund went through")
         yield Mismatch(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, RepairAction.REFUNDS, local)
     elif theirs.stand is ProviderState.ENDED and local.state in (RefundState.SUCCEEDED, RefundState.PENDING):
-        what = "the refund failed"
+        what = N_("the refund failed")
         yield Mismatch(_K.REFUND_MISMATCH, what, theirs.ref, ours, theirs, RepairAction.REFUNDS, local)
 
 
@@ -273,16 +283,20 @@ def _refund_sum(ours: LocalRecord, theirs: ProviderRecord) -> Iterator[Mismatch]
         (refund.amount for refund in ours.refunds if refund.state is RefundState.SUCCEEDED), Decimal("0.00")
     )
     if theirs.amount > refunded:
-        what = "more went back than our books say"
+        what = N_("more went back than our books say")
         yield Mismatch(_K.REFUND_MISMATCH, what, "sum", ours, theirs, RepairAction.REFUNDS)
     elif theirs.amount < refunded:
-        yield Mismatch(_K.REFUND_MISMATCH, "less went back than our books say", "sum", ours, theirs)
+        yield Mismatch(_K.REFUND_MISMATCH, N_("less went back than our books say"), "sum", ours, theirs)
 
 
 def _disputes(ours: LocalRecord, of_kind: dict[LineKind, list[ProviderRecord]]) -> Iterator[Mismatch]:
     for record in of_kind.get(LineKind.DISPUTE, []):
         if ours.dispute is None or (record.dispute is not None and not _same_dispute(ours.dispute, record)):
-            what = "a dispute that our books do not have" if ours.dispute is None else "the dispute went on"
+            what = (
+                N_("a dispute that our books do not have")
+                if ours.dispute is None
+                else N_("the dispute went on")
+            )
             yield Mismatch(_K.STATUS_MISMATCH, what, record.ref, ours, record, RepairAction.DISPUTE)
 
 
@@ -301,17 +315,19 @@ def _alone(ours: LocalRecord) -> Iterator[Mismatch]:
         return
     if ours.status is not PaymentStatus.COMPLETED:
         if ours.place is RegistrationState.TAKEN:
-            what = "the participant counts as paid, the payment is not"
+            what = N_("the participant counts as paid, the payment is not")
             yield Mismatch(_K.PARTICIPANT_MISMATCH, what, ours.reference, ours, None)
         return
     if ours.late:
-        yield Mismatch(_K.LATE_PAYMENT, "it came after the end", ours.reference, ours, None)
+        yield Mismatch(_K.LATE_PAYMENT, N_("it came after the end"), ours.reference, ours, None)
     free = ours.place is RegistrationState.FREE and not ours.refunds
     if ours.place is RegistrationState.OTHER or (ours.duplicate and not free):
-        yield Mismatch(_K.DUPLICATE_PAYMENT, "another payment settles the fee", ours.reference, ours, None)
+        yield Mismatch(
+            _K.DUPLICATE_PAYMENT, N_("another payment settles the fee"), ours.reference, ours, None
+        )
     elif ours.place is RegistrationState.FREE:
-        what = "the participant was not activated"
+        what = N_("the participant was not activated")
         yield Mismatch(_K.PARTICIPANT_MISMATCH, what, ours.reference, ours, None, RepairAction.PLACE)
     elif ours.place is RegistrationState.GONE:
-        what = "the participant is gone, or registered elsewhere"
+        what = N_("the participant is gone, or registered elsewhere")
         yield Mismatch(_K.PARTICIPANT_MISMATCH, what, ours.reference, ours, None)

@@ -250,7 +250,7 @@ def _provider_status(data: Mapping[str, Any], ref: ProviderRef) -> ProviderStatu
         kaspi_operation=None if gateway_fields.is_blank(operation) else operation,
     )
     if event_type is not EventType.SUCCEEDED:
-        reason = "The gateway reports it as failed" if event_type is EventType.FAILED else None
+        reason = N_("The gateway reports it as failed") if event_type is EventType.FAILED else None
         unclear = not meaning.known or event_type is EventType.PROCESSING
         return ProviderStatus(
             event_type, meaning.final, ids=ids, reason=reason, raw_status=status, unclear=unclear

@@ -54,9 +54,9 @@ _STATUSES: dict[str, tuple[EventType | None, bool]] = {
     "Expired": (EventType.EXPIRED, True),
 }
 _REASONS = {
-    "Error": "Kaspi: cancelled by the customer or not confirmed",
-    "RemotePaymentRejected": "Kaspi: the customer refused the invoice",
-    "RemotePaymentCanceled": "Kaspi: the invoice was recalled",
+    "Error": N_("Kaspi: cancelled by the customer or not confirmed"),
+    "RemotePaymentRejected": N_("Kaspi: the customer refused the invoice"),
+    "RemotePaymentCanceled": N_("Kaspi: the invoice was recalled"),
 }
 
 

@@ -112,7 +112,9 @@ class KaspiRefunds:
                 return made
         standard = self._calls.scheme is KaspiScheme.STANDARD
         if standard and request.customer_scan is None:
-            return self._failed(request, "Kaspi did not make the refund, and the customer's scan is used up")
+            return self._failed(
+                request, N_("Kaspi did not make the refund, and the customer's scan is used up")
+            )
         self.ready(request.payment_id, at_desk=standard)
         if not request.again:
             await self._check_nothing_new(request)
@@ -131,7 +133,7 @@ class KaspiRefunds:
             if not request.again:
                 raise
             made = await self._made_before(request)
-            return made or self._failed(request, "Kaspi could not make the refund twice: call the bank")
+            return made or self._failed(request, N_("Kaspi could not make the refund twice: call the bank"))
         operation = word(data.get("ReturnOperationId"))
         return RefundEvent(
             RefundState.SUCCEEDED,

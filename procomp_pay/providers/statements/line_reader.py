@@ -11,6 +11,7 @@ from operator import itemgetter
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementSummary
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.amounts import AmountsReader, LineAmounts
 from procomp_pay.providers.statements.duplicates import SeenLines
 from procomp_pay.providers.statements.first_pass import (
@@ -266,7 +267,7 @@ class LineReader:
             return True
         texts = [cell if isinstance(cell, str) else "" for cell in row]
         if is_repeated_header(texts, self._layout):
-            self._summary.note(f"line {line} repeats the headers")
+            self._summary.note(N_("line %(line)s repeats the headers", line=line))
             return True
         columns = self._layout.columns
         if any(is_total(text) for text in texts[: columns[ColumnRole.AMOUNT] + 1]):
@@ -290,7 +291,7 @@ class LineReader:
         try:
             amount = read_amount(row[self._layout.columns[ColumnRole.AMOUNT]], self._mark)
         except (CellError, IndexError):
-            self._summary.note(f"the total on line {line} has no amount")
+            self._summary.note(N_("the total on line %(line)s has no amount", line=line))
             return
         if len(self._totals) < _MOST_TOTALS:
             self._totals.append((line, " ".join(text.split())[:80], amount))
@@ -316,15 +317,21 @@ class LineReader:
             try:
                 amount = read_amount(cell, self._mark)
             except CellError:
-                self._summary.note(f"the total on line {total.line} has no amount")
+                self._summary.note(N_("the total on line %(line)s has no amount", line=total.line))
                 continue
             self._summary.check_total(total.line, total.text, amount, total.kind, of_fees=total.of_fees)
         if self._times.unsure:
             self._summary.note(
-                "lines in an hour that occurred twice because clocks were set back, read as the first one: "
-                f"{self._times.unsure}"
+                N_(
+                    "lines in an hour that occurred twice because clocks were set back, "
+                    "read as the first one: %(n)s",
+                    n=self._times.unsure,
+                )
             )
         if self._times.days_alone:
             self._summary.note(
-                f"lines with a day but no time, which only match by number: {self._times.days_alone}"
+                N_(
+                    "lines with a day but no time, which only match by number: %(n)s",
+                    n=self._times.days_alone,
+                )
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import HEADER_WITHIN, recognise
@@ -67,7 +68,7 @@ class XlsxTable:
             if mapped is not None and mapped.sheet not in (None, sheet.title):
                 continue
             if not sheet.is_visible and (mapped is None or mapped.sheet is None):
-                self.notes.append(f"the hidden sheet “{sheet.title}” was not read")
+                self.notes.append(N_("the hidden sheet “%(title)s” was not read", title=sheet.title))
                 continue
             above: list[tuple[int, list[Cell]]] = []
             for number, row in self._top(sheet):

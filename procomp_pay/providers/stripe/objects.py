@@ -16,6 +16,7 @@ from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.events import EventType, ProviderIds
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.refunds import DisputeEvent, DisputeState, RefundEvent, RefundState
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import ProviderStatus
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,11 @@ def parse_session(session: Object) -> ProviderStatus:
             return replace(status, ids=ids)
     if session["status"] == "expired":
         return ProviderStatus(
-            EventType.EXPIRED, final=True, ids=ids, reason="The payment page expired", raw_status="expired"
+            EventType.EXPIRED,
+            final=True,
+            ids=ids,
+            reason=N_("The payment page expired"),
+            raw_status="expired",
         )
     if session["status"] == "complete":
         return ProviderStatus(EventType.PROCESSING, ids=ids, raw_status="complete, unpaid")
@@ -174,7 +179,7 @@ def failure_reason(intent: Object) -> str:
     """Return Stripe's message for the customer with its code: ``Your card was declined. (card_declined)``."""
     error = intent.get("last_payment_error") or {}
     code = error.get("decline_code") or error.get("code")
-    message = error.get("message") or "The payment failed"
+    message = error.get("message") or N_("The payment failed")
     return f"{message} ({code})" if code else str(message)
 
 
@@ -185,4 +190,4 @@ def event_time(event: Object) -> datetime:
 
 def _cancel_reason(intent: Object) -> str | None:
     reason = intent.get("cancellation_reason")
-    return f"Cancelled at Stripe: {reason}" if reason else None
+    return N_("Cancelled at Stripe: %(reason)s", reason=reason) if reason else None

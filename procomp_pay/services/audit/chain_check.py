@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.domain.text import N_
 from procomp_pay.services.audit.closings import ClosingRecord
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.audit.archive import CHAIN
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 _NOTHING = Decimal("0.00")
 _OF_NO_PAYMENT = (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
-_NOT_WHOLE = "its content does not match its hash"
-_CHANGED_AFTER = "it was erased, and what is left of it was changed since"
-_UNSIGNED = (
+_NOT_WHOLE = N_("its content does not match its hash")
+_CHANGED_AFTER = N_("it was erased, and what is left of it was changed since")
+_UNSIGNED = N_(
     "no encryption key of ours signed this record of an erasure: it is forged, the key is missing from "
     "ENCRYPTION_KEYS, or it is from before erasures were signed, and what it erased cannot be proven"
 )
@@ -103,12 +104,20 @@ class Chain:
         if self.seq == 0 and link.seq > 1 and link.row_id <= self.archived_until:
             pass  # the entries before it are in an archive
         elif link.seq != self.seq + 1:
-            findings.append(self._flaw(Flaw.MISSING, link.seq, f"after entry {self.seq} comes {link.seq}"))
+            findings.append(
+                self._flaw(
+                    Flaw.MISSING,
+                    link.seq,
+                    N_("after entry %(before)s comes %(after)s", before=self.seq, after=link.seq),
+                )
+            )
         elif link.prev_hash != self.hash:
-            findings.append(self._flaw(Flaw.BROKEN_LINK, link.seq, "it does not follow the previous entry"))
+            findings.append(
+                self._flaw(Flaw.BROKEN_LINK, link.seq, N_("it does not follow the previous entry"))
+            )
         elif link.row_id <= self.row_id:
             findings.append(
-                self._flaw(Flaw.BROKEN_LINK, link.seq, "it was written before the previous entry")
+                self._flaw(Flaw.BROKEN_LINK, link.seq, N_("it was written before the previous entry"))
             )
         if entry is None:
             findings.append(self._flaw(Flaw.EDITED, link.seq, _NOT_WHOLE))
@@ -134,18 +143,28 @@ class Chain:
         ]
         findings += [self._flaw(Flaw.EDITED, seq, _UNSIGNED) for seq in self.erasures.unsigned]
         if self.closing is not None:
-            differences = ["its row, which was deleted"] if day is None else self.closing.differences(day)
-            details = [f"the closing is not as it was recorded: {each}" for each in differences]
+            differences = [N_("its row, which was deleted")] if day is None else self.closing.differences(day)
+            details = [
+                N_("the closing is not as it was recorded: %(what)s", what=each) for each in differences
+            ]
             return findings + [self._flaw(Flaw.DISAGREES, self.seq, detail) for detail in details]
         if row is None:
             if self.is_platforms:
                 return findings  # no payment of ours, whatever became of it
-            return [*findings, self._flaw(Flaw.NO_PAYMENT, None, "its payment was deleted")]
+            return [*findings, self._flaw(Flaw.NO_PAYMENT, None, N_("its payment was deleted"))]
         if self.status != row.status:
-            detail = f"the last status in the audit trail is {self.status}, the payment is {row.status}"
+            detail = N_(
+                "the last status in the audit trail is %(before)s, the payment is %(now)s",
+                before=self.status,
+                now=row.status,
+            )
             findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         if self.refunded is not None and self.refunded != row.refunded:
-            detail = f"refunded by the audit trail: {self.refunded}, by the payment: {row.refunded}"
+            detail = N_(
+                "refunded by the audit trail: %(before)s, by the payment: %(now)s",
+                before=self.refunded,
+                now=row.refunded,
+            )
             findings.append(self._flaw(Flaw.DISAGREES, self.seq, detail))
         return findings
 

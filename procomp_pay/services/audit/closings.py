@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from procomp_pay.domain.text import N_
 from procomp_pay.storage.closing.repository import digest
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.closing import ClosingDay
@@ -49,22 +50,22 @@ class ClosingRecord:
         found = []
         begun = {"day": row.day, "tournament_id": row.tournament_id or None, "zone": row.zone}
         if self.begun is not None and (begun, row.begun_by) != (self.begun, self.begun_by):
-            found.append("its day, tournament, time zone or who began it")
+            found.append(N_("its day, tournament, time zone or who began it"))
         stored = {name: _word(record, "state") for name, record in _items(row.steps)}
         stored.pop("signatures", None)  # follows from the signatures
         if (stored if self.is_whole else {name: stored.get(name) for name in self.states}) != self.states:
-            found.append("the state of a step")
+            found.append(N_("the state of a step"))
         signatures = [_signature(each) for each in row.signatures if isinstance(each, dict)]
         if self.is_whole:
             differs = signatures != self.signatures or len(signatures) != len(row.signatures)
         else:
             differs = any(each not in signatures for each in self.signatures)
         if differs:
-            found.append("the signatures")
+            found.append(N_("the signatures"))
         if (self.is_whole or self.signatures) and self._sums_differ(row):
-            found.append("the sums that were signed")
+            found.append(N_("the sums that were signed"))
         if (self.is_whole or self.closed_at is not None) and row.closed_at != self.closed_at:
-            found.append("when it was closed")
+            found.append(N_("when it was closed"))
         return found
 
     def _sums_differ(self, row: ClosingDay) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from procomp_pay.domain.errors import ManualReviewRequired
 from procomp_pay.domain.merkle import Merkle
+from procomp_pay.domain.text import N_
 from procomp_pay.services.audit.chain_check import Heads, note_head
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
@@ -126,7 +127,10 @@ class SealCheck:
             if (difference := _difference(seal_row, sums)) is not None:
                 yield difference
         if root is not None and root.lower() not in {seal.merkle_root for seal in seals}:
-            yield f"no seal has the root {root[:64]}: it was removed, changed, or is of another database"
+            yield N_(
+                "no seal has the root %(root)s: it was removed, changed, or is of another database",
+                root=root[:64],
+            )
 
 
 def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
@@ -134,9 +138,13 @@ def _gaps(seals: Sequence[AuditSeal]) -> Iterator[str]:
     number, before, last = 0, audit.GENESIS, 0
     for seal in seals:
         if seal.number != number + 1:
-            yield f"after seal {number} comes seal {seal.number}: one was removed"
+            yield N_(
+                "after seal %(before)s comes seal %(after)s: one was removed",
+                before=number,
+                after=seal.number,
+            )
         elif seal.previous_root != before or seal.last_entry_id < last:
-            yield f"seal {seal.number} does not continue seal {number}"
+            yield N_("seal %(after)s does not continue seal %(before)s", before=number, after=seal.number)
         number, before, last = seal.number, seal.merkle_root, seal.last_entry_id
 
 
@@ -145,20 +153,21 @@ def _difference(seal: AuditSeal, sums: _Sums) -> str | None:
     chains, entries = sums.chains, sums.entries
     if sums.root(seal) == seal.merkle_root:
         return None
-    covered = f"seal {seal.number} of {instant(seal.sealed_at)} covers"
-    covered = f"{covered} {_counted(seal.chain_count, seal.entry_count)}"
-    now = f"now there are {_counted(chains, entries)}"
+    covered = N_(
+        "seal %(number)s of %(time)s covers %(entries)s entries of %(payments)s payments",
+        number=seal.number,
+        time=instant(seal.sealed_at),
+        entries=seal.entry_count,
+        payments=seal.chain_count,
+    )
+    now = N_("now there are %(entries)s entries of %(payments)s payments", entries=entries, payments=chains)
     if chains < seal.chain_count:
-        return f"{covered}; {now}: a whole chain is gone"
+        return N_("%(covered)s; %(now)s: a whole chain is gone", covered=covered, now=now)
     if entries < seal.entry_count:
-        return f"{covered}; {now}: the end of a chain was cut off"
+        return N_("%(covered)s; %(now)s: the end of a chain was cut off", covered=covered, now=now)
     if (chains, entries) != (seal.chain_count, seal.entry_count):
-        return f"{covered}; {now}: entries were inserted"
-    return f"{covered}; an entry or the seal itself was rewritten"
-
-
-def _counted(chains: int, entries: int) -> str:
-    return f"{entries} entries of {chains} payments"
+        return N_("%(covered)s; %(now)s: entries were inserted", covered=covered, now=now)
+    return N_("%(covered)s; an entry or the seal itself was rewritten", covered=covered)
 
 
 async def seal(
@@ -187,7 +196,7 @@ async def seal(
     difference = _difference(last, before) if last is not None and before is not None else None
     if difference is not None and not force:
         raise ManualReviewRequired(
-            f"The audit trail was changed: {difference}", next_step="procomp-pay audit verify"
+            N_("The audit trail was changed: %(what)s", what=difference), next_step="procomp-pay audit verify"
         )
     made.chain_count, made.entry_count = now.chains, now.entries
     made.merkle_root = now.root(made)
@@ -234,7 +243,9 @@ async def _insert(ctx: AppContext, made: AuditSeal) -> None:
     """
     async with ctx.db.writing() as session:
         if not await insert_once(session, AuditSeal, made.model_dump()):
-            raise DatabaseBusy("Another process sealed the audit trail meanwhile", next_step="try again")
+            raise DatabaseBusy(
+                N_("Another process sealed the audit trail meanwhile"), next_step=N_("try again")
+            )
 
 
 async def seal_if_due(ctx: AppContext, by: str, every: timedelta) -> Sealed | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procomp_pay.domain.errors import NotFound
+from procomp_pay.domain.text import N_
 from procomp_pay.services.audit.chain_check import Chain, Finding, Flaw
 from procomp_pay.services.audit.processes import checked_chains
 from procomp_pay.services.audit.seals import SealCheck, choose
@@ -116,10 +117,10 @@ async def verify(
         await _check_rows(ctx, ended, report)
         if archived is not None and payment_id is None:
             for missing_id in archived.unseen():
-                detail = "its entries are in an archive, and none of it is left in the database"
+                detail = N_("its entries are in an archive, and none of it is left in the database")
                 report.add([Finding(missing_id, Flaw.MISSING, None, detail)])
     async for missing_id in _without_chain(ctx, payment_id):
-        report.add([Finding(missing_id, Flaw.NO_CHAIN, None, "it has no audit entry at all")])
+        report.add([Finding(missing_id, Flaw.NO_CHAIN, None, N_("it has no audit entry at all"))])
     report.seals, report.root = len(check.seals), seals[-1].merkle_root if seals else None
     flaws = [
         *check.flaws(seals, root),
@@ -128,7 +129,9 @@ async def verify(
     ]
     report.add(Finding(None, Flaw.SEAL, None, detail) for detail in flaws)
     if payment_id is not None and not report.chains and report.is_sound:
-        raise NotFound(f"There is no payment {payment_id[:64]!r}", next_step="procomp-pay list")
+        raise NotFound(
+            N_("There is no payment %(payment)s", payment=repr(payment_id[:64])), next_step="procomp-pay list"
+        )
     return report
 
 
@@ -145,7 +148,9 @@ async def _without_chain(ctx: AppContext, payment_id: str | None) -> AsyncIterat
 
 def _not_recomputed(chosen: list[AuditSeal], check: SealCheck, root: str | None) -> list[str]:
     if any(seal.merkle_root == root and seal not in check.seals for seal in chosen):
-        return ["the seal of this root covers entries that are in archives: give their directory, --archive"]
+        return [
+            N_("the seal of this root covers entries that are in archives: give their directory, --archive")
+        ]
     return []
 
 
@@ -161,7 +166,7 @@ def _doubt(records: list[archive_files.Archive], seals: list[AuditSeal]) -> str 
             or (seal.merkle_root, seal.last_entry_id) != (record.root, record.last_entry_id)
             or record.after_id != after_id
         ):
-            return f"the record of the archive {record.file} does not agree with the seals"
+            return N_("the record of the archive %(file)s does not agree with the seals", file=record.file)
         after_id = record.last_entry_id
     return None
 
@@ -202,7 +207,7 @@ async def _chains(
         report.entries += 1
         report.add(chain.take(link))
         if copies.get(link.seq, link.hash) != link.hash:
-            report.add([Finding(link.payment_id, Flaw.EDITED, link.seq, "its archive has another entry")])
+            report.add([Finding(link.payment_id, Flaw.EDITED, link.seq, N_("its archive has another entry"))])
         check.take(link)
     if chain is not None:
         yield chain

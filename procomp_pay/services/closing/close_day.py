@@ -270,7 +270,7 @@ async def begin(ctx: AppContext, request: CloseRequest, actor: Actor) -> Closing
         async with ctx.db.reading() as session:
             row = await repository.find(session, key, day)
     if row is None:
-        raise Unavailable("The closing could not be read", next_step=N_("try again"))
+        raise Unavailable(N_("The closing could not be read"), next_step=N_("try again"))
     name = (tournament.tournament_id, tournament.name) if tournament else None
     return _closing(row, request.period, name)
 
@@ -388,7 +388,7 @@ async def _keep_movements(ctx: AppContext, closing: Closing, statement: Statemen
     day itself may not be over: the statement of the next one adds what came after this one was made."""
     lines = list(statement.lines)
     if statement.lines.summary.needs_person:
-        return ["what Kaspi pays out is not known: not all of the file could be read"]
+        return [N_("what Kaspi pays out is not known: not all of the file could be read")]
     try:
         kept = await keep_kaspi_report(ctx, lines, closing.period.zone, through=closing.day)
     except Refused as error:
@@ -438,7 +438,7 @@ async def _payouts(
         facts["followed"] = bank is not None or await are_payouts_followed(session)
     first = closing.day - timedelta(days=WITHIN_DAYS)
     facts["asked"] += [
-        f"no payout is known for the bank's line {line.id}"
+        N_("no payout is known for the bank's line %(line)s", line=line.id)
         for line in result.unexplained
         if first <= line.booked_on <= closing.day
     ]
@@ -484,20 +484,26 @@ async def _read(
         "repaired": report.became["repaired"],
         "settlements": report.settlements,
         "statement": None if statement is None else {"file": statement.name, "sha256": statement.sha256},
-        "notes": [*report.notes, *(f"not compared: {text}" for text in report.not_compared)],
+        "notes": [*report.notes, *(N_("not compared: %(what)s", what=text) for text in report.not_compared)],
         "told": {key: [str(paid), str(back)] for key, (paid, back) in report.told.items()},
     }
-    items = [f"{report.provider} was not read to the end: {report.cut}"] if report.cut else []
-    items += [f"lines that could not be read: {report.skipped}"] if report.skipped else []
+    items = (
+        [N_("%(provider)s was not read to the end: %(why)s", provider=report.provider, why=report.cut)]
+        if report.cut
+        else []
+    )
+    items += [N_("lines that could not be read: %(n)s", n=report.skipped)] if report.skipped else []
     if statement is not None and report.since > begins:
-        facts["notes"].append("the file does not say that it covers the beginning of the day")
+        facts["notes"].append(N_("the file does not say that it covers the beginning of the day"))
     if report.provider == "kaspi":
         async with ctx.db.reading() as session:
             rows = await queries.not_seen(session, Scope(_tournament_id(closing), begins, ends))
         kaspi = [row.payment_id for row in rows if row.method in (None, PaymentMethod.KASPI_QR)]
         missing = [payment_id for payment_id in kaspi if payment_id not in report.told]
         if missing:  # without a file: the scheme reports neither amounts nor refunds
-            absent = f"payments that are not in {statement.name}: {len(missing)}" if statement else STATEMENT
+            absent = STATEMENT
+            if statement is not None:
+                absent = N_("payments that are not in %(file)s: %(n)s", file=statement.name, n=len(missing))
             items.append(absent)
     return items, facts
 
@@ -667,7 +673,7 @@ async def sign(ctx: AppContext, closing: Closing, signer: Signer, *, alone: bool
     :raises ManualReviewRequired: a step is open. :raises Conflict: it is closed, or the same person signed.
     """
     if closing.figures is None:
-        raise Refused("Nothing was counted yet", next_step="procomp-pay close")
+        raise Refused(N_("Nothing was counted yet"), next_step="procomp-pay close")
     sums = closing.figures.sums()
     figures, now = digest(sums), ctx.clock()
     actor = Actor(signer.name, Source.PERSON)
@@ -715,7 +721,7 @@ async def _check_two(session: AsyncSession, signer: Signer, signatures: Iterable
 async def _locked(session: AsyncSession, closing: Closing) -> ClosingDay:
     row = await repository.find(session, _tournament_id(closing) or "", closing.day.isoformat(), lock=True)
     if row is None:
-        raise Unavailable("The closing is gone", next_step="procomp-pay audit verify")
+        raise Unavailable(N_("The closing is gone"), next_step="procomp-pay audit verify")
     return row
 
 

@@ -295,7 +295,7 @@ async def _count_both(
 ) -> None:
     since, until = scope.since, scope.until
     if since is None or until is None:
-        raise Refused("A closing is of one day")
+        raise Refused(N_("A closing is of one day"))
     by = money.By(offsets(period.zone, since, until))
     async for moved in money.received(session, scope, by):
         line = _line(figures, moved.group.method, str(moved.group.currency))

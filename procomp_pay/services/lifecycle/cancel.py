@@ -157,7 +157,7 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
             source=actor.source,
             actor=actor.name,
             request_id=actor.request_id,
-            reason="Cancelled at the desk",
+            reason=N_("Cancelled at the desk"),
             final_at_provider=locked.detail.create_state is CreateState.PLANNED,
         )
         return (await apply_event(ctx, event)).status

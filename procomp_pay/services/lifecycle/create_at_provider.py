@@ -235,7 +235,7 @@ async def give_up_lost(ctx: AppContext, payment_id: str, actor: Actor) -> None:
             source=_api_source(locked.detail.channel),
             actor=actor.name,
             request_id=actor.request_id,
-            reason="Kaspi's answer was lost, and nobody has seen the QR",
+            reason=N_("Kaspi's answer was lost, and nobody has seen the QR"),
             final_at_provider=True,
         )
         await apply_event_in(session, ctx, event, locked)
@@ -259,7 +259,7 @@ async def mark_missing_at_provider(ctx: AppContext, payment_id: str) -> None:
         ref = locked.detail.provider_ref or "none"
         kind = DiscrepancyKind.MISSING_AT_PROVIDER
         await side_effects.open_discrepancy(session, ctx, locked, kind, {"provider_ref": ref}, ref)
-        await apply_event_in(session, ctx, _expired(ctx, locked, "The provider does not know it"), locked)
+        await apply_event_in(session, ctx, _expired(ctx, locked, N_("The provider does not know it")), locked)
 
 
 async def cancel_unsent(ctx: AppContext, payment_id: str, actor: Actor) -> None:
@@ -269,7 +269,7 @@ async def cancel_unsent(ctx: AppContext, payment_id: str, actor: Actor) -> None:
         if locked.detail.create_state is not CreateState.PLANNED:
             return
         locked.detail.create_state = CreateState.NEVER
-        event = _expired(ctx, locked, "Cancelled before it was sent")
+        event = _expired(ctx, locked, N_("Cancelled before it was sent"))
         await apply_event_in(
             session, ctx, replace(event, event_type=EventType.CANCELLED, actor=actor.name), locked
         )

@@ -19,6 +19,7 @@ from procomp_pay.domain.kaspi_schedule import (
     schedule_for,
 )
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, CreateState, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.protocol import ProviderStatus
 from procomp_pay.services.context import SYSTEM, Actor, AppContext
@@ -238,7 +239,7 @@ async def cancel_at_provider(ctx: AppContext, locked: OrmLockedPayment, actor: A
     asked_by = locked.detail.cancel_requested_by
     if status.event_type is EventType.CANCELLED and asked_by is None and not locked.is_settled_otherwise:
         # cancelled because it expired, not on request
-        status = replace(status, event_type=EventType.EXPIRED, reason="Nobody paid in time")
+        status = replace(status, event_type=EventType.EXPIRED, reason=N_("Nobody paid in time"))
     actor = replace(actor, name=asked_by) if asked_by else actor
     return await apply_provider_status(ctx, locked.payment.id, status, actor)
 
@@ -285,7 +286,7 @@ async def apply_provider_status(
             money_unreadable=status.money_unreadable,
             currency_unknown=status.currency_unknown,
             ids=status.ids,
-            reason=status.reason or ("Nobody paid in time" if event_type is EventType.EXPIRED else None),
+            reason=status.reason or (N_("Nobody paid in time") if event_type is EventType.EXPIRED else None),
             final_at_provider=final,
         )
         applied = await apply_event_in(session, ctx, event, locked)

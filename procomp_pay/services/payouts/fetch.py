@@ -14,6 +14,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.payouts import BalanceLine
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import Channel
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.stripe import payouts as at_stripe
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.database.session import AsyncSession
@@ -95,15 +96,18 @@ async def keep_kaspi_report(
     for line in lines:
         if line.fee is None and line.net is None:
             raise Refused(
-                f"Line {line.number} of the report has no fee, so what Kaspi pays out is not known",
-                next_step="export the report of operations with its column Стоимость услуг Kaspi",
+                N_(
+                    "Line %(number)s of the report has no fee, so what Kaspi pays out is not known",
+                    number=line.number,
+                ),
+                next_step=N_("export the report of operations with its column Стоимость услуг Kaspi"),
             )
         found = _kaspi_line(line)
         days[line.at.astimezone(zone).date(), found.currency].append(found)
     for (day, currency), entries in sorted(days.items()):
         if day > last:
             if through is None:
-                result.notes.append(f"{day} is not over yet: give the report again tomorrow")
+                result.notes.append(N_("%(day)s is not over yet: give the report again tomorrow", day=day))
             continue
         values = _values(ctx, "kaspi", day.isoformat(), currency, Decimal("0.00"), "paid", day)
         # a day as a whole: a run that is killed must not leave a half of its sum

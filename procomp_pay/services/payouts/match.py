@@ -26,6 +26,7 @@ from procomp_pay.domain.payouts import (
     may_be_same,
     provider_of,
 )
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.payouts.view import PayoutView, today, view_of
@@ -105,7 +106,9 @@ async def _matching(ctx: AppContext) -> AsyncIterator[None]:
     """
     async with reconcile_lock(ctx.db) as alone:
         if not alone:
-            raise Conflict("A reconciliation or another matching is running", next_step="wait for its end")
+            raise Conflict(
+                N_("A reconciliation or another matching is running"), next_step=N_("wait for its end")
+            )
         yield
 
 
@@ -163,23 +166,30 @@ async def match_by_hand(ctx: AppContext, refs: list[str], line_id: str, actor: A
         unknown = [ref for ref in refs if not any(ref in (r.payout.id, r.payout.ref) for r in rows)]
         line = next((line for line in await store.free_lines(session) if line.id == line_id), None)
         if unknown:
-            raise NotFound(f"There is no payout {unknown[0]}", next_step="procomp-pay payouts list")
+            raise NotFound(
+                N_("There is no payout %(ref)s", ref=unknown[0]), next_step="procomp-pay payouts list"
+            )
         if line is None:
             raise NotFound(
-                f"No line {line_id} of the bank is without a payout",
+                N_("No line %(id)s of the bank is without a payout", id=line_id),
                 next_step="procomp-pay payouts match",
             )
         taken = next((row.payout for row in rows if row.payout.bank_line_id is not None), None)
         if taken is not None:
             raise Conflict(
-                f"Payout {taken.ref} arrived by another line",
+                N_("Payout %(ref)s arrived by another line", ref=taken.ref),
                 next_step=f"procomp-pay payouts show {taken.ref}",
             )
         total = sum(row.payout.amount for row in rows)
         if total != line.amount or any(row.payout.currency != line.currency for row in rows):
             raise Refused(
-                f"The payouts are {total} and the line is {line.amount} {line.currency}: they differ",
-                next_step="name all the payouts that the line brought",
+                N_(
+                    "The payouts are %(total)s and the line is %(amount)s %(currency)s: they differ",
+                    total=total,
+                    amount=line.amount,
+                    currency=line.currency,
+                ),
+                next_step=N_("name all the payouts that the line brought"),
             )
         found = Match(tuple(row.payout.id for row in rows), line.id, "by hand")
         await _set_match(session, ctx, found, actor)
@@ -200,9 +210,12 @@ async def _check_account(session: Any, file: BankFile, *, is_ours: bool) -> None
     known = await store.accounts(session)
     if known and file.account not in known and not is_ours:
         raise Refused(
-            f"The statement is of {file.account}; the ones before were of {', '.join(sorted(known))}. "
-            "Nothing was used",
-            next_step=f"if it is ours too, add: --account {file.account}",
+            N_(
+                "The statement is of %(account)s; the ones before were of %(known)s. Nothing was used",
+                account=file.account,
+                known=", ".join(sorted(known)),
+            ),
+            next_step=N_("if it is ours too, add: --account %(account)s", account=file.account),
         )
 
 

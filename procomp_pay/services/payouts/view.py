@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.payouts import NOT_ARRIVED, PayoutState, due_on, is_covered, is_open_on, state_of
 from procomp_pay.domain.period import Period
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -210,7 +211,7 @@ async def show_payout(ctx: AppContext, wanted: str, zone: ZoneInfo) -> list[Payo
         ]
     if not found:
         raise NotFound(
-            f"There is no payout {wanted}, and no payout has a payment of this id",
+            N_("There is no payout %(ref)s, and no payout has a payment of this id", ref=wanted),
             next_step="procomp-pay payouts list",
         )
     return found

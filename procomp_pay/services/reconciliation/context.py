@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from procomp_pay.domain.errors import DatabaseUnavailable, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.repair import ask, repair_by_asking
@@ -54,7 +55,7 @@ def stop_asking(report: Report, error: Unavailable) -> None:
     if isinstance(error, DatabaseUnavailable):
         raise error
     report.provider_unavailable = True
-    report.cut = report.cut or f"{error.message}, while differences were looked into"
+    report.cut = report.cut or N_("%(error)s, while differences were looked into", error=error.message)
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, needs_second_person
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import authorize
 from procomp_pay.services.reconciliation.context import ReconciliationContext
@@ -164,7 +165,7 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     :raises PaymentError: what the refund raises; the discrepancy then remains open.
     """
     if not note.strip() or len(note) > _LONGEST_NOTE or not note.isprintable():
-        raise Refused(f"A note is 1 to {_LONGEST_NOTE} printable characters")
+        raise Refused(N_("A note is 1 to %(most)s printable characters", most=_LONGEST_NOTE))
     view = await one(ctx, discrepancy_id)
     _check_open(view)
     await _check_allowed(ctx, view, how, actor)
@@ -209,7 +210,7 @@ def approval_request(view: DiscrepancyView, how: How, note: str) -> ApprovalRequ
 def _check_open(view: DiscrepancyView) -> None:
     if not view.is_open:
         raise Conflict(
-            f"It was resolved by {view.resolved_by}: {view.resolution}",
+            N_("It was resolved by %(name)s: %(how)s", name=view.resolved_by, how=view.resolution),
             next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
         )
 
@@ -242,8 +243,11 @@ async def _check_no_refund_under_way(session: AsyncSession, row: Discrepancy, pa
     for refund_row in await refund_repository.of_payment(session, payment_id):
         if refund_row.state is RefundState.PENDING and refund_row.reason.startswith(_refund_reason(row.id)):
             raise Conflict(
-                f"{refund_row.requested_by} is giving the money back because of this discrepancy",
-                next_step=f"see how it ends: procomp-pay status --payment {payment_id}",
+                N_(
+                    "%(name)s is giving the money back because of this discrepancy",
+                    name=refund_row.requested_by,
+                ),
+                next_step=N_("see how it ends: procomp-pay status --payment %(payment)s", payment=payment_id),
             )
 
 
@@ -259,13 +263,18 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
     """
     if view.payment_id is None:
         raise Refused(
-            "The money belongs to no payment of ours, so it cannot be refunded from here",
-            next_step=f"refund {view.ref} at the provider, then resolve it with --how accept",
+            N_("The money belongs to no payment of ours, so it cannot be refunded from here"),
+            next_step=N_("refund %(ref)s at the provider, then resolve it with --how accept", ref=view.ref),
         )
     if view.ref.startswith("pi_") and not await _is_own(ctx, view):
         raise Refused(
-            f"{view.ref} is a second payment at Stripe: a refund from here would refund the first one",
-            next_step=f"refund {view.ref} in Stripe's dashboard, then resolve it with --how accept",
+            N_(
+                "%(ref)s is a second payment at Stripe: a refund from here would refund the first one",
+                ref=view.ref,
+            ),
+            next_step=N_(
+                "refund %(ref)s in Stripe's dashboard, then resolve it with --how accept", ref=view.ref
+            ),
         )
     if "settled" in view.detail:
         raise Refused(
@@ -274,28 +283,42 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         )
     if await _is_second_operation(ctx, view):
         raise Refused(
-            f"{view.ref} is a second operation at Kaspi: a refund from here would refund the first one",
-            next_step=f"refund {view.ref} in the Kaspi Pay app, then resolve it with --how accept",
+            N_(
+                "%(ref)s is a second operation at Kaspi: a refund from here would refund the first one",
+                ref=view.ref,
+            ),
+            next_step=N_(
+                "refund %(ref)s in the Kaspi Pay app, then resolve it with --how accept", ref=view.ref
+            ),
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
         again = f":{attempt}" if attempt > 1 else ""
         command = RefundCommand(
             view.payment_id,
-            f"{_refund_reason(view.discrepancy_id)} {view.kind}",
+            N_("discrepancy %(id)s: %(kind)s", id=view.discrepancy_id, kind=view.kind),
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
         done = await refund(ctx, command, actor)
         if done.state is RefundState.PENDING and done.provider_refund_id is None:
             raise OutcomeUnknown(
-                f"The outcome of refund {done.refund_id} is not known yet; it is being checked",
-                next_step=f"see how it ends: procomp-pay status --payment {view.payment_id}",
+                N_(
+                    "The outcome of refund %(refund)s is not known yet; it is being checked",
+                    refund=done.refund_id,
+                ),
+                next_step=N_(
+                    "see how it ends: procomp-pay status --payment %(payment)s", payment=view.payment_id
+                ),
             )
         if done.state in HOLDING:
             return done
         # an earlier refund that failed: request another one
     raise Refused(
-        f"The provider refused it {_MOST_REFUNDS} times: {done.failure_reason or 'no reason given'}",
-        next_step="refund it at the provider, then resolve it with --how accept",
+        N_(
+            "The provider refused it %(n)s times: %(why)s",
+            n=_MOST_REFUNDS,
+            why=done.failure_reason or N_("no reason given"),
+        ),
+        next_step=N_("refund it at the provider, then resolve it with --how accept"),
     )
 
 
@@ -322,7 +345,7 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     if view.payment_id is None:
         if not await is_known_now(context, view.ref):
             raise ManualReviewRequired(
-                f"{view.ref} still belongs to no payment of ours",
+                N_("%(ref)s still belongs to no payment of ours", ref=view.ref),
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return
@@ -333,20 +356,28 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     check = await check_payment(context, view.payment_id, view.kind)
     if check is None:
         raise ManualReviewRequired(
-            "The provider cannot be asked about it: the payment has no object there",
-            next_step=f"check it yourself, then: procomp-pay discrepancies resolve {view.discrepancy_id}",
+            N_("The provider cannot be asked about it: the payment has no object there"),
+            next_step=N_(
+                "check it yourself, then: procomp-pay discrepancies resolve %(id)s", id=view.discrepancy_id
+            ),
         )
     if (still := _still(view, check.mismatches)) is not None:
         raise ManualReviewRequired(
-            f"It is still there: {still.what}",
+            N_("It is still there: %(what)s", what=still.what),
             next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
         )
     if not check.can_show(view.kind, view.ref) or FOR_MANUAL_REVIEW & view.detail.keys():
-        name = view.provider.title() if view.provider else "The provider"
+        name = view.provider.title() if view.provider else N_("The provider")
         raise ManualReviewRequired(
-            f"{name} does not report what this is about, so its answer cannot confirm that it is gone",
-            next_step="check it in the provider's app or statement, then: procomp-pay discrepancies resolve "
-            f'{view.discrepancy_id} --how accept --note "..."',
+            N_(
+                "%(name)s does not report what this is about, so its answer cannot confirm that it is gone",
+                name=name,
+            ),
+            next_step=N_(
+                "check it in the provider's app or statement, then: "
+                'procomp-pay discrepancies resolve %(id)s --how accept --note "..."',
+                id=view.discrepancy_id,
+            ),
         )
 
 

@@ -12,6 +12,7 @@ from procomp_pay.domain.errors import NotFound, Unavailable
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel, CreateState
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import ReconciliationContext, record_page
@@ -23,7 +24,7 @@ from procomp_pay.storage.reconciliation.staging_rows import Candidate
 #: Requests at a time, and payments of a page.
 AT_ONCE = 4
 PAGE = 100
-WORD = "payments asked for"
+WORD = N_("payments asked for")
 
 _NONE = Decimal("0.00")
 
@@ -41,12 +42,14 @@ async def ask_each(context: ReconciliationContext, on_progress: Progress) -> Non
         await _window(context, on_progress)
         await _open_ones(context, on_progress)
     except Unavailable as error:
-        report.cut = f"{error.message}, after {report.read[WORD]} {WORD}"
+        report.cut = N_("%(error)s, after %(n)s payments asked for", error=error.message, n=report.read[WORD])
     provider = ctx.providers.of(Channel.KASPI_QR)
     if isinstance(provider, KaspiPaymentService) and provider.scheme is KaspiScheme.BASIC:
         report.notes.append(
-            "Kaspi's basic scheme reports neither amounts nor refunds: compare those with the Kaspi Pay "
-            "statement (--statement FILE)"
+            N_(
+                "Kaspi's basic scheme reports neither amounts nor refunds: compare those with the Kaspi Pay "
+                "statement (--statement FILE)"
+            )
         )
 
 

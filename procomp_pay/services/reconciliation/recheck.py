@@ -10,6 +10,7 @@ from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
+from procomp_pay.domain.text import N_
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
 from procomp_pay.storage.reconciliation import discrepancies as store
@@ -56,7 +57,7 @@ async def _close(context: ReconciliationContext, row_id: str) -> None:
     async with ctx.db.writing() as session:
         row = await store.one(session, row_id, lock=True)
         if row.state.value == "open":
-            note = "Not found any more: both sides agree now."
+            note = N_("Not found any more: both sides agree now.")
             store.close(row, how=store.GONE, note=note, by=context.actor.name, now=ctx.clock())
             context.report.closed += 1
 

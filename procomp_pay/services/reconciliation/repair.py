@@ -14,6 +14,7 @@ from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord, 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundEvent, RefundState
 from procomp_pay.domain.states import Channel, CreateState
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
 from procomp_pay.providers.stripe.listing import StripeBooks
 from procomp_pay.services.context import Actor, AppContext
@@ -231,6 +232,6 @@ def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> Ref
         money=money,
         refund_id=local.refund_id if local else None,
         provider_refund_id=line.ref if is_stripe else kaspi_refund_id(number),
-        reason="told by the provider's statement",
+        reason=N_("told by the provider's statement"),
         made_at=line.at,
     )

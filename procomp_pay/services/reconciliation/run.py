@@ -20,6 +20,7 @@ from procomp_pay.domain.errors import Refused, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines, StatementPeriod
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.reconciliation.compare import compare_page
 from procomp_pay.services.reconciliation.context import PageWriter, ReconciliationContext, stop_asking
@@ -87,9 +88,9 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
     :raises Refused: it ends before it begins, or begins in the future.
     """
     if since is not None and since >= now:
-        raise Refused("The window begins in the future: nothing can have been paid in it yet")
+        raise Refused(N_("The window begins in the future: nothing can have been paid in it yet"))
     if since is not None and until is not None and until <= since:
-        raise Refused("The window ends before it begins", next_step="swap --since and --until")
+        raise Refused(N_("The window ends before it begins"), next_step=N_("swap --since and --until"))
 
 
 async def reconcile(
@@ -258,7 +259,7 @@ async def _judge_all(context: ReconciliationContext, staging: Staging, on_progre
         async for candidates, theirs in staging.pages(PAGE):
             await writer.keep(await compare_page(context, candidates, theirs))
             judged += len(candidates)
-            on_progress("differences looked into", judged)
+            on_progress(N_("differences looked into"), judged)
 
 
 async def _check_ours(
@@ -272,12 +273,16 @@ async def _check_ours(
     """
     report.is_foreign = has_payments and not await staging.knows_any()
     if report.is_foreign and not request.is_ours:
-        count = report.compared
-        ours = f", and none of our {count} payments of its days stands in it" if count else ""
+        ours = N_(", and none of our %(n)s payments of its days stands in it", n=report.compared)
         raise Refused(
-            f"Not one of the {staging.loaded} lines of {request.source_name or 'the statement'} is of a "
-            f"payment of ours{ours}: another merchant's statement, or another account's? Nothing was judged",
-            next_step="if it is ours all the same, add --yes: every line becomes a discrepancy",
+            N_(
+                "Not one of the %(n)s lines of %(file)s is of a payment of ours%(ours)s: another merchant's "
+                "statement, or another account's? Nothing was judged",
+                n=staging.loaded,
+                file=request.source_name or N_("the statement"),
+                ours=ours if report.compared else "",
+            ),
+            next_step=N_("if it is ours all the same, add --yes: every line becomes a discrepancy"),
         )
 
 
@@ -304,21 +309,26 @@ def _statement_window(
     window = stated or days
     if window is None:
         return None
-    report.window_is = "the statement's own period" if stated else "the days of its first and last line"
+    report.window_is = (
+        N_("the statement's own period") if stated else N_("the days of its first and last line")
+    )
     if stated and days and first and last and not (stated.covers(first) and stated.covers(last)):
         window = StatementPeriod(min(stated.since, days.since), max(stated.until, days.until))
-        note = "The statement has lines outside of the period that it names."
+        note = N_("The statement has lines outside of the period that it names.")
         report.notes += [note] if note not in report.notes else []
     since, until = request.since or window.since, request.until or window.until
     if request.since or request.until:
-        report.window_is = "--since and --until"
+        report.window_is = N_("--since and --until")
     if stated:
         since, until = max(since, window.since), min(until, window.until)
         if since >= until:
             raise Refused(
-                f"The statement covers {_local(window.since)} to {_local(window.until)}, which is outside of "
-                "--since and --until",
-                next_step="leave both out, or give the statement of those days",
+                N_(
+                    "The statement covers %(since)s to %(until)s, which is outside of --since and --until",
+                    since=_local(window.since),
+                    until=_local(window.until),
+                ),
+                next_step=N_("leave both out, or give the statement of those days"),
             )
     if request.until is None:  # nothing can be missing in the rest of today
         until = max(min(until, now), last + timedelta(seconds=1) if last else since + timedelta(seconds=1))
@@ -346,14 +356,23 @@ async def _their_sums(context: ReconciliationContext, lines: StatementLines, sta
         outside = staging.loaded - sum(count for count, _ in sums.values())
     others = summary.counts[LineKind.OTHER]
     named = {
-        f"what was paid or refunded before {_local(since)} or after {_local(until)}": 1,
-        f"{outside} lines of other days": outside,
-        f"{others} lines of other kinds, such as payouts, fees and cash": others,
-        f"{summary.skipped_count} lines that could not be read": summary.skipped_count,
+        N_(
+            "what was paid or refunded before %(since)s or after %(until)s",
+            since=_local(since),
+            until=_local(until),
+        ): 1,
+        N_("%(n)s lines of other days", n=outside): outside,
+        N_("%(n)s lines of other kinds, such as payouts, fees and cash", n=others): others,
+        N_("%(n)s lines that could not be read", n=summary.skipped_count): summary.skipped_count,
     }
     report.not_compared = [text for text, count in named.items() if count]
     report.notes += [
-        f"“{total.text}” on line {total.line} is {total.amount}, which its lines do not add up to."
+        N_(
+            "“%(text)s” on line %(line)s is %(amount)s, which its lines do not add up to.",
+            text=total.text,
+            line=total.line,
+            amount=total.amount,
+        )
         for total in summary.totals
         if not total.agrees
     ]
@@ -386,7 +405,7 @@ async def _compare_lines(
         report.skipped = lines.summary.skipped_count
         window = _statement_window(request, lines, report, ctx.clock())
         if window is None:
-            report.notes.append("The statement has no line about a payment")
+            report.notes.append(N_("The statement has no line about a payment"))
             return
         report.since, report.until = window.since, window.until
         coverage = CoverageWindow(

@@ -13,6 +13,7 @@ from procomp_pay.domain.payouts import BalanceLine
 from procomp_pay.domain.reconciliation.records import ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.stripe import listing as stripe_window
 from procomp_pay.providers.stripe.listing import Movement, StripeBooks
 from procomp_pay.providers.stripe.payouts import costs_among
@@ -121,7 +122,13 @@ async def keep_movements(
 
 
 def _how_far(error: PaymentError, word: str, pages: int, count: int) -> str:
-    return f"{error.message}, after {pages} pages ({count:,} {word})".replace(",", "\N{NO-BREAK SPACE}", 0)
+    return N_(
+        "%(error)s, after %(pages)s pages (%(n)s %(what)s)",
+        error=error.message,
+        pages=pages,
+        n=f"{count:,}",
+        what=word,
+    )
 
 
 def _row(record: ProviderRecord) -> StagedRow:

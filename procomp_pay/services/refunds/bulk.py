@@ -271,14 +271,14 @@ class _Run:
 
 def _ending(view: PaymentView, money: Money, failed: list[RefundView]) -> Line:
     if failed:
-        return Line(view, Ending.FAILED, money, failed[-1].failure_reason or "the refund failed")
+        return Line(view, Ending.FAILED, money, failed[-1].failure_reason or N_("the refund failed"))
     pending = _pending(view)
     if any(refund.is_unknown for refund in pending):
-        return Line(view, Ending.UNKNOWN, money, "requested a moment ago; it is followed up")
+        return Line(view, Ending.UNKNOWN, money, N_("requested a moment ago; it is followed up"))
     if pending:
         return Line(view, Ending.ON_ITS_WAY, money)
     if view.status is PaymentStatus.REFUNDED:
         return Line(view, Ending.BACK, money)
     last = view.refunds[-1] if view.refunds else None
     why = last.failure_reason if last is not None else None
-    return Line(view, Ending.FAILED, money, why or f"the payment is {view.status}")
+    return Line(view, Ending.FAILED, money, why or N_("the payment is %(status)s", status=view.status))

@@ -216,7 +216,7 @@ async def _sync_by_total(ctx: AppContext, payment_id: str, total: Money, actor: 
         if total.amount <= known.amount:
             return
         total_id = id_of_refunded_total(str(locked.detail.provider_ref), total)
-        why = "made in the Kaspi Pay app"
+        why = N_("made in the Kaspi Pay app")
         refund_event = RefundEvent(
             RefundState.SUCCEEDED, total - known, provider_refund_id=total_id, reason=why
         )

@@ -29,6 +29,7 @@ from procomp_pay.domain.refunds import (
     total_refunded,
 )
 from procomp_pay.domain.states import PAID_STATUSES, ParticipantStatus, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.context import AppContext
@@ -233,7 +234,7 @@ def _external_refund(
         payment_id=locked.payment.id,
         amount=change.money.amount,
         currency=change.money.known_currency,
-        reason=change.reason or "made at the provider",
+        reason=change.reason or N_("made at the provider"),
         state=change.state,
         requested_by=event.actor,
         sent_at=change.made_at,

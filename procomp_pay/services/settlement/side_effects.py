@@ -10,6 +10,7 @@ from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.events import PaymentEvent
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
 from procomp_pay.storage.audit import chain as audit
@@ -158,7 +159,7 @@ async def close_duplicate(
         DiscrepancyKind.DUPLICATE_PAYMENT,
         locked.payment.id,
         _own_key(locked),
-        note="The other payment was refunded: this one settles the fee now.",
+        note=N_("The other payment was refunded: this one settles the fee now."),
         by=event.actor,
         now=now,
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import InvalidRequest, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.kaspi import gateway_signature
 from procomp_pay.providers.kaspi.gateway_callback import ParsedCallback, read_callback, type_of
@@ -110,7 +111,7 @@ def _payment_event(
         ids=callback.ids,
         reason=None
         if callback.event_type is EventType.SUCCEEDED
-        else f"The gateway says: {callback.status}"[:200],
+        else N_("The gateway says: %(status)s", status=callback.status)[:200],
         final_at_provider=callback.is_final,
     )
 

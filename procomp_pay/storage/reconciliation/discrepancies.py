@@ -17,6 +17,7 @@ from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
+from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.storage.database.bulk_write import insert_returning
 from procomp_pay.storage.database.insert_once import insert_once
@@ -170,7 +171,10 @@ async def one(session: AsyncSession, row_id: str, *, lock: bool = False) -> Disc
     query = select(Discrepancy).where(Discrepancy.id == row_id).execution_options(populate_existing=True)
     row = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
     if row is None:
-        raise NotFound(f"There is no discrepancy {row_id[:64]!r}", next_step="procomp-pay discrepancies list")
+        raise NotFound(
+            N_("There is no discrepancy %(id)s", id=repr(row_id[:64])),
+            next_step="procomp-pay discrepancies list",
+        )
     return row
 
 

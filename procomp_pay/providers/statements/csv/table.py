@@ -8,6 +8,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile, InvalidStatement
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.csv.blocks import Block, blocks
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping
@@ -81,7 +82,7 @@ class CsvTable:
         number, cells = last
         if len(cells) < len(self.layout.headers):
             raise InvalidStatement(_CUT, next_step=EXPORT_AGAIN, line=number)
-        self.notes.append("the last line has no line end: make sure that the file is whole")
+        self.notes.append(N_("the last line has no line end: make sure that the file is whole"))
         role = {place: role for role, place in self.layout.columns.items()}.get(len(cells) - 1)
         if role is None or role in _MAY_BE_CUT:
             return None
