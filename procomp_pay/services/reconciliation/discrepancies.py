@@ -278,8 +278,15 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         )
     if "settled" in view.detail:
         raise Refused(
-            f"{view.ref} is one operation, which was verified for payment {view.detail['settled']}, too",
-            next_step=f"find out which of them was paid: procomp-pay status --payment {view.payment_id}",
+            N_(
+                "Operation %(number)s was verified for payment %(other)s, too: the money came once",
+                number=view.ref,
+                other=view.detail["settled"],
+            ),
+            next_step=N_(
+                "find out which of them was paid: %(command)s",
+                command=f"procomp-pay status --payment {view.payment_id}",
+            ),
         )
     if await _is_second_operation(ctx, view):
         raise Refused(
