@@ -66,7 +66,7 @@ def _readings(text: str) -> Iterator[str]:
     """Yield a text as it is, and as the keys would give it in the Latin layout."""
     yield text
     for table in (_FROM_RUSSIAN, _FROM_KAZAKH):
-        if (reading := text.translate(table)) != text and any(c.isdigit() for c in reading):
+        if (reading := text.translate(table)) != text:
             yield reading
 
 
