@@ -50,12 +50,16 @@ _MEANS = {
     "STUCK": "It is still open long after its expiry, and the provider does not report its outcome.",
     "PARTICIPANT_MISMATCH": "The payment and the participant do not match.",
 }
+_OTHER_MONEY = (
+    "Refund it, or accept the amount. A payment that did not settle and whose money was given back at the "
+    "provider is cancelled after that."
+)
 _DO = {
     "MISSING_LOCALLY": "Find out whose payment it is. Refund it at the provider, or accept it with a note.",
     "MISSING_AT_PROVIDER": "Check that it is the right account, then accept it or write it off.",
     "STATUS_MISMATCH": "Resolve it with fix to ask the provider again; then decide.",
-    "AMOUNT_MISMATCH": "Refund it, or accept the amount.",
-    "CURRENCY_MISMATCH": "Refund it, or accept the amount.",
+    "AMOUNT_MISMATCH": _OTHER_MONEY,
+    "CURRENCY_MISMATCH": _OTHER_MONEY,
     "REFUND_MISMATCH": "Compare the refunds on both sides. Resolving with fix takes over the provider's.",
     "DUPLICATE_PAYMENT": "Refund the second payment.",
     "LATE_PAYMENT": "Accept it if the participant can still take part; otherwise refund it.",
