@@ -66,6 +66,16 @@ _DO = {
     "STUCK": "Check it in the provider's app. Resolving with fix asks the provider again.",
     "PARTICIPANT_MISMATCH": "Check the participant, then refund the payment or accept it.",
 }
+#: The same for an operation that was verified for another payment before Kaspi named it for this one.
+_ONE_OPERATION_MEANS = (
+    "Kaspi names one operation for this payment that was verified for another one, too: the money came once, "
+    "and both payments count it."
+)
+_ONE_OPERATION_DO = (
+    "Give nothing back as a second payment. Find out which of the two was paid, and accept this with a note "
+    "that names the other one. Reports count the sum twice, also after that: close differs by it in the step "
+    "sums, which is skipped with the same note."
+)
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
 _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
@@ -106,19 +116,32 @@ def amount(view: DiscrepancyView) -> str:
 
 
 def _detail(view: DiscrepancyView) -> str:
-    return str(view.detail.get("what") or _MEANS.get(view.kind, "the two sides do not match"))
+    return str(view.detail.get("what") or _means(view) or "the two sides do not match")
+
+
+def _means(view: DiscrepancyView) -> str:
+    return _ONE_OPERATION_MEANS if _is_one_operation(view) else _MEANS.get(view.kind, "")
+
+
+def _do(view: DiscrepancyView) -> str:
+    return _ONE_OPERATION_DO if _is_one_operation(view) else _DO.get(view.kind, "")
+
+
+def _is_one_operation(view: DiscrepancyView) -> bool:
+    return view.kind == "DUPLICATE_PAYMENT" and "settled" in view.detail
 
 
 def page(view: DiscrepancyView) -> list[str]:
     """Return a discrepancy with its explanation."""
     name = _PROVIDERS.get(view.provider, "the provider")
     state = "open" if view.is_open else f"resolved: {view.resolution}"
-    lines = [f"{console.bold(view.kind)}  {state}", *_wrapped(_MEANS.get(view.kind, ""))]
+    lines = [f"{console.bold(view.kind)}  {state}", *_wrapped(_means(view))]
     rows = [
         ("our books", _ours(view)),
         (name.lower() if name != "the provider" else "provider", _theirs(view)),
         *_others(view),
         *_override(view),
+        *([("verified for", f"payment {view.detail['settled']}")] if _is_one_operation(view) else []),
         ("found", f"{formats.clock_time(view.opened_at)}, last seen {formats.clock_time(view.last_seen_at)}"),
         *([("participant", view.participant_name)] if view.participant_name else []),
         ("payment", view.payment_id or "not one of ours"),
@@ -128,7 +151,7 @@ def page(view: DiscrepancyView) -> list[str]:
         when = formats.clock_time(view.resolved_at) if view.resolved_at else "?"
         rows.append(("resolved", f"{when} by {console.clean(view.resolved_by)}: {console.clean(view.note)}"))
     lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=12)
-    return lines + (_wrapped(_DO.get(view.kind, "")) if view.is_open else [])
+    return lines + (_wrapped(_do(view)) if view.is_open else [])
 
 
 def _wrapped(text: str) -> list[str]:
@@ -193,6 +216,8 @@ def next_steps(view: DiscrepancyView) -> list[str]:
     if not view.is_open:
         return []
     steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []
+    if _is_one_operation(view):
+        steps.append(f"procomp-pay status --payment {view.detail['settled']} --refresh")
     base = f"procomp-pay discrepancies resolve {view.discrepancy_id}"
     return steps + [f'{base} --how {how} --note "…"' for how in ways(view)]
 
@@ -200,7 +225,8 @@ def next_steps(view: DiscrepancyView) -> list[str]:
 def ways(view: DiscrepancyView) -> list[str]:
     """Return the ways in which a discrepancy of its kind is resolved, the best one first."""
     fix = ["fix"] if view.kind in _FIXABLE else []
-    refund = ["refund"] if view.kind in _REFUNDABLE and view.payment_id else []
+    is_refundable = view.kind in _REFUNDABLE and view.payment_id and not _is_one_operation(view)
+    refund = ["refund"] if is_refundable else []
     return [*fix, *refund, "accept"]
 
 
