@@ -52,14 +52,18 @@ _MEANS = {
     "STUCK": N_("It is still open long after its expiry, and the provider does not report its outcome."),
     "PARTICIPANT_MISMATCH": N_("The payment and the participant do not match."),
 }
+_OTHER_MONEY = N_(
+    "Refund it, or accept the amount. A payment that did not settle and whose money was given back at the "
+    "provider is cancelled after that."
+)
 _DO = {
     "MISSING_LOCALLY": N_(
         "Find out whose payment it is. Refund it at the provider, or accept it with a note."
     ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
     "STATUS_MISMATCH": N_("Resolve it with fix to ask the provider again; then decide."),
-    "AMOUNT_MISMATCH": N_("Refund it, or accept the amount."),
-    "CURRENCY_MISMATCH": N_("Refund it, or accept the amount."),
+    "AMOUNT_MISMATCH": _OTHER_MONEY,
+    "CURRENCY_MISMATCH": _OTHER_MONEY,
     "REFUND_MISMATCH": N_("Compare the refunds on both sides. Resolving with fix takes over the provider's."),
     "DUPLICATE_PAYMENT": N_("Refund the second payment."),
     "LATE_PAYMENT": N_("Accept it if the participant can still take part; otherwise refund it."),
@@ -72,6 +76,16 @@ _REFUNDS = {
     "FAILED": N_("failed"),
     "CANCELLED": N_("cancelled"),
 }
+#: The same for an operation that was verified for another payment before Kaspi named it for this one.
+_ONE_OPERATION_MEANS = N_(
+    "Kaspi names one operation for this payment that was verified for another one, too: the money came once, "
+    "and both payments count it."
+)
+_ONE_OPERATION_DO = N_(
+    "Give nothing back as a second payment. Find out which of the two was paid, and accept this with a note "
+    "that names the other one. Reports count the sum twice, also after that: close differs by it in the step "
+    "sums, which is skipped with the same note."
+)
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
 _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
@@ -115,7 +129,7 @@ def amount(view: DiscrepancyView) -> str:
 
 
 def _detail(view: DiscrepancyView) -> str:
-    what = view.detail.get("what") or _MEANS.get(view.kind, N_("the two sides do not match"))
+    what = view.detail.get("what") or _means(view) or N_("the two sides do not match")
     return translated(str(what))
 
 
@@ -123,12 +137,24 @@ def _how(view: DiscrepancyView) -> str:
     return in_words(view.resolution or "", wording.HOW)
 
 
+def _means(view: DiscrepancyView) -> str:
+    return _ONE_OPERATION_MEANS if _is_one_operation(view) else _MEANS.get(view.kind, "")
+
+
+def _do(view: DiscrepancyView) -> str:
+    return _ONE_OPERATION_DO if _is_one_operation(view) else _DO.get(view.kind, "")
+
+
+def _is_one_operation(view: DiscrepancyView) -> bool:
+    return view.kind == "DUPLICATE_PAYMENT" and "settled" in view.detail
+
+
 def page(view: DiscrepancyView) -> list[str]:
     """Return a discrepancy with its explanation."""
     state = _("not resolved") if view.is_open else _("resolved: %(how)s", how=_how(view))
     kind = wording.code(view.kind)
     typed = "" if kind == view.kind else f" ({view.kind.lower()})"  # as --kind takes it
-    lines = [f"{console.bold(kind)}{typed}  {state}", *_wrapped(_(_MEANS.get(view.kind, "")))]
+    lines = [f"{console.bold(kind)}{typed}  {state}", *_wrapped(_(_means(view)))]
     seen = _(
         "%(found)s, last seen %(seen)s",
         found=formats.clock_time(view.opened_at),
@@ -139,6 +165,7 @@ def page(view: DiscrepancyView) -> list[str]:
         (view.provider or _("provider"), _theirs(view)),
         *_others(view),
         *_override(view),
+        *([(_("verified for"), view.detail["settled"])] if _is_one_operation(view) else []),
         (_("found"), seen),
         *([(_("participant"), view.participant_name)] if view.participant_name else []),
         (_("payment"), view.payment_id or _("not one of ours")),
@@ -155,7 +182,7 @@ def page(view: DiscrepancyView) -> list[str]:
         rows.append((_("resolved"), resolved))
     width = max(12, *(console.width_of(label) for label, _value in rows))
     lines += console.label_rows([(label, console.clean(value)) for label, value in rows], width=width)
-    return lines + (_wrapped(_(_DO.get(view.kind, ""))) if view.is_open else [])
+    return lines + (_wrapped(_(_do(view))) if view.is_open else [])
 
 
 def _wrapped(text: str) -> list[str]:
@@ -230,6 +257,8 @@ def next_steps(view: DiscrepancyView) -> list[str]:
     if not view.is_open:
         return []
     steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []
+    if _is_one_operation(view):
+        steps.append(f"procomp-pay status --payment {view.detail['settled']} --refresh")
     base = f"procomp-pay discrepancies resolve {view.discrepancy_id}"
     return steps + [f'{base} --how {how} --note "…"' for how in ways(view)]
 
@@ -237,7 +266,8 @@ def next_steps(view: DiscrepancyView) -> list[str]:
 def ways(view: DiscrepancyView) -> list[str]:
     """Return the ways in which a discrepancy of its kind is resolved, the best one first."""
     fix = ["fix"] if view.kind in _FIXABLE else []
-    refund = ["refund"] if view.kind in _REFUNDABLE and view.payment_id else []
+    is_refundable = view.kind in _REFUNDABLE and view.payment_id and not _is_one_operation(view)
+    refund = ["refund"] if is_refundable else []
     return [*fix, *refund, "accept"]
 
 

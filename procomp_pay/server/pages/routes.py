@@ -35,7 +35,6 @@ from procomp_pay.services.receipts.pdf import receipt_pdf
 from procomp_pay.services.registrations.changes import edit_participant
 from procomp_pay.services.registrations.participants import Details, ParticipantView, participant_view
 from procomp_pay.services.views import page_link
-from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import Opening
 from procomp_pay.translations import Translation
 
@@ -135,6 +134,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
             sent, ends_at, alive_at = "", loop.time() + _LONGEST_S, loop.time()
             while loop.time() < ends_at and not request.app[STREAMS].is_over:
                 was_read = followed.read
+                if followed.opening.view.participant_id != opening.view.participant_id:
+                    # it was moved to somebody whom this page must not name
+                    await _send(response, "event: end\ndata:\n\n")
+                    break
                 page = _content(request, followed.opening, translation)
                 if page.version != sent:
                     fragment = (
@@ -170,7 +173,8 @@ async def receipt(request: web.Request) -> web.Response:
     if opening.view.status not in PAID_STATUSES:
         raise NotFound("There is no receipt")
     ctx = request.app[STATE].ctx
-    of_payment = await receipts.of_payment(ctx, opening.view.payment_id)
+    # by its code, which it loses when it is moved to somebody whom this page must not name
+    of_payment = await receipts.of_payment(ctx, opening.view.code or opening.view.payment_id)
     mode = _mode(ctx, opening)
     mark = f"[{mode.upper()}]" if mode in _NO_MONEY else ""
     async with request.app[_ONE_PDF]:
@@ -231,9 +235,8 @@ async def _read(request: web.Request) -> tuple[Opening, Content, Translation]:
     :raises BadSignature: a code that we did not make. :raises NotFound: the payment is gone.
     """
     ctx = request.app[STATE].ctx
-    view = await page_link.of_page(ctx, request.match_info["code"])
-    logs.note(payment_id=view.payment_id)
-    opening = await views.opening(ctx, view.payment_id)
+    opening = await page_link.of_page(ctx, request.match_info["code"])
+    logs.note(payment_id=opening.view.payment_id)
     translation = Translation(_language(request))
     return opening, _content(request, opening, translation), translation
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.closing import (
     LIVE,
@@ -247,17 +248,17 @@ async def begin(ctx: AppContext, request: CloseRequest, actor: Actor) -> Closing
             N_("%(name)s has only some tournaments, and close reads all payments", name=ctx.operator.name),
             next_step=N_("ask an operator of all tournaments to close the day"),
         )
-    begins = request.period.begins
-    if begins is None or begins > ctx.clock():
-        raise Refused(
-            N_("%(day)s has not begun yet", day=request.period.since),
-            next_step=N_("leave out --date for today"),
-        )
     tournament = await tournament_view(ctx, request.tournament_id) if request.tournament_id else None
     key, day = request.tournament_id or "", str(request.period.since)
     async with ctx.db.reading() as session:
         row = await repository.find(session, key, day)
     if row is None:
+        begins = request.period.begins
+        if begins is None or begins > ctx.clock():
+            raise Refused(
+                N_("%(day)s has not begun yet", day=request.period.since),
+                next_step=N_("leave out --date for today"),
+            )
         now, closing_id = ctx.clock(), ctx.new_id()
         async with ctx.db.writing() as session:
             values = {
@@ -272,7 +273,8 @@ async def begin(ctx: AppContext, request: CloseRequest, actor: Actor) -> Closing
     if row is None:
         raise Unavailable(N_("The closing could not be read"), next_step=N_("try again"))
     name = (tournament.tournament_id, tournament.name) if tournament else None
-    return _closing(row, request.period, name)
+    # in the zone in which the day was begun: in another one its steps and signatures would be of other hours
+    return _closing(row, replace(request.period, zone=ZoneInfo(row.zone)), name)
 
 
 def _closing(row: ClosingDay, period: Period, tournament: tuple[str, str] | None) -> Closing:

@@ -23,20 +23,25 @@ from procomp_pay.services.lifecycle.create_at_provider import (
 )
 from procomp_pay.services.lifecycle.polling import cancel_at_provider, poll_payment
 from procomp_pay.services.operators import authorize
-from procomp_pay.services.settlement.apply import apply_event
+from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.storage.audit import chain as audit
+from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
 
 
 async def cancel(ctx: AppContext, payment_id: str, actor: Actor) -> AnyStatus:
     """Cancel an unpaid payment.
 
+    One for which a different amount was received ends here once somebody decided about that money.
+
     :returns: the status afterwards; COMPLETED if it was paid meanwhile.
-    :raises NotFound: no such payment.
+    :raises NotFound: no such payment. :raises ManualReviewRequired: a different amount awaits a decision.
     :raises Conflict: it is paid, has already ended, or the customer is confirming it at this moment.
     :raises ProviderUnavailable, OutcomeUnknown: the request is recorded; background work completes it.
     """
     locked = await _record_request(ctx, payment_id, actor)
+    if locked.payment.status is PaymentStatus.CANCELLED and not locked.detail.provider_open:
+        return locked.payment.status
     if locked.detail.create_state is CreateState.PLANNED:
         await cancel_unsent(ctx, payment_id, actor)
         locked = await _read(ctx, payment_id)
@@ -109,13 +114,22 @@ async def _record_request(ctx: AppContext, payment_id: str, actor: Actor) -> Orm
                 next_step=N_("cancel it in the platform"),
             )
         if not locked.detail.provider_open and status in OPEN_STATUSES:
-            raise ManualReviewRequired(
-                N_(
-                    "Payment %(payment)s is closed at the provider: a different amount was received",
-                    payment=payment_id,
-                ),
-                next_step=N_("compare it with the provider's dashboard; see: procomp-pay discrepancies list"),
-            )
+            # one that had completed, and that the platform opened again, keeps its money
+            was_paid = locked.detail.completed_at is not None
+            if was_paid or await numbers.is_amount_in_doubt(session, payment_id):
+                raise ManualReviewRequired(
+                    N_(
+                        "Payment %(payment)s is closed at the provider: a different amount was received",
+                        payment=payment_id,
+                    ),
+                    next_step=N_(
+                        "give the money back or accept it, and resolve the discrepancy: procomp-pay "
+                        "discrepancies list; what was given back is then cancelled by the same command"
+                    ),
+                )
+            # nothing can be asked, and no more money comes: the decision about what came is all there is
+            await apply_event_in(session, ctx, _at_the_desk(ctx, payment_id, actor, final=True), locked)
+            return locked
         if not locked.detail.provider_open:
             raise Conflict(
                 N_("Payment %(payment)s is already %(status)s", payment=payment_id, status=status),
@@ -150,18 +164,26 @@ async def _cancel_kaspi(ctx: AppContext, locked: OrmLockedPayment, actor: Actor)
             code=ErrorCode.PAYMENT_IN_PROGRESS,
         )
     if locked.payment.status is PaymentStatus.PENDING:
-        event = PaymentEvent(
-            payment_id=payment_id,
-            event_type=EventType.CANCELLED,
-            at=ctx.clock(),
-            source=actor.source,
-            actor=actor.name,
-            request_id=actor.request_id,
-            reason=N_("Cancelled at the desk"),
-            final_at_provider=locked.detail.create_state is CreateState.PLANNED,
-        )
-        return (await apply_event(ctx, event)).status
+        is_final = locked.detail.create_state is CreateState.PLANNED
+        return (await apply_event(ctx, _at_the_desk(ctx, payment_id, actor, final=is_final))).status
     return _ended(locked)
+
+
+def _at_the_desk(ctx: AppContext, payment_id: str, actor: Actor, *, final: bool) -> PaymentEvent:
+    """Return the event of a cancellation.
+
+    :param final: no money can come any more.
+    """
+    return PaymentEvent(
+        payment_id=payment_id,
+        event_type=EventType.CANCELLED,
+        at=ctx.clock(),
+        source=actor.source,
+        actor=actor.name,
+        request_id=actor.request_id,
+        reason=N_("Cancelled at the desk"),
+        final_at_provider=final,
+    )
 
 
 def _ended(locked: OrmLockedPayment) -> AnyStatus:

@@ -138,6 +138,16 @@ def _late(data: _AlertData) -> Alert:
 
 
 def _duplicate(data: _AlertData) -> Alert:
+    if other := data.text("settled"):
+        return Alert(
+            f"One operation for two payments: {data.money} from {data.participant}",
+            (
+                f"Kaspi names operation {data.text('operation')} for this payment.",
+                f"It was verified for payment {other}, too: the money came once, and both count it.",
+                "Give nothing back as a second payment.",
+            ),
+            (data.history, f"procomp-pay status --payment {other}", "procomp-pay discrepancies list"),
+        )
     return Alert(
         f"Paid twice: {data.money} from {data.participant}",
         ("The fee was settled before, by another payment or by the platform. Refund one of the two.",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.payouts import BalanceLine
+from procomp_pay.domain.reconciliation.refund_parts import kaspi_day, part_refs
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
@@ -113,7 +114,8 @@ async def keep_kaspi_report(
         # a day as a whole: a run that is killed must not leave a half of its sum
         async with ctx.db.writing() as session:
             payout_id, is_new = await store.save_payout(session, values)
-            told_apart = await _told_apart(session, entries, payout_id, day)
+            told_apart = await _movements_told_apart(session, entries)
+            told_apart = await _told_apart(session, told_apart, payout_id, day)
             for start in range(0, len(entries), _PAGE):
                 await _save(ctx, session, "kaspi", told_apart[start : start + _PAGE], payout_id)
             await store.set_amount(session, payout_id, await store.entries_net(session, payout_id))
@@ -126,22 +128,24 @@ async def keep_kaspi_report(
 async def _told_apart(
     session: AsyncSession, lines: list[BalanceLine], payout_id: str, day: date
 ) -> list[BalanceLine]:
-    """Return a day's lines, each with a reference of its own: a purchase that was refunded in parts may have
-    its number in each of them. The first part keeps it, the others add day and sum."""
-    parts = {line.ref for line in lines if line.kind is LineKind.REFUND}
-    known = await store.refunds_by_ref(session, "kaspi", parts)
-    seen: Counter[tuple[str, Decimal]] = Counter()
-    told = []
-    for line in lines:
-        ref = line.ref
-        if line.kind is LineKind.REFUND:
-            seen[ref, line.amount] += 1
-            number = seen[ref, line.amount]
-            first = known.setdefault(ref, (payout_id, line.amount))
-            if first != (payout_id, line.amount) or number > 1:
-                ref = f"{ref}@{day}:{line.amount}" + (f"#{number}" if number > 1 else "")
-        told.append(replace(line, ref=ref))
-    return told
+    """Return a day's lines, each with a reference of its own."""
+    refunds = [line for line in lines if line.kind is LineKind.REFUND]
+    known = await store.refunds_by_ref(session, "kaspi", {line.ref for line in refunds})
+    first = {ref: (day if payout == payout_id else None, amount) for ref, (payout, amount) in known.items()}
+    refs = iter(part_refs(((line.ref, day, line.amount) for line in refunds), first))
+    return [replace(line, ref=next(refs)) if line.kind is LineKind.REFUND else line for line in lines]
+
+
+async def _movements_told_apart(session: AsyncSession, lines: list[BalanceLine]) -> list[BalanceLine]:
+    """Return lines of which each refund under its purchase's number has a source of its own, as `reconcile`
+    names it: a refund's own number is one movement, wherever it is read."""
+    payments = await _payments(session, "kaspi", [line for line in lines if line.kind is LineKind.REFUND])
+    parts = [line for line in lines if line.kind is LineKind.REFUND and line.source in payments]
+    known = await provider_movements.refunds_by_ref(session, "kaspi", {line.source for line in parts})
+    first = {ref: (kaspi_day(at), amount) for ref, (at, amount) in known.items()}
+    sources = part_refs(((line.source, kaspi_day(line.at), line.amount) for line in parts), first)
+    told = dict(zip(map(id, parts), sources, strict=True))
+    return [replace(line, source=told.get(id(line), line.source)) for line in lines]
 
 
 def _kaspi_line(line: StatementLine) -> BalanceLine:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from procomp_pay.config import ProviderMode
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.operation_number import canonical
-from procomp_pay.domain.states import AnyStatus, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import PAID_STATUSES, AnyStatus, PaymentMethod, PaymentStatus
 from procomp_pay.domain.topics import Topic
 from procomp_pay.domain.transitions import Outcome, Transition, decide_transition
 from procomp_pay.services.context import AppContext
@@ -141,6 +141,9 @@ async def _write(
     before = side_effects.audit_snapshot(locked)
     if transition.outcome is not Outcome.MISMATCH:
         _store_ids(locked, event.ids)
+    elif event.ids.kaspi_operation and locked.payment.status not in PAID_STATUSES:
+        # its money came for this payment: the number must not be accepted for another one
+        locked.payment.kaspi_transaction_id = canonical(event.ids.kaspi_operation)
     _update_payment(ctx, locked, event, transition, now)
     if transition.status is PaymentStatus.COMPLETED and event.amount_accepted:
         await record_accepted_amount(session, _single(locked), event, now)

@@ -21,7 +21,7 @@ from procomp_pay.storage.audit.chain import PAYMENT_MOVED
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.states import DiscrepancyState
-from procomp_pay.storage.payments import idempotency
+from procomp_pay.storage.payments import idempotency, lookup
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
@@ -251,9 +251,13 @@ async def _move(
     )
     was_settled_by_it = locked.settled_by == payment.id
     before = side_effects.audit_snapshot(locked) | {"participant_id": detail.participant_id}
+    before["code"] = detail.short_code
     side_effects.release_participant(locked, now)
     await session.flush()  # a payment settles one registration: the former one must let go first
     detail.participant_id = target.id
+    # whoever has the former code, and so the link of the page, must neither see the other participant nor pay
+    # a bill for them; from a new id, so that no former code comes back at the next move
+    detail.short_code = await lookup.free_code(session, ctx.new_id())
     meta = payment.meta if isinstance(payment.meta, dict) else {}
     changes = {"participantId": target.id}
     if "description" in meta:  # nothing is created with it any more: the payment is completed
@@ -266,6 +270,7 @@ async def _move(
     side_effects.mark_participant_paid(moved, now)
     after = side_effects.audit_snapshot(moved) | {
         "participant_id": target.id,
+        "code": detail.short_code,
         "former_participant_status": former.status.value if former else None,
     }
     await side_effects.append_audit_entry(session, moved, event, PAYMENT_MOVED, before, now, after=after)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from procomp_pay.domain.errors import BadSignature
 from procomp_pay.domain.states import Channel
 from procomp_pay.services.context import AppContext
-from procomp_pay.services.views.payment import Opening, PaymentView, one
+from procomp_pay.services.views.payment import Opening, PaymentView, one, opening
 
 #: The first segment of a page's path.
 PATH = "/p"
@@ -29,7 +29,11 @@ _SIGNED = 10
 
 def page_url(ctx: AppContext, view: PaymentView) -> str:
     """Return the address of a payment's page."""
-    return page_address(ctx, view.code.replace("-", "").lower() if view.code else view.payment_id)
+    return page_address(ctx, _key(view))
+
+
+def _key(view: PaymentView) -> str:
+    return view.code.replace("-", "").lower() if view.code else view.payment_id
 
 
 def page_address(ctx: AppContext, key: str) -> str:
@@ -45,22 +49,28 @@ def public_page_url(ctx: AppContext, view: PaymentView) -> str | None:
     return page_url(ctx, view) if ctx.is_public else None
 
 
-def with_short_link(ctx: AppContext, opening: Opening) -> Opening:
+def with_short_link(ctx: AppContext, shown: Opening) -> Opening:
     """Return a payment as the desk shows it: for a wallet, the link and the QR are those of our page.
 
     Stripe's own link has some 380 characters, whose QR fits no usual terminal. Where no phone reaches the
     server, it is left as it is.
     """
-    url = public_page_url(ctx, opening.view) if opening.view.channel is Channel.STRIPE_CHECKOUT else None
-    return opening if url is None else replace(opening, payment_url=url, qr_payload=url)
+    url = public_page_url(ctx, shown.view) if shown.view.channel is Channel.STRIPE_CHECKOUT else None
+    return shown if url is None else replace(shown, payment_url=url, qr_payload=url)
 
 
-async def of_page(ctx: AppContext, code: str) -> PaymentView:
+async def of_page(ctx: AppContext, code: str) -> Opening:
     """Return the payment of a page. A code that we did not sign is not looked up.
 
-    :raises BadSignature: another code. :raises NotFound: the payment is gone.
+    :raises BadSignature: another code, or one that the payment had before it was moved to another
+        participant, of whom the holder of that link must learn nothing.
+    :raises NotFound: the payment is gone.
     """
-    return await one(ctx, _signed(ctx, _PURPOSE, code))
+    key = _signed(ctx, _PURPOSE, code)
+    shown = await opening(ctx, (await one(ctx, key)).payment_id)
+    if _key(shown.view) != key:
+        raise _no_page()
+    return shown
 
 
 def reminders_url(ctx: AppContext, participant_id: str) -> str | None:
@@ -82,8 +92,12 @@ def _signed(ctx: AppContext, purpose: str, code: str) -> str:
     expected = [_short(full) for full in ctx.keyring.signatures(purpose, key)] if code.isascii() else []
     matches = [hmac.compare_digest(each, signature) for each in expected]
     if not any(matches):
-        raise BadSignature("There is no such page")
+        raise _no_page()
     return key
+
+
+def _no_page() -> BadSignature:
+    return BadSignature("There is no such page")
 
 
 def _short(signature: str) -> str:

@@ -17,7 +17,6 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
     Channel,
@@ -205,8 +204,6 @@ async def record_payment(
     # there is no object at Kaspi: nothing can be polled, and no more money can come through it
     new.detail.create_state = CreateState.NEVER
     new.detail.provider_open = False
-    # also if the amount settles nothing: the number must not be accepted for another payment
-    new.payment.kaspi_transaction_id = canonical(received.txn_id)
     await new_payment.write(session, new)
     await apply_event_in(session, ctx, received.event(payment_id))
     return payment_id

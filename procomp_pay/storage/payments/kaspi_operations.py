@@ -87,9 +87,15 @@ async def qr_of(session: AsyncSession, number: str) -> str | None:
 
 
 async def came_under(session: AsyncSession, number: str) -> str | None:
-    """Return our open payment for which another amount arrived under this number."""
-    query = select(Payment.id).where(
-        col(Payment.status).in_(OPEN_STATUSES), Payment.kaspi_transaction_id == number
+    """Return our payment for which money arrived under this number that did not settle it, such as another
+    amount; also after somebody decided about it.
+
+    There is a discrepancy for each, by which it is found: the platform's table has no index of numbers.
+    """
+    query = (
+        select(Payment.id)
+        .join(Discrepancy, col(Discrepancy.payment_id) == col(Payment.id))
+        .where(Payment.kaspi_transaction_id == number)
     )
     return (await session.exec(query.limit(1))).first()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.columns import among
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
@@ -20,6 +23,8 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.provider_movements import ProviderMovement
 from procomp_pay.storage.reconciliation.staging_rows import MovementPage
 from procomp_pay.storage.reconciliation.staging_sql import MOVEMENT
+
+_movement: Any = ProviderMovement
 
 
 async def record(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
@@ -60,6 +65,16 @@ def _record_arrays(shared: tuple[str, ...]) -> TextClause:
         f"""INSERT INTO pay_settlement ({", ".join((*names, *shared))})
         SELECT page.*, {values} FROM unnest({arrays}) AS page ON CONFLICT DO NOTHING"""  # noqa: S608
     )
+
+
+async def refunds_by_ref(
+    session: AsyncSession, provider: str, refs: Collection[str]
+) -> dict[str, tuple[datetime, Decimal]]:
+    """Return when each of these refunds moved, and its amount, of those that are stored."""
+    query = select(_movement.ref, _movement.at, _movement.amount).where(
+        _movement.provider == provider, _movement.kind == LineKind.REFUND, _movement.ref.in_(refs)
+    )
+    return {ref: (at, amount) for ref, at, amount in (await session.exec(query)).all()}
 
 
 async def payment_ids_by_reference(

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
+from procomp_pay.domain.reconciliation.refund_parts import kaspi_day, part_refs
 from procomp_pay.domain.reconciliation.statement_line import LineBlock, LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.refunds import DisputeState
@@ -215,6 +216,8 @@ class Staging:
         [unknown] = await engine.rows(sql.PAYMENT_UNKNOWN, {})
         for statement in sql.other_fee_lines(self._provider) if unknown[0] else []:
             await engine.run(statement, {})
+        if self._provider == "kaspi":
+            await self._tell_refunds_apart()
         place = 0
         reading = asyncio.ensure_future(engine.movements(place))
         try:
@@ -226,6 +229,21 @@ class Staging:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    async def _tell_refunds_apart(self) -> None:
+        """Give each part of a purchase that was refunded in parts a name of its own: all have its number."""
+        engine = self._engine
+        rows = await engine.rows(sql.refund_parts(self._provider), {})
+        first: dict[str, tuple[date | None, Decimal]] = {}
+        parts = []
+        for seq, ref, at, amount, first_at, first_amount in rows:
+            parts.append((seq, ref, kaspi_day(engine.time(at)), engine.amount(amount) or Decimal(0)))
+            if first_at is not None:
+                first[ref] = kaspi_day(engine.time(first_at)), engine.amount(first_amount) or Decimal(0)
+        names = part_refs((part[1:] for part in parts), first)
+        for (seq, ref, *_), name in zip(parts, names, strict=True):
+            if name != ref:
+                await engine.run(sql.REFUND_PART, {"ref": name, "seq": seq})
 
     def _row(self, row: Any) -> StagedRow:
         kind, ref, match, stand, at, amount, currency, fee, net, hint, number, dispute, settled_in = row

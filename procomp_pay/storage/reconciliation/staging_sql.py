@@ -48,7 +48,7 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
             hint TEXT, number INTEGER, dispute TEXT, settlement_currency TEXT)""",
         f"""CREATE TEMP TABLE fee_line (payment_id TEXT, match {key}, kind TEXT, ref TEXT,
             balance_transaction_id TEXT, amount {amount}, fee {amount}, net {amount}, currency TEXT,
-            at {time})""",
+            at {time}, seq INTEGER)""",
     ]
 
 
@@ -265,10 +265,10 @@ def fee_lines(provider: str) -> str:
     return f"""INSERT INTO fee_line
         SELECT coalesce(c.payment_id, p.{key}), l.match, kind, ref,
             CASE WHEN substr(ref, 1, 4) = 'txn_' THEN ref END, amount, fee,
-            coalesce(net, amount - fee), currency, at
+            coalesce(net, amount - fee), currency, at, seq
         FROM (
             SELECT match, kind, ref, {amount} AS amount, fee, net,
-                coalesce(settlement_currency, currency) AS currency, at
+                coalesce(settlement_currency, currency) AS currency, at, seq
             FROM line WHERE fee IS NOT NULL AND kind <> 'other'
         ) l
         LEFT JOIN (
@@ -291,4 +291,21 @@ def other_fee_lines(provider: str) -> list[str]:
     ]
 
 
+def refund_parts(provider: str) -> str:
+    """Return the SQL for the refunds that have the number of their payment, and share it with another one of
+    the file or with one that is stored: with that one's time and amount."""
+    named = " OR ".join(
+        f"EXISTS (SELECT 1 FROM {table} o WHERE o.{key} = f.payment_id AND o.{column} = f.ref)"
+        for column, table, key in _OF_PROVIDER[provider]
+    )
+    return f"""SELECT DISTINCT f.seq, f.ref, f.at, f.amount, s.at, s.amount FROM fee_line f
+        LEFT JOIN pay_settlement s ON s.provider = '{provider}' AND s.kind = 'refund' AND s.ref = f.ref
+        WHERE f.kind = 'refund' AND f.payment_id IS NOT NULL AND (
+            s.at <> f.at OR s.amount <> f.amount OR f.ref IN (
+                SELECT ref FROM fee_line WHERE kind = 'refund' GROUP BY ref HAVING count(DISTINCT seq) > 1
+            )
+        ) AND ({named}) ORDER BY f.seq"""
+
+
+REFUND_PART = "UPDATE fee_line SET ref = :ref WHERE seq = :seq"
 PAYMENT_UNKNOWN = "SELECT EXISTS (SELECT 1 FROM fee_line WHERE payment_id IS NULL)"

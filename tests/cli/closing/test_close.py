@@ -142,6 +142,19 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.ask(*CLOSE, "--sign")["state"] == "closed"
 
 
+def test_a_closing_goes_on_in_the_time_zone_in_which_it_was_begun(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pay(sqlite_clerk, "p1", "apple_pay")
+    begun = ready(sqlite_clerk)
+    # in this zone the date of the payment is the one before, or the one after
+    monkeypatch.setenv("REPORT_TIMEZONE", "Etc/GMT+12" if "-" in begun["timezone"] else "Etc/GMT-14")
+    later = sqlite_clerk.ask(*CLOSE, "--date", begun["day"], code=6)
+    assert (later["closing_id"], later["timezone"]) == (begun["closing_id"], begun["timezone"])
+    assert later["figures"]["sums"] == begun["figures"]["sums"]
+    assert later["open"] == ["signatures"]
+
+
 def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) -> None:
     signed = sqlite_clerk.ask(*CLOSE, "--sign")["signed"]
     pay(sqlite_clerk, "p1", "apple_pay")

@@ -20,11 +20,12 @@ def test_a_payment_is_moved_and_back(clerk: CommandLine) -> None:
     assert "moved this payment to another participant" in trail
     assert "the brother" in trail
     assert "moved here" in clerk.type("history", "p2").out
-    clerk.type("payment", "move", view["code"], "--to", "p2", "--reason", "again", "--yes", code=3)
-    clerk.type("payment", "move", view["code"], "--to", "tim", "--reason", "a part", "--yes", code=2)
-    clerk.type("payment", "move", view["code"], "--to", "p3", code=2)
+    clerk.type("status", "--payment", view["code"], code=4)  # it has another code
+    clerk.type("payment", "move", moved["code"], "--to", "p2", "--reason", "again", "--yes", code=3)
+    clerk.type("payment", "move", moved["code"], "--to", "tim", "--reason", "a part", "--yes", code=2)
+    clerk.type("payment", "move", moved["code"], "--to", "p3", code=2)
     assert (
-        clerk.ask("payment", "move", view["code"], "--to", "p1", "--reason", "no", "--yes")["moved_from"]
+        clerk.ask("payment", "move", moved["code"], "--to", "p1", "--reason", "no", "--yes")["moved_from"]
         == "p2"
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.reconciliation import reconcile_output
-from procomp_pay.cli.reconciliation.discrepancies import page, table
+from procomp_pay.cli.reconciliation.discrepancies import next_steps, page, table, ways
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
@@ -75,6 +75,19 @@ def test_an_override_shows_what_was_charged_and_where_it_differs() -> None:
     assert "24\u00a0000.00\u00a0KZT was charged" in shown
     assert "contradicts operation 27960338649: see the failed check" in shown
     assert "no record of it" not in shown
+
+
+def test_an_operation_that_was_verified_for_another_payment_is_not_called_a_second_payment() -> None:
+    detail = {"operation": "19000000077", "settled": "p2"}
+    view = DiscrepancyView(
+        "d", "DUPLICATE_PAYMENT", "open", "kaspi", "p", "19000000077", detail, None, NOW, NOW, *[None] * 6
+    )  # fmt: skip
+    shown = " ".join(" ".join(page(view)).split())
+    assert "the money came once, and both payments count it" in shown
+    assert "verified for payment p2" in shown
+    assert "Refund the second payment" not in shown
+    assert ways(view) == ["accept"]
+    assert "procomp-pay status --payment p2 --refresh" in next_steps(view)
 
 
 @pytest.mark.parametrize(("number", "told"), [(1, "1 payment asked for"), (2, "2 payments asked for")])

@@ -21,6 +21,7 @@ from procomp_pay.services.initiation.initiate import InitiatedPayment, initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.lifecycle.cancel import cancel
 from procomp_pay.services.registrations.participants import participant_view
+from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views import page_link
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.platform import Participant
@@ -235,6 +236,27 @@ async def test_a_database_that_is_away_is_told_to_people(serve: Serve) -> None:
             await rename_table(served.ctx, "away", "pay_payment_detail")
     assert answer.status_code >= 500
     assert "pay_payment_detail" not in answer.text
+
+
+async def test_the_link_shows_nothing_of_whom_the_payment_was_moved_to(
+    served: Served, web: httpx.AsyncClient, eventually: Eventually
+) -> None:
+    async with served.ctx.db.writing() as session:
+        former = await session.get(Participant, "p1")
+        assert former is not None
+        values = former.model_dump() | {"id": "brother", "full_name": "Тимур Оспанов", "payment_id": None}
+        session.add(Participant(**values))
+    payment_id = (await served.initiate("p1", method="kaspi_qr"))["payment_id"]
+    path = await page_of(served, payment_id)
+    stream = asyncio.create_task(events(web, path, "never"))
+    await phone(served, payment_id)
+    assert "Paid" in await stream
+    await move_payment(served.ctx, payment_id, "brother", SYSTEM, reason="the brother", former_id="p1")
+    for end in ("", "/events", "/pay", "/receipt.pdf"):
+        answer = await web.get(f"{path}{end}", headers={"Accept-Language": "ru"})
+        assert (answer.status_code, "Тимур" in answer.text) == (404, False), end
+    answer = await web.get(await page_of(served, payment_id), headers={"Accept-Language": "ru"})
+    assert (answer.status_code, "Тимур О." in answer.text) == (200, True)
 
 
 async def test_a_paid_payment_has_a_receipt_without_surname_and_ids(

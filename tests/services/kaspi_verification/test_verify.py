@@ -19,6 +19,7 @@ from procomp_pay.providers.kaspi.refunds import KaspiRefunds
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database.service import PaymentDatabaseService
@@ -303,6 +304,39 @@ async def test_a_payment_with_a_different_amount_needs_an_override(environment: 
     assert (
         await verify_manually(environment, opened, money=paid, override=True, reason="yes")
     ).status is S.COMPLETED
+
+
+@pytest.mark.parametrize("before", [S.PENDING, S.EXPIRED, S.FAILED])
+async def test_the_number_of_another_amount_is_not_accepted_for_another_payment(
+    environment: ServiceEnvironment, before: PaymentStatus
+) -> None:
+    opened, other = await environment.start(), await environment.start()
+    payment_id = opened.view.payment_id
+    if before is not S.PENDING:
+        type_ = EventType.EXPIRED if before is S.EXPIRED else EventType.FAILED
+        await apply_event(
+            environment.ctx,
+            PaymentEvent(payment_id, type_, environment.now(), Source.KASPI_STATUS, "kaspi"),
+        )
+    await apply_event(
+        environment.ctx,
+        PaymentEvent(
+            payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
+            money=Money.parse("2400", "KZT"), ids=ProviderIds(kaspi_operation=f"QR{NUMBER}"),
+            final_at_provider=True,
+        ),
+    )  # fmt: skip
+    assert await environment.status(opened) is before
+    await no_kaspi(environment)
+    with pytest.raises(Conflict, match="was received for Әсел p1"):
+        await verify_manually(environment, other)
+    [discrepancy] = await environment.rows(Discrepancy)
+    await resolve(environment.ctx, discrepancy.id, How.ACCEPT, "given back in the app", CLERK)
+    with pytest.raises(Conflict, match="was received for Әсел p1"):
+        await verify_manually(environment, other)
+    assert await environment.status(other) is S.PENDING
+    accepted = {"money": Money.parse("2400", "KZT"), "override": True, "reason": "the rest in cash"}
+    assert (await verify_manually(environment, opened, **accepted)).status is S.COMPLETED
 
 
 async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:

@@ -1,12 +1,23 @@
 """Cancel a payment: at Stripe if possible, by polling a QR until it expires, never after it was paid."""
 
+from datetime import timedelta
+
 import pytest
 
-from procomp_pay.domain.errors import Conflict, NotFound, Unavailable
+from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound, Unavailable
+from procomp_pay.domain.events import EventType, PaymentEvent, Source
+from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentStatus
+from procomp_pay.services.closing.figures import unfinished
 from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.reconciliation.discrepancies import How, resolve
+from procomp_pay.services.settlement.apply import apply_event
+from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.kaspi_bill import ask, of
+from tests.support.reconciliation import compare, kinds, line, open_rows
 
 S = PaymentStatus
 
@@ -90,3 +101,43 @@ async def test_a_second_cancellation_is_rejected(environment: ServiceEnvironment
     await cancel(environment.ctx, opened.view.payment_id, CLERK)
     with pytest.raises(Conflict, match="already CANCELLED"):
         await cancel(environment.ctx, opened.view.payment_id, CLERK)
+
+
+@pytest.mark.parametrize("channel", [Channel.KASPI_BILL, Channel.KASPI_QR, Channel.STRIPE_INTENT])
+async def test_a_payment_of_another_amount_ends_after_the_decision(
+    environment: ServiceEnvironment, channel: Channel
+) -> None:
+    """A bill, a QR or an intent of another amount, which is given back by hand: the evening's list ends."""
+    participant_id = await environment.participant()
+    at = environment.now()
+    if channel is Channel.KASPI_BILL:
+        await pay(environment.ctx, ask(participant_id, text="23000.00"))
+        [(payment, _)] = await of(environment, participant_id)
+        payment_id = payment.id
+    else:
+        method = "kaspi_qr" if channel.is_kaspi else "apple_pay"
+        payment_id = (await environment.start(participant_id, method, channel=channel)).view.payment_id
+        money = Money.parse("23000", "KZT") if channel.is_kaspi else Money.parse("49", "USD")
+        source = Source.KASPI_STATUS if channel.is_kaspi else Source.STRIPE_WEBHOOK
+        await apply_event(
+            environment.ctx,
+            PaymentEvent(
+                payment_id, EventType.SUCCEEDED, at, source, "provider", money=money, final_at_provider=True
+            ),
+        )
+    with pytest.raises(ManualReviewRequired, match="different amount was received"):
+        await cancel(environment.ctx, payment_id, CLERK)
+    [discrepancy] = await environment.rows(Discrepancy)
+    await resolve(environment.ctx, discrepancy.id, How.ACCEPT, "given back in the app", CLERK)
+    assert await cancel(environment.ctx, payment_id, CLERK) is S.CANCELLED
+    async with environment.ctx.db.reading() as session:
+        assert await unfinished(session, None, environment.now() + timedelta(days=1)) == []
+    if channel is Channel.KASPI_BILL:  # its statement names the money, which is decided about
+        [(payment, _)] = await of(environment, participant_id)
+        number = str(payment.kaspi_transaction_id)
+        report = await compare(environment, [line(1, number, at, "23000 KZT")], "kaspi")
+        assert kinds(report) == {("AMOUNT_MISMATCH", "accepted"): 1}
+    assert await open_rows(environment) == []
+    assert (await environment.start(participant_id)).view.payment_id != payment_id
+    with pytest.raises(Conflict, match="already CANCELLED"):
+        await cancel(environment.ctx, payment_id, CLERK)

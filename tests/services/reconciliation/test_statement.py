@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -21,6 +22,7 @@ from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.payouts.fetch import keep_kaspi_report
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
@@ -73,6 +75,48 @@ async def test_a_clean_statement(environment: ServiceEnvironment) -> None:
         [(each.ref, Decimal("50.00"), Decimal("48.25")) for each in lines[:3]]
         + [(back["id"], Decimal("-50.00"), Decimal("-50.00"))]
     )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("first", ["statement", "payouts"])
+async def test_each_part_of_a_purchase_under_its_one_number_is_a_movement(
+    environment: ServiceEnvironment, order: int, first: str
+) -> None:
+    """Kaspi's report may list each part of a refund under the purchase's number; whoever reads it first."""
+    opened = await paid_by_kaspi(environment, KaspiScheme.BASIC)
+    other = await environment.paid()  # refunded once, under its number
+    ref, other_ref = str(opened.view.provider_ref), str(other.view.provider_ref)
+    now, zone = environment.now(), ZoneInfo("Asia/Almaty")
+
+    def part(number: int, days: int, amount: str, of: str = ref) -> StatementLine:
+        money, at = f"{amount} KZT", now - timedelta(days=days)
+        return line(number, of, at, money, kind=LineKind.REFUND, fee=Decimal("0.00"))
+
+    days = [
+        [part(2, 1, "1000.00"), part(3, 1, "1000.00"), part(4, 1, "500.00")],
+        [part(5, 0, "500.00"), part(6, 0, "1000.00"), part(7, 0, "24000.00", other_ref)],
+    ]
+
+    async def read_statement(lines: list[StatementLine]) -> None:
+        await reconciliation.run(
+            environment, "kaspi", lines=reconciliation.Lines(lines), source_name="kaspi.csv",
+            since=now - timedelta(days=3), until=environment.now() + timedelta(seconds=2),
+        )  # fmt: skip
+
+    async def read_payouts(lines: list[StatementLine]) -> None:
+        await keep_kaspi_report(environment.ctx, lines, zone, through=now.astimezone(zone).date())
+
+    readers = [read_statement, read_payouts][:: 1 if first == "statement" else -1]
+    for lines in [*days[::order], [each for day in days for each in reversed(day)]]:
+        for read in readers:
+            await read(lines)
+    rows: list[ProviderMovement] = await environment.rows(ProviderMovement)
+    kept = [(row.payment_id, row.amount) for row in rows if row.kind is LineKind.REFUND]
+    of_first = [amount for payment_id, amount in kept if payment_id == opened.view.payment_id]
+    assert sorted(of_first) == [Decimal(each) for each in ("-1000", "-1000", "-1000", "-500", "-500")]
+    assert [row for row in kept if row[0] == other.view.payment_id] == [
+        (other.view.payment_id, Decimal("-24000.00"))
+    ]
 
 
 async def test_mismatches_in_a_statement(environment: ServiceEnvironment) -> None:

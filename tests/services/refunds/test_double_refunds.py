@@ -28,6 +28,7 @@ from procomp_pay.services.audit import verify as audit_verify
 from procomp_pay.services.closing.figures import count
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.lifecycle.cancel import cancel
+from procomp_pay.services.notifications.alerts import compose
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.refunds import bulk, send
@@ -41,6 +42,7 @@ from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.models.audit import AuditEntry
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments.repository import load_payment
@@ -428,6 +430,13 @@ async def test_money_that_was_verified_for_another_payment_is_not_given_back_as_
     today = environment.now().astimezone(ALMATY).date()
     figures = await count(environment.ctx, Period(ALMATY, today, today), None, {})
     assert figures.by_hand == []
+    # until somebody has decided, the closing and an alert say that one sum is counted twice
+    assert second.view.payment_id in [view.detail.get("settled") for view in figures.open]
+    assert not all(line.agrees for line in figures.both)
+    alerts = [compose(row.topic, row.payload, None) for row in await environment.rows(OutboxMessage)]
+    [alert] = [alert for alert in alerts if alert.title.startswith("One operation for two payments")]
+    assert f"verified for payment {second.view.payment_id}, too: the money came once" in " ".join(alert.lines)
+    assert not any("refund" in command for command in alert.commands)
     if scheme is KaspiScheme.ENHANCED:
         assert await gone(environment, first) == 0
         await use.refund(environment.ctx, replace(command, force=True), CLERK)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
-from procomp_pay.domain.errors import AlreadyPaid, Conflict, NotFound, PaymentError, Refused
+from procomp_pay.domain.errors import AlreadyPaid, BadSignature, Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit.verify import verify
@@ -19,7 +19,7 @@ from procomp_pay.services.registrations.changes import edit_participant
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.services.views import payment as views
-from procomp_pay.services.views.page_link import of_page, page_url
+from procomp_pay.services.views.page_link import of_page, page_address, page_url
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.idempotency import IdempotencyKey
 from procomp_pay.storage.models.notifications import OutboxMessage
@@ -103,8 +103,14 @@ async def test_a_payment_is_moved_with_both_participants(environment: ServiceEnv
     assert (await verify(ctx)).is_sound
     told = [row.payload for row in await environment.rows(OutboxMessage) if row.topic == "payment.received"]
     assert [payload["participant_id"] for payload in told] == [wrong, right]
-    # the link that was given out shows it still, with the right name
-    assert (await of_page(ctx, address.rsplit("/", 1)[1])).participant_id == right
+    # the link that was given out shows nothing of somebody else
+    with pytest.raises(NotFound):
+        await of_page(ctx, address.rsplit("/", 1)[1])
+    new = page_url(ctx, view).rsplit("/", 1)[1]
+    assert (await of_page(ctx, new)).view.participant_id == right
+    assert (entry.before["code"], entry.after["code"]) == (
+        str(opened.view.code).replace("-", ""), str(view.code).replace("-", ""),
+    )  # fmt: skip
     with pytest.raises(NotFound, match="no payment yet"):
         await views.latest(ctx, wrong)
     # the former participant can pay, the other one not again; a refund frees the right one
@@ -114,6 +120,20 @@ async def test_a_payment_is_moved_with_both_participants(environment: ServiceEnv
     await move_back_is_refused(environment, opened, wrong, right)
     await refund(ctx, RefundCommand(payment_id, "withdrawn", None), CLERK)
     assert await standing(environment, right) == (DUE, None)
+
+
+async def test_no_former_link_of_a_payment_works(environment: ServiceEnvironment) -> None:
+    """Moved there and back: neither a former link, nor one by the id, names anybody."""
+    ctx = environment.ctx
+    wrong, right = await siblings(environment)
+    opened = await paid_by_wallet(environment, wrong)
+    links = [page_address(ctx, opened.view.payment_id), page_url(ctx, opened.view)]
+    await move(environment, opened, wrong, right)
+    links.append(page_url(ctx, await environment.view(opened)))
+    await move(environment, opened, right, wrong)
+    for link in links:
+        with pytest.raises((BadSignature, NotFound)):
+            await of_page(ctx, link.rsplit("/", 1)[1])
 
 
 async def move_back_is_refused(
