@@ -281,6 +281,8 @@ class Background:
             loop.wake.clear()
             before = result.events + result.events_failed
             await work_inbox(self._ctx, result, most=1)
+            while result.lags:
+                self.on_lag(result.lags.pop())
             handled = result.events + result.events_failed - before
             if not handled:
                 pause = INBOX_PAUSE_S
@@ -288,8 +290,6 @@ class Background:
             if handled < AT_ONCE:
                 await _sleep(self._stop, GATHER_S)
         if result.events or result.events_failed:
-            for lag in result.lags:
-                self.on_lag(lag)
             log.info("inbox: %s", result)
         return pause
 
