@@ -14,6 +14,9 @@ from procomp_pay.domain.redact import storable
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 
+#: Begins Kaspi's numbers of refunds among other providers' ids.
+_KASPI = "kaspi:"
+
 
 class RefundState(StrEnum):
     """The state of a refund. A PENDING refund reserves its amount: it may have been made already."""
@@ -109,20 +112,30 @@ def total_refunded(refunds: Iterable[tuple[RefundState, Decimal]]) -> Decimal:
     return sum((amount for state, amount in refunds if state is RefundState.SUCCEEDED), Decimal("0.00"))
 
 
+def kaspi_refund_id(number: str) -> str:
+    """Return the form in which Kaspi's number of a refund is stored among other providers' ids."""
+    return f"{_KASPI}{number}"
+
+
+def number_by_purchase(purchase: str, at: datetime) -> str:
+    """Return the number of a refund that a statement lists under its purchase's number: several may be."""
+    return f"{purchase}@{int(at.timestamp())}"
+
+
 def id_of_refunded_total(purchase: str, total: Money) -> str:
     """Return the id for the amount by which Kaspi's refunded total exceeded our books: one or more refunds
     that a cashier made.
 
     :param total: Kaspi's refunded total at that time.
     """
-    return f"kaspi:{purchase}:{total.minor_units}"
+    return kaspi_refund_id(f"{purchase}:{total.minor_units}")
 
 
 def is_id_of_refunded_total(provider_refund_id: str | None) -> bool:
     """Return whether the id was made by :func:`id_of_refunded_total`."""
     return (
         provider_refund_id is not None
-        and provider_refund_id.startswith("kaspi:")
+        and provider_refund_id.startswith(_KASPI)
         and provider_refund_id.count(":") == 2
     )
 

@@ -24,7 +24,13 @@ from procomp_pay.domain.reconciliation.records import (
     RepairAction,
 )
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import DisputeState, RefundState, is_id_of_refunded_total
+from procomp_pay.domain.refunds import (
+    DisputeState,
+    RefundState,
+    is_id_of_refunded_total,
+    kaspi_refund_id,
+    number_by_purchase,
+)
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentStatus
 from procomp_pay.domain.text import N_
 
@@ -234,7 +240,8 @@ def _within_sums(
 
 def _find_by_id(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund | None:
     """Return our refund with the id of theirs."""
-    ids = (theirs.ref, f"kaspi:{theirs.ref}", f"kaspi:{theirs.ref}@{int(theirs.at.timestamp())}")
+    by_purchase = kaspi_refund_id(number_by_purchase(theirs.ref, theirs.at))
+    ids = (theirs.ref, kaspi_refund_id(theirs.ref), by_purchase)
     for refund in left:
         if refund.ref in ids or (theirs.hint is not None and theirs.hint == refund.refund_id):
             return refund

@@ -18,7 +18,7 @@ from procomp_pay.domain.errors import (
 )
 from procomp_pay.domain.kaspi_schedule import USUAL_INTERVAL_S, USUAL_SCAN_S
 from procomp_pay.domain.money import Currency, Money
-from procomp_pay.domain.refunds import RefundEvent, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState, kaspi_refund_id
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.kaspi.client import KaspiCalls
 from procomp_pay.providers.kaspi.wire import (
@@ -139,7 +139,7 @@ class KaspiRefunds:
             RefundState.SUCCEEDED,
             request.money,
             refund_id=request.refund_id,
-            provider_refund_id=f"kaspi:{operation}" if operation is not None else None,
+            provider_refund_id=kaspi_refund_id(operation) if operation is not None else None,
         )
 
     async def _check_nothing_new(self, request: RefundRequest) -> None:

@@ -27,6 +27,7 @@ from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.operators import Right, needs_second_person
+from procomp_pay.domain.refunds import kaspi_refund_id
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.transitions import Outcome
@@ -228,7 +229,7 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
 
     :raises Conflict: it is.
     """
-    refund = await refunds.by_provider_id(session, refunds.kaspi_refund_id(number))
+    refund = await refunds.by_provider_id(session, kaspi_refund_id(number))
     if refund is not None:
         raise Conflict(
             N_(

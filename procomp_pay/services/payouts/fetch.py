@@ -140,12 +140,15 @@ async def _movements_told_apart(session: AsyncSession, lines: list[BalanceLine])
     """Return lines of which each refund under its purchase's number has a source of its own, as `reconcile`
     names it: a refund's own number is one movement, wherever it is read."""
     payments = await _payments(session, "kaspi", [line for line in lines if line.kind is LineKind.REFUND])
-    parts = [line for line in lines if line.kind is LineKind.REFUND and line.source in payments]
+
+    def is_part(line: BalanceLine) -> bool:
+        return line.kind is LineKind.REFUND and line.source in payments
+
+    parts = [line for line in lines if is_part(line)]
     known = await provider_movements.refunds_by_ref(session, "kaspi", {line.source for line in parts})
     first = {ref: (kaspi_day(at), amount) for ref, (at, amount) in known.items()}
-    sources = part_refs(((line.source, kaspi_day(line.at), line.amount) for line in parts), first)
-    told = dict(zip(map(id, parts), sources, strict=True))
-    return [replace(line, source=told.get(id(line), line.source)) for line in lines]
+    sources = iter(part_refs(((line.source, kaspi_day(line.at), line.amount) for line in parts), first))
+    return [replace(line, source=next(sources)) if is_part(line) else line for line in lines]
 
 
 def _kaspi_line(line: StatementLine) -> BalanceLine:

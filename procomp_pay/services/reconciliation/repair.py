@@ -12,7 +12,7 @@ from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Sour
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.records import Mismatch, ProviderRecord, ProviderState, RepairAction
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import RefundEvent, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState, kaspi_refund_id, number_by_purchase
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
@@ -22,7 +22,6 @@ from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_p
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.provider_ref import UNOPENED, provider_ref_of
-from procomp_pay.storage.payments.refunds import kaspi_refund_id
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment
 
 log = logging.getLogger(__name__)
@@ -226,7 +225,7 @@ def _refund_event(mismatch: Mismatch, line: ProviderRecord, money: Money) -> Ref
     local = mismatch.refund
     is_stripe = line.ref.startswith(("re_", "pyr_"))
     # a refund without its own number is listed under the purchase's number, as a second one would be
-    number = line.ref if line.payment_ref else f"{line.ref}@{int(line.at.timestamp())}"
+    number = line.ref if line.payment_ref else number_by_purchase(line.ref, line.at)
     return RefundEvent(
         state=RefundState.SUCCEEDED if line.stand is ProviderState.PAID else RefundState.FAILED,
         money=money,

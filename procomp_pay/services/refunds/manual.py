@@ -14,6 +14,7 @@ from procomp_pay.domain.refunds import (
     RefundState,
     amount_to_refund,
     is_providers_own_id,
+    kaspi_refund_id,
     reserved_amount,
     total_refunded,
 )
@@ -123,7 +124,7 @@ async def record_made(ctx: AppContext, made: MadeInApp, actor: Actor) -> Refunde
     await _check_policy(ctx, made, plan)
     if plan.known is None:
         await _compare_with_kaspi(ctx, locked, before, plan.money)
-    name = refund_repository.kaspi_refund_id(number)
+    name = kaspi_refund_id(number)
     try:
         async with ctx.db.writing() as session:
             locked = await lock_payment(session, made.payment_id)
@@ -160,7 +161,7 @@ def _payment_event(ctx: AppContext, made: MadeInApp, plan: _Plan, number: str, a
             RefundState.SUCCEEDED,
             plan.money,
             refund_id=plan.known.id if plan.known else None,
-            provider_refund_id=refund_repository.kaspi_refund_id(number),
+            provider_refund_id=kaspi_refund_id(number),
             reason=reason,
         ),
         reason=reason,
@@ -174,7 +175,7 @@ async def _check(session: AsyncSession, locked: OrmLockedPayment, made: MadeInAp
             N_("This payment was not made with Kaspi"),
             next_step=f'procomp-pay refund {made.payment_id} --reason "…"',
         )
-    used = await refund_repository.by_provider_id(session, refund_repository.kaspi_refund_id(number))
+    used = await refund_repository.by_provider_id(session, kaspi_refund_id(number))
     if used is not None:
         raise _number_used(number, used)
     payment_id = await _payment_with(session, number)

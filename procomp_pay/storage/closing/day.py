@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.reconciliation.statement_line import LineKind
-from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.domain.refunds import DisputeState, RefundState, kaspi_refund_id
 from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, AnyMethod
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
@@ -25,7 +25,7 @@ from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.types import UtcDateTime
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from procomp_pay.storage.payments.refunds import kaspi_refund_id, named_by
+from procomp_pay.storage.payments.refunds import named_by
 from procomp_pay.storage.reports.attempts import Scope
 from procomp_pay.storage.reports.tournament_closing import ClosingPayment, select_payments
 

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.errors import NotFound
-from procomp_pay.domain.refunds import RefundEvent, RefundState
+from procomp_pay.domain.refunds import RefundEvent, RefundState, kaspi_refund_id
 from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database import claim_due as claims
@@ -62,11 +62,6 @@ def match(refunds: list[Refund], refund_event: RefundEvent) -> Refund | None:
         ):
             return refund
     return None
-
-
-def kaspi_refund_id(number: str) -> str:
-    """Return the form in which Kaspi's number of a refund is stored among other providers' ids."""
-    return f"kaspi:{number}"
 
 
 def named_by(ref: Any) -> Any:
