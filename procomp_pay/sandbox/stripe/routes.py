@@ -61,19 +61,17 @@ def retrieve_method(core: Core, call: Call) -> Json:
 
 Function = Callable[[Core, Call], Json]
 _NONE: dict[str, Reader] = {}
-_SECRET: dict[str, Reader] = {"client_secret": text()}
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One method and path. `open_to_clients`: a publishable key with a client_secret may call it."""
+    """One method and path, and the parameters that it takes."""
 
     method: str
     path: str
     function: Function
     fields: Mapping[str, Reader]
     required: tuple[str, ...] = ()
-    open_to_clients: bool = False
 
 
 def _family(
@@ -93,8 +91,8 @@ _SESSION_NEEDS = ("mode", "line_items", "success_url")
 ENDPOINTS: list[Endpoint] = [
     Endpoint("POST", "/v1/payment_intents", intents.create, intents.CREATE, ("amount", "currency")),
     Endpoint("GET", "/v1/payment_intents", intents.list_all, LIST),
-    Endpoint("GET", _INTENT, intents.retrieve, _SECRET, (), open_to_clients=True),
-    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM, (), open_to_clients=True),
+    Endpoint("GET", _INTENT, intents.retrieve, _NONE),
+    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM),
     Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
     *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
     *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
