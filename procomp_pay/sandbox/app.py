@@ -88,7 +88,6 @@ class Sandbox:
             clock=self.clock,
             changed=self._store.changed,
             secret_key=self._keys["stripe_secret_key"],
-            publishable_key=self._keys["stripe_publishable_key"],
             saved=self._store.save,
             time_scale=self.options.time_scale,
         )
@@ -110,7 +109,6 @@ class Sandbox:
         }
         made: dict[str, Callable[[], str]] = {
             "stripe_secret_key": lambda: f"sk_test_{secrets.token_hex(16)}",
-            "stripe_publishable_key": lambda: f"pk_test_{secrets.token_hex(16)}",
             "kaspi_api_key": lambda: f"kaspi_test_{secrets.token_hex(16)}",
         }
         return {name: given.get(name) or kept.get(name) or make() for name, make in made.items()}

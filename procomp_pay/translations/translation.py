@@ -15,8 +15,8 @@ from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.text import Text
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: The language of the texts in the code.
 SOURCE = Language.ENGLISH
-_ALMATY = ZoneInfo("Asia/Almaty")
 _CURRENCY_SIGNS: dict[str, str] = {Currency.KZT: "₸", Currency.USD: "$", Currency.EUR: "€", Currency.RUB: "₽"}
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 #: An amount in a stored sentence.
@@ -123,7 +122,7 @@ class Translation:
         """Return date and time in Almaty."""
         from babel.dates import format_date, format_time
 
-        local = at.astimezone(_ALMATY)
+        local = at.astimezone(ALMATY)
         day = format_date(local, "long", locale=self.language)
         return f"{day}, {format_time(local, 'HH:mm', locale=self.language)}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import select
 
-from procomp_pay.domain.refunds import HOLDING, RefundState
+from procomp_pay.domain.refunds import HOLDING, DisputeState, RefundState
 from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, Channel, ParticipantStatus, PaymentStatus
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import AppContext
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from tests.simulation.day import Day
 
 _NOTHING = Decimal("0.00")
+#: The states of a dispute at Stripe, and ours.
+_AT_STRIPE = {
+    "needs_response": (DisputeState.OPEN, DisputeState.WITHDRAWN),
+    "won": (DisputeState.WON,),
+    "lost": (DisputeState.LOST,),
+}
 
 
 async def check(day: Day, ctx: AppContext) -> None:
@@ -92,10 +98,30 @@ class _Books:
             waiting = [row.id for row in refunds if row.state is RefundState.PENDING]
             self._expect(not waiting, f"{name}: refunds {waiting} wait for ever")
         self._check_refunds_by_us(payment, refunds)
+        self._check_dispute(name, payment, detail, charged - refunded)
         whole = paid and detail.refunded_amount == detail.charged_amount
         self._expect(
             (payment.status is PaymentStatus.REFUNDED) == whole, f"{name} is not what its refunds are"
         )
+
+    def _check_dispute(self, name: str, payment: Payment, detail: PaymentDetail, left: Decimal) -> None:
+        """Check that we know how a dispute stands, and that no money went back by it and by a refund.
+
+        :param left: what was paid and not refunded.
+        """
+        tables = self._day.sandbox.stripe.core.tables
+        rows = [
+            row
+            for row in tables["disputes"].values()
+            if tables["payment_intents"][row["payment_intent"]]["metadata"].get("payment_id") == payment.id
+        ]
+        states = {_AT_STRIPE[row["status"]] for row in rows}
+        is_known = detail.dispute_state in states.pop() if states else detail.dispute_state is None
+        stand = [row["status"] for row in rows]
+        self._expect(is_known, f"{name}: its dispute is {stand} at Stripe, {detail.dispute_state} for us")
+        taken = sum((Decimal(row["amount"]) / 100 for row in rows if row["status"] != "won"), _NOTHING)
+        self._day.result.tally["disputes"] += len(rows)
+        self._expect(taken <= left, f"{name}: {taken} disputed, though {left} is left")
 
     def _check_refunds_by_us(self, payment: Payment, refunds: list[Refund]) -> None:
         """Check that each refund that was asked for here was made once, and that we know of it."""

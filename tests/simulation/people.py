@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, PaymentMethod
+from procomp_pay.sandbox.stripe import disputes
 from procomp_pay.sandbox.stripe import refunds as stripe_refunds
 from procomp_pay.sandbox.stripe.core import Call
 from procomp_pay.sandbox.stripe.errors import StripeError
@@ -181,6 +182,25 @@ class Person:
             except StripeError as error:
                 self._day.trace(f"dashboard: refund of {payment}: {error.status}")
 
+    async def _dispute(self, payment: str, *_: Any) -> None:
+        """Dispute it at the bank, or let the bank decide."""
+        stripe, chance = self._stripe, self._chance
+        for intent in self._intents(payment, "succeeded"):
+            rows = stripe.tables["disputes"].values()
+            opened = next((row["id"] for row in rows if row["payment_intent"] == intent["id"]), None)
+            try:
+                if opened is None:
+                    charge = stripe.get("charges", intent["latest_charge"])
+                    opened = disputes.open_dispute(stripe, charge, "fraudulent")["id"]
+                    self._day.trace(f"bank: dispute {opened} of {payment}")
+                    if chance.random() < 0.5:
+                        continue
+                    await asyncio.sleep(chance.choice((0.2, 5, 60)))
+                decided = disputes.close_dispute(stripe, opened, won=chance.random() < 0.5)
+                self._day.trace(f"bank: dispute {opened} of {payment}: {decided['status']}")
+            except StripeError as error:
+                self._day.trace(f"bank: dispute of {payment}: {error.status}")
+
     async def _verify(self, payment: str, channel: Channel, ref: str) -> None:
         """Type the number of a receipt: of this payment or, by mistake, of another one."""
         refs = [ref] * 4 + [other for _, each, other in self._payments("%") if each.is_kaspi]
@@ -205,6 +225,6 @@ class Person:
 
     #: What the desk does, and how often in comparison.
     _desk: ClassVar[dict[Callable[..., Awaitable[None]], int]] = {
-        _refund: 8, _refresh: 2, _cancel: 3, _verify: 3, _refund_elsewhere: 2, _move: 2, _maintain: 1,
-        _reconcile: 1,
+        _refund: 8, _refresh: 2, _cancel: 3, _verify: 3, _refund_elsewhere: 2, _dispute: 2, _move: 2,
+        _maintain: 1, _reconcile: 1,
     }  # fmt: skip

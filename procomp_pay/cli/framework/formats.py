@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework.language import language
@@ -31,12 +30,11 @@ def print_page(views: Sequence[Any], next_cursor: str | None) -> None:
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
-@cache
 def almaty() -> ZoneInfo:
     """Return the time zone of the tournaments: the terminal shows the time of the clock in the hall."""
-    from zoneinfo import ZoneInfo
+    from procomp_pay.domain.almaty import ALMATY
 
-    return ZoneInfo("Asia/Almaty")
+    return ALMATY
 
 
 def clock_time(at: datetime, now: datetime | None = None) -> str:

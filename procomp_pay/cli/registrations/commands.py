@@ -600,7 +600,8 @@ def import_participants(
 def _read_moment(text: str | None) -> datetime | None:
     """Return a time that was typed; without a zone it is Almaty time."""
     from datetime import datetime
-    from zoneinfo import ZoneInfo
+
+    from procomp_pay.domain.almaty import ALMATY
 
     if text is None:
         return None
@@ -613,7 +614,7 @@ def _read_moment(text: str | None) -> datetime | None:
             N_("%(text)s is not a time; write 2026-05-01 or 2026-05-01T09:00", text=repr(text[:40])),
             param_hint="--starts",
         )
-    return read.replace(tzinfo=ZoneInfo("Asia/Almaty")) if read.tzinfo is None else read
+    return read.replace(tzinfo=ALMATY) if read.tzinfo is None else read
 
 
 def _zone() -> ZoneInfo:

@@ -6,13 +6,13 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
 
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, translated
+from procomp_pay.domain.almaty import almaty_time
 from procomp_pay.domain.entry_fees import KIND_NAMES
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import ParticipantStatus
@@ -349,4 +349,4 @@ def _fees(view: TournamentView, between: str = ", ") -> str:
 def _when(at: datetime | None) -> str:
     if at is None:
         return _("day unknown")
-    return at.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M")
+    return almaty_time(at)

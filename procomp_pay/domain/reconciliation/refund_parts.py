@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
-from zoneinfo import ZoneInfo
-
-_ALMATY = ZoneInfo("Asia/Almaty")
-
-
-def kaspi_day(at: datetime) -> date:
-    """Return the day of a moment at Kaspi: files with and without times agree about it."""
-    return at.astimezone(_ALMATY).date()
 
 
 def part_refs(
@@ -21,8 +13,9 @@ def part_refs(
 ) -> list[str]:
     """Return a reference of its own for each part, the same whenever it is read again, in whatever order.
 
-    :param parts: number, day and amount of each. :param stored: day and amount of the part that is stored
-        under a number. It keeps it, or else the first one of ``parts``; the others add their day and amount.
+    :param parts: number, day in Almaty and amount of each: files with and without times agree about the day.
+    :param stored: day and amount of the part that is stored under a number. It keeps it, or else the first
+        one of ``parts``; the others add their day and amount.
     """
     first = dict(stored)
     seen: Counter[tuple[str, date, Decimal]] = Counter()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import simplejson
 
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.errors import (
     ConfigurationError,
     ErrorCode,
@@ -33,7 +33,6 @@ from procomp_pay.providers.resilience.retry import Throttled, Unclear, retry_aft
 
 log = logging.getLogger(__name__)
 
-ALMATY = ZoneInfo("Asia/Almaty")
 #: Characters of a text from Kaspi that are kept.
 _LONGEST_TEXT = 200
 _LONGEST_TOKEN = 2000

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.period import midnight
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
@@ -22,7 +23,6 @@ _DAY = r"(\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4})"
 _MOMENT = re.compile(rf"(?<!\d){_DAY}(?:[T,\s]+(\d\d?:\d\d(?::\d\d)?))?(?!\d)", re.A)
 #: As Stripe names its downloads: ``..._USD_2026-05-01_to_2026-05-31_Asia-Almaty.csv``.
 _IN_NAME = re.compile(r"_(\d{4}-\d\d-\d\d)_to_(\d{4}-\d\d-\d\d)(?:_([A-Za-z]+(?:-[A-Za-z_]+)*))?", re.A)
-_ALMATY = ZoneInfo("Asia/Almaty")
 
 
 def find_period(above: Iterable[Sequence[Cell]], zone: ZoneInfo) -> StatementPeriod | None:
@@ -86,5 +86,5 @@ def day_zone(layout: Layout, row: Sequence[Cell]) -> ZoneInfo:
     try:
         times: set[datetime] = {reader.read(row[place]) for place in places if place < len(row)}
     except CellError:
-        return _ALMATY
-    return layout.zone if len(places) == 2 and len(times) == 1 else _ALMATY
+        return ALMATY
+    return layout.zone if len(places) == 2 and len(times) == 1 else ALMATY

@@ -52,7 +52,6 @@ class Call:
 
     params: Json
     path: dict[str, str] = field(default_factory=dict)
-    publishable: bool = False
 
 
 @dataclass

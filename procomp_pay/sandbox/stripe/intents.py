@@ -8,13 +8,12 @@ from __future__ import annotations
 from procomp_pay.sandbox.stripe import lists, methods, objects, paying
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.currencies import MAX_AMOUNT, display, minimum_amount
-from procomp_pay.sandbox.stripe.errors import Json, StripeError, bad_key, invalid_param, unexpected_state
+from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param, unexpected_state
 from procomp_pay.sandbox.stripe.schema import (
     Reader,
     array,
     boolean,
     currency,
-    email,
     integer,
     metadata,
     one_of,
@@ -29,8 +28,6 @@ CREATE: dict[str, Reader] = {
     "description": text(1000),
     "metadata": metadata,
     "payment_method": text(255),
-    "payment_method_data": methods.card_data,
-    "receipt_email": email,
     "payment_method_types": array(one_of("card")),
     "amount": integer,
     "currency": currency,
@@ -41,10 +38,7 @@ CREATE: dict[str, Reader] = {
     "return_url": url,
 }
 CONFIRM: dict[str, Reader] = {
-    "client_secret": text(),
     "payment_method": text(255),
-    "payment_method_data": methods.card_data,
-    "receipt_email": email,
     "return_url": url,
 }
 CANCEL: dict[str, Reader] = {
@@ -95,8 +89,6 @@ def confirm(core: Core, call: Call) -> Json:
     method_id = methods.attach(core, params) or intent["payment_method"]
     if method_id is None:
         raise _needs_method(core.view(intent))
-    if "receipt_email" in params:
-        intent["receipt_email"] = params["receipt_email"]
     paying.attempt(core, intent, method_id, params.get("return_url"))
     return core.view(intent)
 
@@ -145,14 +137,7 @@ def check_amount(amount: int, code: str, param: str) -> None:
 
 
 def _find(core: Core, call: Call) -> Json:
-    intent = core.get("payment_intents", call.path["id"], "intent")
-    secret = call.params.get("client_secret")
-    if call.publishable and secret is None:
-        raise bad_key("With a publishable key the client_secret of the PaymentIntent is required.")
-    if secret is not None and secret != intent["client_secret"]:
-        message = "The client_secret provided does not match the client_secret of this PaymentIntent."
-        raise invalid_param(message, "client_secret", "payment_intent_invalid_parameter")
-    return intent
+    return core.get("payment_intents", call.path["id"], "intent")
 
 
 def _check_return_url(intent: Json, params: Json) -> None:

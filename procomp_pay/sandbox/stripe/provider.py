@@ -43,14 +43,12 @@ class StripeSandbox:
         clock: Callable[[], float],
         changed: Callable[[], None],
         secret_key: str,
-        publishable_key: str,
         saved: Callable[[], Awaitable[None]],
         time_scale: float,
     ) -> None:
         self.core = Core(clock=clock, changed=changed, time_scale=time_scale)
         self.webhooks = Webhooks(self.core, saved)
         self._secret_key = secret_key
-        self._publishable_key = publishable_key
         self._idempotency = Idempotency(self.core)
         self._pages = HostedPages(self.core)
         self._admin = Admin(self.core, self.webhooks)
@@ -136,9 +134,9 @@ class StripeSandbox:
         async def handle(request: web.Request) -> web.Response:
             request_id = self.core.new_id("req", 14)
             try:
-                publishable = self._authorize(request, endpoint)
+                self._authorize(request)
                 raw = await _raw_parameters(request)
-                return self._work(endpoint, request, raw, request_id, publishable)
+                return self._work(endpoint, request, raw, request_id)
             except StripeError as error:
                 return _answer(request, request_id, error.status, error.body())
 
@@ -148,9 +146,7 @@ class StripeSandbox:
         error = unknown_route(request.method, request.path)
         return _answer(request, self.core.new_id("req", 14), error.status, error.body())
 
-    def _work(
-        self, endpoint: Endpoint, request: web.Request, raw: str, request_id: str, publishable: bool
-    ) -> web.Response:
+    def _work(self, endpoint: Endpoint, request: web.Request, raw: str, request_id: str) -> web.Response:
         """Answer the request, from memory if its key is known. Raises StripeError for what did not run."""
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
         kept = self._idempotency.recall(key, request.path, raw) if key else None
@@ -163,8 +159,7 @@ class StripeSandbox:
         self.core.run_due()
         self.core.cause = Cause(request_id, key or None)
         try:
-            call = Call(clean, dict(request.match_info), publishable)
-            status, body = self._run(endpoint, call, paths)
+            status, body = self._run(endpoint, Call(clean, dict(request.match_info)), paths)
         finally:
             self.core.cause = Cause()
         if key:
@@ -187,16 +182,13 @@ class StripeSandbox:
             message = "An error of the sandbox itself: see its log."
             return 500, {"error": {"message": message, "type": "api_error"}}
 
-    def _authorize(self, request: web.Request, endpoint: Endpoint) -> bool:
-        """Return whether a publishable key was used. Raises StripeError 401."""
+    def _authorize(self, request: web.Request) -> None:
+        """Check the secret key. Raises StripeError 401."""
         given = _given_key(request.headers.get("Authorization", ""))
         if not given:
             raise bad_key("You did not provide an API key: use the Authorization header with Bearer.")
-        if hmac.compare_digest(given.encode(), self._secret_key.encode()):
-            return False
-        if endpoint.open_to_clients and hmac.compare_digest(given.encode(), self._publishable_key.encode()):
-            return True
-        raise bad_key(f"Invalid API Key provided: {given[:8]}{'*' * 8}")
+        if not hmac.compare_digest(given.encode(), self._secret_key.encode()):
+            raise bad_key(f"Invalid API Key provided: {given[:8]}{'*' * 8}")
 
 
 async def _raw_parameters(request: web.Request) -> str:

@@ -32,11 +32,6 @@ def list_charges(core: Core, call: Call) -> Json:
     return lists.page(core, "charges", call.params, "/v1/charges", keep)
 
 
-def retrieve_entry(core: Core, call: Call) -> Json:
-    """GET /v1/balance_transactions/{id}."""
-    return core.view(core.get("balance_transactions", call.path["id"]))
-
-
 def list_entries(core: Core, call: Call) -> Json:
     """GET /v1/balance_transactions."""
     same = lists.same(call.params, "source", "type", "currency")
@@ -61,19 +56,17 @@ def retrieve_method(core: Core, call: Call) -> Json:
 
 Function = Callable[[Core, Call], Json]
 _NONE: dict[str, Reader] = {}
-_SECRET: dict[str, Reader] = {"client_secret": text()}
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One method and path. `open_to_clients`: a publishable key with a client_secret may call it."""
+    """One method and path, and the parameters that it takes."""
 
     method: str
     path: str
     function: Function
     fields: Mapping[str, Reader]
     required: tuple[str, ...] = ()
-    open_to_clients: bool = False
 
 
 def _family(
@@ -93,12 +86,12 @@ _SESSION_NEEDS = ("mode", "line_items", "success_url")
 ENDPOINTS: list[Endpoint] = [
     Endpoint("POST", "/v1/payment_intents", intents.create, intents.CREATE, ("amount", "currency")),
     Endpoint("GET", "/v1/payment_intents", intents.list_all, LIST),
-    Endpoint("GET", _INTENT, intents.retrieve, _SECRET, (), open_to_clients=True),
-    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM, (), open_to_clients=True),
+    Endpoint("GET", _INTENT, intents.retrieve, _NONE),
+    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM),
     Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
     *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
-    *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
-    *_family("/v1/payouts", payouts.LISTING, payouts.list_all, payouts.retrieve),
+    Endpoint("GET", "/v1/balance_transactions", list_entries, ENTRIES),
+    Endpoint("GET", "/v1/payouts", payouts.list_all, LIST),
     Endpoint("GET", "/v1/balance", balance, _NONE),
     Endpoint("GET", "/v1/payment_methods/{id}", retrieve_method, _NONE),
     *_family("/v1/refunds", refunds.LISTING, refunds.list_all, refunds.retrieve),

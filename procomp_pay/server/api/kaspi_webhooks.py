@@ -14,11 +14,11 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from procomp_pay.config import Network
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.errors import DatabaseUnavailable, Forbidden
 from procomp_pay.providers.kaspi.gateway_signature import SIGNATURE_HEADERS, TIME_HEADERS
 from procomp_pay.server.api import requests
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds until we respond in any case: Kaspi closes the connection after 15.
 TIMEOUT_S = 12.0
-_ALMATY = ZoneInfo("Asia/Almaty")
 _TXN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST = 200
 _REPEAT = "The payment could not be stored; repeat the request"
@@ -162,7 +161,7 @@ def _printable(text: str) -> str:
 def _time(text: str) -> datetime | None:
     """Parse ``YYYYMMDDHHMMSS`` of Kaspi's clock, which shows Almaty's time."""
     try:
-        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=_ALMATY).astimezone(UTC)
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=ALMATY).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

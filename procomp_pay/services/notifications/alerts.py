@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from procomp_pay.config.delivery import one_line
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from procomp_pay.providers.notifications.smtp import Email
     from procomp_pay.services.views.payment import PaymentView
 
-_ALMATY = ZoneInfo("Asia/Almaty")
 _LONGEST = 300
 
 
@@ -123,7 +122,7 @@ def _short(text: str) -> str:
 def _when(text: str) -> str:
     """Return a stored time as local time in Almaty."""
     try:
-        local = datetime.fromisoformat(text).astimezone(_ALMATY)
+        local = datetime.fromisoformat(text).astimezone(ALMATY)
     except ValueError:
         return text
     return f"{local:%a} {local.day} {local:%b} {local:%H:%M} (Almaty)"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
-
 from procomp_pay.config import ProviderMode
+from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.names import is_placeholder
 from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
@@ -19,8 +17,6 @@ from procomp_pay.storage.payments.listing import Filter
 from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after_restore
 from procomp_pay.storage.registrations import participants
 from procomp_pay.storage.registrations.terms import fee_schedule
-
-_ALMATY = ZoneInfo("Asia/Almaty")
 
 
 async def send_reminder(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResponse:
@@ -46,7 +42,7 @@ async def send_reminder(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResp
         return DeliveryResponse(
             DeliveryOutcome.SKIPPED, "outdated: the fee is no longer due, or money has come"
         )
-    if _day(claim.message.created_at) != _day(ctx.clock()):
+    if almaty_day(claim.message.created_at) != almaty_day(ctx.clock()):
         return DeliveryResponse(DeliveryOutcome.SKIPPED, "outdated: it was to be sent on another day")
     if user is None or not user.email or is_placeholder(user.email):
         return DeliveryResponse(DeliveryOutcome.NO_ADDRESS, "the participant has no address")
@@ -80,10 +76,6 @@ async def send_reminder(ctx: AppContext, claim: ClaimedDelivery) -> DeliveryResp
             prefix=_prefix(ctx),
         )
     )
-
-
-def _day(at: datetime) -> date:
-    return at.astimezone(_ALMATY).date()
 
 
 def _prefix(ctx: AppContext) -> str:

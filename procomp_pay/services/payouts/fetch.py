@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.payouts import BalanceLine
-from procomp_pay.domain.reconciliation.refund_parts import kaspi_day, part_refs
+from procomp_pay.domain.reconciliation.refund_parts import part_refs
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
@@ -146,8 +147,8 @@ async def _movements_told_apart(session: AsyncSession, lines: list[BalanceLine])
 
     parts = [line for line in lines if is_part(line)]
     known = await provider_movements.refunds_by_ref(session, "kaspi", {line.source for line in parts})
-    first = {ref: (kaspi_day(at), amount) for ref, (at, amount) in known.items()}
-    sources = iter(part_refs(((line.source, kaspi_day(line.at), line.amount) for line in parts), first))
+    first = {ref: (almaty_day(at), amount) for ref, (at, amount) in known.items()}
+    sources = iter(part_refs(((line.source, almaty_day(line.at), line.amount) for line in parts), first))
     return [replace(line, source=next(sources)) if is_part(line) else line for line in lines]
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
 
 from aiolimiter import AsyncLimiter
 
+from procomp_pay.domain.almaty import almaty_time
 from procomp_pay.domain.errors import Refused, Unavailable
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.reconciliation.statement_line import LineKind, NotPlain
@@ -55,7 +55,6 @@ PROVIDERS = ("stripe", "kaspi")
 PER_SECOND = 15
 #: Candidates that are compared at a time.
 PAGE = 1000
-_ALMATY = ZoneInfo("Asia/Almaty")
 
 Progress = Callable[[str, int], None]
 
@@ -325,18 +324,14 @@ def _statement_window(
             raise Refused(
                 N_(
                     "The statement covers %(since)s to %(until)s, which is outside of --since and --until",
-                    since=_local(window.since),
-                    until=_local(window.until),
+                    since=almaty_time(window.since),
+                    until=almaty_time(window.until),
                 ),
                 next_step=N_("leave both out, or give the statement of those days"),
             )
     if request.until is None:  # nothing can be missing in the rest of today
         until = max(min(until, now), last + timedelta(seconds=1) if last else since + timedelta(seconds=1))
     return StatementPeriod(since, until)
-
-
-def _local(at: datetime) -> str:
-    return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
 
 
 async def _our_sums(context: ReconciliationContext) -> Sums:
@@ -358,8 +353,8 @@ async def _their_sums(context: ReconciliationContext, lines: StatementLines, sta
     named = {
         N_(
             "what was paid or refunded before %(since)s or after %(until)s",
-            since=_local(since),
-            until=_local(until),
+            since=almaty_time(since),
+            until=almaty_time(until),
         ): 1,
         N_("%(n)s lines of other days", n=outside): outside,
         N_("%(n)s lines of other kinds, such as payouts, fees and cash", n=others): others,

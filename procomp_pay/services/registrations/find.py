@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from procomp_pay.domain import payment_code
+from procomp_pay.domain.almaty import almaty_time
 from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
 from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.name_search import Meant, meant, nearest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 #: The most choices of an ambiguous name.
 MOST_CHOICES = 20
-_ALMATY = ZoneInfo("Asia/Almaty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +245,7 @@ def _participant(view: ParticipantView) -> Choice:
 
 
 def _payment(view: payment_views.PaymentView) -> Choice:
-    started = f"{view.created_at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
+    started = almaty_time(view.created_at)
     charged, method = N_("%(money)s", money=view.charged), method_name(view.method)
     facts = (view.code or "", charged, method, N_(view.status.value), started)
     return Choice(view.payment_id, view.participant_name, facts)

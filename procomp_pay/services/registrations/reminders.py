@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
@@ -15,7 +15,6 @@ from procomp_pay.storage.reconciliation.discrepancies import unknown_money_after
 from procomp_pay.storage.registrations import lookup as registrations
 from procomp_pay.storage.registrations.terms import fee_schedule
 
-_ALMATY = ZoneInfo("Asia/Almaty")
 #: The most participants of a tournament that are read.
 _MOST = 10_000
 
@@ -47,10 +46,7 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
     ctx.senders.check_letters()
     now = ctx.clock()
     page = await list_participants(ctx, tournament_id, paid=False, limit=_MOST)
-    keys = {
-        view.participant_id: _key(view.participant_id, f"{now.astimezone(_ALMATY):%Y-%m-%d}")
-        for view in page.items
-    }
+    keys = {view.participant_id: _key(view.participant_id, str(almaty_day(now))) for view in page.items}
     async with ctx.db.reading() as session:
         tournament = await registrations.tournament(session, tournament_id)
         await check_not_archived(session, tournament.id, tournament.name)

@@ -6,9 +6,7 @@ operator who enters such a number gets an error that names the payment it settle
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
+from procomp_pay.domain.almaty import almaty_time
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.events import EventType, PaymentEvent
@@ -24,7 +22,6 @@ from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 
-_ALMATY = ZoneInfo("Asia/Almaty")
 _NOT_PAID = (EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED)
 #: Sources that do not have the number from Kaspi's status of the QR.
 _NOT_KASPI = ("person", "app", "reconcile")
@@ -136,12 +133,7 @@ def _name(participant: numbers.Owner) -> str:
 
 def _when(used: KaspiOperation) -> str:
     source = _BY.get(used.source) or N_("recorded by %(name)s", name=used.recorded_by)
-    return N_("%(source)s on %(time)s", source=source, time=local_time(used.created_at))
-
-
-def local_time(at: datetime) -> str:
-    """Format as ``2026-05-02 14:05`` in the time of Almaty."""
-    return f"{at.astimezone(_ALMATY):%Y-%m-%d %H:%M}"
+    return N_("%(source)s on %(time)s", source=source, time=almaty_time(used.created_at))
 
 
 async def flag_contradicted_verification(

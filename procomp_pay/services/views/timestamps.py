@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
 
-_ALMATY = ZoneInfo("Asia/Almaty")
+from procomp_pay.domain.almaty import almaty_day
 
 
 def instant(at: datetime | None) -> str | None:
@@ -18,4 +17,4 @@ def instant(at: datetime | None) -> str | None:
 
 def local_day(at: datetime | None) -> date | None:
     """Return the day in Almaty, by which tournaments of one name are told apart."""
-    return None if at is None else at.astimezone(_ALMATY).date()
+    return None if at is None else almaty_day(at)

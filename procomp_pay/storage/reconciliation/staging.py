@@ -16,8 +16,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.reconciliation.records import ProviderRecord, ProviderState
-from procomp_pay.domain.reconciliation.refund_parts import kaspi_day, part_refs
+from procomp_pay.domain.reconciliation.refund_parts import part_refs
 from procomp_pay.domain.reconciliation.statement_line import LineBlock, LineKind, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementLines
 from procomp_pay.domain.refunds import DisputeState
@@ -237,9 +238,9 @@ class Staging:
         first: dict[str, tuple[date | None, Decimal]] = {}
         parts = []
         for seq, ref, at, amount, first_at, first_amount in rows:
-            parts.append((seq, ref, kaspi_day(engine.time(at)), engine.amount(amount) or Decimal(0)))
+            parts.append((seq, ref, almaty_day(engine.time(at)), engine.amount(amount) or Decimal(0)))
             if first_at is not None:
-                first[ref] = kaspi_day(engine.time(first_at)), engine.amount(first_amount) or Decimal(0)
+                first[ref] = almaty_day(engine.time(first_at)), engine.amount(first_amount) or Decimal(0)
         names = part_refs((part[1:] for part in parts), first)
         for (seq, ref, *_), name in zip(parts, names, strict=True):
             if name != ref:

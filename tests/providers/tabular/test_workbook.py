@@ -112,6 +112,13 @@ def test_prefixes_rows_with_gaps_and_a_line_above_the_declaration() -> None:
     assert rows(content) == [(2, ["", "", Decimal(5), Decimal(6)]), (4, ["x"])]
 
 
+def test_a_wrong_dimension_is_ignored() -> None:
+    written = "<row><c><v>1</v></c></row>" * 2
+    sheet = f'<worksheet><dimension ref="A1:A1"/><sheetData>{written}</sheetData></worksheet>'
+    content = raw_workbook({"1": []}, more={"xl/worksheets/sheet1.xml": sheet})
+    assert rows(content) == [(1, [Decimal(1)]), (2, [Decimal(1)])]
+
+
 def test_sheets_and_which_of_them_are_hidden() -> None:
     content = raw_workbook({"a": [], "b": [], "c": []}, states={"a": "hidden", "c": "veryHidden"})
     sheets = Workbook(io.BytesIO(content), RULES).sheets

@@ -6,7 +6,6 @@
 import asyncio
 import os
 import random
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -23,28 +22,26 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
-from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment
 
 SEEDS = int(os.environ.get("PROCOMP_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
-async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long story
+async def test_everything_at_once(  # noqa: C901, PLR0915 - one long story
     environment: ServiceEnvironment, database_url: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     db2 = PaymentDatabaseService(database_url)
     desks = [environment.ctx, replace(environment.ctx, db=db2)]
-    seen: Counter[str] = Counter()
     bugs: list[BaseException] = []
 
     async def quiet(work) -> None:
         await asyncio.sleep(rng.uniform(0, 0.4))
         try:
             await work
-        except PaymentError as error:
-            seen[f"{type(error).__name__}: {error.message[:50]}"] += 1
+        except PaymentError:
+            pass
         except Exception as error:
             bugs.append(error)
 
@@ -92,10 +89,6 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
             await environment.maintain(after=700)
     finally:
         await db2.dispose()
-    print(dict(seen))
-    for row in await environment.rows(WebhookEvent):
-        if row.last_error:
-            print(row.type, row.last_error)
     assert not bugs, bugs
     payments = {x.id: x for x in await environment.rows(Payment)}
     details = {x.payment_id: x for x in await environment.rows(PaymentDetail)}
@@ -105,32 +98,7 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
         if i["status"] == "succeeded"
     }
     kaspi = (await environment.http.get("/_sandbox/kaspi/payments")).json()
-    kaspi = kaspi["payments"] if isinstance(kaspi, dict) else kaspi
-    paid_refs = {
-        str(k.get("PaymentId") or k.get("QrPaymentId") or k.get("payment_id"))
-        for k in kaspi
-        if k.get("Status") == "Processed" or k.get("status") == "Processed"
-    }
-    for x, row in payments.items():
-        if row.status is PaymentStatus.PENDING:
-            d = details[x]
-            print(
-                "STILL PENDING",
-                d.channel,
-                d.create_state,
-                d.provider_open,
-                d.next_poll_at,
-                d.cancel_requested_by,
-                d.expires_at,
-                environment.now(),
-            )
-    print(
-        "stripe paid",
-        len(paid_at_stripe),
-        "kaspi paid",
-        len(paid_refs),
-        Counter(x.status.value for x in payments.values()),
-    )
+    paid_refs = {str(row["QrPaymentId"]) for row in kaspi if row["Status"] == "Processed"}
     for one in paid_at_stripe:
         assert payments[one].status is PaymentStatus.COMPLETED
     for one in details.values():
@@ -149,7 +117,6 @@ async def test_everything_at_once(  # noqa: C901, PLR0912, PLR0915 - one long st
         assert entry.hash == audit.entry_hash(entry)
         prev[entry.payment_id] = entry
     zombies = [x for x, d in details.items() if not d.provider_open and d.next_poll_at is not None]
-    print("zombies", len(zombies))
     still = [(payments[x].status.value, d.create_state.value) for x, d in details.items() if d.provider_open]
     assert not still, still
     assert not zombies, (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
 from procomp_pay.providers.statements.layout.headers import (
@@ -85,9 +86,7 @@ def _kaspi(headers: tuple[str, ...], row: int, *, sure: bool) -> Layout | None:
     if not sure and not has_cyrillic([headers[place] for place in columns.values()]):
         return None
     currency = None if ColumnRole.CURRENCY in columns else Currency.KZT
-    return Layout(
-        KASPI, "Kaspi Pay report", row, headers, columns, KASPI_WORDS, currency, ZoneInfo("Asia/Almaty")
-    )
+    return Layout(KASPI, "Kaspi Pay report", row, headers, columns, KASPI_WORDS, currency, ALMATY)
 
 
 def _columns(headers: tuple[str, ...], known: HeaderNames, row: int) -> dict[ColumnRole, int] | None:
