@@ -119,10 +119,19 @@ def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: d
     if row.resolution in FINAL and same:
         return "accepted"
     decision = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
-    row.detail = difference.detail | {"before": decision}
+    row.detail = difference.detail | {"before": decision} | _earlier_operations(old_detail, {})
     row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
     row.resolution = row.note = row.resolved_by = row.resolved_at = None
     return "reopened"
+
+
+def _earlier_operations(old_detail: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
+    """Return the Kaspi numbers that a new detail would drop, by which
+    :func:`~procomp_pay.storage.payments.kaspi_operations.came_under` finds their money."""
+    earlier, number = old_detail.get("earlier_operations", []), old_detail.get("operation")
+    if number not in (None, detail.get("operation"), *earlier):
+        earlier = [*earlier, number]
+    return {"earlier_operations": earlier} if earlier else {}
 
 
 def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
@@ -381,7 +390,8 @@ async def open_discrepancy(
     if row is not None:
         row.last_seen_at = now
         if row.state is DiscrepancyState.OPEN:
-            row.detail = row.detail | detail  # an override adds the operator to what reconcile found
+            # an override adds the operator to what reconcile found
+            row.detail = row.detail | detail | _earlier_operations(row.detail, detail)
         return False
     opened = await insert_once(
         session,
