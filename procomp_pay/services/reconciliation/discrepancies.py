@@ -21,7 +21,7 @@ from procomp_pay.services.operators import authorize
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
-from procomp_pay.services.reconciliation.repair import reconciler, repair_by_asking
+from procomp_pay.services.reconciliation.repair import ask_about_dispute, reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
@@ -171,6 +171,8 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     await _check_allowed(ctx, view, how, actor)
     if how is How.FIX:
         await _fix(ctx, view, actor)
+        if not (view := await one(ctx, discrepancy_id)).is_open:
+            return view  # what the provider answered has closed it
     elif how is How.REFUND:
         await _give_back(ctx, view, actor)
     await _close(ctx, view, how, note.strip(), actor)
@@ -353,6 +355,14 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
         if not await is_known_now(context, view.ref):
             raise ManualReviewRequired(
                 N_("%(ref)s still belongs to no payment of ours", ref=view.ref),
+                next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
+            )
+        return
+    if "dispute_state" in view.detail:
+        await ask_about_dispute(ctx, view.payment_id, view.ref, context.actor)
+        if (await one(ctx, view.discrepancy_id)).is_open:
+            raise ManualReviewRequired(
+                N_("It is still there: %(what)s", what=view.detail["what"]),
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return

@@ -16,6 +16,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
@@ -330,6 +331,20 @@ def awaiting_decision(participant_id: Any, statuses: Collection[PaymentStatus]) 
             ),
         )
     )
+
+
+async def other_dispute(session: AsyncSession, payment_id: str) -> DisputeState | None:
+    """Return the state of a dispute over a payment that holds refunds back, beside the one that the payment's
+    row keeps; ``None`` if there is none."""
+    result = await session.exec(
+        select(Discrepancy.detail).where(
+            Discrepancy.payment_id == payment_id,
+            Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
+            Discrepancy.state == DiscrepancyState.OPEN,
+        )
+    )
+    states = (DisputeState(detail["dispute_state"]) for detail in result.all() if "dispute_state" in detail)
+    return next(states, None)
 
 
 def unknown_money() -> list[Any]:
