@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,8 +16,10 @@ from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+from procomp_pay.services.closing.figures import count
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.lifecycle.polling import poll_payment
@@ -35,6 +39,7 @@ from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
 NUMBER = "19000000001"
+ALMATY = ZoneInfo("Asia/Almaty")
 DANA = Actor("dana", Source.PERSON)
 KZT = Money.parse("24000", "KZT")
 
@@ -372,6 +377,13 @@ async def test_a_second_wrong_amount_does_not_hide_the_first(environment: Servic
         await verify_manually(environment, other, NUMBER)
     [first] = [row for row in await environment.rows(Discrepancy) if row.detail["operation"] == NUMBER]
     assert (first.state.value, str(first.detail["paid"]["amount"])) == ("open", "2400.00")
+    with pytest.raises(Refused, match=f"{NUMBER} is a second operation at Kaspi"):
+        await resolve(environment.ctx, first.id, How.REFUND, "another amount", CLERK)
+    today = environment.now().astimezone(ALMATY).date()
+    by_hand = (await count(environment.ctx, Period(ALMATY, today, today), None, {})).by_hand
+    assert [(back.number, back.amount) for back in by_hand if back.is_second] == [
+        (NUMBER, Decimal("2400.00"))
+    ]
 
 
 async def test_the_receipts_number_does_not_hide_that_of_the_operation(
