@@ -57,6 +57,11 @@ class DisputeState(StrEnum):
         holds refunds back."""
         return {DisputeState.LOST: 2, DisputeState.WON: 0}.get(self, 1)
 
+    @property
+    def holds_refunds_back(self) -> bool:
+        """Return whether the customer gets, or may get, the money through the dispute."""
+        return self is not DisputeState.WON
+
 
 @dataclass(frozen=True, slots=True)
 class RefundEvent:

@@ -86,6 +86,11 @@ _ONE_OPERATION_DO = N_(
     "that names the other one. Reports count the sum twice, also after that: close differs by it in the step "
     "sums, which is skipped with the same note."
 )
+#: The same where its money is of another amount than this payment's, which is not settled.
+_ONE_OPERATION_UNSETTLED = N_(
+    "The operation was verified for another payment before Kaspi named it for this one: give nothing back "
+    "before you know which of the two was paid."
+)
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
 _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
@@ -142,6 +147,8 @@ def _means(view: DiscrepancyView) -> str:
 
 
 def _do(view: DiscrepancyView) -> str:
+    if "settled" in view.detail and not _is_one_operation(view):
+        return _ONE_OPERATION_UNSETTLED
     return _ONE_OPERATION_DO if _is_one_operation(view) else _DO.get(view.kind, "")
 
 
@@ -165,7 +172,7 @@ def page(view: DiscrepancyView) -> list[str]:
         (view.provider or _("provider"), _theirs(view)),
         *_others(view),
         *_override(view),
-        *([(_("verified for"), view.detail["settled"])] if _is_one_operation(view) else []),
+        *([(_("verified for"), view.detail["settled"])] if "settled" in view.detail else []),
         (_("found"), seen),
         *([(_("participant"), view.participant_name)] if view.participant_name else []),
         (_("payment"), view.payment_id or _("not one of ours")),
@@ -257,7 +264,7 @@ def next_steps(view: DiscrepancyView) -> list[str]:
     if not view.is_open:
         return []
     steps = [f"procomp-pay status --payment {view.payment_id} --refresh"] if view.payment_id else []
-    if _is_one_operation(view):
+    if "settled" in view.detail:
         steps.append(f"procomp-pay status --payment {view.detail['settled']} --refresh")
     base = f"procomp-pay discrepancies resolve {view.discrepancy_id}"
     return steps + [f'{base} --how {how} --note "…"' for how in ways(view)]
@@ -266,7 +273,7 @@ def next_steps(view: DiscrepancyView) -> list[str]:
 def ways(view: DiscrepancyView) -> list[str]:
     """Return the ways in which a discrepancy of its kind is resolved, the best one first."""
     fix = ["fix"] if view.kind in _FIXABLE else []
-    is_refundable = view.kind in _REFUNDABLE and view.payment_id and not _is_one_operation(view)
+    is_refundable = view.kind in _REFUNDABLE and view.payment_id and "settled" not in view.detail
     refund = ["refund"] if is_refundable else []
     return [*fix, *refund, "accept"]
 

@@ -23,6 +23,7 @@ from procomp_pay.domain.reconciliation.records import (
     RegistrationState,
     RepairAction,
 )
+from procomp_pay.domain.reconciliation.refund_parts import kaspi_day
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import (
     DisputeState,
@@ -250,10 +251,16 @@ def _find_by_id(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund 
 
 def _find_by_amount(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRefund | None:
     """Return our refund of the amount of theirs, if it has no id, or one of Kaspi's, which a statement need
-    not show."""
+    not show. What a statement showed on one day is not what it shows on another."""
     for refund in left:
         has_no_id = refund.ref is None or refund.ref.startswith("kaspi:")
-        if has_no_id and refund.amount == theirs.amount and refund.state in _POSSIBLE_STATES[theirs.stand]:
+        is_of_another_day = refund.made_at is not None and kaspi_day(refund.made_at) != kaspi_day(theirs.at)
+        if (
+            has_no_id
+            and not is_of_another_day
+            and refund.amount == theirs.amount
+            and refund.state in _POSSIBLE_STATES[theirs.stand]
+        ):
             return refund
     return None
 

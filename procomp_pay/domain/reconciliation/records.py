@@ -46,6 +46,7 @@ class LocalRefund:
 
     :param ref: the provider's id, if it is known.
     :param expected: it was sent in the window that was read completely, so the provider must list it.
+    :param made_at: when the provider made it, as a statement said; ``None`` if only we or a clerk know of it.
     """
 
     refund_id: str
@@ -53,6 +54,7 @@ class LocalRefund:
     amount: Decimal
     state: RefundState
     expected: bool = True
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class RefundShown(ResponseModel):
 
 
 class DisputeShown(ResponseModel):
-    """The newest dispute over a payment."""
+    """The dispute over a payment; of several, one that is open or lost."""
 
     dispute_id: str
     state: DisputeState

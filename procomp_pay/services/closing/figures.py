@@ -396,8 +396,10 @@ async def _by_hand(
     refunds = []
     for view in wanted:
         row = rows.get(view.payment_id or "")
+        if row is None or "settled" in view.detail:
+            continue
         number, is_second = _operation(view, row, numbers)
-        if row is None or not (is_second or not can_refund(ctx, row)):
+        if not is_second and can_refund(ctx, row):
             continue
         amount = _came(view) if is_second else row.detail.charged_amount - row.detail.refunded_amount
         if amount <= 0 or not (
@@ -439,19 +441,13 @@ def can_refund(ctx: AppContext, row: ClosingPayment) -> bool:
 
 
 def _operation(
-    view: DiscrepancyView, row: ClosingPayment | None, numbers: Mapping[str, list[str]]
+    view: DiscrepancyView, row: ClosingPayment, numbers: Mapping[str, list[str]]
 ) -> tuple[str, bool]:
     """Return the number of the operation to refund, and whether it is a second one beside the payment's."""
-    own = _operation_of(row, numbers) if row is not None else ""
-    settled_by = {own, row.payment.kaspi_qr_code if row is not None else None}
-    settled_by |= {row.detail.provider_ref} if row is not None else set()
-    came_by = str(view.detail.get("operation") or view.ref)
-    is_second = (
-        view.kind == DiscrepancyKind.DUPLICATE_PAYMENT
-        and came_by.isdigit()
-        and ("settled" in view.detail or came_by not in settled_by)
-    )
-    return (came_by, True) if is_second else (own or came_by, False)
+    own = _operation_of(row, numbers)
+    second = view.second_operation({own, row.payment.kaspi_qr_code, row.detail.provider_ref})
+    is_undecided = view.kind != DiscrepancyKind.DUPLICATE_PAYMENT and row.detail.completed_at is None
+    return (own, False) if second is None or is_undecided else (second, True)
 
 
 def _operation_of(row: ClosingPayment, numbers: Mapping[str, list[str]]) -> str:

@@ -278,7 +278,7 @@ async def _verify(
             N_("A different amount was received for this payment: an override needs the amount"),
             next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
         )
-    charged = locked.charged
+    charged, first = locked.charged, locked.payment.kaspi_transaction_id
     await _check_second_person(
         ctx, session, actor, objections, max(charged.amount, (request.money or charged).amount)
     )
@@ -294,10 +294,12 @@ async def _verify(
     for objection in objections:
         detail: dict[str, Any] = {"operation": number, "override": request.reason, "by": actor.name}
         detail |= {"against": objection.sentence} | actor.approval()
+        key = None if objection.apart is None else f"{objection.apart}:{number}"
         if objection.about_amount:
             paid = side_effects.as_document(request.money or charged)
             detail |= {"charged": side_effects.as_document(charged), "paid": paid}
-        key = None if objection.apart is None else f"{objection.apart}:{number}"
+            # beside money that came before by another operation: nothing is decided about that
+            key = None if first in (None, number) or number == locked.detail.provider_ref else number
         await side_effects.open_discrepancy(
             session, ctx, locked, objection.kind, detail, key, has_alert=False
         )

@@ -158,9 +158,14 @@ def _amount(data: _AlertData) -> Alert:
     charged = data.text("asked") or (str(data.view.charged) if data.view else "")
     # settlement names the fee itself if the provider's amount could not be read
     came = "an unreadable amount" if data.money == charged else data.money
+    lines = ["The payment is not settled and the participant is not PAID. It waits for manual review."]
+    if other := data.text("settled"):
+        lines.append(
+            f"Operation {data.text('operation')} was verified for payment {other}, too: the money came once."
+        )
     return Alert(
         f"Amount differs from the fee: {came}" + (f" instead of {charged}" if charged else ""),
-        ("The payment is not settled and the participant is not PAID. It waits for manual review.",),
+        tuple(lines),
         (data.status, "procomp-pay discrepancies list"),
     )
 

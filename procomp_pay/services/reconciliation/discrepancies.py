@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, needs_second_person
 from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
@@ -21,7 +23,7 @@ from procomp_pay.services.operators import authorize
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
-from procomp_pay.services.reconciliation.repair import reconciler, repair_by_asking
+from procomp_pay.services.reconciliation.repair import ask_about_dispute, reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
 from procomp_pay.storage.audit import chain as audit
@@ -50,6 +52,12 @@ class How(StrEnum):
     WRITE_OFF = "write-off"  # the money is gone
 
 
+#: Kinds of money that came and did not settle the payment.
+_OF_MONEY = frozenset(
+    {
+        DiscrepancyKind.DUPLICATE_PAYMENT, DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH,
+    }
+)  # fmt: skip
 #: Ways by which money may be given up: a second operator has to approve them.
 NEED_TWO = frozenset({How.ACCEPT, How.WRITE_OFF})
 
@@ -88,6 +96,16 @@ class DiscrepancyView:
     @property
     def is_open(self) -> bool:
         return self.state == DiscrepancyState.OPEN
+
+    def second_operation(self, settled_by: Collection[str | None]) -> str | None:
+        """Return the number of the Kaspi operation by which money came beside that which settled the payment;
+        ``None`` if it is about that one, or about none.
+
+        :param settled_by: the numbers under which Kaspi lists what settled the payment.
+        """
+        number = canonical(str(self.detail.get("operation") or self.ref))
+        is_second = self.kind in _OF_MONEY and number.isdigit() and number not in settled_by
+        return number if is_second else None
 
     def full(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -171,6 +189,8 @@ async def resolve(ctx: AppContext, discrepancy_id: str, how: How, note: str, act
     await _check_allowed(ctx, view, how, actor)
     if how is How.FIX:
         await _fix(ctx, view, actor)
+        if not (view := await one(ctx, discrepancy_id)).is_open:
+            return view  # what the provider answered has closed it
     elif how is How.REFUND:
         await _give_back(ctx, view, actor)
     await _close(ctx, view, how, note.strip(), actor)
@@ -288,14 +308,14 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
                 command=f"procomp-pay status --payment {view.payment_id}",
             ),
         )
-    if await _is_second_operation(ctx, view):
+    if (second := await _second_operation(ctx, view)) is not None:
         raise Refused(
             N_(
                 "%(ref)s is a second operation at Kaspi: a refund from here would refund the first one",
-                ref=view.ref,
+                ref=second,
             ),
             next_step=N_(
-                "refund %(ref)s in the Kaspi Pay app, then resolve it with --how accept", ref=view.ref
+                "refund %(ref)s in the Kaspi Pay app, then resolve it with --how accept", ref=second
             ),
         )
     for attempt in range(1, _MOST_REFUNDS + 1):
@@ -335,16 +355,14 @@ async def _is_own(ctx: AppContext, view: DiscrepancyView) -> bool:
     return locked.payment.stripe_payment_id == view.ref
 
 
-async def _is_second_operation(ctx: AppContext, view: DiscrepancyView) -> bool:
-    """Return whether the money came by another operation than the one that settled the Kaspi payment."""
-    if view.kind != DiscrepancyKind.DUPLICATE_PAYMENT or not view.ref.isdigit():
-        return False
+async def _second_operation(ctx: AppContext, view: DiscrepancyView) -> str | None:
+    """Return the number of the operation by which money came, if another one settled the Kaspi payment."""
     async with ctx.db.reading() as session:
         locked = await load_payment(session, str(view.payment_id))
         operations = await numbers.of_payment(session, locked.payment.id)
     settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
     settled_by |= {operation.operation_number for operation in operations[:1]}
-    return locked.detail.channel.is_kaspi and view.ref not in settled_by
+    return view.second_operation(settled_by) if locked.detail.channel.is_kaspi else None
 
 
 async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
@@ -353,6 +371,14 @@ async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
         if not await is_known_now(context, view.ref):
             raise ManualReviewRequired(
                 N_("%(ref)s still belongs to no payment of ours", ref=view.ref),
+                next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
+            )
+        return
+    if "dispute_state" in view.detail:
+        await ask_about_dispute(ctx, view.payment_id, view.ref, context.actor)
+        if (await one(ctx, view.discrepancy_id)).is_open:
+            raise ManualReviewRequired(
+                N_("It is still there: %(what)s", what=view.detail["what"]),
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",
             )
         return

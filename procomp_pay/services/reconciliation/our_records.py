@@ -117,7 +117,8 @@ def _refund(row: Refund, coverage: CoverageWindow, *, can_be_expected: bool) -> 
     """Return a local refund. Kaspi's API reports at most a sum, so single refunds are not expected there."""
     sent_at = row.sent_at or row.created_at
     expected = can_be_expected and coverage.covers(sent_at)
-    return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected)
+    made_at = row.sent_at if sent_at < row.created_at else None  # else it is when we began to ask for it
+    return LocalRefund(row.id, row.provider_refund_id, row.amount, row.state, expected, made_at)
 
 
 def registration_state_of(locked: OrmLockedPayment) -> RegistrationState:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
-from procomp_pay.domain.errors import Unavailable
+from procomp_pay.domain.errors import NotFound, RetryLater, Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
@@ -13,8 +14,11 @@ from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.text import N_
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
+from procomp_pay.services.reconciliation.repair import ask_about_dispute
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import payments_by_id
+
+log = logging.getLogger(__name__)
 
 _K = DiscrepancyKind
 #: Kinds that depend only on our own books.
@@ -41,6 +45,9 @@ async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
             return
         for row in rows:
             try:
+                if row.payment_id is not None and "dispute_state" in row.detail:
+                    await _ask_about_dispute(context, row.payment_id, row.fingerprint)
+                    continue
                 is_gone = not FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(
                     context, row.payment_id, row.kind, row.fingerprint
                 )
@@ -50,6 +57,14 @@ async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
             if is_gone:
                 await _close(context, row.id)
         after = rows[-1].id
+
+
+async def _ask_about_dispute(context: ReconciliationContext, payment_id: str, fingerprint: str) -> None:
+    """Apply the present state of a dispute beside the one of the payment's row: its end closes the row."""
+    try:
+        await ask_about_dispute(context.ctx, payment_id, fingerprint.split(":", 2)[2], context.actor)
+    except (NotFound, RetryLater) as error:
+        log.warning("nothing is known about %s: %s", fingerprint, error.message)
 
 
 async def _close(context: ReconciliationContext, row_id: str) -> None:

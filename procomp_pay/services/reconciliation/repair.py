@@ -145,10 +145,16 @@ async def repair_by_asking(ctx: AppContext, mismatch: Mismatch, actor: Actor) ->
     elif mismatch.repair is RepairAction.REFUNDS:
         await sync_refunds(ctx, locked, actor)
     elif mismatch.repair is RepairAction.DISPUTE and mismatch.theirs is not None:
-        books = cast(StripeBooks, ctx.providers.of(locked.detail.channel))
-        dispute = await books.dispute(mismatch.theirs.ref)
-        event = _event(ctx, payment_id, EventType.DISPUTE, actor)
-        await apply_event(ctx, replace(event, dispute=dispute))
+        await ask_about_dispute(ctx, payment_id, mismatch.theirs.ref, actor)
+
+
+async def ask_about_dispute(ctx: AppContext, payment_id: str, dispute_id: str, actor: Actor) -> None:
+    """Apply the present state of a dispute at Stripe.
+
+    :raises PaymentError: Stripe does not answer, or does not know it.
+    """
+    dispute = await cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT)).dispute(dispute_id)
+    await apply_event(ctx, replace(_event(ctx, payment_id, EventType.DISPUTE, actor), dispute=dispute))
 
 
 async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, mismatch: Mismatch, actor: Actor) -> None:

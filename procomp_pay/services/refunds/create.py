@@ -29,6 +29,7 @@ from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
+from procomp_pay.storage.reconciliation import discrepancies
 
 _LONGEST_REASON = 500
 #: Seconds to wait for another request with the same key that is making the refund.
@@ -268,7 +269,9 @@ async def _check_comes_back_once(session: AsyncSession, locked: OrmLockedPayment
     :raises Conflict: it may be.
     """
     dispute = locked.detail.dispute_state
-    if dispute is not None and (dispute.is_open or dispute.value == "lost"):
+    if dispute is None or not dispute.holds_refunds_back:
+        dispute = await discrepancies.other_dispute(session, locked.payment.id)
+    if dispute is not None:
         raise Conflict(
             N_(
                 "A dispute over this payment is %(dispute)s: the money could be returned twice",

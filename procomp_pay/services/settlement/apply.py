@@ -24,6 +24,7 @@ from procomp_pay.services.settlement.operation_numbers import (
 )
 from procomp_pay.services.settlement.refunds_and_disputes import apply_refund_event, finish
 from procomp_pay.storage.database.session import AsyncSession
+from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.locked_payment import LockedPayment
 from procomp_pay.storage.payments.repository import OrmLockedPayment, find_replacement_payment, lock_payment
 
@@ -66,11 +67,23 @@ async def apply_event_in(
         outcome = await _apply_refund_or_dispute(session, ctx, _single(locked), event)
         return _result(locked, outcome, before)
     transition = decide_transition(locked.snapshot(), event)
+    if transition.outcome is Outcome.MISMATCH and await _is_known_operation(session, locked, event):
+        transition = Transition(Outcome.STALE)
     if transition.outcome not in (Outcome.ALREADY, Outcome.STALE):
         await _write(session, ctx, locked, event, transition)
     elif transition.outcome is Outcome.ALREADY:
         await _add_details(session, ctx, locked, event)
     return _result(locked, transition.outcome, before)
+
+
+async def _is_known_operation(session: AsyncSession, locked: LockedPayment, event: PaymentEvent) -> bool:
+    """Return True if the money of another object is what settled the payment: an operator entered the number
+    of its operation before the object was reported. It is no second payment."""
+    if locked.payment.status not in PAID_STATUSES or not event.ids.kaspi_operation:
+        return False
+    used = await numbers.used_by(session, canonical(event.ids.kaspi_operation))
+    is_own = used is not None and used.payment_id == locked.payment.id
+    return is_own and event.money_unreadable is None and event.money in (None, locked.charged)
 
 
 async def _apply_refund_or_dispute(
@@ -142,8 +155,10 @@ async def _write(
     if transition.outcome is not Outcome.MISMATCH:
         _store_ids(locked, event.ids)
     elif event.ids.kaspi_operation and locked.payment.status not in PAID_STATUSES:
-        # its money came for this payment: the number must not be accepted for another one
-        locked.payment.kaspi_transaction_id = canonical(event.ids.kaspi_operation)
+        # its money came for this payment: the number must not be accepted for another one; the number of more
+        # money is found by its discrepancy
+        number = canonical(event.ids.kaspi_operation)
+        locked.payment.kaspi_transaction_id = locked.payment.kaspi_transaction_id or number
     _update_payment(ctx, locked, event, transition, now)
     if transition.status is PaymentStatus.COMPLETED and event.amount_accepted:
         await record_accepted_amount(session, _single(locked), event, now)
@@ -240,12 +255,18 @@ async def _announce(
     ids = event.ids
     key = ids.payment_intent or ids.kaspi_payment or ids.kaspi_operation or "payment"
     discrepancy_key = _discrepancy_key(event, transition)
+    operation = await _unsettled_operation(session, locked, event, transition)
+    if operation and locked.payment.status not in PAID_STATUSES:
+        number = operation["operation"]
+        if number != locked.payment.kaspi_transaction_id:  # more money, beside that which came first
+            key = discrepancy_key = number
     for kind in transition.discrepancies:
         detail = {
             "charged": side_effects.as_document(locked.charged),
             "paid": side_effects.as_document(paid),
             "source": event.source.value,
             "provider": key,
+            **operation,
         } | ({"said": event.money_unreadable} if event.money_unreadable else {})
         has_alert = None if transition.topics else False
         await side_effects.open_discrepancy(
@@ -253,10 +274,23 @@ async def _announce(
         )
     for topic in transition.topics:
         # the amount that is charged now: it may have changed when the message is delivered
-        extra = {"asked": str(locked.charged)} if topic is Topic.ALERT_AMOUNT else {}
+        extra = operation | ({"asked": str(locked.charged)} if topic is Topic.ALERT_AMOUNT else {})
         await side_effects.enqueue_message(
             session, ctx, locked, topic, paid, once=_message_key(topic, event, key), **extra
         )
+
+
+async def _unsettled_operation(
+    session: AsyncSession, locked: LockedPayment, event: PaymentEvent, transition: Transition
+) -> dict[str, str]:
+    """Return the details of a Kaspi operation whose money does not settle the payment: its number, and under
+    ``settled`` another payment for which it was verified. Nothing for any other event."""
+    if transition.outcome is not Outcome.MISMATCH or not event.ids.kaspi_operation:
+        return {}
+    number = canonical(event.ids.kaspi_operation)
+    used = await numbers.used_by(session, number)
+    is_elsewhere = used is not None and used.payment_id != locked.payment.id
+    return {"operation": number} | ({"settled": used.payment_id} if used and is_elsewhere else {})
 
 
 def _discrepancy_key(event: PaymentEvent, transition: Transition) -> str | None:

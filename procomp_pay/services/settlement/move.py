@@ -139,7 +139,7 @@ async def _check_payment(session: AsyncSession, locked: OrmLockedPayment) -> Non
             next_step=N_('refund the rest: procomp-pay refund %(payment)s --reason "…"', payment=payment.id),
         )
     dispute = detail.dispute_state
-    if dispute is not None and (dispute.is_open or dispute.value == "lost"):
+    if dispute is not None and dispute.holds_refunds_back:
         raise Conflict(
             N_(
                 "A dispute over payment %(payment)s is %(dispute)s: its money may go back",

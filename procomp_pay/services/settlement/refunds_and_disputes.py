@@ -15,6 +15,8 @@ from procomp_pay.domain.errors import RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.reconciliation.records import ProviderState
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import (
     HOLDING,
     DisputeEvent,
@@ -39,6 +41,7 @@ from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.reconciliation import discrepancies
 
 #: Seconds between two checks of a refund that the provider is still processing; banks take days.
 PENDING_LOOK_S = 3600
@@ -298,9 +301,19 @@ async def _dispute(
     same = detail.dispute_id == change.dispute_id
     if same and detail.dispute_state is not None and not _follows(detail, change.state, event.at):
         return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
-    if not same and detail.dispute_state is not None and change.state.weight < detail.dispute_state.weight:
-        await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
-        return Outcome.NOTED
+    if change.state is DisputeState.WON:
+        note = N_("The dispute was won.")
+        await discrepancies.close_if_open(
+            session, DiscrepancyKind.STATUS_MISMATCH, locked.payment.id, change.dispute_id,
+            note=note, by=event.actor, now=ctx.clock(),
+        )  # fmt: skip
+    if not same and detail.dispute_state is not None:
+        heavier = change.state.weight > detail.dispute_state.weight
+        stays = not heavier and detail.dispute_state.holds_refunds_back
+        await _keep_beside(session, ctx, locked, change if stays else _kept_dispute(locked))
+        if stays:
+            await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
+            return Outcome.NOTED
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     detail.dispute_id = change.dispute_id
     detail.dispute_state = change.state
@@ -312,6 +325,34 @@ async def _dispute(
     await side_effects.append_audit_entry(session, locked, event, f"dispute_{change.state}", before, now)
     await _announce_dispute(session, ctx, locked, change)
     return Outcome.NOTED
+
+
+def _kept_dispute(locked: OrmLockedPayment) -> DisputeEvent:
+    """Return the dispute that the payment's row keeps."""
+    detail = locked.detail
+    if detail.dispute_id is None or detail.dispute_state is None:
+        raise AssertionError(f"payment {locked.payment.id} has no dispute")
+    money = Money(detail.dispute_amount or detail.charged_amount, detail.charged_currency)
+    return DisputeEvent(detail.dispute_id, detail.dispute_state, money)
+
+
+async def _keep_beside(
+    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, dispute: DisputeEvent
+) -> None:
+    """Open a discrepancy for a dispute that the payment's row does not keep, so that it holds refunds back
+    until it is won, too."""
+    if not dispute.state.holds_refunds_back:
+        return
+    stand = ProviderState.OPEN if dispute.state.is_open else ProviderState.PAID
+    detail = {
+        "what": N_("there is another dispute over this payment"),
+        "dispute_state": dispute.state.value,
+        "theirs": {"kind": LineKind.DISPUTE.value, "stand": stand.value, "ref": dispute.dispute_id}
+        | side_effects.as_document(dispute.money),
+    }
+    await side_effects.open_discrepancy(
+        session, ctx, locked, DiscrepancyKind.STATUS_MISMATCH, detail, dispute.dispute_id
+    )
 
 
 async def _announce_dispute(

@@ -63,7 +63,7 @@ class RefundView:
 
 @dataclass(frozen=True, slots=True)
 class DisputeView:
-    """The latest dispute over a payment.
+    """The dispute over a payment; of several, one that is open or lost.
 
     :param due_at: the deadline for evidence.
     """
@@ -77,7 +77,7 @@ class DisputeView:
     @property
     def holds_refunds_back(self) -> bool:
         """True if a refund is not allowed: the customer gets, or may get, the money through the dispute."""
-        return self.state.is_open or self.state is DisputeState.LOST
+        return self.state.holds_refunds_back
 
     def full(self) -> dict[str, Any]:
         return {

@@ -83,7 +83,7 @@ class PaymentDetail(Row, table=True):
     )
     sent_at: datetime | None = Field(default=None, sa_column=moment("sent_at", null=True))
     completed_at: datetime | None = Field(default=None, sa_column=moment("completed_at", null=True))
-    #: The newest dispute over it, as the provider reports it.
+    #: The dispute over it, as the provider reports it; beside it others have a discrepancy each.
     dispute_id: str | None = Field(default=None, sa_column=text("dispute_id", null=True))
     dispute_state: DisputeState | None = Field(
         default=None, sa_column=word("dispute_state", DisputeState, null=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Text, cast
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -88,14 +89,20 @@ async def qr_of(session: AsyncSession, number: str) -> str | None:
 
 async def came_under(session: AsyncSession, number: str) -> str | None:
     """Return our payment for which money arrived under this number that did not settle it, such as another
-    amount; also after somebody decided about it.
+    amount; also after somebody decided about it, or after other money settled it.
 
-    There is a discrepancy for each, by which it is found: the platform's table has no index of numbers.
+    There is a discrepancy for each, by which it is found: the platform's table has no index of numbers, and
+    has one number for each payment.
     """
+    names_it = and_(
+        col(Discrepancy.kind).in_(("AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT")),
+        cast(col(Discrepancy.detail), Text).contains(f'"{number}"', autoescape=True),
+    )
     query = (
         select(Payment.id)
         .join(Discrepancy, col(Discrepancy.payment_id) == col(Payment.id))
-        .where(Payment.kaspi_transaction_id == number)
+        .where(or_(Payment.kaspi_transaction_id == number, names_it))
+        .order_by(col(Discrepancy.opened_at), col(Discrepancy.id))
     )
     return (await session.exec(query.limit(1))).first()
 

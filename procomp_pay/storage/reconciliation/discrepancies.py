@@ -16,6 +16,7 @@ from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
@@ -119,10 +120,19 @@ def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: d
     if row.resolution in FINAL and same:
         return "accepted"
     decision = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
-    row.detail = difference.detail | {"before": decision}
+    row.detail = difference.detail | {"before": decision} | _earlier_operations(old_detail, {})
     row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
     row.resolution = row.note = row.resolved_by = row.resolved_at = None
     return "reopened"
+
+
+def _earlier_operations(old_detail: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
+    """Return the Kaspi numbers that a new detail would drop, by which
+    :func:`~procomp_pay.storage.payments.kaspi_operations.came_under` finds their money."""
+    earlier, number = old_detail.get("earlier_operations", []), old_detail.get("operation")
+    if number not in (None, detail.get("operation"), *earlier):
+        earlier = [*earlier, number]
+    return {"earlier_operations": earlier} if earlier else {}
 
 
 def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
@@ -323,6 +333,20 @@ def awaiting_decision(participant_id: Any, statuses: Collection[PaymentStatus]) 
     )
 
 
+async def other_dispute(session: AsyncSession, payment_id: str) -> DisputeState | None:
+    """Return the state of a dispute over a payment that holds refunds back, beside the one that the payment's
+    row keeps; ``None`` if there is none."""
+    result = await session.exec(
+        select(Discrepancy.detail).where(
+            Discrepancy.payment_id == payment_id,
+            Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
+            Discrepancy.state == DiscrepancyState.OPEN,
+        )
+    )
+    states = (DisputeState(detail["dispute_state"]) for detail in result.all() if "dispute_state" in detail)
+    return next(states, None)
+
+
 def unknown_money() -> list[Any]:
     """Return the conditions of money at Kaspi whose owner books from a backup do not know."""
     return [
@@ -381,7 +405,8 @@ async def open_discrepancy(
     if row is not None:
         row.last_seen_at = now
         if row.state is DiscrepancyState.OPEN:
-            row.detail = row.detail | detail  # an override adds the operator to what reconcile found
+            # an override adds the operator to what reconcile found
+            row.detail = row.detail | detail | _earlier_operations(row.detail, detail)
         return False
     opened = await insert_once(
         session,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,11 +16,14 @@ from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
 from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+from procomp_pay.services.closing.figures import count
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, Verified, verify
 from procomp_pay.services.lifecycle.polling import poll_payment
+from procomp_pay.services.notifications.alerts import compose
 from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.settlement.apply import apply_event, apply_event_in
 from procomp_pay.services.views import payment as views
@@ -34,6 +39,7 @@ from tests.support.kaspi_payments import paid
 
 S = PaymentStatus
 NUMBER = "19000000001"
+ALMATY = ZoneInfo("Asia/Almaty")
 DANA = Actor("dana", Source.PERSON)
 KZT = Money.parse("24000", "KZT")
 
@@ -337,6 +343,91 @@ async def test_the_number_of_another_amount_is_not_accepted_for_another_payment(
     assert await environment.status(other) is S.PENDING
     accepted = {"money": Money.parse("2400", "KZT"), "override": True, "reason": "the rest in cash"}
     assert (await verify_manually(environment, opened, **accepted)).status is S.COMPLETED
+
+
+def _came(environment: ServiceEnvironment, of: views.Opening, number: str, amount: str) -> PaymentEvent:
+    """Return Kaspi's event that this much was paid by the payment's QR."""
+    return PaymentEvent(
+        of.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_CALLBACK, "gateway",
+        money=Money.parse(amount, "KZT"),
+        ids=ProviderIds(kaspi_payment=of.view.provider_ref, kaspi_operation=number),
+        final_at_provider=True,
+    )  # fmt: skip
+
+
+async def test_a_second_wrong_amount_does_not_hide_the_first(environment: ServiceEnvironment) -> None:
+    opened, other = await environment.start(), await environment.start()
+    second = "19000000002"
+    events = [_came(environment, opened, NUMBER, "2400"), _came(environment, opened, second, "3600")]
+    for event in (*events, *events[::-1]):  # and both are delivered again
+        await apply_event(environment.ctx, event)
+    rows: list[Discrepancy] = await environment.rows(Discrepancy)
+    assert sorted((row.detail["operation"], str(row.detail["paid"]["amount"])) for row in rows) == [
+        (NUMBER, "2400.00"), (second, "3600.00"),
+    ]  # fmt: skip
+    alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.amount_mismatch"]
+    assert len(alerts) == 2
+    await no_kaspi(environment)
+    for number in (NUMBER, second):
+        with pytest.raises(Conflict, match="was received for Әсел p1"):
+            await verify_manually(environment, other, number)
+    accepted = {"money": Money.parse("3600", "KZT"), "override": True, "reason": "the rest in cash"}
+    assert (await verify_manually(environment, opened, second, **accepted)).status is S.COMPLETED
+    with pytest.raises(Conflict, match="was received for Әсел p1"):
+        await verify_manually(environment, other, NUMBER)
+    [first] = [row for row in await environment.rows(Discrepancy) if row.detail["operation"] == NUMBER]
+    assert (first.state.value, str(first.detail["paid"]["amount"])) == ("open", "2400.00")
+    with pytest.raises(Refused, match=f"{NUMBER} is a second operation at Kaspi"):
+        await resolve(environment.ctx, first.id, How.REFUND, "another amount", CLERK)
+    today = environment.now().astimezone(ALMATY).date()
+    by_hand = (await count(environment.ctx, Period(ALMATY, today, today), None, {})).by_hand
+    assert [(back.number, back.amount) for back in by_hand if back.is_second] == [
+        (NUMBER, Decimal("2400.00"))
+    ]
+
+
+async def test_the_receipts_number_does_not_hide_that_of_the_operation(
+    environment: ServiceEnvironment,
+) -> None:
+    """A receipt shows the number of the QR, under which another amount is accepted."""
+    opened, other = await environment.start(), await environment.start()
+    await apply_event(environment.ctx, _came(environment, opened, NUMBER, "2400"))
+    await no_kaspi(environment)
+    accepted = {"money": Money.parse("2400", "KZT"), "override": True, "reason": "the rest in cash"}
+    await verify_manually(environment, opened, str(opened.view.provider_ref), **accepted)
+    with pytest.raises(Conflict, match="was received for Әсел p1"):
+        await verify_manually(environment, other, NUMBER)
+    assert len(await environment.rows(Discrepancy)) == 1
+
+
+async def test_another_amount_under_a_number_that_was_verified_for_another_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    opened, other = await environment.start(), await environment.start()
+    await no_kaspi(environment)
+    await verify_manually(environment, other)
+    await apply_event(environment.ctx, _came(environment, opened, NUMBER, "2400"))
+    [discrepancy] = [row for row in await environment.rows(Discrepancy) if row.kind == "AMOUNT_MISMATCH"]
+    assert discrepancy.detail["settled"] == other.view.payment_id
+    [alert] = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.amount_mismatch"]
+    shown = " ".join(compose(alert.topic, alert.payload, None).lines)
+    assert f"verified for payment {other.view.payment_id}, too: the money came once" in shown
+    with pytest.raises(Refused, match="the money came once"):
+        await resolve(environment.ctx, discrepancy.id, How.REFUND, "another amount", CLERK)
+
+
+async def test_another_object_with_the_number_that_was_verified_is_no_second_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start()
+    await no_kaspi(environment)
+    await verify_manually(environment, opened)
+    ids = ProviderIds(kaspi_payment="777777", kaspi_operation=NUMBER)
+    again = replace(_came(environment, opened, NUMBER, "24000"), ids=ids)
+    await apply_event(environment.ctx, again)
+    assert await kinds(environment) == []
+    await apply_event(environment.ctx, replace(again, money=Money.parse("2400", "KZT")))
+    assert await kinds(environment) == ["DUPLICATE_PAYMENT"]  # of another sum: somebody has to look
 
 
 async def test_an_idempotency_key(environment: ServiceEnvironment) -> None:

@@ -417,6 +417,33 @@ async def test_a_second_refund_of_one_amount_is_found_in_any_order(
     assert await reconciliation.open_rows(environment) == []
 
 
+@pytest.mark.parametrize("with_own_number", [True, False])
+async def test_a_part_of_the_same_amount_on_another_day_is_another_refund(
+    environment: ServiceEnvironment, with_own_number: bool
+) -> None:
+    """Each evening's statement shows its own day alone."""
+    opened = await paid_by_kaspi(environment, KaspiScheme.BASIC)
+    [used] = await environment.rows(KaspiOperation)
+    paid = line(2, used.operation_number, environment.now(), "24000.00 KZT")
+    environment.later(3 * 86400)
+    lines = []
+    for days in (2, 1):
+        own = {"payment_ref": used.operation_number} if with_own_number else {}
+        number = f"1400123456{days}" if with_own_number else used.operation_number
+        at = environment.now() - timedelta(days=days)
+        lines.append(line(5, number, at, "4000.00 KZT", kind=LineKind.REFUND, **own))
+    for each, total in ((lines[0], "4000"), (lines[1], "8000"), (lines[1], "8000"), (lines[0], "8000")):
+        await reconciliation.run(
+            environment, "kaspi", lines=reconciliation.Lines([each]), source_name="kaspi.csv",
+            since=each.at - timedelta(hours=1), until=each.at + timedelta(hours=1),
+        )  # fmt: skip
+        view = await views.one(environment.ctx, opened.view.payment_id)
+        assert view.refunded == Money.parse(total, "KZT")
+    await compare(environment, [paid, *lines], "kaspi")
+    assert (await views.one(environment.ctx, opened.view.payment_id)).refunded == Money.parse("8000", "KZT")
+    assert await reconciliation.open_rows(environment) == []
+
+
 async def test_a_kaspi_line_completes_the_matching_payment(environment: ServiceEnvironment) -> None:
     opened = await environment.start()
     environment.later(4000)
