@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 
@@ -17,8 +19,10 @@ from procomp_pay.services.closing import close_day
 from procomp_pay.services.closing.close_day import CloseRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import accounts, authorize, logins
+from procomp_pay.services.operators.authenticate import authenticate
 from procomp_pay.services.registrations import changes, participants, person
 from procomp_pay.services.registrations.tournaments import add_tournament
+from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.operators import repository
 from tests.support.report_books import ALMATY
 
@@ -128,3 +132,34 @@ async def test_who_logs_in_twice_and_out_is_out_on_the_screen_of_the_first_login
             await authorize.check(screen, session, Right.DESK)
     assert await logins.acting(ctx, Credentials("dana", "uid 1001", elsewhere.token))
     await logins.log_out(ctx, second.token)
+
+
+@pytest.mark.parametrize("how", ["given another PIN", "disabled", "changed"])
+async def test_a_question_for_a_new_pin_does_not_outlive_the_old_one(ctx: AppContext, how: str) -> None:
+    """Who knows the PIN that was given to somebody must not keep the account by a question left open."""
+    await accounts.add(ctx, "Marat", Role.ADMIN, by="root", pin="correct horse")
+    await accounts.add(ctx, "dana", Role.FINANCE, by="Marat", pin="404142")
+
+    async def meanwhile() -> None:
+        db = PaymentDatabaseService(ctx.db.url)
+        admins = replace(ctx, db=db)
+        if how == "disabled":
+            await accounts.disable(admins, "dana", by="Marat")
+        elif how == "changed":
+            await accounts.change(admins, "dana", by="Marat", role=Role.DESK)
+        else:
+            await accounts.set_secret(admins, "dana", by="Marat", pin="917350")
+        await db.dispose()
+
+    def asked(_other: str) -> str:
+        other_process = Thread(target=lambda: asyncio.run(meanwhile()))
+        other_process.start()
+        other_process.join()
+        return "640287"
+
+    with pytest.raises(Unauthorized, match="was changed"):
+        await logins.log_in(ctx, "dana", "404142", "uid 1000", new_pin=asked)
+    [dana] = [view for view in await accounts.many(ctx) if view.name == "dana"]
+    assert dana.login_until is None
+    if how == "given another PIN":
+        assert await authenticate(ctx, "dana", "917350", need=Right.DESK, may_be_given=True)
