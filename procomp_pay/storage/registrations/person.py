@@ -18,6 +18,7 @@ from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.payouts import BalanceEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
@@ -155,9 +156,9 @@ def _of(table: Any, payment_ids: list[str], condition: Any) -> Any:
     return select(table.payment_id).where(col(table.payment_id).in_(payment_ids), condition)
 
 
-#: The ends of the keys whose values the books are read by: no text of a person's.
+#: The ends of the keys whose values the books are read by: no text of a person's. An operator's name stays.
 _NO_TEXT = re.compile(
-    r"(id|ids|ref|status|state|currency|channel|method|kind|number|code|amount|provider|source|topic)$",
+    r"(_by|id|ids|ref|status|state|currency|channel|method|kind|number|code|amount|provider|source|topic)$",
     re.IGNORECASE,
 )
 
@@ -219,6 +220,13 @@ async def erase(
         refund.reason = mask(refund.reason)
     for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ever):
         row.detail, row.note = mask(row.detail), mask(row.note)
+    of_none = select(Discrepancy).where(
+        col(Discrepancy.payment_id).is_(None), col(Discrepancy.note).is_not(None)
+    )
+    for row in (await session.exec(of_none)).all():  # a clerk may have found out whose money it was
+        row.note = mask(row.note)
+    for entry in await rows_of(session, BalanceEntry, col(BalanceEntry.payment_id), ever):
+        entry.description = mask(entry.description)
     for payment in await rows_of(session, Payment, col(Payment.id), ids):
         payment.meta, payment.failure_reason = mask(payment.meta), mask(payment.failure_reason)
     if with_platform_rows:
