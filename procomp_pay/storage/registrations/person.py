@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
-from sqlmodel import col, delete, func, or_, select, update
+from sqlmodel import and_, col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.names import is_placeholder, placeholder_email
@@ -213,7 +213,9 @@ async def erase(
     await session.exec(delete(Delivery).where(col(Delivery.message_id).in_(old)))
     await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))
     which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
-    await session.exec(delete(ParticipantDetail).where(which))
+    await session.exec(delete(ParticipantDetail).where(which, ~_wants_no_reminders(person)))
+    nothing = dict.fromkeys(("club", "coach", "phone_enc", "birth_year"))
+    await session.exec(update(ParticipantDetail).where(which).values(**nothing))
     await search_keys.forget(session, person.participant_ids)
     ever = ids + person.moved_payment_ids  # what a clerk typed may name them there, too
     for refund in await rows_of(session, Refund, col(Refund.payment_id), ever):
@@ -235,6 +237,15 @@ async def erase(
         if person.user is not None:
             person.user.name, person.user.email = ERASED, placeholder_email(person.user.id)
     await session.flush()
+
+
+def _wants_no_reminders(person: Person) -> Any:
+    """Return the condition on details that still count while the platform has the e-mail: a person who asked
+    for no reminders must not get one because they were erased."""
+    registered = [participant.id for participant in person.participants]
+    return and_(
+        col(ParticipantDetail.participant_id).in_(registered), col(ParticipantDetail.no_reminders).is_(True)
+    )
 
 
 async def missing_grant(session: AsyncSession) -> str | None:

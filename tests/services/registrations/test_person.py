@@ -577,6 +577,21 @@ async def test_a_note_about_money_of_no_payment_loses_the_name(environment: Serv
     assert [row.note for row in await environment.rows(Discrepancy)] == [f"it was {ERASED}'s"]
 
 
+async def test_who_wants_no_reminders_gets_none_after_the_erasure(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment)
+    participant = opened.view.participant_id
+    await edit_participant(environment.ctx, participant, CLERK, details=Details(reminders=False))
+    await person.erase(environment.ctx, participant, CLERK, with_platform_rows=False)
+    [detail] = await environment.rows(ParticipantDetail)
+    assert detail.no_reminders
+    assert (detail.club, detail.coach, detail.phone_enc, detail.birth_year) == (None, None, None, None)
+    await edit_participant(environment.ctx, participant, CLERK, details=Details(reminders=True))
+    await person.erase(environment.ctx, participant, CLERK, with_platform_rows=False)
+    assert await environment.rows(ParticipantDetail) == []
+
+
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:
     opened = await paid(environment)
     child = (await environment.rows(Participant))[0]
