@@ -12,6 +12,7 @@ import yaml
 
 from procomp_pay.config import Settings
 from procomp_pay.server.http.route import BASE
+from procomp_pay.services.views import page_link
 from tests.support.processes import run_to_end
 from tests.support.server import Serve
 
@@ -100,3 +101,11 @@ def test_compose_names_settings_services_and_files_that_exist() -> None:
     caddy = (DEPLOY / "Caddyfile").read_text("utf-8")
     assert "pay:8080" in caddy
     assert f"{BASE}/metrics" in caddy
+
+
+def test_nginx_logs_no_address_that_is_a_permission() -> None:
+    blocks = re.findall(
+        r"location (?:= |~ )?(\S+) \{(.*?)\}", (DEPLOY / "nginx.conf").read_text("utf-8"), re.S
+    )
+    unlogged = {path for path, rules in blocks if "access_log off" in rules}
+    assert unlogged == {f"{page_link.PATH}/", f"{page_link.REMINDERS_PATH}/", r"/qr\.(png|svg)$"}

@@ -57,7 +57,7 @@ async def write_json(stream: IO[bytes], rows: AsyncIterator[Movement], head: dic
     count = 0
     async for row in rows:
         stream.write(b",\n" if count else b"\n")
-        stream.write(json.dumps(row.values(), ensure_ascii=False).encode())
+        stream.write(console.harmless_json(json.dumps(row.values(), ensure_ascii=False)).encode())
         count += 1
     stream.write(b"\n]}\n")
     return count

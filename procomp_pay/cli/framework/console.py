@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from procomp_pay.domain.errors import Choice
 
 _SPACE = "\N{NO-BREAK SPACE}"  # part of an amount; Python does not call it printable
+#: What acts on a terminal but ends no line: controls, also the 8-bit ones, and marks that turn text around.
+_CONTROLS = "\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+#: The same, and every escape that is no colour or bold letter of ours.
+_ACTS = re.compile(rf"[{_CONTROLS}]|\x1b(?!\[[0-9;]*m)")
+_ACTS_IN_JSON = re.compile(f"[{_CONTROLS}\x1b]")
 #: The widest line of running text, in columns.
 _WIDEST = 100
 
@@ -114,6 +119,16 @@ def safe(text: object) -> str:
     return escape(clean(text))
 
 
+def _harmless(line: str) -> str:
+    """Return a line that only shows text and colours, also where a part of it was not made :func:`clean`."""
+    return _ACTS.sub("\N{REPLACEMENT CHARACTER}", line)
+
+
+def harmless_json(text: str) -> str:
+    """Return the same JSON with what acts on a terminal as escapes: JSON lets most of it stand as it is."""
+    return _ACTS_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def wrap(text: str, indent: str = "  ", *, err: bool = False) -> str:
     """Break text between words at the terminal's width; leave it as one line for a pipe.
 
@@ -188,9 +203,9 @@ def shortened(text: str, width: int) -> str:
 
 
 def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
-    """Print lines as they are."""
+    """Print lines as they are, but for what acts on a terminal."""
     for line in lines:
-        typer.echo(line, err=err)
+        typer.echo(_harmless(line), err=err)
 
 
 def print_long(lines: Iterable[str]) -> None:
@@ -199,7 +214,7 @@ def print_long(lines: Iterable[str]) -> None:
     ``PAGER`` names the pager; with ``NO_PAGER`` there is none. Keys that were typed ahead, or that a barcode
     scanner types, must not write a file, open an editor or run a command in it: ``LESSSECURE``.
     """
-    text = "\n".join(lines)
+    text = _harmless("\n".join(lines))
     size = shutil.get_terminal_size()
     rows = sum(max(1, -(-width_of(_STYLE.sub("", line)) // size.columns)) for line in text.split("\n"))
     if rows < size.lines or not is_interactive() or os.environ.get("NO_PAGER"):
@@ -238,14 +253,15 @@ def hint(command: str) -> None:
 
 def _echo(text: str) -> None:
     with suppress(OSError):  # a log on a full disk must not end a command in its middle
-        typer.echo(text, err=True)
+        typer.echo(_harmless(text), err=True)
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document; amounts as exact numbers (``50.00``)."""
     import simplejson
 
-    typer.echo(simplejson.dumps(document, use_decimal=True, ensure_ascii=not is_utf8(), indent=2))
+    text = simplejson.dumps(document, use_decimal=True, ensure_ascii=not is_utf8(), indent=2)
+    typer.echo(harmless_json(text))
 
 
 def show_error(error: PaymentError, *, as_json: bool = False) -> None:

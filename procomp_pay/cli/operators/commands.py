@@ -355,8 +355,8 @@ def approve(
         secret = ask_secret(
             settings.procomp_approver_pin, _("PIN of %(name)s", name=name), "PROCOMP_APPROVER_PIN"
         )
-        await authenticate(ctx, name, secret, need=Right.DESK)
-        return await service.approve(ctx, ctx.operator, approval, view.content)
+        approver = await authenticate(ctx, name, secret, need=Right.DESK)
+        return await service.approve(ctx, approver, approval, view.content)
 
     view = run_with_context(work, settings=settings)
     if as_json:

@@ -107,6 +107,7 @@ def status(
         view, others = await _find(ctx, participant, payment, as_json=as_json)
         if actor is None:
             return view, others
+        await named_payment(ctx, view.payment_id)  # found by its code or id, it may be of another tournament
         show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=as_json)
         if watch and view.channel is Channel.KASPI_REMOTE and not view.is_final:
             raise Refused(

@@ -54,7 +54,7 @@ def remind(
         console.print_json(items | {"dry_run": dry_run})
         return
     if dry_run:
-        console.print_lines(f"{view.full_name}  {view.email}" for view in result.reminded)
+        console.print_lines(console.clean(f"{view.full_name}  {view.email}") for view in result.reminded)
     count = len(result.reminded)
     console.say(
         _("%(n)s would be reminded", n=count)

@@ -16,10 +16,11 @@ from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reports.cells import Cell, Missing, Percent, Seconds, Section, as_text
 
 #: Text that starts with one of these is a formula in some spreadsheet; the wide forms in Asian Excel.
-_FORMULA_STARTS = (
-    "=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
-    "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}",
-)  # fmt: skip
+#: Excel in Russian and Kazakh reads a semicolon as the end of a cell, whatever the file's own separator.
+_FORMULA = re.compile(
+    r"""(^|;)(?=["\s]*[=+\-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"""
+    r"""\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}])"""
+)
 _WIDEST = 48
 _LINE = 90  # letters, in the column of the first sheet
 _LONGEST_TEXT = 32_767  # the limit of a cell in Excel
@@ -32,8 +33,7 @@ _Row = tuple[str, str, str, str, str, Any]
 
 def not_a_formula(value: str) -> str:
     """Return text that no spreadsheet runs as a formula, even after saving it as CSV and opening it again."""
-    shown = console.clean(value)[:_LONGEST_TEXT]
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA_STARTS) else shown
+    return _FORMULA.sub(r"\1'", console.clean(value))[:_LONGEST_TEXT]
 
 
 def write_workbook(

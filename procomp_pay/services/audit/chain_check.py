@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from procomp_pay.storage.models.closing import ClosingDay
 
 _NOTHING = Decimal("0.00")
-_OF_NO_PAYMENT = (audit.CLOSING_CHAIN, audit.OPERATOR_CHAIN, audit.TOURNAMENT_CHAIN, audit.PAYOUT_CHAIN)
 _NOT_WHOLE = N_("its content does not match its hash")
 _CHANGED_AFTER = N_("it was erased, and what is left of it was changed since")
 _UNSIGNED = N_(
@@ -88,7 +87,7 @@ class Chain:
     is_of_no_payment: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.is_of_no_payment = self.payment_id == CHAIN or self.payment_id.startswith(_OF_NO_PAYMENT)
+        self.is_of_no_payment = self.payment_id == CHAIN or self.payment_id.startswith(audit.OF_NO_PAYMENT)
         if self.payment_id.startswith(audit.CLOSING_CHAIN):
             self.closing = ClosingRecord()
 

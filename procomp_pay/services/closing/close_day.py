@@ -306,6 +306,8 @@ async def advance(
     :param on_step: called when a step begins.
     """
     if not closing.is_closed:
+        async with ctx.db.reading() as session:
+            await authorize.check(ctx, session, Right.CLOSE)  # questions were asked between two rounds
         for step in (Step.PENDING, Step.STRIPE, Step.KASPI, Step.PAYOUTS):
             if _is_due(closing, step, request):
                 on_step(step)

@@ -143,10 +143,11 @@ async def rotate(ctx: AppContext, *, on_progress: Progress | None = None) -> Rot
 async def _sign_again(ctx: AppContext, payment_id: str) -> int:
     """Append a record with the digests of the newest one, signed with the newest key; return how many."""
     async with ctx.db.writing() as session:
-        try:
-            await lock_payment(session, payment_id)
-        except NotFound:
-            return 0  # deleted, as `audit verify` finds; its record is counted afterwards
+        if not payment_id.startswith(audit.OF_NO_PAYMENT):
+            try:
+                await lock_payment(session, payment_id)
+            except NotFound:
+                return 0  # deleted, as `audit verify` finds; its record is counted afterwards
         trail = await audit.entries(session, payment_id)
         erasures = erasure.of(ctx.keyring, trail)
         if erasures.unproven() or erasures.unsigned:

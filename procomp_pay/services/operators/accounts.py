@@ -8,11 +8,20 @@ from datetime import datetime
 from typing import Any
 
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
-from procomp_pay.domain.operators import Right, Role, SecretKind, check_name, check_pin, folded, require
+from procomp_pay.domain.operators import (
+    Operator,
+    Right,
+    Role,
+    SecretKind,
+    check_name,
+    check_pin,
+    folded,
+    require,
+)
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import secrets
-from procomp_pay.services.operators.authenticate import authenticate, is_locked, record
-from procomp_pay.services.operators.authorize import check
+from procomp_pay.services.operators.authenticate import as_operator, authenticate, is_locked, record
+from procomp_pay.services.operators.authorize import changed, check
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import OperatorAccount
 from procomp_pay.storage.operators import repository
@@ -254,18 +263,27 @@ async def change_secret(
     is_own = ctx.operator is not None and folded(ctx.operator.name) == folded(name)
     if not is_own:
         require(ctx.operator, Right.ADMIN, None)
-    else:
-        await authenticate(ctx, name, current or "", need=Right.DESK, may_be_given=True)
-    return await set_secret(ctx, name, by=by, pin=pin, needs_admin=not is_own)
+        return await set_secret(ctx, name, by=by, pin=pin, needs_admin=True)
+    own = await authenticate(ctx, name, current or "", need=Right.DESK, may_be_given=True)
+    return await set_secret(ctx, name, by=by, pin=pin, own=own)
 
 
 async def set_secret(
-    ctx: AppContext, name: str, *, by: str, pin: str | None, needs_admin: bool = False
+    ctx: AppContext,
+    name: str,
+    *,
+    by: str,
+    pin: str | None,
+    needs_admin: bool = False,
+    own: Operator | None = None,
 ) -> tuple[OperatorView, str | None]:
     """Set an operator's PIN or new token without asking who may: the caller has.
 
     :param needs_admin: check again that an admin acts.
+    :param own: the operator as they were when their PIN so far was checked: the new one may have been asked
+        for since, and an admin have taken the account from whoever typed it.
     :raises NotFound: no such operator. :raises Refused: too easy.
+    :raises Unauthorized: ``own`` was disabled, changed, or given another PIN.
     """
     secret, kind = _secret(pin)
     secret_hash = secrets.hashed(secret)
@@ -273,6 +291,8 @@ async def set_secret(
         if needs_admin:
             await check(ctx, session, Right.ADMIN, None)
         row = await _existing(session, name)
+        if own is not None and (row.disabled_at is not None or as_operator(row) != own):
+            raise changed(row.name)
         row.secret_kind, row.secret_hash = kind, secret_hash
         row.failed_attempts, row.locked_until = 0, None
         await repository.end_logins(session, row.id)

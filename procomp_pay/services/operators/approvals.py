@@ -27,6 +27,7 @@ from procomp_pay.services.operators.authenticate import (
     record,
     secret_given_by,
 )
+from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.operators import Approval, OperatorAccount
 from procomp_pay.storage.operators import repository
@@ -68,7 +69,7 @@ async def approve_now(
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, second.operator_id, lock=True)
         details: dict[str, object] = {**in_short(request.content()), "requested_by": operator.name}
-        await record(ctx, session, row, "approved", second.name, details)
+        await record(ctx, session, row, audit.APPROVED, second.name, details)
     return second.name
 
 
@@ -255,7 +256,7 @@ async def approve(
             row.approved_fingerprint = row.fingerprint
             details: dict[str, object] = {**in_short(row.content), "approval": row.id}
             details["requested_by"] = names.get(row.requested_by)
-            await record(ctx, session, account, "approved", operator.name, details)
+            await record(ctx, session, account, audit.APPROVED, operator.name, details)
         return _view(row, names)
 
 

@@ -51,10 +51,15 @@ async def _check_still(ctx: AppContext, session: AsyncSession, credentials: Cred
     if credentials.secret is None and login is not None and login.expires_at <= ctx.clock():
         raise ended(name)
     if as_operator(account) != ctx.operator:
-        raise Unauthorized(
-            N_("The account of %(name)s was changed", name=name),
-            next_step=N_("log in, then begin again: procomp-pay operator login %(name)s", name=name),
-        )
+        raise changed(name)
+
+
+def changed(name: str) -> Unauthorized:
+    """Return the error of an account that is not as it was when its operator was checked."""
+    return Unauthorized(
+        N_("The account of %(name)s was changed", name=name),
+        next_step=N_("log in, then begin again: procomp-pay operator login %(name)s", name=name),
+    )
 
 
 def ended(name: str) -> Unauthorized:

@@ -13,7 +13,7 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators.accounts import set_secret
 from procomp_pay.services.operators.authenticate import as_operator, authenticate, given_by, record
-from procomp_pay.services.operators.authorize import ended, not_logged_in
+from procomp_pay.services.operators.authorize import changed, ended, not_logged_in
 from procomp_pay.services.operators.secrets import is_token, token_hash
 from procomp_pay.storage.models.operators import OperatorSession
 from procomp_pay.storage.operators import repository
@@ -39,7 +39,8 @@ async def log_in(
     """Log an operator in for a shift. A PIN that somebody else set counts for nothing but choosing another.
 
     :param new_pin: asks for it; called with the name of who set the old one. ``None``: nobody can be asked.
-    :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
+    :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked; or it was changed while
+        the new PIN was asked for.
     :raises Forbidden: somebody else set the PIN. :raises Refused: the new one is too easy, or the same.
     """
     operator = await authenticate(
@@ -50,12 +51,13 @@ async def log_in(
         chosen = new_pin(other)
         if chosen == secret:
             raise Refused(N_("This is the PIN that you were given"), next_step=N_("choose another one"))
-        await set_secret(ctx, operator.name, by=operator.name, pin=chosen)
+        await set_secret(ctx, operator.name, by=operator.name, pin=chosen, own=operator)
+        operator = await authenticate(ctx, name, chosen, need=Right.DESK, os_user=os_user)
     token, now = random.token_urlsafe(32), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.by_id(session, operator.operator_id, lock=True)
-        if row.disabled_at is not None:
-            raise not_logged_in(operator.name)
+        if row.disabled_at is not None or as_operator(row) != operator:  # since the PIN was checked
+            raise changed(row.name)
         await repository.end_logins(session, row.id, before=now)
         session.add(
             OperatorSession(

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from procomp_pay.config.delivery import one_line
 from procomp_pay.domain.errors import Conflict, Refused
 from procomp_pay.domain.names import first_name_and_initial
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.states import PAID_STATUSES, method_name
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.payment import PaymentView
 from procomp_pay.storage.audit import chain as audit
@@ -74,7 +76,8 @@ async def record_fiscal_number(ctx: AppContext, payment: str, number: str, actor
     if receipt.fiscal_number == cleaned:
         return receipt
     async with ctx.db.writing() as session:
-        await payments.lock_payment(session, receipt.view.payment_id)
+        locked = await payments.lock_payment(session, receipt.view.payment_id)
+        await authorize.check(ctx, session, Right.DESK, locked.payment.tournament_id)
         record = actor.record(
             _RECORDED,
             before={"number": receipt.fiscal_number} if receipt.fiscal_number else None,
@@ -105,6 +108,7 @@ async def send(ctx: AppContext, receipt: Receipt) -> None:
         "fiscal_number": receipt.fiscal_number,
     }
     async with ctx.db.writing() as session:
+        await authorize.check(ctx, session, Right.DESK, view.tournament_id)
         await outbox.enqueue(
             session,
             Topic.LETTER_RECEIPT,

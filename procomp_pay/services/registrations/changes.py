@@ -289,6 +289,7 @@ async def edit_tournament(
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         row.name = row.name if name is None else clean_name(name, "tournament's name")
         row.starts_at = starts_at or row.starts_at
         await refuse_same_day(session, row)

@@ -22,9 +22,11 @@ from procomp_pay.domain.names import (
     placeholder_email,
     same_key,
 )
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.states import ParticipantStatus
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.changes import add_edits, set_email
 from procomp_pay.services.registrations.checks import check_not_archived
 from procomp_pay.services.registrations.columns import Column
@@ -198,6 +200,7 @@ async def import_participants(
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
             await repository.lock_tournament(session, tournament_id)
+            await authorize.check(ctx, session, Right.DESK, tournament_id)
             found = await _comparison(session, ctx, tournament_id, entrants)
             await _change(session, ctx, found.changed, entrants, actor)
             await _write(session, ctx, tournament_id, found.added)

@@ -21,10 +21,12 @@ from procomp_pay.domain.names import (
     same_key,
     search_key,
 )
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import AnyParticipantStatus, ParticipantStatus
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.checks import check_limit, check_not_archived
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Participant, Tournament, User
@@ -165,6 +167,7 @@ async def add_participant(
     participant_id, now = ctx.new_id(), ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.DESK, row.id)
         await check_not_archived(session, row.id, row.name)
         if not namesake:
             _refuse_twice(find_same(await repository.registered(session, row.id), name, kind))

@@ -15,16 +15,18 @@ from procomp_pay.services.operators import authorize
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.audit.chain import CLOSING_CHAIN, PAYMENT_MOVED
+from procomp_pay.storage.audit.chain import APPROVED, CLOSING_CHAIN, OPERATOR_CHAIN, PAYMENT_MOVED
 from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.payouts import BalanceEntry
 from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.registrations import ParticipantDetail, ParticipantSearch
 from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.operators import repository as operators
 from procomp_pay.storage.payments.repository import lock_payment
 from procomp_pay.storage.registrations import person as store
 from procomp_pay.storage.registrations.person import Mask, Person
@@ -71,6 +73,7 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
             "refunds": (Refund, "payment_id"),
             "discrepancies": (Discrepancy, "payment_id"),
             "events": (WebhookEvent, "payment_id"),
+            "balance_entries": (BalanceEntry, "payment_id"),
             "audit": (AuditEntry, "payment_id"),
         }
         rows: dict[str, list[Any]] = {
@@ -85,6 +88,9 @@ async def export(ctx: AppContext, person_id: str) -> dict[str, Any]:
         rows["registration_details"] = details
         rows["search_keys"] = await _search_keys(session, person)
         rows["messages"] = await store.messages(session, person)
+        rows["approvals"] = await operators.approvals_with(
+            session, lambda content: content["subject"].get("payment") in person.payment_ids
+        )
         moved = await store.rows_of(
             session, PaymentDetail, PaymentDetail.payment_id, person.moved_payment_ids
         )
@@ -178,6 +184,7 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
             by = (actor.name, actor.source)
             await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
         entries += await _erase_from_closings(ctx, session, mask, actor)
+        entries += await _erase_from_approvals(ctx, session, mask, actor)
     log.warning("person %s was erased by %s", person_id, actor.name)
     return replace(planned, entries=entries)
 
@@ -188,15 +195,40 @@ async def _erase_from_closings(ctx: AppContext, session: AsyncSession, mask: Mas
     count = 0
     for closing_id in await closings.with_reasons(session, lambda reason: mask(reason) != reason):
         row = await closings.locked(session, closing_id)
-        trail = await _trail(ctx, session, CLOSING_CHAIN + closing_id)
         row.steps = {
             name: step | {"reason": mask(step.get("reason"))} for name, step in dict(row.steps).items()
         }
-        erased = await store.mask_audit(session, trail, mask, ())
-        by = (actor.name, actor.source)
-        await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
-        count += len(erased)
+        count += await _erase_from_trail(ctx, session, CLOSING_CHAIN + closing_id, mask, actor)
     return count
+
+
+async def _erase_from_approvals(ctx: AppContext, session: AsyncSession, mask: Mask, actor: Actor) -> int:
+    """Take the person's names out of the reasons and notes that a second operator approved; return how many
+    audit entries lost them. An approval that still held ends: it was of another text."""
+
+    def has_names(content: Any) -> bool:
+        return bool(mask(content) != content)
+
+    for row in await operators.approvals_with(session, has_names):
+        row.content, row.expires_at = mask(row.content), min(row.expires_at, ctx.clock())
+    count = 0
+    for chain in await erasure.approvals_with(session, has_names):
+        await operators.by_id(session, chain.removeprefix(OPERATOR_CHAIN), lock=True)
+        count += await _erase_from_trail(ctx, session, chain, mask, actor)
+    return count
+
+
+async def _erase_from_trail(
+    ctx: AppContext, session: AsyncSession, chain: str, mask: Mask, actor: Actor
+) -> int:
+    """Take the person's names out of a chain of no payment, which is locked; return how many entries lost
+    them. Operators keep theirs, whatever it has in common with the person's."""
+    trail = await _trail(ctx, session, chain)
+    concerned = [entry for entry in trail if not chain.startswith(OPERATOR_CHAIN) or entry.action == APPROVED]
+    erased = await store.mask_audit(session, concerned, mask, ())
+    by = (actor.name, actor.source)
+    await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
+    return len(erased)
 
 
 async def plan(ctx: AppContext, person_id: str) -> Erasure:

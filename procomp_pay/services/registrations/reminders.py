@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.checks import check_not_archived
 from procomp_pay.services.registrations.participants import ParticipantView, list_participants
 from procomp_pay.storage.notifications import outbox
@@ -66,6 +68,7 @@ async def remind(ctx: AppContext, tournament_id: str, *, dry_run: bool = False) 
     if dry_run:
         return result
     async with ctx.db.writing() as session:
+        await authorize.check(ctx, session, Right.FINANCE, tournament_id)
         for view in result.reminded:
             await outbox.enqueue(
                 session,

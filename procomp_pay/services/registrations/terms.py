@@ -19,9 +19,11 @@ from procomp_pay.domain.entry_fees import (
 )
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.money import Money
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.refund_policy import RefundPolicy, RefundStep, checked_steps, read_step
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.tournament_audit import record_change
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
@@ -111,6 +113,7 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         schedule = await storage.fee_schedule(session, row)
         checked_period(period, schedule)
         await storage.set_fee_period(session, row.id, period, actor.name, ctx.clock())
@@ -129,6 +132,7 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         former = [one for one in (await storage.fee_schedule(session, row)).periods if one.kind is kind]
         if not await storage.remove_fee_periods(session, row.id, kind=kind):
             raise NotFound(
@@ -152,6 +156,7 @@ async def set_refund_policy(
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         start = None if row.starts_at is None else row.starts_at.astimezone(zone).date()
         read = [read_step(step, row.currency) for step in steps]
         known = checked_steps(read, start) if read else []

@@ -11,9 +11,10 @@ from procomp_pay.domain.entry_fees import EntryFees, checked_fee
 from procomp_pay.domain.errors import Conflict, NotFound, Refused
 from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.names import clean_name, same_key
-from procomp_pay.domain.operators import Right, require
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.registrations.checks import check_limit
 from procomp_pay.services.registrations.tournament_audit import record_change
 from procomp_pay.services.views.timestamps import instant, local_day
@@ -89,6 +90,7 @@ async def add_tournament(
         updated_at=now,
     )
     async with ctx.db.writing() as session:
+        await authorize.check(ctx, session, Right.FINANCE, None)
         await refuse_same_day(session, row)
         session.add(row)
         await session.flush()
@@ -124,11 +126,11 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
 
     :raises NotFound: no such tournament. :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
-    require(ctx.operator, Right.FINANCE, tournament_id)
     _positive(fee)
     now = ctx.clock()
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         before = (await terms.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
             row.entry_fee, row.updated_at = fee.amount, now
@@ -157,9 +159,9 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
     :raises NotFound: no such tournament, or no fee in this currency.
     :raises Refused: it is the main fee, which every tournament needs.
     """
-    require(ctx.operator, Right.FINANCE, tournament_id)
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         if currency is row.currency:
             raise Refused(
                 N_("%(currency)s is the tournament's main fee and cannot be removed", currency=currency),
@@ -203,6 +205,7 @@ async def set_archived(
     """
     async with ctx.db.writing() as session:
         row = await repository.lock_tournament(session, tournament_id)
+        await authorize.check(ctx, session, Right.FINANCE, row.id)
         if archived:
             await repository.archive(session, row.id, actor.name, ctx.clock())
         else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from procomp_pay.config.delivery import is_address
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.operators import Right
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import AppContext
+from procomp_pay.services.operators import authorize
 from procomp_pay.services.reports.period import Report
 from procomp_pay.storage.notifications import outbox
 
@@ -37,6 +39,9 @@ async def send(ctx: AppContext, report: Report, address: str, *, subject: str, t
         "to": address, "subject": subject, "text": text, "html": html, "language": ctx.senders.language,
     }  # fmt: skip
     async with ctx.db.writing() as session:
+        await authorize.check(
+            ctx, session, Right.FINANCE, report.tournament[0] if report.tournament else None
+        )
         return await outbox.enqueue(
             session,
             Topic.LETTER_REPORT,

@@ -36,6 +36,10 @@ OPERATOR_CHAIN = "operator:"
 TOURNAMENT_CHAIN = "tournament:"
 #: The beginning of the names of the chains of payouts: by which line of the bank they arrived.
 PAYOUT_CHAIN = "payout:"
+#: The beginnings of the names of all chains that belong to no payment.
+OF_NO_PAYMENT = (CLOSING_CHAIN, OPERATOR_CHAIN, TOURNAMENT_CHAIN, PAYOUT_CHAIN)
+#: The action of the entry that has what a second operator approved.
+APPROVED = "approved"
 
 
 @dataclass(frozen=True, slots=True)

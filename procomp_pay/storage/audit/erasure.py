@@ -7,7 +7,7 @@ to the database alone can neither change an erased entry nor forge an erasure. T
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -90,6 +90,15 @@ async def record(
     actor, source = by
     made = AuditRecord(actor=actor, source=source, action=PERSON_ERASED, after=after)
     await chain.append(session, last.payment_id, made, at)
+
+
+async def approvals_with(session: AsyncSession, wanted: Callable[[Any], bool]) -> list[str]:
+    """Return the chains of operators who approved such a content."""
+    query = select(AuditEntry.payment_id, AuditEntry.after).where(
+        col(AuditEntry.payment_id).startswith(chain.OPERATOR_CHAIN), AuditEntry.action == chain.APPROVED
+    )
+    rows = (await session.exec(query)).all()
+    return sorted({name for name, after in rows if wanted(after)})
 
 
 async def newest_records(session: AsyncSession) -> list[AuditEntry]:

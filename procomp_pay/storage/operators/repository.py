@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -184,3 +184,8 @@ async def open_approvals(session: AsyncSession, now: datetime) -> list[Approval]
         .order_by(col(Approval.requested_at), col(Approval.id))
     )
     return list((await session.exec(query)).all())
+
+
+async def approvals_with(session: AsyncSession, wanted: Callable[[Any], bool]) -> list[Approval]:
+    """Return the requests with such a content, also those that expired."""
+    return [row for row in (await session.exec(select(Approval))).all() if wanted(row.content)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
-from sqlmodel import col, delete, func, or_, select, update
+from sqlmodel import and_, col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.names import is_placeholder, placeholder_email
@@ -18,6 +18,7 @@ from procomp_pay.storage.audit.chain import PAYMENT_MOVED, PERSON_ERASED
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.payouts import BalanceEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
@@ -155,9 +156,9 @@ def _of(table: Any, payment_ids: list[str], condition: Any) -> Any:
     return select(table.payment_id).where(col(table.payment_id).in_(payment_ids), condition)
 
 
-#: The ends of the keys whose values the books are read by: no text of a person's.
+#: The ends of the keys whose values the books are read by: no text of a person's. An operator's name stays.
 _NO_TEXT = re.compile(
-    r"(id|ids|ref|status|state|currency|channel|method|kind|number|code|amount|provider|source|topic)$",
+    r"(_by|id|ids|ref|status|state|currency|channel|method|kind|number|code|amount|provider|source|topic)$",
     re.IGNORECASE,
 )
 
@@ -212,13 +213,22 @@ async def erase(
     await session.exec(delete(Delivery).where(col(Delivery.message_id).in_(old)))
     await session.exec(delete(OutboxMessage).where(col(OutboxMessage.id).in_(old)))
     which = col(ParticipantDetail.participant_id).in_(person.participant_ids)
-    await session.exec(delete(ParticipantDetail).where(which))
+    await session.exec(delete(ParticipantDetail).where(which, ~_wants_no_reminders(person)))
+    nothing = dict.fromkeys(("club", "coach", "phone_enc", "birth_year"))
+    await session.exec(update(ParticipantDetail).where(which).values(**nothing))
     await search_keys.forget(session, person.participant_ids)
     ever = ids + person.moved_payment_ids  # what a clerk typed may name them there, too
     for refund in await rows_of(session, Refund, col(Refund.payment_id), ever):
         refund.reason = mask(refund.reason)
     for row in await rows_of(session, Discrepancy, col(Discrepancy.payment_id), ever):
         row.detail, row.note = mask(row.detail), mask(row.note)
+    of_none = select(Discrepancy).where(
+        col(Discrepancy.payment_id).is_(None), col(Discrepancy.note).is_not(None)
+    )
+    for row in (await session.exec(of_none)).all():  # a clerk may have found out whose money it was
+        row.note = mask(row.note)
+    for entry in await rows_of(session, BalanceEntry, col(BalanceEntry.payment_id), ever):
+        entry.description = mask(entry.description)
     for payment in await rows_of(session, Payment, col(Payment.id), ids):
         payment.meta, payment.failure_reason = mask(payment.meta), mask(payment.failure_reason)
     if with_platform_rows:
@@ -227,6 +237,15 @@ async def erase(
         if person.user is not None:
             person.user.name, person.user.email = ERASED, placeholder_email(person.user.id)
     await session.flush()
+
+
+def _wants_no_reminders(person: Person) -> Any:
+    """Return the condition on details that still count while the platform has the e-mail: a person who asked
+    for no reminders must not get one because they were erased."""
+    registered = [participant.id for participant in person.participants]
+    return and_(
+        col(ParticipantDetail.participant_id).in_(registered), col(ParticipantDetail.no_reminders).is_(True)
+    )
 
 
 async def missing_grant(session: AsyncSession) -> str | None:

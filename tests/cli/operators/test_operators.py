@@ -125,6 +125,14 @@ def test_an_operator_of_one_tournament_acts_there_alone(terminal: Terminal) -> N
     terminal.ask("initiate", "p1", "--method", "kaspi_qr")
     refused = terminal.ask("initiate", "p5", "--method", "apple_pay", "--amount", "50", code=3)
     assert refused["detail"] == "Tournament t2 is not one of erlan's"
+    terminal.login("marat")
+    other = terminal.ask("initiate", "p5", "--method", "apple_pay", "--amount", "50")
+    terminal.login("erlan")
+    for named in (other["code"], other["payment_id"], "p5"):
+        assert terminal.ask("status", named)["payment_id"] == other["payment_id"]
+        for how in ("--refresh", "--watch"):
+            refused = terminal.ask("status", named, how, code=3)
+            assert refused["detail"] == "Tournament t2 is not one of erlan's"
     terminal.ask("participant", "edit", "p5", "--name", "X", code=3)
     terminal.ask("participant", "add", "t2", "Somebody", code=3)
     terminal.ask("participant", "add", "t1", "Somebody")

@@ -203,6 +203,16 @@ def test_text_that_looks_like_a_formula_is_quoted(evil: str) -> None:
     assert reporting_spreadsheet.not_a_formula("Қайрат = жеңімпаз") == "Қайрат = жеңімпаз"
 
 
+@pytest.mark.parametrize("evil", ["Асан;=1+1", "Асан; @x", 'Асан;"=1+1";"', "Асан;\uff1d1;+2", ";-1"])
+def test_text_is_no_formula_where_a_semicolon_ends_a_cell(evil: str) -> None:
+    stream = io.BytesIO()
+    reporting_spreadsheet.write_csv(stream, [("2026-05-01", evil, "24000.00")], for_excel=True)
+    line = stream.getvalue().decode("utf-8-sig")
+    for cell in [*line.split(";"), *next(csv.reader([line], delimiter=";"))]:
+        assert not cell.lstrip('" ').startswith(tuple("=+-@\uff1d")), cell
+    assert reporting_spreadsheet.not_a_formula("Асан; Үсен-2;") == "Асан; Үсен-2;"
+
+
 def test_the_same_sheet_has_the_same_bytes(finance: CommandLine, tmp_path: Path) -> None:
     words = ("report", "closing", "--tournament", "t1", "--as-of", "2024-03-02")
     for number in range(2):

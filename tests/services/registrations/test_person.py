@@ -7,6 +7,7 @@ import json
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,10 @@ from sqlmodel import select
 
 from procomp_pay.domain.closing import Step
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, NotFound
+from procomp_pay.domain.operators import ApprovalAction, ApprovalRequest, Right, Role
+from procomp_pay.domain.payouts import BalanceLine
 from procomp_pay.domain.period import Period
+from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.audit import verify as audit_verify
@@ -27,6 +31,9 @@ from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.closing import close_day
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance import key_rotation
+from procomp_pay.services.operators import accounts, approvals
+from procomp_pay.services.operators.authenticate import authenticate
+from procomp_pay.services.payouts.fetch import keep_costs
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.registrations import person, search_keys
 from procomp_pay.services.registrations.changes import edit_participant, remove_participant
@@ -41,6 +48,7 @@ from procomp_pay.storage.models.closing import ClosingDay
 from procomp_pay.storage.models.columns import Row
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.payouts import BalanceEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.registrations import ParticipantDetail, ParticipantSearch
@@ -499,6 +507,89 @@ async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnviro
     assert (await audit_verify.verify(ctx)).is_sound
     await environment.sql("UPDATE pay_audit_entry SET note = 'x' WHERE note LIKE 'ask %'")
     assert not (await audit_verify.verify(ctx)).is_sound
+
+
+async def test_what_a_second_operator_approved_loses_the_name(environment: ServiceEnvironment) -> None:
+    old, new, namesake = new_key(), new_key(), NAME.partition(" ")[0]
+    ctx = environment.ctx = replace(environment.ctx, keyring=Keyring([old]))
+    opened = await paid(environment)
+    await accounts.add(ctx, namesake, Role.ADMIN, by="root", pin="correct horse")
+    await accounts.add(ctx, "dana", Role.FINANCE, by="root", pin="404142")
+    await accounts.set_secret(ctx, "dana", by="dana", pin="258014")
+    first = await authenticate(ctx, "dana", "258014", need=Right.FINANCE)
+    second = await authenticate(ctx, namesake, "correct horse", need=Right.FINANCE)
+    subject = {"payment": opened.view.payment_id, "reason": f"{NAME} paid in cash, {MAIL}"}
+    request = ApprovalRequest(ApprovalAction.OVERRIDE, subject, {"KZT": Decimal(9)}, Right.DESK)
+    with pytest.raises(ManualReviewRequired, match="waits for it"):
+        await approvals.approved(ctx, first, request)
+    [waiting] = await approvals.unexpired(ctx)
+    await approvals.approve(ctx, second, waiting.approval_id, waiting.content)
+    await approvals.approve_now(ctx, first, request, second.name, "correct horse")
+    exported = await person.export(ctx, opened.view.participant_id)
+    assert [row["id"] for row in exported["approvals"]] == [waiting.approval_id]
+    await environment.sql("""UPDATE "User" SET name = :name""", name=namesake)  # as the operator's
+    await person.erase(ctx, opened.view.participant_id, CLERK, with_platform_rows=True)
+    after = (await everything(environment)).lower()
+    assert [word for word in (FIRST, NAME, MAIL) if word.lower() in after] == []
+    assert {view.name for view in await accounts.many(ctx)} == {second.name, "dana"}
+    chains = [row for row in await environment.rows(AuditEntry) if row.payment_id.startswith("operator:")]
+    assert {row.after["name"] for row in chains if row.action == "operator_added"} == {second.name, "dana"}
+    assert {row.after["requested_by"] for row in chains if row.action == "approved"} == {"dana"}
+    assert (await audit_verify.verify(ctx)).is_sound
+    assert await approvals.unexpired(ctx) == []  # it was for another text
+    await key_rotation.rotate(replace(ctx, keyring=Keyring([new, old])))
+    assert (await audit_verify.verify(replace(ctx, keyring=Keyring([new])))).is_sound
+
+
+async def test_a_line_of_a_payout_loses_the_name(
+    environment: ServiceEnvironment,
+) -> None:
+    opened, now = await paid(environment), environment.now()
+    line = BalanceLine(
+        LineKind.PAYMENT, "txn_1", "charge", Decimal(50), Decimal(2), Decimal(48), "USD", now,
+        description=f"Кубок: {NAME}", payment_refs=(str(opened.view.provider_ref),),
+    )  # fmt: skip
+    await keep_costs(environment.ctx, [line])
+    exported = await person.export(environment.ctx, opened.view.participant_id)
+    assert [row["description"] for row in exported["balance_entries"]] == [f"Кубок: {NAME}"]
+    await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
+    [entry] = await environment.rows(BalanceEntry)
+    assert entry.description == f"Кубок: {ERASED}"
+
+
+async def test_a_note_about_money_of_no_payment_loses_the_name(environment: ServiceEnvironment) -> None:
+    opened, now = await paid(environment), environment.now()
+    async with environment.ctx.db.writing() as session:
+        session.add(
+            Discrepancy(
+                id="d1",
+                fingerprint="f1",
+                kind="MISSING_LOCALLY",
+                detail={},
+                state=DiscrepancyState.RESOLVED,
+                opened_at=now,
+                last_seen_at=now,
+                resolution="accept",
+                note=f"it was {NAME}'s",
+            )
+        )
+    await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
+    assert [row.note for row in await environment.rows(Discrepancy)] == [f"it was {ERASED}'s"]
+
+
+async def test_who_wants_no_reminders_gets_none_after_the_erasure(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await paid(environment)
+    participant = opened.view.participant_id
+    await edit_participant(environment.ctx, participant, CLERK, details=Details(reminders=False))
+    await person.erase(environment.ctx, participant, CLERK, with_platform_rows=False)
+    [detail] = await environment.rows(ParticipantDetail)
+    assert detail.no_reminders
+    assert (detail.club, detail.coach, detail.phone_enc, detail.birth_year) == (None, None, None, None)
+    await edit_participant(environment.ctx, participant, CLERK, details=Details(reminders=True))
+    await person.erase(environment.ctx, participant, CLERK, with_platform_rows=False)
+    assert await environment.rows(ParticipantDetail) == []
 
 
 async def test_one_child_of_two_leaves_the_parent(environment: ServiceEnvironment) -> None:
