@@ -301,7 +301,7 @@ def test_broken_workbook_is_refused(save: Any) -> None:
 
 
 def test_zip_bomb_is_not_unpacked(save: Any) -> None:
-    with pytest.raises(Refused, match="unpacks to more than"):
+    with pytest.raises(Refused, match="too large"):
         read_roster(save(_zip({"xl/worksheets/sheet1.xml": b"0" * 70_000_000})))
 
 
