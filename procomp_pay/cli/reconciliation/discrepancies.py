@@ -193,8 +193,9 @@ def _ours(view: DiscrepancyView) -> str:
     ours = view.detail.get("ours")
     if not ours:
         charged = view.detail.get("charged")
-        was_charged = _money(charged) if charged else str(view.charged or "")
-        return _("%(money)s was charged", money=was_charged) if was_charged else _("no record of it")
+        if charged is None and view.charged is not None:
+            charged = {"amount": view.charged.amount, "currency": view.charged.currency}
+        return _("%(money)s was charged", money=_money(charged)) if charged else _("no record of it")
     text = f"{_money(ours)}, {wording.status(ours.get('status'))}"
     refunds = ", ".join(
         f"{refund['amount']} {_(_REFUNDS.get(refund['state'], refund['state']))}"
