@@ -215,7 +215,8 @@ def _theirs(view: DiscrepancyView) -> str:
     text = f"{kind} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
     if not theirs.get("line"):
         return text
-    return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=view.detail.get("source"))
+    file = str(view.detail.get("source")).removeprefix("statement ")
+    return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=file)
 
 
 def _nothing(view: DiscrepancyView) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, counted, translated
 from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.cli.framework.progress import reading_bar
@@ -153,9 +153,9 @@ def _show(file: Path, statement: Statement) -> None:
     )
     rows += [(_("period"), _period(statement))]
     for total in summary.sums.values():
-        figures = f"{total.count:,}  {total.amount:,.2f}".replace(",", " ")
-        rows.append((translated(_WORDS[total.kind]), f"{figures} {total.currency}"))
-    rows += [(_("lines"), f"{summary.lines:,}".replace(",", " "))]
+        figures = f"{formats.count(total.count)}  {formats.amount(total.amount)} {total.currency}"
+        rows.append((translated(_WORDS[total.kind]), figures))
+    rows += [(_("lines"), formats.count(summary.lines))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(console.wrap(f"  {name:<{wide}}  {value}", indent=" " * (wide + 4)))
@@ -175,7 +175,7 @@ def _period(statement: Statement) -> str:
 def _show_problems(file: Path, statement: Statement) -> None:
     summary = statement.summary
     for total in summary.totals:
-        values = {"line": total.line, "amount": total.amount}
+        values = {"line": total.line, "amount": formats.amount(total.amount)}
         if total.agrees:
             text = _("the total on line %(line)s, %(amount)s, agrees with the lines", **values)
             console.say(f"✓ {text}")

@@ -10,6 +10,7 @@ from procomp_pay.domain.payouts import BankLine
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import AGAIN, BankFile, day_of, money
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
+from procomp_pay.providers.tabular.file_type import is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 
 #: Our names of columns.
@@ -17,7 +18,7 @@ COLUMNS = ("date", "amount", "credit", "debit", "currency", "number", "party", "
 _MAP = "--columns date=Дата,credit=Кредит,debit=Дебет,purpose=Назначение"
 _RULES = FileRules(
     save_again=AGAIN,
-    right_format=N_("export it as 1C text or MT940, or name the columns of the CSV file: %(map)s", map=_MAP),
+    right_format=N_("export it as 1C text or MT940, or as CSV, and name its columns: %(map)s", map=_MAP),
     most_in_sheets=0,
     most_in_others=0,
     longest_line=65_536,
@@ -29,6 +30,9 @@ def read_csv(path: Path, account: str | None, columns: Mapping[str, str] | None)
 
     :raises InvalidFile: no mapping or account was given, a column is missing, or a line cannot be read.
     """
+    with path.open("rb") as file:
+        if is_workbook(file, _RULES):
+            raise InvalidFile(N_("The file is a workbook"), next_step=_RULES.right_format)
     if not columns:
         raise InvalidFile(
             N_("The file is neither 1C text nor MT940; the columns of a CSV file must be named"),

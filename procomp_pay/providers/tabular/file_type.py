@@ -50,7 +50,7 @@ def is_workbook(file: BinaryIO, rules: FileRules) -> bool:
 def cannot_open(path: Path, error: OSError) -> InvalidFile:
     """Return the error for a file that the operating system does not open."""
     if isinstance(error, FileNotFoundError):
-        return InvalidFile(N_("There is no file %(path)s", path=path), next_step=N_("check its name"))
+        return InvalidFile(N_("There is no file %(name)s", name=path), next_step=N_("check its name"))
     why = N_("no permission") if isinstance(error, PermissionError) else error.strerror
     return InvalidFile(
         N_("The file %(path)s cannot be read: %(why)s", path=path, why=why),

@@ -40,7 +40,7 @@ def test_a_statement_without_problems(write: Any) -> None:
     assert "refunds 1 5 000.00 KZT" in out
     assert "2026-10-01 12:01 to 2026-10-01 12:02 (Asia/Almaty)" in out
     assert "1 line more than once, counted once: 4 (= 2)" in output.stderr
-    assert "the total on line 5, 19000.00, agrees" in output.stderr
+    assert "the total on line 5, 19\u00a0000.00, agrees" in output.stderr
     document = json.loads(run(file, "--json").stdout, parse_float=Decimal)
     assert document["provider"] == "kaspi"
     assert document["columns"]["operation"] == "Номер заказа (ID/RRN)"
@@ -115,4 +115,4 @@ def test_a_mapping_file_names_the_columns(write: Any) -> None:
     mapping = write('every_line = "payment"\n[columns]\ndate = "Когда"\namount = "Сколько"\n', "ours.toml")
     output = run(file, "--mapping", mapping)
     assert "mapping ours.toml" in output.stdout
-    assert "24 000.00 KZT" in output.stdout
+    assert "24\u00a0000.00 KZT" in output.stdout
