@@ -61,7 +61,10 @@ _DO = {
         "Find out whose payment it is. Refund it at the provider, or accept it with a note."
     ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
-    "STATUS_MISMATCH": N_("Resolve it with fix to ask the provider again; then decide."),
+    "STATUS_MISMATCH": N_(
+        "Resolve it with fix to ask the provider again. If it was another participant's receipt, accept "
+        "this, then move the payment: procomp-pay payment move."
+    ),
     "AMOUNT_MISMATCH": _OTHER_MONEY,
     "CURRENCY_MISMATCH": _OTHER_MONEY,
     "REFUND_MISMATCH": N_("Compare the refunds on both sides. Resolving with fix takes over the provider's."),

@@ -75,6 +75,7 @@ def test_an_override_shows_what_was_charged_and_where_it_differs(monkeypatch: py
     assert "24\u00a0000.00\u00a0KZT was charged" in shown
     assert "contradicts operation 27960338649: see the failed check" in shown
     assert "no record of it" not in shown
+    assert "another participant's receipt, accept this, then move the payment" in shown
     monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
     assert "начислено 24\u00a0000,00\u00a0KZT" in "\n".join(page(view))
 
