@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from procomp_pay.domain.text import N_
+
 
 class ErrorCode(StrEnum):
     """The ``code`` of an error in the API, by which clients tell errors apart: never renamed.
@@ -121,23 +123,12 @@ class InvalidFile(Refused):
     """A CSV or XLSX file that cannot be read for certain: none of it is used.
 
     :param line: the 1-based line (CSV) or row (XLSX), if known.
-    :param column: the header of the column, if known.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        next_step: str | None = None,
-        line: int | None = None,
-        column: str | None = None,
-    ) -> None:
-        position = [f"line {line}"] if line is not None else []
-        position += [f"column “{column}”"] if column is not None else []
-        text = f"{', '.join(position)}: {message}" if position else message
-        super().__init__(text[:1].upper() + text[1:], next_step=next_step)
+    def __init__(self, message: str, *, next_step: str | None = None, line: int | None = None) -> None:
+        at_line = message if line is None else N_("Line %(line)s: %(what)s", line=line, what=message)
+        super().__init__(at_line, next_step=next_step)
         self.line = line
-        self.column = column
 
 
 class InvalidStatement(InvalidFile):

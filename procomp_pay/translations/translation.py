@@ -70,8 +70,15 @@ class Translation:
         if isinstance(value, Money):
             return self.short_money(value)
         if isinstance(value, StrEnum):
-            return self._catalogue.gettext(value)
-        return self.shown(value) if isinstance(value, str) else value
+            return self._word(value)
+        if isinstance(value, Text):
+            return self.shown(value)
+        return self._read(value)[0] if isinstance(value, str) else value
+
+    def _word(self, state: str) -> str:
+        """Return a state such as ``AMOUNT_MISMATCH`` in words; as it is where there are none."""
+        names = (state, state.lower().replace("_", " "))
+        return next((word for name in names if (word := self._catalogue.gettext(name)) != name), state)
 
     def _recorded(self, text: str) -> tuple[str, int]:
         """Return a sentence that was stored as English, by the template that made it, and how many of its
@@ -100,10 +107,8 @@ class Translation:
     def _read(self, value: str) -> tuple[str, int]:
         """Return a value of a stored sentence, which may be a state such as ``AMOUNT_MISMATCH``, and how many
         of its letters nothing explains."""
-        if _STATE.fullmatch(value):
-            for name in (value, value.lower().replace("_", " ")):
-                if (word := self._catalogue.gettext(name)) != name:
-                    return word, 0
+        if _STATE.fullmatch(value) and (word := self._word(value)) != value:
+            return word, 0
         return self._recorded(value)
 
     def money(self, money: Money) -> str:

@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 
 import procomp_pay
 from procomp_pay.domain.language import of_terminal
+from procomp_pay.domain.text import N_
 from procomp_pay.services.notifications.emails.email import CARD_DAYS
 from procomp_pay.translations import Translation
 
@@ -111,6 +112,13 @@ def test_a_text_is_told_alike_before_and_after_it_was_stored(language: str) -> N
 def test_a_sentence_that_was_stored(stored: str, told: str) -> None:
     assert Translation("ru").shown(stored) == told
     assert Translation("en").shown(stored) == stored
+
+
+def test_a_kind_in_a_sentence_is_told_in_words() -> None:
+    sentence = N_(
+        "A discrepancy about payment %(payment)s is open: %(kind)s", payment="c1", kind="STATUS_MISMATCH"
+    )
+    assert Translation("ru").shown(sentence) == "По платежу c1 открыто расхождение: состояние не совпадает"
 
 
 def test_russian_counts_in_three_forms() -> None:

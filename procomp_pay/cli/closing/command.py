@@ -363,6 +363,7 @@ def _system_user() -> str:
 def _hint(closing: Closing) -> None:
     from procomp_pay.cli.closing.questions import going_on
     from procomp_pay.domain.closing import Step
+    from procomp_pay.services.closing.close_day import STATEMENT
 
     if closing.is_closed:
         return
@@ -370,5 +371,7 @@ def _hint(closing: Closing) -> None:
         console.hint(f"{going_on(closing)} --sign")
     elif closing.open[0] is Step.EXPORTS:
         console.hint(f"{going_on(closing)} --exports DIR")
+    elif STATEMENT in closing.steps[closing.open[0]].items:
+        console.hint(f"{going_on(closing)} --kaspi-statement FILE")
     elif not sys.stdin.isatty():
         console.hint(f'{going_on(closing)} --skip {closing.open[0]} --reason "…"')

@@ -31,14 +31,16 @@ _MARKS: dict[str, str] = {
 _SHORTEST_NAME = 12
 
 
+def _other_wallet(view: PaymentView) -> str:
+    """Return what was used on Stripe's page, if it is not the method that the desk chose."""
+    return f" ({console.clean(view.wallet)})" if view.wallet not in (None, view.method.lower()) else ""
+
+
 def status_lines(view: PaymentView) -> list[str]:
     """Return the lines that show one payment."""
     rows = [
         (_("amount"), console.bold(formats.money(view.charged)) + _other_amounts(view)),
-        (
-            _("method"),
-            method_name(view.method) + (f" ({console.clean(view.wallet)})" if view.wallet else ""),
-        ),
+        (_("method"), method_name(view.method) + _other_wallet(view)),
         (_("tournament"), console.clean(wording.tournament(view))),
         (
             _("started"),

@@ -18,6 +18,10 @@ _FORMS = (
     (r"Missing option '(?P<name>.*)'\.?(?P<more>.*?)", N_("Give the option %(name)s.")),
     (r"Option '(?P<name>.*)' requires an argument\.?(?P<more>)", N_("The option %(name)s needs a value.")),
     (r"Option '(?P<name>.*)' does not take a value\.?(?P<more>)", N_("The option %(name)s takes no value.")),
+    (
+        r"Invalid value for .*: [Ff]ile '(?P<name>.*)' does not exist\.(?P<more>)",
+        N_("There is no file %(name)s"),
+    ),
     (r"Got unexpected extra argument(?:\(s\)|s)? \((?P<name>.*)\)(?P<more>)", N_("Too much: %(name)s.")),
 )
 _CHOICES = re.compile(r"(?:Did you mean|Possible options:|Choose from:) (?P<names>[^?)]*)")

@@ -61,7 +61,10 @@ _DO = {
         "Find out whose payment it is. Refund it at the provider, or accept it with a note."
     ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
-    "STATUS_MISMATCH": N_("Resolve it with fix to ask the provider again; then decide."),
+    "STATUS_MISMATCH": N_(
+        "Resolve it with fix to ask the provider again. If it was another participant's receipt, accept "
+        "this, then move the payment: procomp-pay payment move."
+    ),
     "AMOUNT_MISMATCH": _OTHER_MONEY,
     "CURRENCY_MISMATCH": _OTHER_MONEY,
     "REFUND_MISMATCH": N_("Compare the refunds on both sides. Resolving with fix takes over the provider's."),
@@ -200,8 +203,9 @@ def _ours(view: DiscrepancyView) -> str:
     ours = view.detail.get("ours")
     if not ours:
         charged = view.detail.get("charged")
-        was_charged = _money(charged) if charged else str(view.charged or "")
-        return _("%(money)s was charged", money=was_charged) if was_charged else _("no record of it")
+        if charged is None and view.charged is not None:
+            charged = {"amount": view.charged.amount, "currency": view.charged.currency}
+        return _("%(money)s was charged", money=_money(charged)) if charged else _("no record of it")
     text = f"{_money(ours)}, {wording.status(ours.get('status'))}"
     refunds = ", ".join(
         f"{refund['amount']} {_(_REFUNDS.get(refund['state'], refund['state']))}"
@@ -221,7 +225,8 @@ def _theirs(view: DiscrepancyView) -> str:
     text = f"{kind} {stand}, {_('%(money)s, as %(number)s', money=money, number=theirs.get('ref'))}"
     if not theirs.get("line"):
         return text
-    return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=view.detail.get("source"))
+    file = str(view.detail.get("source")).removeprefix("statement ")
+    return text + ", " + _("line %(n)s of %(file)s", n=theirs["line"], file=file)
 
 
 def _nothing(view: DiscrepancyView) -> str:

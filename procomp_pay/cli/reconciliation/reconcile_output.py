@@ -157,7 +157,8 @@ def _more(number: int) -> list[str]:
 def _head(report: Report) -> list[str]:
     title = f"{NAMES[report.provider]} · {window(report)}"
     dry_run = console.dim("  " + _("dry run: nothing is changed")) if report.dry_run else ""
-    rows = [(_("source"), console.clean(report.source))] if report.source != "api" else []
+    source = report.source.removeprefix("statement ")
+    rows = [(_("source"), console.clean(source))] if source != "api" else []
     rows.append((_("ours"), _counted(report.compared, "payments")))
     for number, (word, count) in enumerate(report.read.items()):
         rows.append(("" if number else _("theirs"), _counted(count, word)))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
+from procomp_pay.cli.framework.language import _, counted, translated
 from procomp_pay.cli.framework.options import JsonOption
 from procomp_pay.cli.framework.progress import reading_bar
+from procomp_pay.domain.text import N_, joined
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,12 +33,12 @@ listed), 3 the file cannot be used at all."""
 #: Lines shown of total problem; --json has up to a thousand.
 _MOST_SHOWN = 20
 _WORDS = {
-    "payment": "payments",
-    "refund": "refunds",
-    "refund_failed": "failed refunds",
-    "dispute": "disputes",
-    "dispute_reversed": "disputes won",
-    "other": "other lines",
+    "payment": N_("payments"),
+    "refund": N_("refunds"),
+    "refund_failed": N_("failed refunds"),
+    "dispute": N_("disputes"),
+    "dispute_reversed": N_("disputes won"),
+    "other": N_("other lines"),
 }
 
 statements = typer.Typer(no_args_is_help=True, help="Check how a provider's statement file is read.")
@@ -144,18 +146,16 @@ def _iso(at: datetime | None) -> str | None:
 def _show(file: Path, statement: Statement) -> None:
     summary, layout = statement.summary, statement.layout
     mark = "!" if summary.needs_person else "✓"
-    typer.echo(
-        f"{mark} {console.clean(file.name)}: {console.clean(layout.name)}, {console.clean(statement.kind)}"
-    )
+    typer.echo(console.clean(f"{mark} {file.name}: {translated(layout.name)}, {statement.kind}"))
     rows = [(meaning, f"“{console.clean(head)}”") for meaning, head in layout.used.items()]
     rows += (
-        [("not used", ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
+        [(_("not used"), ", ".join(console.clean(head) for head in layout.ignored))] if layout.ignored else []
     )
-    rows += [("period", _period(statement))]
+    rows += [(_("period"), _period(statement))]
     for total in summary.sums.values():
-        figures = f"{total.count:,}  {total.amount:,.2f}".replace(",", " ")
-        rows.append((_WORDS[total.kind], f"{figures} {total.currency}"))
-    rows += [("lines", f"{summary.lines:,}".replace(",", " "))]
+        figures = f"{formats.count(total.count)}  {formats.amount(total.amount)} {total.currency}"
+        rows.append((translated(_WORDS[total.kind]), figures))
+    rows += [(_("lines"), formats.count(summary.lines))]
     wide = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(console.wrap(f"  {name:<{wide}}  {value}", indent=" " * (wide + 4)))
@@ -165,36 +165,53 @@ def _show(file: Path, statement: Statement) -> None:
 def _period(statement: Statement) -> str:
     first, last = statement.summary.first_at, statement.summary.last_at
     if first is None or last is None:
-        return "no lines"
+        return _("no lines")
     zone = statement.layout.zone
     form = "%Y-%m-%d %H:%M"
-    return f"{first.astimezone(zone):{form}} to {last.astimezone(zone):{form}} ({zone.key})"
+    since, until = (f"{at.astimezone(zone):{form}}" for at in (first, last))
+    return _("%(since)s to %(until)s (%(zone)s)", since=since, until=until, zone=zone.key)
 
 
 def _show_problems(file: Path, statement: Statement) -> None:
     summary = statement.summary
     for total in summary.totals:
-        agrees = "agrees with the lines" if total.agrees else "does not agree with the lines"
-        text = f"the total on line {total.line}, {total.amount}, {agrees}"
-        console.say(f"{'✓' if total.agrees else '✗'} {text}", fg=None if total.agrees else "red")
+        values = {"line": total.line, "amount": formats.amount(total.amount)}
+        if total.agrees:
+            text = _("the total on line %(line)s, %(amount)s, agrees with the lines", **values)
+            console.say(f"✓ {text}")
+        else:
+            text = _("the total on line %(line)s, %(amount)s, does not agree with the lines", **values)
+            console.say(f"✗ {text}", fg="red")
     for note in summary.notes:
-        console.say(f"  {console.clean(note)}", dim=True)
+        console.say(f"  {console.clean(translated(note))}", dim=True)
     if summary.remarks:
-        console.say(f"  {_lines(summary.remarks)} with text only, such as a signature", dim=True)
+        text = counted(
+            "%(n)d line with text only, such as a signature",
+            "%(n)d lines with text only, such as a signature",
+            summary.remarks,
+        )
+        console.say(f"  {text}", dim=True)
     if summary.repeated_count:
-        shown = ", ".join(f"{line.line} (as {line.first_line})" for line in summary.repeated[:_MOST_SHOWN])
-        console.say(f"  {_lines(summary.repeated_count)} more than once, counted once: {shown}", fg="yellow")
+        shown = ", ".join(f"{line.line} (= {line.first_line})" for line in summary.repeated[:_MOST_SHOWN])
+        text = counted(
+            "%(n)d line more than once, counted once",
+            "%(n)d lines more than once, counted once",
+            summary.repeated_count,
+        )
+        console.say(f"  {text}: {shown}", fg="yellow")
     if summary.skipped_count:
-        console.say(f"✗ {_lines(summary.skipped_count)} skipped: for manual review", fg="red")
+        text = counted(
+            "%(n)d line skipped: for manual review",
+            "%(n)d lines skipped: for manual review",
+            summary.skipped_count,
+        )
+        console.say(f"✗ {text}", fg="red")
         for line in summary.skipped[:_MOST_SHOWN]:
-            console.say(f"    {console.clean(line)}")
+            what = joined([f"“{line.column}”", line.reason], ": ") if line.column else line.reason
+            console.say(f"    {console.clean(_('Line %(line)s: %(what)s', line=line.line, what=what))}")
         if summary.skipped_count > _MOST_SHOWN:
-            console.say(f"    … and {summary.skipped_count - _MOST_SHOWN} more")
+            console.say(f"    {_('… and %(n)s more', n=summary.skipped_count - _MOST_SHOWN)}")
     elif not any(not total.agrees for total in summary.totals):
         console.hint(
             f"procomp-pay reconcile --provider {statement.provider} --statement {shlex.quote(str(file))}"
         )
-
-
-def _lines(count: int) -> str:
-    return f"{count} line" if count == 1 else f"{count} lines"

@@ -29,10 +29,6 @@ class Skipped:
     reason: str
     column: str | None = None
 
-    def __str__(self) -> str:
-        place = f"line {self.line}" + (f", “{self.column}”" if self.column else "")
-        return f"{place}: {self.reason}"
-
 
 @dataclass(frozen=True, slots=True)
 class Repeated:

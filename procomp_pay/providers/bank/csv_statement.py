@@ -7,17 +7,18 @@ from pathlib import Path
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.payouts import BankLine
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import AGAIN, BankFile, day_of, money
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
+from procomp_pay.providers.tabular.file_type import is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 
 #: Our names of columns.
 COLUMNS = ("date", "amount", "credit", "debit", "currency", "number", "party", "purpose")
 _MAP = "--columns date=Дата,credit=Кредит,debit=Дебет,purpose=Назначение"
 _RULES = FileRules(
-    noun="bank statement",
     save_again=AGAIN,
-    right_format=f"export it as 1C text or MT940, or name the columns of the CSV file: {_MAP}",
+    right_format=N_("export it as 1C text or MT940, or as CSV, and name its columns: %(map)s", map=_MAP),
     most_in_sheets=0,
     most_in_others=0,
     longest_line=65_536,
@@ -29,15 +30,23 @@ def read_csv(path: Path, account: str | None, columns: Mapping[str, str] | None)
 
     :raises InvalidFile: no mapping or account was given, a column is missing, or a line cannot be read.
     """
+    with path.open("rb") as file:
+        if is_workbook(file, _RULES):
+            raise InvalidFile(N_("The file is a workbook"), next_step=_RULES.right_format)
     if not columns:
         raise InvalidFile(
-            "The file is neither 1C text nor MT940; the columns of a CSV file must be named",
-            next_step=f"add {_MAP}",
+            N_("The file is neither 1C text nor MT940; the columns of a CSV file must be named"),
+            next_step=N_("add: %(map)s", map=_MAP),
         )
     if account is None:
-        raise InvalidFile("A CSV file does not say which account it is of", next_step="add --account NUMBER")
+        raise InvalidFile(
+            N_("A CSV file does not say which account it is of"), next_step=N_("add: --account NUMBER")
+        )
     if "date" not in columns or not {"amount", "credit", "debit"} & set(columns):
-        raise InvalidFile("--columns needs date, and amount or credit and debit", next_step=f"as in {_MAP}")
+        raise InvalidFile(
+            N_("--columns needs date, and amount or credit and debit"),
+            next_step=N_("as in %(map)s", map=_MAP),
+        )
     with path.open("rb") as file:
         table = CsvFile(file, _RULES)
         delimiter, head, places = _head(table, columns)
@@ -65,8 +74,8 @@ def _head(table: CsvFile, columns: Mapping[str, str]) -> tuple[str, int, dict[st
             if number > 100:
                 break
     raise InvalidFile(
-        f"No line of the file has all of the columns {', '.join(columns.values())}",
-        next_step=f"write them as the file does, as in {_MAP}",
+        N_("No line of the file has all of the columns %(columns)s", columns=", ".join(columns.values())),
+        next_step=N_("write them as the file does, as in %(map)s", map=_MAP),
     )
 
 
@@ -76,7 +85,9 @@ def _line(number: int, cells: list[str], places: dict[str, int], account: str) -
         if place is None:
             return ""
         if place >= len(cells):
-            raise InvalidFile("the line has too few cells: the file was cut", next_step=AGAIN, line=number)
+            raise InvalidFile(
+                N_("the line has too few cells: the file was cut"), next_step=AGAIN, line=number
+            )
         return cells[place].strip()
 
     if "amount" in places:
@@ -84,13 +95,9 @@ def _line(number: int, cells: list[str], places: dict[str, int], account: str) -
     else:
         # banks write debits with or without a minus; a credit with one is taken back
         amount = money(cell("credit") or "0", number) - abs(money(cell("debit") or "0", number))
-    try:
-        booked_on = day_of(cell("date"))
-    except InvalidFile:
-        raise InvalidFile(f"“{cell('date')[:30]}” is not a day", next_step=AGAIN, line=number) from None
     return BankLine(
         account,
-        booked_on,
+        day_of(cell("date"), number),
         amount,
         (cell("currency") or "KZT").upper(),
         cell("number"),

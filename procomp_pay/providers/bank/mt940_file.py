@@ -10,6 +10,7 @@ from typing import Any
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.payouts import BankLine
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import AGAIN, BankFile, check_sum, chosen_account, plain_account
 
 
@@ -37,8 +38,12 @@ def read_mt940(content: bytes, wanted: str | None) -> BankFile:
         told += [min(after + timedelta(days=1), until), until]
         if last is not None and opening != last:
             raise InvalidFile(
-                f"A statement ends with {last} and the next one begins with {opening}: one between them is "
-                "missing. Nothing was used",
+                N_(
+                    "A statement ends with %(last)s and the next one begins with %(opening)s: one between "
+                    "them is missing. Nothing was used",
+                    last=last,
+                    opening=opening,
+                ),
                 next_step=AGAIN,
             )
         check_sum(opening, sum((line.amount for line in found), Decimal("0.00")), closing)
@@ -54,7 +59,7 @@ def _decoded(content: bytes) -> tuple[str, str]:
             continue
         if "\N{REPLACEMENT CHARACTER}" not in text:
             return text.replace("\r\n", "\n"), name
-    raise InvalidFile("The file is damaged: it is no text in UTF-8 or cp1251", next_step=AGAIN)
+    raise InvalidFile(N_("The file is damaged: it is no text in UTF-8 or cp1251"), next_step=AGAIN)
 
 
 def _parsed(block: str) -> Any:
@@ -68,9 +73,13 @@ def _parsed(block: str) -> Any:
         options = mt940.Options(reversal_sign=True, case_insensitive_marks=True)
         statement: Any = mt940.parse(block, options=options)
     except Exception as error:  # the library raises what it meets: RuntimeError, ValueError, KeyError
-        raise InvalidFile(f"The statement cannot be read: {str(error)[:120]}", next_step=AGAIN) from None
+        why = str(error)[:120]
+        raise InvalidFile(N_("The statement cannot be read: %(why)s", why=why), next_step=AGAIN) from None
     if len(statement) != entries:
-        raise InvalidFile(f"Only {len(statement)} of {entries} lines (:61:) could be read", next_step=AGAIN)
+        raise InvalidFile(
+            N_("Only %(read)s of %(n)s lines (:61:) could be read", read=len(statement), n=entries),
+            next_step=AGAIN,
+        )
     return statement
 
 
@@ -80,10 +89,11 @@ def _balance(statement: Any, which: str) -> tuple[Decimal, date]:
         balance = statement.data.get(f"{kind}_{which}_balance")
         if balance is not None:
             return Decimal(balance.amount.amount), balance.date
-    tag = ":60F:" if which == "opening" else ":62F:"
-    raise InvalidFile(
-        f"A statement has no {which} balance ({tag}): it was cut. Nothing was used", next_step=AGAIN
-    )
+    if which == "opening":
+        why = N_("A statement has no opening balance (:60F:): it was cut. Nothing was used")
+    else:
+        why = N_("A statement has no closing balance (:62F:): it was cut. Nothing was used")
+    raise InvalidFile(why, next_step=AGAIN)
 
 
 def _line(data: dict[str, Any], account: str) -> BankLine:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.payouts import BankLine
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import (
     AGAIN,
     BankFile,
@@ -55,7 +56,9 @@ def _decoded(content: bytes) -> tuple[str, str]:
         if "РасчСчет" in text and "\N{REPLACEMENT CHARACTER}" not in text:
             return text, name
     raise InvalidFile(
-        "The file is damaged: its field names cannot be read in any encoding of 1C (cp1251, cp866, UTF-8)",
+        N_(
+            "The file is damaged: its field names cannot be read in any encoding of 1C (cp1251, cp866, UTF-8)"
+        ),
         next_step=AGAIN,
     )
 
@@ -68,7 +71,9 @@ def _sections(lines: list[str]) -> tuple[_Fields, list[_Fields], list[_Fields]]:
         name, _, value = line.strip().partition("=")
         if name in _ENDS:
             if end:
-                raise InvalidFile(f"{name} begins before {end}", next_step=AGAIN, line=number)
+                raise InvalidFile(
+                    N_("%(name)s begins before %(end)s", name=name, end=end), next_step=AGAIN, line=number
+                )
             fields, end = {}, _ENDS[name]
             found[name].append(fields)
         elif name and name == end:
@@ -80,7 +85,7 @@ def _sections(lines: list[str]) -> tuple[_Fields, list[_Fields], list[_Fields]]:
             fields.setdefault(name, value.strip())
     if not ended:
         raise InvalidFile(
-            "The file has no end (КонецФайла): it was cut, and lines are missing. Nothing was used",
+            N_("The file has no end (КонецФайла): it was cut, and lines are missing. Nothing was used"),
             next_step=AGAIN,
         )
     return head, found["СекцияРасчСчет"], found["СекцияДокумент"]
@@ -101,8 +106,10 @@ def _line(fields: _Fields, account: str, *, only: bool) -> BankLine | None:
         amount = money(fields.get("Сумма", "")) * (is_in - is_out)
     elif only:
         raise InvalidFile(
-            f"Document {_first(fields, 'Номер', 'НомерДокумента')[:40]} does not say whether the account "
-            "paid or was paid",
+            N_(
+                "Document %(number)s does not say whether the account paid or was paid",
+                number=_first(fields, "Номер", "НомерДокумента")[:40],
+            ),
             next_step=AGAIN,
         )
     else:
@@ -126,9 +133,11 @@ def _line(fields: _Fields, account: str, *, only: bool) -> BankLine | None:
 def _check(sections: list[_Fields], lines: list[BankLine]) -> None:
     """Check the account's balances: those of the first section and of the last one."""
     if not sections or "НачальныйОстаток" not in sections[0]:
-        raise InvalidFile("The file has no opening balance, so it cannot be proven whole", next_step=AGAIN)
+        raise InvalidFile(
+            N_("The file has no opening balance, so it cannot be proven whole"), next_step=AGAIN
+        )
     if "КонечныйОстаток" not in sections[-1]:
-        raise InvalidFile("The file has no closing balance: it was cut", next_step=AGAIN)
+        raise InvalidFile(N_("The file has no closing balance: it was cut"), next_step=AGAIN)
     moved = sum((line.amount for line in lines), Decimal("0.00"))
     check_sum(money(sections[0]["НачальныйОстаток"]), moved, money(sections[-1]["КонечныйОстаток"]))
 

@@ -5,14 +5,15 @@ The format is known by the content: ``1CClientBankExchange``, MT940 (``:20:``), 
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.bank.values import AGAIN, BankFile, plain_account
+from procomp_pay.providers.tabular.file_type import cannot_open, not_a_file
 
 #: Bytes: a year of a busy account has a few.
 _MOST = 50_000_000
@@ -39,9 +40,11 @@ def read_bank_file(
 
         return read_csv(path, wanted, columns)
     if columns:
-        raise InvalidFile("--columns is for CSV files, and this is none", next_step="leave --columns out")
+        raise InvalidFile(
+            N_("--columns is for CSV files, and this is none"), next_step=N_("leave --columns out")
+        )
     if b"\0" in content:  # neither format has any, and PostgreSQL stores none
-        raise InvalidFile("The file is damaged: it has NUL characters, so it is no text", next_step=AGAIN)
+        raise InvalidFile(N_("The file is damaged: it has NUL characters, so it is no text"), next_step=AGAIN)
     return read(content, wanted)
 
 
@@ -49,11 +52,11 @@ def _content(path: Path) -> bytes:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise InvalidFile(f"{path.name} is not a regular file", next_step="save the statement as a file")
-        if not 0 < about.st_size <= _MOST:
-            size = "is empty (0 bytes)" if not about.st_size else f"has more than {_MOST:,} bytes"
-            raise InvalidFile(f"The file {size}", next_step=AGAIN)
+            raise not_a_file(path)
+        if not about.st_size:
+            raise InvalidFile(N_("The file is empty (0 bytes)"), next_step=AGAIN)
+        if about.st_size > _MOST:
+            raise InvalidFile(N_("The file has more than %(most)s bytes", most=f"{_MOST:,}"), next_step=AGAIN)
         return path.read_bytes()
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise InvalidFile(f"{path} cannot be opened: {why}", next_step="check the name of the file") from None
+        raise cannot_open(path, error) from None

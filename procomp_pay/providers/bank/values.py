@@ -10,8 +10,9 @@ from typing import NoReturn
 
 from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.domain.payouts import BankLine
+from procomp_pay.domain.text import N_
 
-AGAIN = "export the statement from the bank again and give the file as it came"
+AGAIN = N_("export the statement from the bank again and give the file as it came")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,12 @@ def plain_account(account: str) -> str:
 def other_account(wanted: str, accounts: list[str]) -> NoReturn:
     """Raise the error for a file of another account."""
     raise InvalidFile(
-        f"The statement is of {', '.join(accounts) or 'no account'}, not of {wanted}",
-        next_step="give the statement of the right account, or leave --account out",
+        N_(
+            "The statement is of %(accounts)s, not of %(wanted)s",
+            accounts=", ".join(accounts) or N_("no account"),
+            wanted=wanted,
+        ),
+        next_step=N_("give the statement of the right account, or leave --account out"),
     )
 
 
@@ -56,8 +61,12 @@ def chosen_account(accounts: list[str], wanted: str | None) -> str:
         other_account(wanted, accounts)
     if wanted is None and len(accounts) != 1:
         raise InvalidFile(
-            f"The statement is of {len(accounts)} accounts: {', '.join(accounts[:5])}",
-            next_step="say which one to read: --account NUMBER",
+            N_(
+                "The statement is of several accounts (%(n)s): %(accounts)s",
+                n=len(accounts),
+                accounts=", ".join(accounts[:5]),
+            ),
+            next_step=N_("say which one to read: --account NUMBER"),
         )
     return wanted or accounts[0]
 
@@ -73,7 +82,7 @@ def money(text: str, line: int | None = None) -> Decimal:
     except InvalidOperation:
         amount = None
     if amount is None:
-        raise InvalidFile(f"“{text[:30]}” is not an amount", next_step=AGAIN, line=line)
+        raise InvalidFile(N_("“%(value)s” is not an amount", value=text[:30]), next_step=AGAIN, line=line)
     return amount.quantize(Decimal("0.01"))
 
 
@@ -84,13 +93,19 @@ def check_sum(opening: Decimal, moved: Decimal, closing: Decimal) -> None:
     """
     if opening + moved != closing:
         raise InvalidFile(
-            f"The statement does not add up: {opening} and its lines of {moved:+} are {opening + moved}, but "
-            f"it ends with {closing}. A part of it is missing; nothing was used",
+            N_(
+                "The statement does not add up: %(opening)s and its lines of %(moved)s are %(sum)s, but it "
+                "ends with %(closing)s. A part of it is missing; nothing was used",
+                opening=opening,
+                moved=f"{moved:+}",
+                sum=opening + moved,
+                closing=closing,
+            ),
             next_step=AGAIN,
         )
 
 
-def day_of(text: str) -> date:
+def day_of(text: str, line: int | None = None) -> date:
     """Parse a day as banks write it.
 
     :raises InvalidFile: it is none.
@@ -100,4 +115,4 @@ def day_of(text: str) -> date:
             return datetime.strptime(text.strip()[:10], form).date()  # noqa: DTZ007 - a day has no zone
         except ValueError:
             continue
-    raise InvalidFile(f"“{text[:30]}” is not a day", next_step=AGAIN)
+    raise InvalidFile(N_("“%(value)s” is not a day", value=text[:30]), next_step=AGAIN, line=line)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from procomp_pay.domain.errors import InvalidAmount
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import ForeignMoney, LineKind
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.cells import CellError, read_amount
 from procomp_pay.providers.statements.layout.headers import ColumnRole
 from procomp_pay.providers.statements.layout.line_kinds import (
@@ -97,7 +98,7 @@ class AmountsReader:
     def _read(self, given: dict[ColumnRole, Cell]) -> LineAmounts:
         gross = self._amount(given, ColumnRole.AMOUNT)
         if gross is None:
-            raise _ProblemError("there is no amount", ColumnRole.AMOUNT)
+            raise _ProblemError(N_("there is no amount"), ColumnRole.AMOUNT)
         word = _text(given, ColumnRole.TYPE)
         kind = self._kind(given, word, gross)
         if _status(given) is False or self._is_only_recorded(given, word):
@@ -130,7 +131,7 @@ class AmountsReader:
         try:
             return read_amount(cell, self._mark)
         except CellError as error:
-            raise _ProblemError(str(error), role) from None
+            raise _ProblemError(error.args[0], role) from None
 
     def _money(
         self, given: dict[ColumnRole, Cell], gross: Decimal, kind: LineKind | None
@@ -141,7 +142,7 @@ class AmountsReader:
         if charged_in not in ("", settled_in):
             charged = self._amount(given, ColumnRole.CUSTOMER_AMOUNT)
             if charged is None:
-                raise _ProblemError("there is no amount", ColumnRole.CUSTOMER_AMOUNT)
+                raise _ProblemError(N_("there is no amount"), ColumnRole.CUSTOMER_AMOUNT)
             roles = (ColumnRole.CUSTOMER_AMOUNT, ColumnRole.CUSTOMER_CURRENCY)
             return _read_money(charged, charged_in, kind, roles), settled_in
         code = settled_in if ColumnRole.CURRENCY in given else str(self._layout.currency or "")
@@ -157,7 +158,10 @@ class AmountsReader:
         fee, net = self._amount(given, ColumnRole.FEE), self._amount(given, ColumnRole.NET)
         if self._layout.provider == STRIPE:
             if fee is not None and net is not None and gross - fee != net:
-                raise _ProblemError(f"{gross} less the fee of {fee} is not {net}", ColumnRole.NET)
+                raise _ProblemError(
+                    N_("%(gross)s less the fee of %(fee)s is not %(net)s", gross=gross, fee=fee, net=net),
+                    ColumnRole.NET,
+                )
             return fee, net
         if net is None:
             # a refund returns the fee of its purchase
@@ -169,7 +173,7 @@ class AmountsReader:
 def _text(given: dict[ColumnRole, Cell], role: ColumnRole) -> str:
     cell = given.get(role, "")
     if not isinstance(cell, str):
-        raise _ProblemError(f"“{shown(cell)}” is not text", role)
+        raise _ProblemError(N_("“%(value)s” is not text", value=shown(cell)), role)
     return cell.strip()
 
 
@@ -177,7 +181,7 @@ def _status(given: dict[ColumnRole, Cell]) -> bool:
     word = _text(given, ColumnRole.STATUS)
     done = is_done(word)
     if done is None:
-        raise _ProblemError(f"the status “{word[:40]}” is not known", ColumnRole.STATUS)
+        raise _ProblemError(N_("the status “%(word)s” is not known", word=word[:40]), ColumnRole.STATUS)
     return done
 
 
@@ -187,9 +191,13 @@ def _check_sign(kind: LineKind | None, gross: Decimal, *, strict: bool) -> None:
     :param strict: the provider always writes outgoing money with a minus.
     """
     if kind in _IN and gross < 0:
-        raise _ProblemError(f"{gross} is negative, but the line is a {kind}", ColumnRole.AMOUNT)
+        raise _ProblemError(
+            N_("%(amount)s is negative, but by its type money came in", amount=gross), ColumnRole.AMOUNT
+        )
     if strict and kind in _OUT and gross > 0:
-        raise _ProblemError(f"{gross} is positive, but the line is a {kind}", ColumnRole.AMOUNT)
+        raise _ProblemError(
+            N_("%(amount)s is positive, but by its type money went out", amount=gross), ColumnRole.AMOUNT
+        )
 
 
 def _read_money(
@@ -204,7 +212,7 @@ def _read_money(
     except InvalidAmount as error:
         reason, column = error.message, roles[0]
     except ValueError:
-        reason, column = f"“{code}” is not a currency that we accept", roles[1]
+        reason, column = N_("“%(code)s” is not a currency that we accept", code=code), roles[1]
         if _CURRENCY.fullmatch(code) and abs(amount) < _LARGEST and kind is not LineKind.OTHER:
             return ForeignMoney(abs(amount), code)
     if kind is LineKind.OTHER:

@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.table import EXPORT_AGAIN
 
 #: There are 256 buckets; a hash's last bits choose one.
@@ -43,7 +44,10 @@ class RepeatedKeys:
             del bucket[:]
             if len(twice) > MOST:
                 raise InvalidStatement(
-                    f"More than {MOST} operation numbers appear twice: are these two exports in one file?",
+                    N_(
+                        "More than %(most)s operation numbers appear twice: two exports in one file?",
+                        most=MOST,
+                    ),
                     next_step=EXPORT_AGAIN,
                 )
         return frozenset(twice)

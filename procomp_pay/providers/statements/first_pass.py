@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.duplicates import LAST_BUCKET, RepeatedKeys
 from procomp_pay.providers.statements.layout.cells import CellError, decimal_mark, read_number
 from procomp_pay.providers.statements.layout.headers import ColumnRole, header_key
@@ -128,7 +129,7 @@ def check_amount_row(row: Sequence[Cell], number: int, layout: Layout) -> None:
         return
     if recognise(texts, number, provider=layout.provider, mapped=None) is not None:
         raise InvalidStatement(
-            "a second table with other columns begins here", next_step=EXPORT_AGAIN, line=number
+            N_("a second table with other columns begins here"), next_step=EXPORT_AGAIN, line=number
         )
 
 

@@ -104,7 +104,7 @@ class LineReader:
                 if payment_at is not None:
                     paid = self._number(row[payment_at])
             except CellError as error:
-                self._skip(line, row, str(error), self._at_fault(row))
+                self._skip(line, row, error.args[0], self._at_fault(row))
                 continue
             ref = number
             if amounts.kind is None or not ref or self._suspects:
@@ -174,7 +174,7 @@ class LineReader:
             known = self._by_source(amounts, ref, row)
             if known is None:
                 word = amounts.word[:40]
-                reason = f"the type “{word}” is not known" if word else "there is no type"
+                reason = N_("the type “%(word)s” is not known", word=word) if word else N_("there is no type")
                 self._skip(line, row, reason, self._layout.header(ColumnRole.TYPE))
                 return None
             amounts = known
@@ -214,7 +214,14 @@ class LineReader:
         if is_same:
             self._summary.repeat(line, first_line, str(own))
         else:
-            self._summary.skip(line, f"{shown(own)} is already on line {first_line}, with other content")
+            self._summary.skip(
+                line,
+                N_(
+                    "%(number)s is already on line %(first)s, with other content",
+                    number=shown(own),
+                    first=first_line,
+                ),
+            )
         return False
 
     def _at_fault(self, row: Sequence[Cell]) -> str | None:
@@ -241,17 +248,17 @@ class LineReader:
     def _fitted(self, line: int, row: Sequence[Cell], width: int) -> Sequence[Cell] | None:
         """Return a row as wide as the headers; ``None`` if its cells cannot be assigned to columns."""
         if line == self._unsure_line:
-            self._skip(line, row, "the file ends here without a line end, so the last cell may be cut")
+            self._skip(line, row, N_("the file ends here without a line end, so the last cell may be cut"))
             return None
         if len(row) > width:
             if all(is_blank(cell) for cell in row[width:]):
                 return row[:width]
-            self._skip(line, row, f"the line has {len(row)} cells and the header has {width}")
+            self._skip(line, row, _width(row, width))
             return None
         whole = padded(row, width)
         # a CSV line without all of its cells may be cut
         if self._table.kind.startswith("CSV") and len(row) < self._used_until:
-            self._skip(line, whole, f"the line has {len(row)} cells and the header has {width}")
+            self._skip(line, whole, _width(row, width))
             return None
         return whole
 
@@ -335,3 +342,7 @@ class LineReader:
                     n=self._times.days_alone,
                 )
             )
+
+
+def _width(row: Sequence[Cell], width: int) -> str:
+    return N_("the line has %(n)s cells and the header has %(width)s", n=len(row), width=width)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import NotPlain, StatementLine
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod, StatementSummary
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.csv.fast_reader import FastReader
 from procomp_pay.providers.statements.csv.table import CsvTable
 from procomp_pay.providers.statements.first_pass import FirstPassResult, first_pass
@@ -28,8 +29,8 @@ from procomp_pay.providers.statements.layout.mapping_file import ColumnMapping, 
 from procomp_pay.providers.statements.layout.model import PROVIDERS, STRIPE, Layout
 from procomp_pay.providers.statements.line_reader import LineReader
 from procomp_pay.providers.statements.period import day_zone, period_in_name
-from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table, cannot_open
-from procomp_pay.providers.tabular.file_type import is_workbook
+from procomp_pay.providers.statements.table import EXPORT_AGAIN, RULES, Table
+from procomp_pay.providers.tabular.file_type import cannot_open, is_workbook, not_a_file
 
 #: Called with the bytes done and the bytes in all; the file is read twice.
 Progress = Callable[[int, int], None]
@@ -137,7 +138,7 @@ class Statement:
 
     def _check_same(self) -> None:
         if _stamp(self._file) != self._stamp:
-            raise InvalidStatement("The file was changed while it was read", next_step="run it again")
+            raise InvalidStatement(N_("The file was changed while it was read"), next_step=N_("run it again"))
 
     def _step(self) -> None:
         if self._progress is not None:
@@ -175,19 +176,22 @@ def open_statement(
     """
     if provider is not None and provider not in PROVIDERS:
         raise InvalidStatement(
-            f"Statements of {provider[:20]!r} are not supported", next_step="use kaspi or stripe"
+            N_("Statements of %(provider)s are not supported", provider=provider[:20]),
+            next_step=N_("use kaspi or stripe"),
         )
     mapped = read_mapping(mapping) if mapping is not None else None
     if mapped is not None and provider not in (None, mapped.provider):
         raise InvalidStatement(
-            f"The mapping is for statements of {mapped.provider}, but --provider is {provider}",
-            next_step="leave --provider out",
+            N_(
+                "The mapping is for statements of %(provider)s, but --provider is %(other)s",
+                provider=mapped.provider,
+                other=provider,
+            ),
+            next_step=N_("leave --provider out"),
         )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
-            raise InvalidStatement(
-                f"{path.name} is not a regular file", next_step="save the statement as a file and pass that"
-            )
+            raise not_a_file(path)
         file = path.open("rb")
     except OSError as error:
         raise cannot_open(path, error) from None
@@ -201,7 +205,7 @@ def open_statement(
 def _table(file: BinaryIO, provider: str | None, mapped: ColumnMapping | None) -> Table:
     about = os.fstat(file.fileno())
     if about.st_size == 0:
-        raise InvalidStatement("The file is empty (0 bytes)", next_step=EXPORT_AGAIN)
+        raise InvalidStatement(N_("The file is empty (0 bytes)"), next_step=EXPORT_AGAIN)
     if is_workbook(file, RULES):
         # openpyxl is imported for workbooks only
         from procomp_pay.providers.statements.xlsx_table import XlsxTable

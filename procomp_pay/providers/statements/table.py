@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.reconciliation.statement_summary import StatementPeriod
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.headers import header_key
 from procomp_pay.providers.statements.layout.model import Layout
 from procomp_pay.providers.statements.layout.recognise import WRITE_A_MAPPING, recognise
@@ -19,9 +19,8 @@ from procomp_pay.providers.tabular.rules import FileRules
 
 #: The sizes are those of a statement with a million lines.
 RULES = FileRules(
-    noun="statement",
-    save_again="export the statement again and give the file as it came",
-    right_format="export the report of operations from Kaspi Pay as XLSX or CSV",
+    save_again=N_("export the statement again and give the file as it came"),
+    right_format=N_("export the report of operations from Kaspi Pay as XLSX or CSV"),
     most_in_sheets=1_000_000_000,
     most_in_others=100_000_000,
     longest_line=65_536,
@@ -92,19 +91,23 @@ def unknown(seen: Sequence[Sequence[str]], *, provider: str | None, mapping: str
     """Return the error for a file in which no known header row was found."""
     rows = [[" ".join(cell.split()) for cell in row] for row in seen]
     widest = max(rows, key=lambda row: sum(1 for cell in row if cell), default=[])
-    found = ", ".join(f"“{header[:40]}”" for header in widest[:30] if header) or "none"
+    found = ", ".join(f"“{header[:40]}”" for header in widest[:30] if header) or N_("none")
+    step: str = WRITE_A_MAPPING
     if mapping is not None:
-        problem = f"No row has all the headers that the mapping {mapping} names"
-        step = "write the headers in the mapping exactly as they are in the file"
+        problem = N_("No row has all the headers that the mapping %(name)s names", name=mapping)
+        step = N_("write the headers in the mapping exactly as they are in the file")
     elif provider is not None:
+        problem = N_("The file is not a known statement of %(provider)s", provider=provider.title())
         other = next((layout for layout in map(_recognise_any, rows) if layout is not None), None)
-        actual = f": it is a {other.name}" if other is not None else ""
-        problem = f"The file is not a known statement of {provider.title()}{actual}"
-        step = "leave --provider out" if other is not None else WRITE_A_MAPPING
+        if other is not None:
+            problem = N_("%(problem)s, but one of %(other)s", problem=problem, other=other.provider.title())
+            step = N_("leave --provider out")
     else:
-        problem = "The file is not a known statement"
-        step = f"name the provider with --provider kaspi or stripe, or {WRITE_A_MAPPING}"
-    return InvalidStatement(f"{problem}. The headers found are: {found}", next_step=step)
+        problem = N_("The file is not a known statement")
+        step = N_("name the provider with --provider kaspi or stripe, or %(else)s", **{"else": step})
+    return InvalidStatement(
+        N_("%(problem)s. The headers found are: %(headers)s", problem=problem, headers=found), next_step=step
+    )
 
 
 def _recognise_any(row: Sequence[str]) -> Layout | None:
@@ -112,13 +115,6 @@ def _recognise_any(row: Sequence[str]) -> Layout | None:
         return recognise(row, 0, provider=None, mapped=None)
     except InvalidStatement:
         return None
-
-
-def cannot_open(path: Path, error: OSError) -> InvalidStatement:
-    """Return the error for a file that the operating system does not open."""
-    return InvalidStatement(
-        f"The file {path.name} cannot be read: {error.strerror}", next_step="check its name and permissions"
-    )
 
 
 _TOTALS = (

@@ -33,7 +33,7 @@ class XlsxTable:
         self._book = Workbook(file, RULES)
         if self._book.counts_from_1904:
             raise InvalidStatement(
-                "The workbook counts days from 1904, so dates could be read four years off",
+                N_("The workbook counts days from 1904, so dates could be read four years off"),
                 next_step=SAVE_AS_XLSX,
             )
         self._rows_total = 0
@@ -85,8 +85,8 @@ class XlsxTable:
         if len(statements) > 1:
             names = ", ".join(f"“{sheet.title}”" for sheet, _ in statements[:10])
             raise InvalidStatement(
-                f"{len(statements)} sheets are statements: {names}",
-                next_step='name one of them in a mapping (sheet = "…"), or save each in its own file',
+                N_("%(n)s sheets are statements: %(names)s", n=len(statements), names=names),
+                next_step=N_('name one of them in a mapping (sheet = "…"), or save each in its own file'),
             )
         if not statements:
             raise unknown(seen, provider=provider, mapping=mapped.name if mapped else None)

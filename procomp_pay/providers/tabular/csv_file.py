@@ -75,8 +75,10 @@ class CsvFile:
             except csv.Error as error:
                 if "unexpected end" in str(error):
                     raise UnclosedQuote(
-                        "a quoted field begins here and never ends: the file ends in the middle of this "
-                        "line: it was cut, and more lines may be missing",
+                        N_(
+                            "a quoted field begins here and never ends: the file ends in the middle of this "
+                            "line: it was cut, and more lines may be missing"
+                        ),
                         next_step=self.rules.save_again,
                         line=line,
                     ) from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.rules import FileRules
 
 _BLOCK = 65_536
@@ -63,7 +64,7 @@ class _Lines:
         ends = [position for position in (block.find(b"\n"), block.find(b"\r")) if position >= 0]
         if longest is not None and self._since + (min(ends) if ends else len(block)) > longest:
             raise InvalidFile(
-                f"the line is longer than {longest // 1024} kB: this is no {self._rules.noun}",
+                N_("the line is longer than %(most)s kB: this is another kind of file", most=longest // 1024),
                 next_step=self._rules.save_again,
                 line=self.line,
             )
@@ -79,7 +80,7 @@ class _Lines:
 
 def not_text(rules: FileRules) -> InvalidFile:
     """Return the error for a file with NUL bytes."""
-    return InvalidFile("The file is no text: it has NUL bytes", next_step=_or_as_utf8(rules))
+    return InvalidFile(N_("The file is no text: it has NUL bytes"), next_step=_or_as_utf8(rules))
 
 
 def scan_encoding(file: BinaryIO, rules: FileRules, *, encoding: str | None = None) -> EncodingScan:
@@ -138,13 +139,13 @@ def _recoded(blocks: Iterator[bytes], encoding: str, rules: FileRules) -> Iterat
         decoder.decode(b"", final=True)
     except UnicodeError:
         raise InvalidFile(
-            "The file begins as UTF-16 text and does not go on as such: it is damaged or cut",
+            N_("The file begins as UTF-16 text and does not go on as such: it is damaged or cut"),
             next_step=rules.save_again,
         ) from None
 
 
 def _or_as_utf8(rules: FileRules) -> str:
-    return f"{rules.save_again}; a spreadsheet can save it as CSV UTF-8 or XLSX"
+    return N_("%(again)s; a spreadsheet can save it as CSV UTF-8 or XLSX", again=rules.save_again)
 
 
 #: Bytes beyond ASCII in Windows Cyrillic text: letters, ё, № « », dashes, quotes, no-break space, Kazakh.
@@ -213,12 +214,15 @@ class _Check:
                 self._decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 raise InvalidFile(
-                    "The file ends in the middle of a letter: it is cut", next_step=again
+                    N_("The file ends in the middle of a letter: it is cut"), next_step=again
                 ) from None
             return self._encoding, False
         if given or self._good >= _SURELY_UTF8:
             raise InvalidFile(
-                f"the text is {self._encoding} up to here and then is not: the file is damaged",
+                N_(
+                    "the text is %(encoding)s up to here and then is not: the file is damaged",
+                    encoding=_NAMES.get(self._encoding, self._encoding),
+                ),
                 next_step=again,
                 line=self._failed_at,
             )
@@ -226,7 +230,7 @@ class _Check:
             raise not_text(self._rules)
         if self._odd * 20 > self._foreign or self._is_undefined:
             raise InvalidFile(
-                "the file is neither UTF-8 nor Windows Cyrillic (cp1251) text",
+                N_("the file is neither UTF-8 nor Windows Cyrillic (cp1251) text"),
                 next_step=_or_as_utf8(self._rules),
                 line=self._failed_at,
             )

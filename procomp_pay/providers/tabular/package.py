@@ -14,9 +14,11 @@ from typing import Any, BinaryIO
 from xml.parsers import expat
 
 from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.rules import FileRules
 
-SAVE_AS_XLSX = "open it in Excel or LibreOffice and save it again as .xlsx"
+SAVE_AS_XLSX = N_("open it in Excel or LibreOffice and save it again as .xlsx")
+UNPACK = N_("unpack it, and give the file in it")
 _MOST_PARTS = 1000
 #: Bytes of one cell's text and of one row: more than a spreadsheet program writes.
 _LONGEST_TEXT = 262_144
@@ -38,7 +40,7 @@ Element = tuple[str, dict[str, str], str]
 
 def damaged() -> InvalidFile:
     """Return the error for a workbook that is not as its format says."""
-    return InvalidFile("The file is no XLSX workbook, or is damaged", next_step=SAVE_AS_XLSX)
+    return InvalidFile(N_("The file is no XLSX workbook, or is damaged"), next_step=SAVE_AS_XLSX)
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def refusing_damage() -> Iterator[None]:
         raise damaged() from None
     except RuntimeError:  # zipfile's error for an encrypted part
         raise InvalidFile(
-            "The workbook is protected by a password", next_step="save it without the password"
+            N_("The workbook is protected by a password"), next_step=N_("save it without the password")
         ) from None
 
 
@@ -68,9 +70,9 @@ class Package:
             names = [_spelling(name) for name in self._archive.namelist()]
             self._parts = dict(zip(names, self._archive.infolist(), strict=True))
         if len(names) > _MOST_PARTS:
-            raise InvalidFile("The workbook has too many parts", next_step=SAVE_AS_XLSX)
+            raise InvalidFile(N_("The workbook has too many parts"), next_step=SAVE_AS_XLSX)
         self._check_sizes(rules)
-        self._check_kind(rules)
+        self._check_kind()
         if len(self._parts) < len(names):
             raise damaged()  # two parts of one name: programs differ in which of them they read
 
@@ -124,25 +126,25 @@ class Package:
         others = sum(part.file_size for part in self._archive.infolist()) - sheets
         if sheets > rules.most_in_sheets or others > rules.most_in_others:
             raise InvalidFile(
-                f"The workbook unpacks to more than any {rules.noun}: {(sheets + others) // 1_000_000} MB",
-                next_step="save its sheet alone, without pictures and formatting, or a part of its rows",
+                N_("The workbook is too large: %(size)s MB unpacked", size=(sheets + others) // 1_000_000),
+                next_step=N_("save its sheet alone, without pictures and formatting, or a part of its rows"),
             )
 
-    def _check_kind(self, rules: FileRules) -> None:
+    def _check_kind(self) -> None:
         names = self._parts.keys()
         if any(name.endswith("vbaproject.bin") for name in names):
             raise InvalidFile(
-                f"The workbook holds macros, which a {rules.noun} has no use for",
-                next_step="save it as .xlsx without macros",
+                N_("The workbook holds macros"),
+                next_step=N_("save it as .xlsx without macros"),
             )
         if "xl/workbook.bin" in names:
-            raise InvalidFile("The file is a binary workbook (.xlsb)", next_step=SAVE_AS_XLSX)
+            raise InvalidFile(N_("The file is a binary workbook (.xlsb)"), next_step=SAVE_AS_XLSX)
         if "content.xml" in names and "mimetype" in names:
-            raise InvalidFile("The file is an OpenDocument sheet", next_step=SAVE_AS_XLSX)
+            raise InvalidFile(N_("The file is an OpenDocument sheet"), next_step=SAVE_AS_XLSX)
         if "[content_types].xml" not in names:
             raise InvalidFile(
-                "The file is a ZIP archive and no workbook",
-                next_step=f"unpack it, and give the {rules.noun} in it",
+                N_("The file is a ZIP archive and no workbook"),
+                next_step=UNPACK,
             )
 
 
@@ -197,16 +199,16 @@ def _measured(stream: Any) -> Iterator[bytes]:
         first, last = block.find(b"<"), block.rfind(b"<")
         since_tag += first if first >= 0 else len(block)
         if since_tag > _LONGEST_TEXT:
-            raise _too_long("cell")
+            raise _too_long(N_("A cell of the workbook is longer than any that is read"))
         since_tag = len(block) - last if last >= 0 else since_tag
         both = tail + block
         starts = [match.start() for match in _ROW.finditer(both)]
         since_row = len(both) - starts[-1] if starts else since_row + len(block)
         if since_row > _LONGEST_ROW:
-            raise _too_long("row")
+            raise _too_long(N_("A row of the workbook is longer than any that is read"))
         tail = both[-_OVERLAP:]
         yield block
 
 
-def _too_long(what: str) -> InvalidFile:
-    return InvalidFile(f"A {what} of the workbook is longer than any that is read", next_step=SAVE_AS_XLSX)
+def _too_long(why: str) -> InvalidFile:
+    return InvalidFile(why, next_step=SAVE_AS_XLSX)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 class FileRules:
     """The size limit of one kind of file, and the next step that its errors name.
 
-    :param noun: what the file should be, for messages: ``statement``.
     :param save_again: the next step where the file itself is at fault.
     :param right_format: the next step where it is of a format that is not read.
     :param most_in_sheets: bytes that all sheets of a workbook may have unpacked.
@@ -18,7 +17,6 @@ class FileRules:
         an endless cell is the fault of its line alone.
     """
 
-    noun: str
     save_again: str
     right_format: str
     most_in_sheets: int

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 
 from procomp_pay.domain.errors import InvalidFile
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Cell, Unusable
 from procomp_pay.providers.tabular.package import (
     SAVE_AS_XLSX,
@@ -31,7 +32,7 @@ MOST_ROWS = 1_048_576
 #: Empty rows above a filled one.
 MOST_EMPTY = 10_000
 _ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
-_NO_RESULT = Unusable("a formula without its result: open the file in Excel, save it, and try again")
+_NO_RESULT = Unusable(N_("a formula without its result: open the file in Excel, save it, and try again"))
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})", re.A)
 
@@ -54,7 +55,7 @@ class Workbook:
 
     def __init__(self, file: BinaryIO, rules: FileRules) -> None:
         self._package = Package(file, rules)
-        part = _main_part(self._package, rules)
+        part = _main_part(self._package)
         relations = self._package.relations(part)
         parts = dict(relations.values())
         #: Days are counted from 1904 and not from 1900, as old programs for the Mac did.
@@ -88,12 +89,12 @@ class Workbook:
                 for number, cells in reader.feed(block):
                     if number > MOST_ROWS:
                         raise InvalidFile(
-                            "The sheet has more rows than a sheet can have", next_step=SAVE_AS_XLSX
+                            N_("The sheet has more rows than a sheet can have"), next_step=SAVE_AS_XLSX
                         )
                     if number - before > MOST_EMPTY:
                         raise InvalidFile(
-                            f"The sheet has more than {MOST_EMPTY} empty rows",
-                            next_step="delete them, and save it again",
+                            N_("the sheet has more than %(most)s empty rows", most=MOST_EMPTY),
+                            next_step=N_("delete them, and save it again"),
                             line=number,
                         )
                     before = number
@@ -113,13 +114,13 @@ class Workbook:
         return texts
 
 
-def _main_part(package: Package, rules: FileRules) -> str:
+def _main_part(package: Package) -> str:
     named = [name for kind, name in package.relations("").values() if kind == "officeDocument"]
     part = named[0] if named else "xl/workbook.xml"
     if part not in package or not part.startswith("xl/"):
         raise InvalidFile(
-            "The file is an Office document or ZIP archive and no workbook",
-            next_step=f"give the {rules.noun} as XLSX or CSV",
+            N_("The file is an Office document or ZIP archive and no workbook"),
+            next_step=N_("give it as XLSX or CSV"),
         )
     return part
 
@@ -270,7 +271,7 @@ class _SheetReader:
         is_whole = value.strip().lstrip("+-").isdigit()
         number = Decimal(value.strip()) if is_whole else Decimal(repr(float(value)))
         if not number.is_finite():
-            return Unusable("no number")
+            return Unusable(N_("no number"))
         if not self._style:
             return number
         try:
@@ -288,7 +289,7 @@ class _SheetReader:
 
 
 def _error(value: str) -> Unusable:
-    return Unusable(f"an error of the spreadsheet: {value[:20]}")
+    return Unusable(N_("an error of the spreadsheet: %(value)s", value=value[:20]))
 
 
 def _moment(value: Any) -> Cell:
@@ -299,7 +300,7 @@ def _moment(value: Any) -> Cell:
         return value
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001
-    return Unusable("no date")
+    return Unusable(N_("no date"))
 
 
 def _column(reference: str) -> int:

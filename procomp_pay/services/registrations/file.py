@@ -17,7 +17,7 @@ from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import MOST_COLUMNS, Unusable
 from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile, UnclosedQuote
 from procomp_pay.providers.tabular.encoding import EncodingScan
-from procomp_pay.providers.tabular.file_type import is_workbook
+from procomp_pay.providers.tabular.file_type import cannot_open, is_workbook
 from procomp_pay.providers.tabular.rules import FileRules
 from procomp_pay.providers.tabular.workbook import Sheet, Workbook
 from procomp_pay.services.registrations.columns import (
@@ -41,7 +41,6 @@ MOST_ROWS = 20_000
 _NAMES = (Column.NAME, Column.SURNAME, Column.GIVEN)
 _SAVE_AGAIN = N_("in the spreadsheet: Save as, CSV UTF-8 or XLSX")
 _RULES = FileRules(
-    noun="list of participants",
     save_again=_SAVE_AGAIN,
     right_format=_SAVE_AGAIN,
     most_in_sheets=60_000_000,
@@ -113,10 +112,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise Refused(
-            N_("The file %(path)s cannot be read: %(why)s", path=path, why=error.strerror),
-            next_step=N_("check its name and its rights"),
-        ) from error
+        raise cannot_open(path, error) from error
     if len(content) > MOST_BYTES:
         raise Refused(
             N_(

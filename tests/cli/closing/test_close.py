@@ -131,7 +131,9 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
     closing = sqlite_clerk.ask(*CLOSE, code=6)
     assert states(closing)["kaspi"] == "open"
     unseen = "Kaspi QR KZT: Payments of which no record of the provider was read yet: 1."
-    assert unseen in sqlite_clerk.type("close", code=6).out
+    told = sqlite_clerk.type("close", code=6)
+    assert unseen in told.out
+    assert "--kaspi-statement FILE" in told.err
     sqlite_clerk.type("close", "--skip", "kaspi", code=2)
     sqlite_clerk.type("close", "--skip", "clerks", "--reason", "why", code=3)
     words = ("--skip", "kaspi", "--skip", "sums", "--reason", "no statement before tomorrow")

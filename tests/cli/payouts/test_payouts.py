@@ -75,10 +75,17 @@ def test_from_kaspis_report_to_the_bank(finance: CommandLine, tmp_path: Path) ->
     assert "Kaspi Bank" in shown
 
 
-def test_half_a_file_and_a_strange_account_change_nothing(finance: CommandLine, tmp_path: Path) -> None:
+def test_half_a_file_and_a_strange_account_change_nothing(
+    finance: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finance.type("payouts", "fetch", "--statement", kaspi_report(tmp_path))
     half = bank_file(tmp_path, end="")
     assert "it was cut" in finance.type("payouts", "match", "--bank-file", half, code=3).err
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    told = finance.type("payouts", "match", "--bank-file", half, code=3).err
+    assert "В файле нет конца (КонецФайла): он обрезан" in told
+    assert "выгрузите выписку из банка ещё раз" in told
+    monkeypatch.delenv("PROCOMP_LANGUAGE")
     whole = bank_file(tmp_path)
     words = ("payouts", "match", "--bank-file", whole, "--account", "KZ99")
     assert f"is of {OURS}, not of KZ99" in finance.type(*words, code=3).err

@@ -65,7 +65,7 @@ def test_an_amount_that_was_stored_as_text_is_shown(paid: object) -> None:
     assert "12000.00" in line.replace("\N{NO-BREAK SPACE}", "")
 
 
-def test_an_override_shows_what_was_charged_and_where_it_differs() -> None:
+def test_an_override_shows_what_was_charged_and_where_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     detail = {"override": "seen in the app", "operation": "27960338649", "by": "aida", "against": "not paid"}
     view = DiscrepancyView(
         "d", "STATUS_MISMATCH", "open", "kaspi", "p", "ref", detail, None, NOW, NOW, None, None, None, None,
@@ -75,6 +75,9 @@ def test_an_override_shows_what_was_charged_and_where_it_differs() -> None:
     assert "24\u00a0000.00\u00a0KZT was charged" in shown
     assert "contradicts operation 27960338649: see the failed check" in shown
     assert "no record of it" not in shown
+    assert "another participant's receipt, accept this, then move the payment" in shown
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    assert "начислено 24\u00a0000,00\u00a0KZT" in "\n".join(page(view))
 
 
 def test_an_operation_that_was_verified_for_another_payment_is_not_called_a_second_payment() -> None:

@@ -39,8 +39,8 @@ def test_a_statement_without_problems(write: Any) -> None:
     assert "payments 1 24 000.00 KZT" in out
     assert "refunds 1 5 000.00 KZT" in out
     assert "2026-10-01 12:01 to 2026-10-01 12:02 (Asia/Almaty)" in out
-    assert "1 line more than once, counted once: 4 (as 2)" in output.stderr
-    assert "the total on line 5, 19000.00, agrees" in output.stderr
+    assert "1 line more than once, counted once: 4 (= 2)" in output.stderr
+    assert "the total on line 5, 19\u00a0000.00, agrees" in output.stderr
     document = json.loads(run(file, "--json").stdout, parse_float=Decimal)
     assert document["provider"] == "kaspi"
     assert document["columns"]["operation"] == "Номер заказа (ID/RRN)"
@@ -61,7 +61,7 @@ def test_skipped_lines_exit_with_6_and_are_listed(write: Any) -> None:
     assert output.stdout.startswith("! october.csv")
     assert "31 lines skipped" in output.stderr
     assert (
-        "line 3, “Тип операции”: the type “\N{REPLACEMENT CHARACTER}[31mНечто” is not known" in output.stderr
+        "Line 3: “Тип операции”: the type “\N{REPLACEMENT CHARACTER}[31mНечто” is not known" in output.stderr
     )
     assert "… and 11 more" in output.stderr
     assert "\x1b" not in output.output
@@ -76,8 +76,38 @@ def test_an_unusable_file_exits_with_3(write: Any) -> None:
     error = json.loads(run(file, "--json", code=3).stdout)
     assert error["exit_code"] == 3
     assert "--mapping" in error["next_step"]
-    assert "cannot be read" in run("missing.csv", code=3).stderr
+    assert "no file missing.csv" in run("missing.csv", code=3).stderr
     assert "visa" in run(file, "--provider", "visa", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("language", "check", "refusal"),
+    [
+        (
+            "ru",
+            (
+                "2 строки пропущены",
+                "Строка 3: “Сумма операции (т)”: «?» – не сумма",
+                "не сходится со строками",
+            ),
+            "Выписка Stripe такого вида не известна; это выписка Kaspi. Найдены заголовки: “#”",
+        ),
+        (
+            "kk",
+            ("2 жол өткізілді", "3-жол: “Сумма операции (т)”: «?» – сома емес", "жолдармен сәйкес емес"),
+            "Stripe үзіндісінің мұндай түрі белгісіз; бұл Kaspi үзіндісі. Табылған тақырыптар: “#”",
+        ),
+    ],
+)
+def test_in_the_clerks_language(
+    write: Any, monkeypatch: pytest.MonkeyPatch, language: str, check: tuple[str, ...], refusal: str
+) -> None:
+    monkeypatch.setenv("PROCOMP_LANGUAGE", language)
+    total = ["Итого", *[""] * 8, "1,00", "", ""]
+    file = write(text([HEADS, kaspi(1), kaspi(2, amount="?"), kaspi(3, amount="?"), total]))
+    told = run(file, code=6).stderr
+    assert all(part in told for part in check), told
+    assert refusal in run(file, "--provider", "stripe", code=3).stderr
 
 
 def test_a_mapping_file_names_the_columns(write: Any) -> None:
@@ -85,4 +115,4 @@ def test_a_mapping_file_names_the_columns(write: Any) -> None:
     mapping = write('every_line = "payment"\n[columns]\ndate = "Когда"\namount = "Сколько"\n', "ours.toml")
     output = run(file, "--mapping", mapping)
     assert "mapping ours.toml" in output.stdout
-    assert "24 000.00 KZT" in output.stdout
+    assert "24\u00a0000.00 KZT" in output.stdout

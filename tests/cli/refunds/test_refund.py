@@ -82,6 +82,7 @@ def test_partial_refund_then_the_rest(clerk: CommandLine) -> None:
     assert "in full" in again["detail"]
     shown = clerk.type("status", "p1").out
     assert "refunded in full" in shown
+    assert "(apple_pay)" not in shown
     assert shown.count("refund  ") == 2
     assert "by timur: injured" in shown
     history = clerk.type("history", "p1").out

@@ -269,10 +269,11 @@ def test_file_without_names_is_refused(embedded: Terminal, content: str, message
     assert "→" in result.stderr
 
 
-def test_missing_file_is_a_usage_error(embedded: Terminal) -> None:
-    assert (
-        "does not exist" in embedded("participant", "import", cup(embedded), "nope.csv", exit_code=2).stderr
-    )
+def test_missing_file_is_a_usage_error(embedded: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("participant", "import", cup(embedded), "nope.csv")
+    assert "does not exist" in embedded(*words, exit_code=2).stderr
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    assert "Нет файла nope.csv" in embedded(*words, exit_code=2).stderr
 
 
 def test_escape_sequences_in_a_file_are_not_printed(embedded: Terminal) -> None:

@@ -192,6 +192,8 @@ def test_csv_by_its_columns(tmp_path: Path, encoding: str) -> None:
         (MT940.replace(":60F:C260502KZT25650,50", ":60F:C260502KZT1,00"), "one between them is missing"),
         (MT940.replace(":61:2605020502D", ":61:26X5020502D"), "could be read|cannot be read"),
         ("just text\n", "neither 1C text nor MT940"),
+        ("PK\x03\x04 of Excel", "is a workbook"),
+        ("%PDF-1.7", "is a PDF"),
     ],
 )
 def test_half_a_file_or_a_damaged_one_is_refused(tmp_path: Path, text: str, why: str) -> None:

@@ -11,7 +11,7 @@ from procomp_pay.domain.errors import InvalidFile
 from procomp_pay.providers.tabular.csv_file import CsvFile, UnclosedQuote
 from procomp_pay.providers.tabular.rules import FileRules
 
-RULES = FileRules("list", "save it again", "save it as XLSX", 10_000_000, 10_000_000)
+RULES = FileRules("save it again", "save it as XLSX", 10_000_000, 10_000_000)
 
 
 def rows(content: bytes, delimiter: str = ";") -> list[tuple[int, list[str]]]:

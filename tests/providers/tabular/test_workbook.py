@@ -15,7 +15,7 @@ from procomp_pay.providers.tabular.rules import FileRules
 from procomp_pay.providers.tabular.workbook import Workbook
 from tests.support.raw_workbooks import STRICT, TRANSITIONAL, Rows, Xml, raw_workbook
 
-RULES = FileRules("list", "save it again", "save it as XLSX", 10_000_000, 10_000_000)
+RULES = FileRules("save it again", "save it as XLSX", 10_000_000, 10_000_000)
 
 
 def rows(content: bytes) -> list[tuple[int, list[Any]]]:

@@ -22,7 +22,7 @@ from procomp_pay.providers.tabular.csv_file import DELIMITERS, CsvFile
 #: Columns where a cut cell is noticed by itself or does no harm.
 _MAY_BE_CUT = (ColumnRole.DESCRIPTION, ColumnRole.TYPE, ColumnRole.STATUS, ColumnRole.CURRENCY)
 _TWO_DECIMALS = re.compile(r"[.,]\d\d$", re.A)
-_CUT = "the file ends in the middle of this line: it was cut, and more lines may be missing"
+_CUT = N_("the file ends in the middle of this line: it was cut, and more lines may be missing")
 
 
 class CsvTable:
@@ -106,10 +106,10 @@ class CsvTable:
             if max(map(len, seen), default=0) > max(map(len, widest), default=0):
                 widest = seen
         if not widest:
-            raise InvalidStatement("The file has nothing in it", next_step=EXPORT_AGAIN)
+            raise InvalidStatement(N_("The file has nothing in it"), next_step=EXPORT_AGAIN)
         if self._is_mojibake(widest):
             raise InvalidStatement(
-                "The text was read in a wrong encoding before it was saved: its letters are lost",
+                N_("The text was read in a wrong encoding before it was saved: its letters are lost"),
                 next_step=EXPORT_AGAIN,
             )
         raise unknown(widest, provider=provider, mapping=mapped.name if mapped else None)
@@ -141,6 +141,8 @@ class CsvTable:
             self.layout.provider == STRIPE or all(header.isascii() for header in headers)
         ):
             raise InvalidStatement(
-                "The file is not UTF-8, and nothing in it proves its encoding",
-                next_step=f'{EXPORT_AGAIN}, or name the encoding in a mapping: encoding = "cp1251"',
+                N_("The file is not UTF-8, and nothing in it proves its encoding"),
+                next_step=N_(
+                    '%(again)s, or name the encoding in a mapping: encoding = "cp1251"', again=EXPORT_AGAIN
+                ),
             )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.tabular.cells import Cell, Unusable, shown
 
 #: Excel keeps fifteen digits of a number and loses the rest.
@@ -70,14 +71,17 @@ def _written(text: str) -> _Written:
         bare = bare[1:].strip()
     match = _NUMBER.fullmatch(_SPACES.sub("_", bare))
     if match is None or len(bare) > 40:
-        what = "is a formula" if text.lstrip().startswith(("=", "@")) else "is not an amount"
-        raise CellError(f"“{shown(text)}” {what}")
+        if text.lstrip().startswith(("=", "@")):
+            raise CellError(N_("“%(value)s” is a formula", value=shown(text)))
+        raise CellError(_not_an_amount(text))
     whole, groups, point, part = match.groups()
     if groups is not None and groups == point:
-        raise CellError(f"“{shown(text)}” has the same mark between thousands and before decimals")
+        raise CellError(
+            N_("“%(value)s” has the same mark between thousands and before decimals", value=shown(text))
+        )
     if groups is not None and whole.startswith("0"):
         if point is not None or whole.count(groups) > 1 or whole[1] != groups or groups == "_":
-            raise CellError(f"“{shown(text)}” is not an amount")
+            raise CellError(_not_an_amount(text))
         return _Written(negative, "0", None, groups, whole[2:])  # 0,500 has no thousands
     return _Written(negative, whole, groups, point, part or "")
 
@@ -106,12 +110,15 @@ def read_amount(cell: Cell, mark: str | None) -> Decimal:
     if isinstance(cell, Decimal):
         return _cents(cell, cell)
     if not isinstance(cell, str):
-        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not an amount")
+        raise CellError(cell.why if isinstance(cell, Unusable) else _not_an_amount(cell))
     number = _written(cell)
     if number.is_unsure:
         if mark is None:
             raise CellError(
-                f'“{shown(cell)}” could be thousands or decimals; set decimal = "," or "." in a mapping file'
+                N_(
+                    '“%(value)s” could be thousands or decimals; set decimal = "," or "." in a mapping file',
+                    value=shown(cell),
+                )
             )
         if number.groups == mark:
             whole, part = number.whole.split(mark)
@@ -119,13 +126,17 @@ def read_amount(cell: Cell, mark: str | None) -> Decimal:
     return _cents(number.value(number.whole, number.part), cell)
 
 
+def _not_an_amount(cell: Cell) -> str:
+    return N_("“%(value)s” is not an amount", value=shown(cell))
+
+
 def _cents(value: Decimal, cell: Cell) -> Decimal:
     if not value.is_finite() or abs(value) >= Decimal(10) ** 15:
-        raise CellError(f"“{shown(cell)}” is not an amount")
+        raise CellError(_not_an_amount(cell))
     exact = value.quantize(_CENT)
     # a workbook's amounts are binary numbers: 23760.000000000004
     if abs(exact - value) > (_NOISE if isinstance(cell, Decimal) else 0):
-        raise CellError(f"“{shown(cell)}” has more than two decimals")
+        raise CellError(N_("“%(value)s”: more than two decimals", value=shown(cell)))
     return exact
 
 
@@ -144,31 +155,39 @@ def read_number(cell: Cell) -> str:
     if isinstance(cell, Decimal):
         return _exact_number(cell)
     if not isinstance(cell, str):
-        raise CellError(
-            cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not an operation number"
-        )
+        raise CellError(cell.why if isinstance(cell, Unusable) else _not_a_number(cell))
     text = cell.strip()
     quoted = _QUOTED.fullmatch(text)
     text = (quoted[1] if quoted else text.removeprefix("'")).strip()
     if not text:
         return ""
     if _SCIENTIFIC.fullmatch(text):
-        raise CellError(f"“{shown(text)}” lost its last digits in a spreadsheet; export the file again")
+        raise CellError(
+            N_("“%(value)s” lost its last digits in a spreadsheet; export the file again", value=shown(text))
+        )
     text = _PREFIX.sub("", re.sub(r"\s", "", text), count=1)
     whole = _WHOLE.fullmatch(text)
     text = whole[1] if whole else text
     if not _ID.fullmatch(text):
-        raise CellError(f"“{shown(cell)}” is not an operation number")
+        raise CellError(_not_a_number(cell))
     return text
+
+
+def _not_a_number(cell: Cell) -> str:
+    return N_("“%(value)s” is not an operation number", value=shown(cell))
 
 
 def _exact_number(cell: Decimal) -> str:
     if cell != cell.to_integral_value() or cell < 0:
-        raise CellError(f"“{shown(cell)}” is not an operation number")
+        raise CellError(_not_a_number(cell))
     text = str(cell.to_integral_value())
     if "E" in text or len(text) > EXACT_DIGITS:
         raise CellError(
-            f"“{shown(cell)}” has more than {EXACT_DIGITS} digits, and a workbook does not keep them: "
-            "make the column Text and export the file again"
+            N_(
+                "“%(value)s” has more than %(most)s digits, and a workbook does not keep them: make the "
+                "column Text and export the file again",
+                value=shown(cell),
+                most=EXACT_DIGITS,
+            )
         )
     return text

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.almaty import ALMATY
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.headers import (
     KASPI_HEADERS,
     STRIPE_HEADERS,
@@ -23,7 +24,7 @@ from procomp_pay.providers.statements.layout.model import KASPI, STRIPE, Layout
 
 #: A block of titles may come above the headers. No known report has them lower than this row.
 HEADER_WITHIN = 60
-WRITE_A_MAPPING = (
+WRITE_A_MAPPING = N_(
     "describe its columns in a mapping file and add --mapping FILE; docs/statements.md has an example"
 )
 
@@ -62,7 +63,7 @@ def _stripe(headers: tuple[str, ...], row: int) -> Layout | None:
         return None
     return Layout(
         STRIPE,
-        "Stripe balance report",
+        N_("Stripe balance report"),
         row,
         headers,
         columns,
@@ -86,7 +87,7 @@ def _kaspi(headers: tuple[str, ...], row: int, *, sure: bool) -> Layout | None:
     if not sure and not has_cyrillic([headers[place] for place in columns.values()]):
         return None
     currency = None if ColumnRole.CURRENCY in columns else Currency.KZT
-    return Layout(KASPI, "Kaspi Pay report", row, headers, columns, KASPI_WORDS, currency, ALMATY)
+    return Layout(KASPI, N_("Kaspi Pay report"), row, headers, columns, KASPI_WORDS, currency, ALMATY)
 
 
 def _columns(headers: tuple[str, ...], known: HeaderNames, row: int) -> dict[ColumnRole, int] | None:
@@ -103,9 +104,9 @@ def _columns(headers: tuple[str, ...], known: HeaderNames, row: int) -> dict[Col
 
 def ambiguous_header(error: AmbiguousHeaderError, row: int) -> InvalidStatement:
     """Return the error for two columns that could have the same role."""
-    both = " and ".join(f"“{header[:40]}”" for header in error.headers[:3])
+    both = ", ".join(f"“{header[:40]}”" for header in error.headers[:3])
     return InvalidStatement(
-        f"{both} could each be the {error.role} column",
-        next_step=f"name the right one: {WRITE_A_MAPPING}",
+        N_("%(both)s could each be the %(column)s column", both=both, column=str(error.role)),
+        next_step=N_("name the right one: %(how)s", how=WRITE_A_MAPPING),
         line=row,
     )

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.cells import CellError
 from procomp_pay.providers.tabular.cells import Cell, Unusable, is_blank, shown
 
@@ -78,7 +79,7 @@ class TimestampReader:
     def _slowly(self, day: Cell, clock: Cell | None) -> datetime:
         on, at, zone = self._parts(day, clock)
         if on.year not in _YEARS:
-            raise CellError(f"“{shown(day)}” is not a date from 2000 to 2100")
+            raise CellError(N_("“%(value)s” is not a date from 2000 to 2100", value=shown(day)))
         if at is None:
             self.days_alone += 1
             at = time()
@@ -114,7 +115,13 @@ class TimestampReader:
         if first.utcoffset() == second.utcoffset():
             return moment
         if moment.astimezone(self._zone).replace(tzinfo=None) != naive:
-            raise CellError(f"{naive} does not exist in {self._zone.key}: the clocks were set forward")
+            raise CellError(
+                N_(
+                    "%(time)s does not exist in %(zone)s: the clocks were set forward",
+                    time=naive,
+                    zone=self._zone.key,
+                )
+            )
         self.unsure += 1
         return moment
 
@@ -123,7 +130,9 @@ class TimestampReader:
         on, at, zone = self._day(day)
         if clock is not None and not is_blank(clock):
             if at not in (None, time()):
-                raise CellError(f"“{shown(day)}” has a time of day, but there is a time column too")
+                raise CellError(
+                    N_("“%(value)s” has a time of day, but there is a time column too", value=shown(day))
+                )
             at, zone = _clock(clock)
         return on, at, zone
 
@@ -135,10 +144,10 @@ class TimestampReader:
         if isinstance(cell, Decimal):
             return _from_serial(cell)
         if not isinstance(cell, str):
-            raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not a date")
+            raise CellError(cell.why if isinstance(cell, Unusable) else _not_a_date(cell))
         text = cell.strip()
         if not text:
-            raise CellError("there is no date")
+            raise CellError(N_("there is no date"))
         if self._form is not None:
             return self._by_form(text)
         both = _BOTH.fullmatch(text)
@@ -151,8 +160,18 @@ class TimestampReader:
         try:
             at = datetime.strptime(text, form)  # noqa: DTZ007 - the zone is the file's
         except ValueError:
-            raise CellError(f"“{shown(text)}” is not a date of the form {form}") from None
+            raise CellError(
+                N_("“%(value)s” is not a date of the form %(form)s", value=shown(text), form=form)
+            ) from None
         return at.date(), at.time() if "%H" in form or "%I" in form else None, at.utcoffset()
+
+
+def _not_a_date(cell: Cell) -> str:
+    return N_("“%(value)s” is not a date", value=shown(cell))
+
+
+def _not_a_time(cell: Cell) -> str:
+    return N_("“%(value)s” is not a time of day", value=shown(cell))
 
 
 def _text_day(text: str, cell: Cell) -> date:
@@ -165,8 +184,8 @@ def _text_day(text: str, cell: Cell) -> date:
             year = int(match[3]) + (2000 if len(match[3]) == 2 else 0)
             return date(year, int(match[2]), int(match[1]))
     except ValueError:
-        raise CellError(f"“{shown(cell)}” is not a day of the calendar") from None
-    raise CellError(f"“{shown(cell)}” is not a date; write it as 31.12.2026 or 2026-12-31")
+        raise CellError(N_("“%(value)s” is not a day of the calendar", value=shown(cell))) from None
+    raise CellError(N_("“%(value)s” is not a date; write it as 31.12.2026 or 2026-12-31", value=shown(cell)))
 
 
 def _clock(cell: Cell) -> tuple[time, timedelta | None]:
@@ -179,18 +198,18 @@ def _clock(cell: Cell) -> tuple[time, timedelta | None]:
     if isinstance(cell, Decimal) and 0 <= cell < 1:
         return (_SERIAL_ZERO + _days(cell)).time(), None
     if not isinstance(cell, str):
-        raise CellError(cell.why if isinstance(cell, Unusable) else f"“{shown(cell)}” is not a time of day")
+        raise CellError(cell.why if isinstance(cell, Unusable) else _not_a_time(cell))
     text = cell.strip()
     match = _TIME.match(text)
     rest = text[match.end() :].strip() if match else ""
     zone = _ZONE.fullmatch(rest) if rest else None
     if match is None or (rest and zone is None):
-        raise CellError(f"“{shown(cell)}” is not a time of day")
+        raise CellError(_not_a_time(cell))
     try:
         fraction = int((match[4] or "").ljust(6, "0")[:6])
         at = time(int(match[1]), int(match[2]), int(match[3] or 0), fraction)
     except ValueError:
-        raise CellError(f"“{shown(cell)}” is not a time of day") from None
+        raise CellError(_not_a_time(cell)) from None
     return at, _read_zone(zone) if zone else None
 
 
@@ -201,7 +220,7 @@ def _read_zone(zone: re.Match[str]) -> timedelta:
 
 def _from_serial(cell: Decimal) -> tuple[date, time | None, None]:
     if not _SERIALS[0] <= cell <= _SERIALS[1]:
-        raise CellError(f"“{shown(cell)}” is not a date")
+        raise CellError(_not_a_date(cell))
     moment = _SERIAL_ZERO + _days(cell)
     return moment.date(), None if moment.time() == time() else moment.time(), None
 

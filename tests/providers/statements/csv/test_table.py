@@ -524,7 +524,7 @@ def test_unproven_encoding_is_refused(save: Save) -> None:
 def test_two_columns_of_one_role_are_refused(save: Save) -> None:
     headers = [*HEADS, "Сумма операции (₸)"]
     error = refused(save(text([headers, [*kaspi(1), "5"]])))
-    assert "“Сумма операции (т)” and “Сумма операции (₸)”" in error.message
+    assert "“Сумма операции (т)”, “Сумма операции (₸)”" in error.message
 
 
 def test_unknown_layout_lists_its_headers(save: Save) -> None:
@@ -532,9 +532,9 @@ def test_unknown_layout_lists_its_headers(save: Save) -> None:
     assert "“Когда”, “Сколько”, “Что”" in error.message
     assert "--mapping" in str(error.next_step)
     error = refused(save(text([HEADS, kaspi(1)])), provider="stripe")
-    assert "not a known statement of Stripe: it is a Kaspi Pay report" in error.message
+    assert "not a known statement of Stripe, but one of Kaspi" in error.message
     error = refused(save(text([STRIPE, stripe(1)], ",")), provider="kaspi")
-    assert "not a known statement of Kaspi: it is a Stripe balance report" in error.message
+    assert "not a known statement of Kaspi, but one of Stripe" in error.message
 
 
 def test_pipe_and_directory_are_refused(tmp_path: Path) -> None:
