@@ -15,6 +15,7 @@ from procomp_pay.sandbox.stripe.schema import (
     Reader,
     array,
     currency,
+    email,
     integer,
     metadata,
     one_of,
@@ -26,21 +27,31 @@ from procomp_pay.sandbox.stripe.schema import (
 SHORTEST = 30 * 60
 LONGEST = 24 * 3600
 BUSY_SECONDS = 5.0
-_PRODUCT = table({"name": text(250)}, ("name",))
+_PRODUCT = table(
+    {"name": text(250), "description": text(5000), "metadata": metadata, "images": array(url, 8)}, ("name",)
+)
 _PRICE = table(
     {"currency": currency, "unit_amount": integer, "product_data": _PRODUCT},
     ("currency", "unit_amount", "product_data"),
 )
-_INTENT_DATA: dict[str, Reader] = {name: intents.CREATE[name] for name in ("description", "metadata")}
+_INTENT_DATA: dict[str, Reader] = {
+    name: intents.CREATE[name] for name in ("description", "metadata", "receipt_email")
+}
 CREATE: dict[str, Reader] = {
     "mode": one_of("payment"),
     "line_items": array(table({"price_data": _PRICE, "quantity": integer}, ("price_data", "quantity"))),
     "success_url": url,
+    "cancel_url": url,
     "expires_at": integer,
     "client_reference_id": text(200),
+    "customer_email": email,
+    "currency": currency,
+    "locale": text(10),
     "metadata": metadata,
     "payment_intent_data": table(_INTENT_DATA),
     "payment_method_types": array(one_of("card")),
+    "submit_type": one_of("auto", "book", "donate", "pay"),
+    "ui_mode": one_of("hosted_page"),
 }
 LISTING: dict[str, Reader] = {
     **LIST,
@@ -131,11 +142,12 @@ def on_paid(core: Core, intent: Json) -> None:
     if session_id is None:
         return
     row = core.tables["sessions"][session_id]
+    address = row["customer_email"] or intent["receipt_email"]
     row.update(
         customer_details={
             "address": objects.billing_details()["address"],
             "business_name": None,
-            "email": None,
+            "email": address,
             "individual_name": None,
             "name": None,
             "phone": None,
@@ -180,6 +192,7 @@ def _intent(core: Core, row: Json) -> Json:
         "amount": row["amount_total"],
         "currency": row["currency"],
         "payment_method_types": row["payment_method_types"],
+        "receipt_email": data.get("receipt_email"),
     }
     intent = objects.payment_intent(core, params)
     core.private(intent["id"])["session"] = row["id"]

@@ -6,17 +6,25 @@ Source: https://docs.stripe.com/api/events and https://docs.stripe.com/api/webho
 from __future__ import annotations
 
 import secrets
+from fnmatch import fnmatchcase
 
 from procomp_pay.sandbox.stripe import lists, records
 from procomp_pay.sandbox.stripe.core import Call, Core
-from procomp_pay.sandbox.stripe.errors import Json
-from procomp_pay.sandbox.stripe.schema import LIST, Reader, array, text, url
+from procomp_pay.sandbox.stripe.errors import Json, invalid_param
+from procomp_pay.sandbox.stripe.schema import LIST, Reader, array, boolean, metadata, text, url
 
-LISTING: dict[str, Reader] = {**LIST, "types": array(text(255), 20)}
+LISTING: dict[str, Reader] = {
+    **LIST,
+    "type": text(255),
+    "types": array(text(255), 20),
+    "delivery_success": boolean,
+}
 CREATE_ENDPOINT: dict[str, Reader] = {
     "url": url,
     "enabled_events": array(text(255), 500),
     "description": text(5000),
+    "metadata": metadata,
+    "api_version": text(50),
 }
 SANDBOX_ENDPOINT = "we_sandbox"  # the one that the options name; its id never changes
 
@@ -27,11 +35,25 @@ def retrieve(core: Core, call: Call) -> Json:
 
 
 def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/events, filtered by `types`."""
-    wanted = call.params.get("types")
-    return lists.page(
-        core, "events", call.params, "/v1/events", lambda row: not wanted or row["type"] in wanted
-    )
+    """GET /v1/events, filtered by `type` (may end in `.*`) or `types`, and by delivery."""
+    params = call.params
+    if params.get("type") and params.get("types"):
+        raise invalid_param("You may only specify one of these parameters: type, types.", "types")
+    wanted = params.get("types") or ([params["type"]] if params.get("type") else ["*"])
+
+    def keep(row: Json) -> bool:
+        if not any(fnmatchcase(row["type"], pattern) for pattern in wanted):
+            return False
+        asked = params.get("delivery_success")
+        return asked is None or asked == _delivered(core, row["id"])
+
+    return lists.page(core, "events", params, "/v1/events", keep)
+
+
+def _delivered(core: Core, event_id: str) -> bool:
+    ids = core.tables["private"].get(event_id, {}).get("deliveries", [])
+    states = [core.tables["deliveries"][item]["state"] for item in ids if item in core.tables["deliveries"]]
+    return all(state == "delivered" for state in states)
 
 
 def create_endpoint(core: Core, call: Call) -> Json:

@@ -14,6 +14,7 @@ from procomp_pay.sandbox.stripe.schema import (
     array,
     boolean,
     currency,
+    email,
     integer,
     metadata,
     one_of,
@@ -28,6 +29,8 @@ CREATE: dict[str, Reader] = {
     "description": text(1000),
     "metadata": metadata,
     "payment_method": text(255),
+    "payment_method_data": methods.card_data,
+    "receipt_email": email,
     "payment_method_types": array(one_of("card")),
     "amount": integer,
     "currency": currency,
@@ -39,6 +42,8 @@ CREATE: dict[str, Reader] = {
 }
 CONFIRM: dict[str, Reader] = {
     "payment_method": text(255),
+    "payment_method_data": methods.card_data,
+    "receipt_email": email,
     "return_url": url,
 }
 CANCEL: dict[str, Reader] = {
@@ -89,6 +94,8 @@ def confirm(core: Core, call: Call) -> Json:
     method_id = methods.attach(core, params) or intent["payment_method"]
     if method_id is None:
         raise _needs_method(core.view(intent))
+    if "receipt_email" in params:
+        intent["receipt_email"] = params["receipt_email"]
     paying.attempt(core, intent, method_id, params.get("return_url"))
     return core.view(intent)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from procomp_pay.sandbox.stripe.core import Core
-from procomp_pay.sandbox.stripe.errors import Json, invalid_param
+from procomp_pay.sandbox.stripe.errors import Json, invalid_param, missing_object
 
 MAX_EXPAND_DEPTH = 4
 _EXPANDABLE_TEXT = """
@@ -39,12 +39,19 @@ def page(
     if not 1 <= limit <= 100:
         raise invalid_param("Invalid limit: must be between 1 and 100.", "limit")
     rows = [row for row in reversed(core.tables[table].values()) if keep(row) and _within(row, params)]
-    after = params.get("starting_after")
+    after, before = params.get("starting_after"), params.get("ending_before")
+    for name, cursor in (("starting_after", after), ("ending_before", before)):
+        if cursor and cursor not in core.tables[table]:
+            raise missing_object(table.rstrip("s"), cursor, name, status=400)
+    position = {row_id: number for number, row_id in enumerate(core.tables[table])} if after or before else {}
     if after:
-        core.get(table, after, "starting_after", status=400)
-        position = {row_id: number for number, row_id in enumerate(core.tables[table])}
         rows = [row for row in rows if position[row["id"]] < position[after]]
-    shown = [core.view(row) for row in rows[:limit]]
+    if before:
+        rows = [row for row in rows if position[row["id"]] > position[before]]
+        chosen = rows[-limit:]  # the page that ends just before the cursor
+    else:
+        chosen = rows[:limit]
+    shown = [core.view(row) for row in chosen]
     return {"object": "list", "data": shown, "has_more": len(rows) > limit, "url": url}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from procomp_pay.sandbox.stripe import objects
 from procomp_pay.sandbox.stripe.core import Core
-from procomp_pay.sandbox.stripe.errors import Json, missing_object
+from procomp_pay.sandbox.stripe.errors import Json, invalid_param, missing_object
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,16 @@ METHODS: dict[str, TestMethod] = {
     "pm_card_pendingRefund": TestMethod(last4="7726", refund="pending"),
     "pm_sandbox_processing": TestMethod(processing=True),
 }
+DATA_TYPES = ("card",)
 
 
 def attach(core: Core, params: Json) -> str | None:
-    """Return the id of the payment method that the parameters name; create it if needed.
+    """Return the id of the payment method that the parameters name or describe; create it if needed.
 
     Raises StripeError for an unknown id.
     """
+    if params.get("payment_method_data") is not None:
+        return make(core, "pm_card_visa")
     wanted = params.get("payment_method")
     if wanted is None:
         return None
@@ -92,3 +95,13 @@ def behaviour(core: Core, payment_method_id: str) -> TestMethod:
     """Return what the payment method does when it is charged."""
     name = core.private(payment_method_id).get("behaviour", "pm_card_visa")
     return METHODS[name]
+
+
+def card_data(value: object, name: str) -> Json:
+    """Read `payment_method_data`: a bare card; numbers are refused, so that none ever enters."""
+    if not isinstance(value, dict) or value.get("type") not in DATA_TYPES:
+        raise invalid_param(f"Invalid {name}[type]: the sandbox takes card.", f"{name}[type]")
+    if value.get("card"):
+        message = "Sending card numbers to the API is unsafe: use a test payment method such as pm_card_visa."
+        raise invalid_param(message, f"{name}[card]")
+    return {"type": "card"}

@@ -11,10 +11,10 @@ from procomp_pay.sandbox.stripe.errors import Json
 _CHECKS = {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"}
 
 
-def billing_details() -> Json:
+def billing_details(email: str | None = None) -> Json:
     """Return empty billing details: the sandbox never asks for an address."""
     address = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
-    return {"address": address, "email": None, "name": None, "phone": None, "tax_id": None}
+    return {"address": address, "email": email, "name": None, "phone": None, "tax_id": None}
 
 
 def payment_intent(core: Core, params: Json) -> Json:
@@ -63,7 +63,7 @@ def payment_intent(core: Core, params: Json) -> Json:
         },
         "payment_method_types": params.get("payment_method_types") or ["card"],
         "processing": None,
-        "receipt_email": None,
+        "receipt_email": params.get("receipt_email"),
         "review": None,
         "setup_future_usage": None,
         "shipping": None,
@@ -125,7 +125,7 @@ def charge(core: Core, intent: Json, method: Json) -> Json:
         "application_fee": None,
         "application_fee_amount": None,
         "balance_transaction": None,
-        "billing_details": billing_details(),
+        "billing_details": billing_details(intent["receipt_email"]),
         "calculated_statement_descriptor": "PROCOMP SANDBOX",
         "captured": False,
         "created": core.now(),
@@ -145,7 +145,7 @@ def charge(core: Core, intent: Json, method: Json) -> Json:
         "payment_intent": intent["id"],
         "payment_method": method["id"],
         "payment_method_details": {"card": _card_details(intent, method["card"]), "type": "card"},
-        "receipt_email": None,
+        "receipt_email": intent["receipt_email"],
         "receipt_number": None,
         "receipt_url": f"{core.base_url}/c/receipt/{charge_id}",
         "refunded": False,

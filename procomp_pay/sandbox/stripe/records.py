@@ -131,13 +131,13 @@ def webhook_endpoint(core: Core, params: Json) -> Json:
     return {
         "id": core.new_id("we"),
         "object": "webhook_endpoint",
-        "api_version": API_VERSION,
+        "api_version": params.get("api_version") or API_VERSION,
         "application": None,
         "created": core.now(),
         "description": params.get("description"),
         "enabled_events": params["enabled_events"],
         "livemode": False,
-        "metadata": {},
+        "metadata": {key: value for key, value in params.get("metadata", {}).items() if value != ""},
         "status": "enabled",
         "url": params["url"],
     }

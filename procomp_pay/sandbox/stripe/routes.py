@@ -32,6 +32,11 @@ def list_charges(core: Core, call: Call) -> Json:
     return lists.page(core, "charges", call.params, "/v1/charges", keep)
 
 
+def retrieve_entry(core: Core, call: Call) -> Json:
+    """GET /v1/balance_transactions/{id}."""
+    return core.view(core.get("balance_transactions", call.path["id"]))
+
+
 def list_entries(core: Core, call: Call) -> Json:
     """GET /v1/balance_transactions."""
     same = lists.same(call.params, "source", "type", "currency")
@@ -90,8 +95,8 @@ ENDPOINTS: list[Endpoint] = [
     Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM),
     Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
     *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
-    Endpoint("GET", "/v1/balance_transactions", list_entries, ENTRIES),
-    Endpoint("GET", "/v1/payouts", payouts.list_all, LIST),
+    *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
+    *_family("/v1/payouts", payouts.LISTING, payouts.list_all, payouts.retrieve),
     Endpoint("GET", "/v1/balance", balance, _NONE),
     Endpoint("GET", "/v1/payment_methods/{id}", retrieve_method, _NONE),
     *_family("/v1/refunds", refunds.LISTING, refunds.list_all, refunds.retrieve),

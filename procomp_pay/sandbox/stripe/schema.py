@@ -14,6 +14,7 @@ from procomp_pay.sandbox.stripe.errors import StripeError, invalid_param
 
 Reader = Callable[[Any, str], Any]
 _URL = re.compile(r"(?!(?:javascript|data|vbscript):)[a-z][a-z0-9+.-]*://\S+\Z", re.IGNORECASE)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 
 
 def text(limit: int = 5000) -> Reader:
@@ -61,6 +62,14 @@ def url(value: Any, name: str) -> str:
         message = "Invalid URL: An explicit scheme (such as https) must be provided."
         raise invalid_param(message, name, "url_invalid")
     return given
+
+
+def email(value: Any, name: str) -> str | None:
+    """Read an e-mail address; empty unsets it."""
+    given = _plain(value, name)
+    if given and not _EMAIL.match(given):
+        raise invalid_param(f"Invalid email address: {given}", name, "email_invalid")
+    return given or None
 
 
 def one_of(*allowed: str) -> Reader:
@@ -155,4 +164,4 @@ def _plain(value: Any, name: str) -> str:
     return value
 
 
-LIST = {"limit": integer, "starting_after": text(255), "created": when}
+LIST = {"limit": integer, "starting_after": text(255), "ending_before": text(255), "created": when}

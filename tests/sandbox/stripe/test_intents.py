@@ -21,7 +21,7 @@ async def types_of(client: stripe.StripeClient) -> list[str]:
     ("method", "wallet"), [("pm_apple_pay", "apple_pay"), ("pm_google_pay", "google_pay")]
 )
 async def test_a_wallet_pays_and_the_ledger_shows_it(client, make_intent, method, wallet):
-    made = await make_intent(metadata={"paymentId": "p1"})
+    made = await make_intent(metadata={"paymentId": "p1"}, receipt_email="a@example.test")
     assert (made.status, made.latest_charge) == ("requires_payment_method", None)
     params = {"payment_method": method, "expand": ["latest_charge.balance_transaction"], **CONFIRM}
     done = await client.v1.payment_intents.confirm_async(made.id, params)
@@ -128,6 +128,7 @@ async def test_cancel_follows_the_state(client, make_intent):
         ),
         ({"payment_method": "pm_nobody"}, "resource_missing", "payment_method"),
         ({"metadata": {"k" * 41: "v"}}, None, f"metadata[{'k' * 41}]"),
+        ({"receipt_email": "nobody"}, "email_invalid", "receipt_email"),
     ],
 )
 async def test_bad_parameters_are_named(make_intent, client, params, code, param):
@@ -137,11 +138,13 @@ async def test_bad_parameters_are_named(make_intent, client, params, code, param
     assert (await client.v1.payment_intents.list_async()).data == []
 
 
-async def test_missing_parameters_and_card_numbers_are_refused(http):
+async def test_missing_parameters_and_card_numbers_are_refused(client, http):
     answer = await http.post("/v1/payment_intents", data={"currency": "usd"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "parameter_missing"
-    card = {"amount": "5000", "currency": "usd", "payment_method_data[card][number]": "1"}
+    card = {"amount": "5000", "currency": "usd", "payment_method_data[type]": "card"}
+    assert (await http.post("/v1/payment_intents", data=card)).json()["status"] == "requires_confirmation"
+    card["payment_method_data[card][number]"] = "1"
     assert (await http.post("/v1/payment_intents", data=card)).status_code == 400
 
 
@@ -177,7 +180,7 @@ async def test_headers_and_unknown_paths_are_stripes(http):
     assert (broken.status_code, broken.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
-async def test_lists_page_and_filter_by_time(client, sandbox, make_intent):
+async def test_lists_page_both_ways_and_filter_by_time(client, sandbox, make_intent):
     ids = [(await make_intent()).id for _ in range(3)]
     sandbox.advance(100)
     ids += [(await make_intent("pm_card_visa")).id for _ in range(2)]
@@ -186,6 +189,8 @@ async def test_lists_page_and_filter_by_time(client, sandbox, make_intent):
     assert [item.id for item in listed.data] == newest_first[:2]
     assert listed.has_more is True
     assert [item.id async for item in listed.auto_paging_iter()] == newest_first
+    back = await client.v1.payment_intents.list_async({"limit": 2, "ending_before": newest_first[4]})
+    assert [item.id for item in back.data] == newest_first[2:4]
     since = listed.data[0].created - 50
     params = {"created": {"gte": since}, "expand": ["data.latest_charge"]}
     late = await client.v1.payment_intents.list_async(params)

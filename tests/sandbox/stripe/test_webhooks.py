@@ -40,6 +40,8 @@ async def test_a_failed_delivery_is_tried_again_with_growing_pauses(
     receiver.statuses = [500, 302, 404]
     await make_intent()
     [event] = (await client.v1.events.list_async()).data
+    undelivered = await client.v1.events.list_async({"delivery_success": False})
+    assert [item.id for item in undelivered.data] == [event.id]
     await eventually(lambda: len(receiver.got) == 4)
     assert len({item.id for item in receiver.events(sandbox.info()["webhook_secret"])}) == 1
 
@@ -52,6 +54,7 @@ async def test_a_failed_delivery_is_tried_again_with_growing_pauses(
     assert [attempt["status"] for attempt in row["attempts"]] == [500, 302, 404, 200]
     done = await client.v1.events.retrieve_async(event.id)
     assert done.pending_webhooks == 0
+    assert (await client.v1.events.list_async({"delivery_success": True})).data[0].id == event.id
 
 
 async def test_events_wait_for_an_endpoint_that_is_down(http, receiver, make_intent, eventually, sandbox):
@@ -84,7 +87,7 @@ async def test_dropped_events_are_still_listed(client, http, receiver, make_inte
     await http.post("/_sandbox/webhooks", json={"mode": "normal"})
     await http.post("/_sandbox/webhooks/flush")
     assert receiver.got == []
-    assert len((await client.v1.events.list_async()).data) == 3
+    assert len((await client.v1.events.list_async({"delivery_success": False})).data) == 3
 
 
 async def test_duplicates_carry_the_same_id(sandbox, http, receiver, make_intent, eventually):
@@ -130,17 +133,19 @@ async def test_endpoints_choose_their_events(client, receiver, make_intent, even
 
 async def test_events_are_filtered_by_type_and_time(client, make_intent):
     await make_intent("pm_card_visa")
-    only = await client.v1.events.list_async({"types": ["charge.succeeded"]})
+    only = await client.v1.events.list_async({"type": "charge.*"})
     assert [event.type for event in only.data] == ["charge.succeeded"]
     both = await client.v1.events.list_async({"types": ["charge.succeeded", "payment_intent.succeeded"]})
     assert len(both.data) == 2
     assert (await client.v1.events.list_async({"created": {"gt": int(time.time()) + 60}})).data == []
+    with pytest.raises(stripe.InvalidRequestError):
+        await client.v1.events.list_async({"type": "charge.*", "types": ["charge.succeeded"]})
 
 
 async def test_an_update_event_has_the_previous_values(client, make_intent):
     paid = await make_intent("pm_card_visa")
     await client.v1.refunds.create_async({"payment_intent": paid.id})
-    [event] = (await client.v1.events.list_async({"types": ["charge.refunded"]})).data
+    [event] = (await client.v1.events.list_async({"type": "charge.refunded"})).data
     assert event.data.previous_attributes["amount_refunded"] == 0
     assert event.data.object["amount_refunded"] == 5000
     assert json.dumps(event.to_dict())
