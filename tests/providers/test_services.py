@@ -37,7 +37,12 @@ async def test_kaspi_from_qr_to_paid(services: ProviderServices, scheme: str, ch
     assert (made.qr_token is None) is (channel is Channel.KASPI_LINK)
     assert (await service.fetch(ref)).event_type is None
     for action, event_type in (("scan", EventType.PROCESSING), ("confirm", EventType.SUCCEEDED)):
-        await services.http.post(f"/pay/{made.provider_ref}", json={"action": action})
+        body = {"qrPaymentId": made.provider_ref}
+        headers = {
+            "X-Request-ID": "6d8eac8a-3a3e-4d21-9f41-1b2c3d4e5f60",
+            "Api-Key": services.sandbox.info()["kaspi_api_key"],
+        }
+        await services.http.post(f"/r1/v01/test/payment/{action}", json=body, headers=headers)
         status = await service.fetch(ref)
         assert status.event_type is event_type
     assert status.final

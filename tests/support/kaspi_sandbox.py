@@ -72,7 +72,7 @@ class Kaspi:
 
     async def post(self, path: str, body: Any, *, scheme: str = "r3") -> Any:
         """The whole envelope of a POST, HTTP 200; the enhanced scheme gets the BIN of its own accord."""
-        if scheme == "r3":
+        if scheme == "r3" and not path.startswith("/test/"):
             body = {"OrganizationBin": self.box.organization_bin, **body}
         answer = await self.ask("POST", path, body, scheme=scheme)
         assert answer.status_code == 200, answer.text
@@ -104,6 +104,9 @@ class Kaspi:
         body = {"DeviceToken": self.box.device_token, "QrPaymentId": payment_id, "Amount": Decimal(amount)}
         return await self.post("/payment/return", {**body, **more})
 
+    async def step(self, name: str, payment_id: int, *, scheme: str = "r3") -> Any:
+        return await self.post(f"/test/payment/{name}", {"qrPaymentId": str(payment_id)}, scheme=scheme)
+
     async def phone(self, key: str | int, action: str, **more: Any) -> httpx.Response:
         return await self.http.post(
             f"/pay/{key}", json={"action": action, **more}, headers={"Accept": "application/json"}
@@ -114,9 +117,12 @@ class Kaspi:
         assert answer.status_code == 200, answer.text
         return simplejson.loads(answer.text, use_decimal=True)
 
-    async def device(self, device_id: str = "till-2") -> str:
-        body = {"DeviceId": device_id, "TradePointId": self.box.trade_point_id}
-        answer = await self.post("/device/register", body)
+    async def point(self, **more: Any) -> int:
+        """A further trade point."""
+        return int((await self.control("/tradepoints", more))["TradePointId"])
+
+    async def device(self, point: int, device_id: str = "till-2", **more: Any) -> str:
+        answer = await self.post("/device/register", {"DeviceId": device_id, "TradePointId": point, **more})
         return str(answer["Data"]["DeviceToken"])
 
 

@@ -29,7 +29,7 @@ def check_access(request: web.Request, scheme: str, book: Book) -> None:
     """Let the caller in or raise KaspiError -10000.
 
     The document has no code of its own for a wrong Api-Key, and -10000 is the only code of access that it
-    lists for the basic scheme.
+    lists for the basic scheme. The switch `api_key_refusal` = `http401` sends the same with HTTP 401.
     """
     if scheme != "r1":
         if book.settings.require_client_cert and not _has_client_certificate(request):
@@ -37,7 +37,8 @@ def check_access(request: web.Request, scheme: str, book: Book) -> None:
         return
     given = request.headers.get("Api-Key", "")
     if not hmac.compare_digest(given.encode(), book.api_key.encode()):
-        raise KaspiError(NO_CERTIFICATE, "Неверный или отсутствующий Api-Key")
+        status = 401 if book.settings.api_key_refusal == "http401" else 200
+        raise KaspiError(NO_CERTIFICATE, "Неверный или отсутствующий Api-Key", http_status=status)
 
 
 def _has_client_certificate(request: web.Request) -> bool:

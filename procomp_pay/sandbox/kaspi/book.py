@@ -6,7 +6,6 @@ import secrets
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -27,21 +26,14 @@ from .timers import Timers
 
 VERSION = 1
 TOKEN_DIGITS = 41
-TRADE_POINT_ID = 100001
+FIRST_TRADE_POINT = 100001
 
 Record = TypeVar("Record", bound=Payment | ReturnQr)
-Kept = TypeVar("Kept", TradePoint, Device, Settings)
 
 
 def new_token() -> str:
     """Return 41 random digits, the first not zero: the content of a Kaspi QR."""
     return str(10 ** (TOKEN_DIGITS - 1) + secrets.randbelow(9 * 10 ** (TOKEN_DIGITS - 1)))
-
-
-def _known(kind: type[Kept], data: dict[str, Any]) -> Kept:
-    """Return a record of saved values, without the switches that an older sandbox had."""
-    names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in data.items() if name in names})
 
 
 class Book:
@@ -70,9 +62,11 @@ class Book:
         self.returns: dict[int, ReturnQr] = {}
         self.bills: dict[str, Bill] = {}
         self.forced: list[ForcedCode] = []
+        self.phones: dict[str, str | None] = {}
         self.ready_trade_point = 0
         self.ready_device = ""
         self._dates_written = 0
+        self._last_trade_point = FIRST_TRADE_POINT - 1
         # Ids follow the clock, so that a sandbox begun afresh does not repeat the numbers of the one before.
         self._last_id = 10_000_000_000 + int(clock() * 10) % 80_000_000_000
         # A flood is a matter of the last minute: not worth a place in the saved state.
@@ -93,8 +87,9 @@ class Book:
         return write_date(unix_seconds, form)
 
     def add_trade_point(self, organization_bin: str, name: str) -> TradePoint:
-        """Open the trade point, as a merchant does in the Kaspi Pay app."""
-        point = TradePoint(TRADE_POINT_ID, organization_bin, name)
+        """Open a trade point, as a merchant does in the Kaspi Pay app."""
+        self._last_trade_point += 1
+        point = TradePoint(self._last_trade_point, organization_bin, name)
         self.trade_points[point.trade_point_id] = point
         return point
 
@@ -133,7 +128,7 @@ class Book:
         return self.payment(int(key)) or self.return_qr(int(key))
 
     def _now(self, record: Record) -> Record:
-        if refresh(record, self.clock()):
+        if refresh(record, self.clock(), self.settings):
             self.commit()
         return record
 
@@ -146,6 +141,7 @@ class Book:
             "ready_trade_point": self.ready_trade_point,
             "ready_device": self.ready_device,
             "last_id": self._last_id,
+            "last_trade_point": self._last_trade_point,
             "dates_written": self._dates_written,
             "settings": as_json(self.settings),
             "trade_points": [as_json(point) for point in self.trade_points.values()],
@@ -154,6 +150,7 @@ class Book:
             "returns": [as_json(item) for item in self.returns.values()],
             "bills": [as_json(item) for item in self.bills.values()],
             "forced": [as_json(item) for item in self.forced],
+            "phones": dict(self.phones),
         }
 
     def load(self, data: dict[str, Any]) -> None:
@@ -165,14 +162,15 @@ class Book:
         self.ready_trade_point = data["ready_trade_point"]
         self.ready_device = data["ready_device"]
         self._last_id = data["last_id"]
+        self._last_trade_point = data["last_trade_point"]
         self._dates_written = data["dates_written"]
-        self.settings = _known(Settings, data["settings"])
-        points = [_known(TradePoint, item) for item in data["trade_points"]]
-        self.trade_points = {point.trade_point_id: point for point in points}
-        self.devices = {item["token"]: _known(Device, item) for item in data["devices"]}
+        self.settings = Settings(**data["settings"])
+        self.trade_points = {item["trade_point_id"]: TradePoint(**item) for item in data["trade_points"]}
+        self.devices = {item["token"]: Device(**item) for item in data["devices"]}
         bills = [Bill(**{**item, "amount": Decimal(item["amount"])}) for item in data.get("bills", [])]
         self.bills = {bill.txn_id: bill for bill in bills}
         self.forced = [ForcedCode(**item) for item in data["forced"]]
+        self.phones = dict(data["phones"])
         self.client_info_calls = {}
         self.payments, self.returns, self._tokens = {}, {}, {}
         for item in data["payments"]:

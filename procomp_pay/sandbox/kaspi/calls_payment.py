@@ -5,44 +5,50 @@ from __future__ import annotations
 from typing import Any
 
 from .book import Book, new_token
-from .calls_setup import active_device
-from .codes import PURCHASE_UNKNOWN, UNAVAILABLE, KaspiError
+from .calls_setup import active_device, working_point
+from .codes import NO_METHODS, NO_QR_HERE, PURCHASE_UNKNOWN, UNAVAILABLE, KaspiError
 from .life import shown_status
-from .model import CREATED, LINK, METHODS, PROCESSED, QR, REMOTE, Payment
+from .model import CREATED, LINK, PROCESSED, QR, REMOTE, Payment
 from .wire import Call, Data, number
 
 
-def _create(call: Call, kind: str) -> Payment:
+def _create(call: Call, kind: str) -> tuple[Payment, list[str]]:
     book, organization = call.book, call.organization()
     device = active_device(book, call.text("DeviceToken"), organization)
+    point = working_point(book, device)
+    if not point.accepts_qr:
+        raise KaspiError(NO_QR_HERE)
     amount, external_id = call.amount(), call.optional_text("ExternalId")
+    if not point.methods:
+        raise KaspiError(NO_METHODS)
     now = book.clock()
     payment = Payment(
         payment_id=book.next_id(),
         kind=kind,
         token=new_token(),
         organization_bin=organization,
-        trade_point_id=device.trade_point_id,
+        trade_point_id=point.trade_point_id,
         device_token=device.token,
         amount=amount,
         status=CREATED,
         created_at=now,
         open_until=now + book.timers.scan_wait,
         external_id=external_id,
+        product_type=point.methods[0],
     )
     book.add(payment)
-    return payment
+    return payment, list(point.methods)
 
 
 def create_qr(call: Call) -> Data:
     """POST /qr/create: a new payment each time, whatever the ExternalId. Raises KaspiError."""
-    payment = _create(call, QR)
+    payment, methods = _create(call, QR)
     timers = call.book.timers
     data = {
         "QrToken": payment.token,
         "ExpireDate": call.book.date(payment.open_until),
         "QrPaymentId": payment.payment_id,
-        "PaymentMethods": list(METHODS),
+        "PaymentMethods": methods,
         "QrPaymentBehaviorOptions": {
             "StatusPollingInterval": timers.polling_interval,
             "QrCodeScanWaitTimeout": timers.scan_wait,
@@ -58,13 +64,13 @@ def create_link(call: Call) -> Data:
 
     The link leads to the sandbox's own phone page at the address by which the caller reached us.
     """
-    payment = _create(call, LINK)
+    payment, methods = _create(call, LINK)
     timers = call.book.timers
     data = {
         "PaymentLink": f"{call.origin}/pay/{payment.token}",
         "ExpireDate": call.book.date(payment.open_until),
         "PaymentId": payment.payment_id,
-        "PaymentMethods": list(METHODS),
+        "PaymentMethods": methods,
         "PaymentBehaviorOptions": {
             "StatusPollingInterval": timers.polling_interval,
             "LinkActivationWaitTimeout": timers.scan_wait,
@@ -95,11 +101,11 @@ def payment_status(call: Call) -> Data:
     """GET /payment/status/{id}; v02 adds the details of a processed payment. Raises KaspiError -1601."""
     book = call.book
     payment = book.payment(number(call.path["id"]) or 0)
-    if payment is None:
+    if payment is None or (call.scheme != "r3" and payment.organization_bin != book.organization_bin):
         raise KaspiError(PURCHASE_UNKNOWN)
     if payment.kind == REMOTE:
         _refuse_flood(book, payment)
-    status = shown_status(payment)
+    status = shown_status(payment, book.settings)
     if call.version == "v01" or status != PROCESSED:
         return {"Status": status}
     return {"Status": status, **_processed_facts(book, payment)}
@@ -124,13 +130,17 @@ def _processed_facts(book: Book, payment: Payment) -> dict[str, Any]:
 def payment_details(call: Call) -> Data:
     """GET /payment/details?QrPaymentId=&DeviceToken= of a paid purchase. Raises KaspiError -1601.
 
-    -1601 is the only refusal listed for this call, so it also stands for an unknown device and for a purchase
+    -1601 is the only refusal listed for this call, so it also stands for a foreign device and for a purchase
     that nobody has paid.
     """
     payment_id, token = number(call.asked("QrPaymentId")), call.asked("DeviceToken")
     device = call.book.devices.get(token)
     payment = call.book.payment(payment_id or 0)
     if device is None or device.deleted or payment is None or payment.processed_at is None:
+        raise KaspiError(PURCHASE_UNKNOWN)
+    if call.scheme == "r2" and device.organization_bin != call.book.organization_bin:
+        raise KaspiError(PURCHASE_UNKNOWN)
+    if device.trade_point_id != payment.trade_point_id:
         raise KaspiError(PURCHASE_UNKNOWN)
     return {
         "QrPaymentId": payment.payment_id,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from .book import Book, new_token
-from .calls_setup import active_device
+from .calls_setup import active_device, working_point
 from .codes import (
     NO_PART_REFUND,
+    OTHER_TRADE_POINT,
     PURCHASE_UNKNOWN,
     REFUND_PURCHASE_UNKNOWN,
     REFUND_TOO_LARGE,
@@ -41,24 +42,30 @@ def give_back(book: Book, payment: Payment, amount: Decimal, made_by: str) -> Re
 def return_payment(call: Call) -> Data:
     """POST /payment/return, all or part. Raises KaspiError.
 
-    The standard scheme needs a QrReturnId that the same buyer has scanned; if not, -1601.
+    The standard scheme needs a QrReturnId that the same buyer has scanned at the same trade point; if not,
+    -1601.
     """
-    book = call.book
-    active_device(book, call.text("DeviceToken"), call.organization())
+    book, organization = call.book, call.organization()
+    device = active_device(book, call.text("DeviceToken"), organization)
+    working_point(book, device)
     payment_id = call.whole("QrPaymentId")
     return_id = call.whole("QrReturnId") if call.scheme == "r2" else None
     payment = book.payment(payment_id)
-    if payment is None:
+    if payment is None or payment.organization_bin != organization:
         raise KaspiError(REFUND_PURCHASE_UNKNOWN)
-    if return_id is not None and _scanned_return(book, return_id).buyer != payment.buyer:
-        raise KaspiError(PURCHASE_UNKNOWN)
+    if payment.trade_point_id != device.trade_point_id:
+        raise KaspiError(OTHER_TRADE_POINT)
+    if return_id is not None:
+        item = _scanned_return(book, return_id, device.trade_point_id)
+        if item.buyer != payment.buyer:
+            raise KaspiError(PURCHASE_UNKNOWN)
     refund = give_back(book, payment, call.amount(), "api")
     return {"ReturnOperationId": refund.operation_id}
 
 
-def _scanned_return(book: Book, return_id: int) -> ReturnQr:
+def _scanned_return(book: Book, return_id: int, trade_point_id: int) -> ReturnQr:
     item = book.return_qr(return_id)
-    if item is None or item.status != IDENTITY_OBTAINED:
+    if item is None or item.trade_point_id != trade_point_id or item.status != IDENTITY_OBTAINED:
         raise KaspiError(PURCHASE_UNKNOWN)
     return item
 
@@ -67,13 +74,14 @@ def create_return(call: Call) -> Data:
     """POST /return/create: a QR by which the buyer shows who they are. Raises KaspiError."""
     book, organization = call.book, call.organization()
     device = active_device(book, call.text("DeviceToken"), organization)
+    point = working_point(book, device)
     external_id = call.optional_text("ExternalId")
     now = book.clock()
     item = ReturnQr(
         return_id=book.next_id(),
         token=new_token(),
         organization_bin=organization,
-        trade_point_id=device.trade_point_id,
+        trade_point_id=point.trade_point_id,
         created_at=now,
         open_until=now + book.timers.scan_wait,
         external_id=external_id,
@@ -101,17 +109,19 @@ def return_status(call: Call) -> Data:
 
 
 def return_operations(call: Call) -> Data:
-    """POST /return/operations: the scanned buyer's latest purchases, ten at most. Raises KaspiError."""
+    """POST /return/operations: the scanned buyer's latest purchases here, ten at most. Raises KaspiError."""
     book = call.book
-    active_device(book, call.text("DeviceToken"), call.organization())
-    item = _scanned_return(book, call.whole("QrReturnId"))
+    device = active_device(book, call.text("DeviceToken"), call.organization())
+    item = _scanned_return(book, call.whole("QrReturnId"), device.trade_point_id)
     limit = call.whole("MaxResult") if call.body.get("MaxResult") is not None else MOST_OPERATIONS
     if limit < 1:
         raise MalformedRequestError("MaxResult must be 1 to 10")
     paid = [
         (payment.processed_at, payment)
         for payment in book.payments.values()
-        if payment.processed_at is not None and payment.status == PROCESSED and payment.buyer == item.buyer
+        if payment.processed_at is not None
+        and payment.status == PROCESSED
+        and (payment.buyer, payment.trade_point_id) == (item.buyer, item.trade_point_id)
     ]
     paid.sort(key=lambda pair: (pair[0], pair[1].payment_id), reverse=True)
     return [

@@ -6,8 +6,9 @@ import re
 from collections import deque
 
 from .book import Book, new_token
-from .calls_setup import active_device
+from .calls_setup import active_device, working_point
 from .codes import (
+    CLIENT_NOT_FOUND,
     DEVICE_UNKNOWN,
     PHONE_NOT_FOUND,
     REFUND_PURCHASE_UNKNOWN,
@@ -22,10 +23,14 @@ PHONE_FORM = re.compile(r"87[0-9]{9}")
 ANYBODY = "Тест Т."
 
 
-def _check_phone(phone: str) -> None:
-    """Raise KaspiError unless it can be a number; every one that can has a client."""
+def _client_name(book: Book, phone: str) -> str:
+    """Return the name of a number's client; every valid number has one unless the control page removed it."""
     if not PHONE_FORM.fullmatch(phone):
         raise KaspiError(PHONE_NOT_FOUND)
+    name = book.phones.get(phone, ANYBODY)
+    if name is None:
+        raise KaspiError(CLIENT_NOT_FOUND)
+    return name
 
 
 def _count_client_info(book: Book, token: str) -> None:
@@ -47,18 +52,18 @@ def client_info(call: Call) -> Data:
     device = call.book.devices.get(token)
     if device is None:
         raise KaspiError(DEVICE_UNKNOWN)
-    active_device(call.book, token, device.organization_bin)
+    working_point(call.book, active_device(call.book, token, device.organization_bin))
     _count_client_info(call.book, token)
-    _check_phone(phone)
-    return {"ClientName": ANYBODY}
+    return {"ClientName": _client_name(call.book, phone)}
 
 
 def create_remote(call: Call) -> Data:
     """POST /remote/create: an invoice that lives for 24 hours. Raises KaspiError."""
     book, organization = call.book, call.organization()
     device = active_device(book, call.text("DeviceToken"), organization)
+    point = working_point(book, device)
     phone, amount = call.text("PhoneNumber"), call.amount()
-    _check_phone(phone)
+    _client_name(book, phone)
     comment = call.optional_text("Comment")
     now = book.clock()
     payment = Payment(
@@ -66,7 +71,7 @@ def create_remote(call: Call) -> Data:
         kind=REMOTE,
         token=new_token(),
         organization_bin=organization,
-        trade_point_id=device.trade_point_id,
+        trade_point_id=point.trade_point_id,
         device_token=device.token,
         amount=amount,
         status=REMOTE_CREATED,
@@ -82,10 +87,13 @@ def create_remote(call: Call) -> Data:
 
 def cancel_remote(call: Call) -> Data:
     """POST /remote/cancel of an open invoice. Raises KaspiError; -99000001 when there is none (any more)."""
-    book = call.book
-    active_device(book, call.text("DeviceToken"), call.organization())
+    book, organization = call.book, call.organization()
+    device = active_device(book, call.text("DeviceToken"), organization)
+    working_point(book, device)
     payment = book.payment(call.whole("QrPaymentId"))
     if payment is None or payment.status != REMOTE_CREATED:
+        raise KaspiError(REFUND_PURCHASE_UNKNOWN)
+    if payment.trade_point_id != device.trade_point_id:
         raise KaspiError(REFUND_PURCHASE_UNKNOWN)
     payment.status, payment.shown_as = REMOTE_CANCELED, None
     book.commit()

@@ -6,27 +6,40 @@ import re
 
 from .book import Book
 from .codes import (
+    DEVICE_ELSEWHERE,
     DEVICE_OFF,
     DEVICE_UNKNOWN,
+    NO_QR_HERE,
     NO_TRADE_POINTS,
+    TRADE_POINT_OFF,
     TRADE_POINT_UNKNOWN,
     KaspiError,
     MalformedRequestError,
 )
-from .model import Device
+from .model import Device, TradePoint
 from .wire import Call, Data, checked_bin
 
 DEVICE_ID_FORM = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def active_device(book: Book, token: str, organization_bin: str) -> Device:
-    """Return a token's device. Raises KaspiError -1501 (unknown, of another BIN) or -1502 (deleted)."""
+    """Return a token's device. Raises KaspiError -1501 (unknown, of another BIN) or -1502 (off, deleted)."""
     device = book.devices.get(token)
     if device is None or device.organization_bin != organization_bin:
         raise KaspiError(DEVICE_UNKNOWN)
-    if device.deleted:
+    if device.deleted or not device.active:
         raise KaspiError(DEVICE_OFF)
     return device
+
+
+def working_point(book: Book, device: Device) -> TradePoint:
+    """Return the trade point of a device. Raises KaspiError -99000002 (deleted) or 990000018 (off)."""
+    point = book.trade_points.get(device.trade_point_id)
+    if point is None:
+        raise KaspiError(TRADE_POINT_UNKNOWN)
+    if not point.active:
+        raise KaspiError(TRADE_POINT_OFF)
+    return point
 
 
 def ping(_call: Call) -> Data:
@@ -46,7 +59,7 @@ def list_trade_points(call: Call) -> Data:
 def register_device(call: Call) -> Data:
     """POST /device/register: the same arguments give the same token, until the device is deleted.
 
-    Raises KaspiError -99000002 for a trade point that the organisation does not have.
+    Raises KaspiError -99000002, 990000026, or -1503 when the DeviceId stands at another trade point.
     """
     book, organization = call.book, call.organization()
     device_id, point_id = call.text("DeviceId"), call.whole("TradePointId")
@@ -55,9 +68,14 @@ def register_device(call: Call) -> Data:
     point = book.trade_points.get(point_id)
     if point is None or point.organization_bin != organization:
         raise KaspiError(TRADE_POINT_UNKNOWN)
+    if not point.accepts_qr:
+        raise KaspiError(NO_QR_HERE)
     for device in book.devices.values():
-        if device.device_id == device_id and not device.deleted:
-            return {"DeviceToken": device.token}
+        if device.deleted or (device.organization_bin, device.device_id) != (organization, device_id):
+            continue
+        if device.trade_point_id != point_id:
+            raise KaspiError(DEVICE_ELSEWHERE)
+        return {"DeviceToken": device.token}
     device = book.add_device(device_id, point)
     book.commit()
     return {"DeviceToken": device.token}

@@ -62,7 +62,8 @@ def message_for(code: int) -> str:
 class KaspiError(Exception):
     """A refusal that Kaspi answers in its envelope.
 
-    `http_status` is 200 for all the document describes; it leaves the transport open for floods (429).
+    `http_status` is 200 for all the document describes; 401 and 429 are the two places where it leaves
+    the transport open (see `access` and `calls_remote`).
     """
 
     def __init__(

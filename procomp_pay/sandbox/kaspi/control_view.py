@@ -8,10 +8,10 @@ from typing import Any
 from .book import Book
 from .dates import utc_text
 from .life import shown_status
-from .model import Payment
+from .model import Payment, TradePoint
 
 
-def payment_view(payment: Payment, origin: str) -> dict[str, Any]:
+def payment_view(book: Book, payment: Payment, origin: str) -> dict[str, Any]:
     """Return a payment as the Kaspi Pay app shows it, with the operation number and the receipt's number.
 
     Amounts are tenge with two decimals, times ISO 8601 in UTC.
@@ -21,7 +21,7 @@ def payment_view(payment: Payment, origin: str) -> dict[str, Any]:
         "QrPaymentId": payment.payment_id,
         "Kind": payment.kind,
         "Status": payment.status,
-        "ReportedStatus": shown_status(payment),
+        "ReportedStatus": shown_status(payment, book.settings),
         "Amount": payment.amount,
         "AvailableReturnAmount": payment.available,
         "OperationNumber": operation,
@@ -50,6 +50,18 @@ def payment_view(payment: Payment, origin: str) -> dict[str, Any]:
     }
 
 
+def point_view(point: TradePoint) -> dict[str, Any]:
+    """Return a trade point with its switches."""
+    return {
+        "TradePointId": point.trade_point_id,
+        "TradePointName": point.name,
+        "OrganizationBin": point.organization_bin,
+        "Active": point.active,
+        "AcceptsQr": point.accepts_qr,
+        "PaymentMethods": list(point.methods),
+    }
+
+
 def overview(book: Book) -> dict[str, Any]:
     """Return all values that a configuration needs, and the present switches."""
     return {
@@ -60,5 +72,17 @@ def overview(book: Book) -> dict[str, Any]:
         "timers": asdict(book.timers),
         "settings": asdict(book.settings),
         "forced": [asdict(item) for item in book.forced],
+        "trade_points": [point_view(point) for point in book.trade_points.values()],
+        "devices": [
+            {
+                "DeviceToken": device.token,
+                "DeviceId": device.device_id,
+                "TradePointId": device.trade_point_id,
+                "OrganizationBin": device.organization_bin,
+                "Active": device.active,
+                "Deleted": device.deleted,
+            }
+            for device in book.devices.values()
+        ],
         "payments": len(book.payments),
     }

@@ -10,6 +10,7 @@ from .model import (
     CREATED,
     ERROR,
     IDENTITY_OBTAINED,
+    LINK,
     PROCESSED,
     REMOTE_CREATED,
     REMOTE_EXPIRED,
@@ -21,14 +22,16 @@ from .model import (
 )
 
 
-def refresh(record: Payment | ReturnQr, now: float) -> bool:
+def refresh(record: Payment | ReturnQr, now: float, settings: Settings) -> bool:
     """Apply what time has done; True when the state changed.
 
-    An unscanned QR past its life keeps its status (the document is silent). An unconfirmed one becomes Error:
-    Kaspi cancels it and the buyer has the money back.
+    An unscanned QR past its life keeps its status unless the switch says Error (the document is silent). An
+    unconfirmed one becomes Error: Kaspi cancels it and the buyer has the money back.
     """
     before = record.status
-    if record.status == REMOTE_CREATED and now >= record.open_until:
+    if record.status == CREATED and now >= record.open_until:
+        record.status = settings.expired_status
+    elif record.status == REMOTE_CREATED and now >= record.open_until:
         record.status = REMOTE_EXPIRED
     elif isinstance(record, Payment) and _unconfirmed(record, now):
         record.status = ERROR
@@ -39,9 +42,13 @@ def _unconfirmed(payment: Payment, now: float) -> bool:
     return payment.status == WAIT and payment.confirm_until is not None and now >= payment.confirm_until
 
 
-def shown_status(payment: Payment) -> str:
+def shown_status(payment: Payment, settings: Settings) -> str:
     """Return the status that `/payment/status` reports."""
-    return payment.status if payment.shown_as is None else payment.shown_as
+    if payment.shown_as is not None:
+        return payment.shown_as
+    if payment.kind == LINK and payment.status == WAIT:
+        return settings.link_open_status
+    return payment.status
 
 
 def _move(payment: Payment, status: str) -> None:
@@ -85,12 +92,12 @@ def process(payment: Payment, now: float, settings: Settings, spare_id: int, pro
     payment.operation_number = str(spare_id if own else payment.payment_id)
 
 
-def fail(payment: Payment) -> None:
-    """Cancel as the buyer: Error, or RemotePaymentRejected for an invoice.
+def fail(payment: Payment, *, only_from: tuple[str, ...]) -> None:
+    """Cancel as the buyer, or fail as Kaspi: Error, or RemotePaymentRejected for an invoice.
 
-    Raises StepRefusedError for a payment that has ended.
+    Raises StepRefusedError when the payment is in none of `only_from`.
     """
-    if payment.status not in (CREATED, WAIT, REMOTE_CREATED):
+    if payment.status not in only_from:
         raise StepRefusedError(f"cannot fail in status {payment.status}")
     _move(payment, REMOTE_REJECTED if payment.status == REMOTE_CREATED else ERROR)
 

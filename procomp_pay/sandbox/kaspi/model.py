@@ -25,13 +25,16 @@ DEFAULT_BUYER: Final = "87010000001"
 
 @dataclass
 class TradePoint:
-    """A shop of an organisation."""
+    """A shop of an organisation, with the switches a merchant (or the bank) can turn."""
 
     trade_point_id: int
     organization_bin: str
     name: str
     address: str = "пр. Абая 44"
     city: str = "Алматы"
+    active: bool = True
+    accepts_qr: bool = True
+    methods: list[str] = field(default_factory=lambda: list(METHODS))
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Device:
     device_id: str
     trade_point_id: int
     organization_bin: str
+    active: bool = True
     deleted: bool = False
 
 
@@ -135,7 +139,10 @@ class Settings:
 
     date_form: str = "+05:00"
     v02: bool = True
+    expired_status: str = CREATED
+    link_open_status: str = WAIT
     operation_numbers: str = "payment-id"
+    api_key_refusal: str = "envelope"
     require_client_cert: bool = True
     gateway_status: bool = True
 

@@ -86,7 +86,7 @@ def _answer(
     book: Book, request: web.Request, record: Payment | ReturnQr, note: str | None = None, status: int = 200
 ) -> web.Response:
     if wants_json(request):
-        return json_answer({**_facts(record), **({"error": note} if note else {})}, status)
+        return json_answer({**_facts(book, record), **({"error": note} if note else {})}, status)
     if isinstance(record, ReturnQr):
         return _page(return_page(record, note), status)
     point = book.trade_points.get(record.trade_point_id)
@@ -94,12 +94,12 @@ def _answer(
     return _page(payment_page(record, store, book.clock(), note), status)
 
 
-def _facts(record: Payment | ReturnQr) -> dict[str, Any]:
+def _facts(book: Book, record: Payment | ReturnQr) -> dict[str, Any]:
     if isinstance(record, ReturnQr):
         return {"QrReturnId": record.return_id, "Status": record.status}
     return {
         "QrPaymentId": record.payment_id,
-        "Status": shown_status(record),
+        "Status": shown_status(record, book.settings),
         "Amount": record.amount,
         "OperationNumber": record.operation_number,
     }

@@ -11,9 +11,17 @@ from aiohttp import web
 from . import calls_payment, calls_refund, calls_remote, calls_setup
 from .access import check_access, check_request_id
 from .book import Book
-from .codes import KaspiError, MalformedRequestError
+from .codes import (
+    OK,
+    PURCHASE_UNKNOWN,
+    WRONG_STATE,
+    KaspiError,
+    MalformedRequestError,
+    StepRefusedError,
+)
 from .model import ForcedCode
-from .wire import Call, Data, json_answer, json_object, refusal, success
+from .steps import take
+from .wire import Call, Data, json_answer, json_object, number, refusal, success
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,20 +57,51 @@ CALLS: Final = (
     Entry("POST", "/remote/create", (R3,), calls_remote.create_remote),
     Entry("POST", "/remote/cancel", (R3,), calls_remote.cancel_remote),
 )
+TEST_STEPS: Final = ("scan", "confirm", "scanerror", "confirmerror")
 
 
 def api_routes(book: Book) -> list[web.RouteDef]:
-    """Return the routes of the three schemes, with v02 of the status call."""
-    routes = [_route(book, entry, scheme, "v01") for entry in CALLS for scheme in entry.schemes]
+    """Return the routes of the three schemes, with v02 of the status call and the test host's steps."""
+    routes = [
+        _route(book, entry, scheme, "v01", entry.path, entry.run)
+        for entry in CALLS
+        for scheme in entry.schemes
+    ]
     status = Entry("GET", "/payment/status/{id}", ALL, calls_payment.payment_status)
-    return routes + [_route(book, status, scheme, "v02") for scheme in ALL]
+    routes += [_route(book, status, scheme, "v02", status.path, status.run) for scheme in ALL]
+    for step in TEST_STEPS:
+        entry = Entry("POST", f"/test/payment/{step}", ALL, _test_step(step))
+        routes += [_route(book, entry, scheme, "v01", entry.path, entry.run) for scheme in ALL]
+    return routes
 
 
-def _route(book: Book, entry: Entry, scheme: str, version: str) -> web.RouteDef:
-    return web.route(entry.method, f"/{scheme}/{version}{entry.path}", _served(book, entry, scheme, version))
+def _route(
+    book: Book, entry: Entry, scheme: str, version: str, path: str, run: Callable[[Call], Data]
+) -> web.RouteDef:
+    handler = _served(book, entry, scheme, version, run)
+    return web.route(entry.method, f"/{scheme}/{version}{path}", handler)
 
 
-def _served(book: Book, entry: Entry, scheme: str, version: str) -> Handler:
+def _test_step(step: str) -> Callable[[Call], Data]:
+    """Serve a call of the test host.
+
+    For these the document lists no refusal but -999, which means "try again": an unknown id gets -1601, and a
+    step that the state does not allow -99000011."""
+
+    def run(call: Call) -> Data:
+        record = call.book.by_key(str(number(call.text("qrPaymentId")) or 0))
+        if record is None or (call.scheme != R3 and record.organization_bin != call.book.organization_bin):
+            raise KaspiError(PURCHASE_UNKNOWN)
+        try:
+            take(call.book, record, step)
+        except StepRefusedError as error:
+            raise KaspiError(WRONG_STATE) from error
+        return None
+
+    return run
+
+
+def _served(book: Book, entry: Entry, scheme: str, version: str, run: Callable[[Call], Data]) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
         if version == "v02" and not book.settings.v02:
             raise web.HTTPNotFound
@@ -72,12 +111,12 @@ def _served(book: Book, entry: Entry, scheme: str, version: str) -> Handler:
             body = await json_object(request) if entry.method == "POST" else {}
             origin = f"{request.scheme}://{request.host}"
             call = Call(book, scheme, version, origin, request.match_info, request.query, body)
-            data = _run_or_refuse(call, request.path.removeprefix(f"/{scheme}/{version}"), entry.run)
+            data = _run_or_refuse(call, request.path.removeprefix(f"/{scheme}/{version}"), run)
         except KaspiError as error:
-            return refusal(error)
+            return _test_answer(error) if _is_test(entry) else refusal(error)
         except MalformedRequestError as error:
             return json_answer({"Message": error.message}, error.http_status)
-        return success(data)
+        return _test_answer(KaspiError(OK)) if _is_test(entry) else success(data)
 
     return serve
 
@@ -89,6 +128,15 @@ def _run_or_refuse(call: Call, path: str, run: Callable[[Call], Data]) -> Data:
     if forced.after:
         run(call)
     raise KaspiError(forced.code, forced.message)
+
+
+def _is_test(entry: Entry) -> bool:
+    return entry.path.startswith("/test/")
+
+
+def _test_answer(result: KaspiError) -> web.Response:
+    """Return the answer of a test call; these alone have a lower-case `message`."""
+    return json_answer({"StatusCode": result.code, "message": result.message}, result.http_status)
 
 
 def _take_forced(book: Book, path: str) -> ForcedCode | None:

@@ -57,6 +57,9 @@ async def test_a_wrong_api_key_is_refused(kaspi: Kaspi, key: str | None) -> None
     raw |= {} if key is None else {b"Api-Key": key.encode()}
     answer = await kaspi.http.get("/r1/v01/health/ping", headers=raw)
     assert (answer.status_code, answer.json()["StatusCode"]) == (200, -10000)
+    await kaspi.control("/settings", {"api_key_refusal": "http401"})
+    answer = await kaspi.http.get("/r1/v01/health/ping", headers=raw)
+    assert (answer.status_code, answer.json()["StatusCode"]) == (401, -10000)
 
 
 async def test_trade_points(kaspi: Kaspi) -> None:
@@ -66,6 +69,8 @@ async def test_trade_points(kaspi: Kaspi) -> None:
     assert (await kaspi.get(f"/partner/tradepoints/{kaspi.box.organization_bin}"))["Data"] == expected
     other = await kaspi.get("/partner/tradepoints/000000000001")
     assert other["StatusCode"] == -14000002
+    await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", method="DELETE")
+    assert (await kaspi.get("/partner/tradepoints", scheme="r1"))["StatusCode"] == -14000002
 
 
 async def test_each_scheme_serves_only_its_calls(kaspi: Kaspi) -> None:
@@ -85,16 +90,21 @@ async def test_each_scheme_serves_only_its_calls(kaspi: Kaspi) -> None:
 
 
 async def test_device_registration_is_idempotent(kaspi: Kaspi) -> None:
-    token = await kaspi.device("till_7-A")
-    assert await kaspi.device("till_7-A") == token
-    assert await kaspi.device("till_8") != token
+    here, elsewhere = kaspi.box.trade_point_id, await kaspi.point()
+    token = await kaspi.device(here, "till_7-A")
+    assert await kaspi.device(here, "till_7-A") == token
+    assert await kaspi.device(here, "till_8") != token
+    body = {"DeviceId": "till_7-A", "TradePointId": elsewhere}
+    assert await code(kaspi, "/device/register", body) == -1503
 
 
 async def test_refusals_of_device_registration(kaspi: Kaspi) -> None:
     point = kaspi.box.trade_point_id
     assert await code(kaspi, "/device/register", {"DeviceId": "a", "TradePointId": 1}) == -99000002
-    foreign = {"DeviceId": "a", "TradePointId": point, "OrganizationBin": "000000000001"}
-    assert await code(kaspi, "/device/register", foreign) == -99000002
+    foreign = await kaspi.point(OrganizationBin="000000000001")
+    assert await code(kaspi, "/device/register", {"DeviceId": "a", "TradePointId": foreign}) == -99000002
+    await kaspi.control(f"/tradepoints/{point}", {"AcceptsQr": False})
+    assert await code(kaspi, "/device/register", {"DeviceId": "a", "TradePointId": point}) == 990000026
 
 
 @pytest.mark.parametrize("device_id", ["касса", "a b", "", "a.b", 7, None])
@@ -104,18 +114,39 @@ async def test_a_device_id_has_latin_letters_and_digits(kaspi: Kaspi, device_id:
 
 
 async def test_a_deleted_device(kaspi: Kaspi) -> None:
-    token = await kaspi.device()
+    token = await kaspi.device(kaspi.box.trade_point_id)
     assert await code(kaspi, "/device/delete", {"DeviceToken": token}) == 0
     assert await create_code(kaspi, token) == {-1502}
     assert await code(kaspi, "/device/delete", {"DeviceToken": token}) == -1501
     assert await code(kaspi, "/device/delete", {"DeviceToken": "unknown"}) == -1501
-    assert await kaspi.device() != token
+    assert await kaspi.device(await kaspi.point()) != token
 
 
 async def test_create_is_refused_by_the_devices_state(kaspi: Kaspi) -> None:
     assert await create_code(kaspi, "unknown") == {-1501}
-    assert await create_code(kaspi, OrganizationBin="000000000001") == {-1501}
-    assert await create_code(kaspi) == {0}
+    foreign = await kaspi.point(OrganizationBin="000000000001")
+    token = await kaspi.device(foreign, OrganizationBin="000000000001")
+    assert await create_code(kaspi, token) == {-1501}
+    assert await create_code(kaspi, token, OrganizationBin="000000000001") == {0}
+    await kaspi.control(f"/devices/{kaspi.box.device_token}", {"Active": False})
+    assert await create_code(kaspi) == {-1502}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"Active": False}, 990000018), ({"AcceptsQr": False}, 990000026), ({"PaymentMethods": []}, 990000033)],
+)
+async def test_create_is_refused_by_the_trade_points_state(
+    kaspi: Kaspi, change: dict[str, object], expected: int
+) -> None:
+    await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", change)
+    assert await create_code(kaspi) == {expected}
+
+
+async def test_create_at_a_deleted_trade_point_is_refused(kaspi: Kaspi) -> None:
+    await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", method="DELETE")
+    assert await create_code(kaspi) == {-99000002}
+    assert await kaspi.point() != kaspi.box.trade_point_id
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "0.001", "10.005", "1e20", '"100.00"', "null", "true", "[]"])
@@ -174,15 +205,39 @@ async def test_an_unknown_purchase_is_minus_1601(kaspi: Kaspi, asked: str) -> No
     query = f"QrPaymentId={asked}&DeviceToken={kaspi.box.device_token}"
     assert (await kaspi.get(f"/payment/details?{query}"))["StatusCode"] == -1601
     assert (await kaspi.get(f"/return/status/{asked}", scheme="r2"))["StatusCode"] == -1601
+    answer = await kaspi.post("/test/payment/scan", {"qrPaymentId": asked})
+    assert answer["StatusCode"] == -1601
+    assert set(answer) == {"StatusCode", "message"}
 
 
-async def test_details_of_an_unpaid_purchase_are_refused(kaspi: Kaspi) -> None:
+async def test_details_of_an_unpaid_or_foreign_purchase_are_refused(kaspi: Kaspi) -> None:
     unpaid = (await kaspi.create())["QrPaymentId"]
     assert (await kaspi.details(unpaid))["StatusCode"] == -1601
     payment_id = await kaspi.paid()
     assert (await kaspi.details(payment_id))["StatusCode"] == 0
+    elsewhere = await kaspi.device(await kaspi.point())
+    assert (await kaspi.details(payment_id, token=elsewhere))["StatusCode"] == -1601
     assert (await kaspi.details(payment_id, token="unknown"))["StatusCode"] == -1601
     assert (await kaspi.ask("GET", f"/payment/details?QrPaymentId={payment_id}")).status_code == 400
+
+
+async def test_another_organisations_payment_is_hidden_below_r3(kaspi: Kaspi) -> None:
+    token = await kaspi.device(
+        await kaspi.point(OrganizationBin="000000000001"), OrganizationBin="000000000001"
+    )
+    body = {"DeviceToken": token, "Amount": 100, "OrganizationBin": "000000000001"}
+    payment_id = (await kaspi.post("/qr/create", body))["Data"]["QrPaymentId"]
+    assert await kaspi.status(payment_id) == "QrTokenCreated"
+    for scheme in ("r1", "r2"):
+        assert (await kaspi.get(f"/payment/status/{payment_id}", scheme=scheme))["StatusCode"] == -1601
+        assert (await kaspi.step("scan", payment_id, scheme=scheme))["StatusCode"] == -1601
+
+
+async def test_the_test_steps_take_the_id_as_a_string(kaspi: Kaspi) -> None:
+    payment_id = (await kaspi.create())["QrPaymentId"]
+    answer = await kaspi.ask("POST", "/test/payment/scan", {"qrPaymentId": payment_id})
+    assert answer.status_code == 400
+    assert await kaspi.status(payment_id) == "QrTokenCreated"
 
 
 async def test_a_forced_code_is_answered_the_given_number_of_times(kaspi: Kaspi) -> None:
@@ -225,6 +280,8 @@ async def test_forced_codes_can_be_taken_back(kaspi: Kaspi) -> None:
         ("/settings", {"date_form": "roman"}),
         ("/settings", {"v02": 1}),
         ("/settings", {"nonsense": True}),
+        ("/tradepoints", {"OrganizationBin": "1"}),
+        ("/phones", {"PhoneNumber": ""}),
     ],
 )
 async def test_invalid_control_requests_are_refused(kaspi: Kaspi, path: str, body: dict[str, object]) -> None:
@@ -236,8 +293,9 @@ async def test_invalid_control_requests_are_refused(kaspi: Kaspi, path: str, bod
 
 
 async def test_control_requests_for_unknown_records_are_404(kaspi: Kaspi) -> None:
-    answer = await kaspi.http.post("/_sandbox/kaspi/payments/1/late-process", json={})
-    assert answer.status_code == 404
+    for path in ("/payments/1/late-process", "/tradepoints/1", "/devices/none"):
+        answer = await kaspi.http.post(f"/_sandbox/kaspi{path}", json={})
+        assert answer.status_code == 404, path
 
 
 async def test_a_paid_status_cannot_be_only_shown(kaspi: Kaspi) -> None:

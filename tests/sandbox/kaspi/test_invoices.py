@@ -46,6 +46,11 @@ async def cancel(kaspi: Kaspi, payment_id: int) -> dict[str, object]:
 
 async def test_client_info(kaspi: Kaspi) -> None:
     assert (await client(kaspi))["Data"] == {"ClientName": "Тест Т."}
+    await kaspi.control("/phones", {"PhoneNumber": PHONE, "ClientName": "Айгерим С."})
+    assert (await client(kaspi))["Data"] == {"ClientName": "Айгерим С."}
+    await kaspi.control("/phones", {"PhoneNumber": PHONE, "ClientName": None})
+    assert (await client(kaspi))["StatusCode"] == -1401
+    assert (await invoice(kaspi))["StatusCode"] == -1401
 
 
 @pytest.mark.parametrize("phone", ["77077777777", "8707777777", "870777777777", "phone"])
@@ -62,7 +67,7 @@ async def test_client_info_is_limited_to_50_a_minute_per_device(kaspi: Kaspi) ->
     refused = await kaspi.ask("GET", path)
     assert (refused.status_code, refused.json()["StatusCode"]) == (429, -999)
     assert refused.headers["Retry-After"] == "60"
-    other = await kaspi.device()
+    other = await kaspi.device(kaspi.box.trade_point_id)
     assert (await client(kaspi, token=other))["StatusCode"] == 0
     kaspi.clock.wait(10)
     assert (await client(kaspi))["StatusCode"] == 0
@@ -126,7 +131,13 @@ async def test_cancelling_anything_but_an_open_invoice_is_refused(kaspi: Kaspi) 
     assert await kaspi.status(paid) == "Processed"
 
 
-async def test_invoices_are_refused_by_device_and_amount(kaspi: Kaspi) -> None:
+async def test_invoices_are_refused_by_device_trade_point_and_amount(kaspi: Kaspi) -> None:
     assert (await invoice(kaspi, DeviceToken="x"))["StatusCode"] == -1501
     assert (await client(kaspi, token="x"))["StatusCode"] == -1501
     assert (await invoice(kaspi, Amount=0))["StatusCode"] == 990000028
+    point = f"/tradepoints/{kaspi.box.trade_point_id}"
+    await kaspi.control(point, {"Active": False})
+    assert (await invoice(kaspi))["StatusCode"] == 990000018
+    assert (await client(kaspi))["StatusCode"] == 990000018
+    await kaspi.control(point, method="DELETE")
+    assert (await invoice(kaspi))["StatusCode"] == -99000002

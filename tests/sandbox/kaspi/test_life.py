@@ -53,49 +53,69 @@ async def test_a_link_leads_to_our_own_phone_page_and_can_be_paid(kaspi: Kaspi, 
 async def test_a_payment_is_created_scanned_and_confirmed(kaspi: Kaspi, scheme: str) -> None:
     payment_id = (await kaspi.create(scheme=scheme))["QrPaymentId"]
     assert await kaspi.status(payment_id, scheme=scheme) == "QrTokenCreated"
-    await kaspi.phone(payment_id, "scan")
+    assert await kaspi.step("scan", payment_id, scheme=scheme) == {"StatusCode": 0, "message": "OK"}
     assert await kaspi.status(payment_id, scheme=scheme) == "Wait"
-    await kaspi.phone(payment_id, "confirm")
+    await kaspi.step("confirm", payment_id, scheme=scheme)
     assert await kaspi.get(f"/payment/status/{payment_id}", scheme=scheme) == {
         "StatusCode": 0, "Message": "OK", "Data": {"Status": "Processed"},
     }  # fmt: skip
 
 
-async def test_confirm_needs_a_scan_first(kaspi: Kaspi) -> None:
+@pytest.mark.parametrize("steps", [["scanerror"], ["scan", "confirmerror"]])
+async def test_errors_of_the_test_host(kaspi: Kaspi, steps: list[str]) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
-    assert (await kaspi.phone(payment_id, "confirm")).status_code == 409
+    for step in steps:
+        assert (await kaspi.step(step, payment_id))["StatusCode"] == 0
+    assert await kaspi.status(payment_id) == "Error"
+
+
+async def test_confirmerror_needs_a_scan_first(kaspi: Kaspi) -> None:
+    payment_id = (await kaspi.create())["QrPaymentId"]
+    assert (await kaspi.step("confirmerror", payment_id))["StatusCode"] == -99000011
+    assert (await kaspi.step("confirm", payment_id))["StatusCode"] == -99000011
     assert await kaspi.status(payment_id) == "QrTokenCreated"
 
 
 async def test_a_qr_can_be_scanned_for_180_seconds(kaspi: Kaspi) -> None:
     first, second = [(await kaspi.create())["QrPaymentId"] for _ in range(2)]
     kaspi.clock.wait(179.9)
-    assert (await kaspi.phone(first, "scan")).status_code == 200
+    assert (await kaspi.step("scan", first))["StatusCode"] == 0
     kaspi.clock.wait(0.1)
-    assert (await kaspi.phone(second, "scan")).status_code == 409
+    assert (await kaspi.step("scan", second))["StatusCode"] == -99000011
     assert await kaspi.status(second) == "QrTokenCreated"
+    assert (await kaspi.step("scanerror", second))["StatusCode"] == -99000011
+
+
+async def test_an_expired_qr_can_report_error(kaspi: Kaspi) -> None:
+    await kaspi.control("/settings", {"expired_status": "Error"})
+    payment_id = (await kaspi.create())["QrPaymentId"]
+    kaspi.clock.wait(179)
+    assert await kaspi.status(payment_id) == "QrTokenCreated"
+    kaspi.clock.wait(1)
+    assert await kaspi.status(payment_id) == "Error"
 
 
 async def test_a_scanned_payment_can_be_confirmed_for_65_seconds(kaspi: Kaspi) -> None:
     first, second = [(await kaspi.create())["QrPaymentId"] for _ in range(2)]
     kaspi.clock.wait(170)
-    await kaspi.phone(first, "scan")
-    await kaspi.phone(second, "scan")
+    await kaspi.step("scan", first)
+    await kaspi.step("scan", second)
     kaspi.clock.wait(64.9)
     assert await kaspi.status(first) == "Wait"
-    assert (await kaspi.phone(first, "confirm")).status_code == 200
+    assert (await kaspi.step("confirm", first))["StatusCode"] == 0
     kaspi.clock.wait(0.1)
     assert await kaspi.status(second) == "Error"
-    assert (await kaspi.phone(second, "confirm")).status_code == 409
+    assert (await kaspi.step("confirm", second))["StatusCode"] == -99000011
     assert await kaspi.status(first) == "Processed"
 
 
 async def test_a_second_scan_and_a_second_confirm_are_refused(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
-    await kaspi.phone(payment_id, "scan")
-    assert (await kaspi.phone(payment_id, "scan")).status_code == 409
-    await kaspi.phone(payment_id, "confirm")
-    assert (await kaspi.phone(payment_id, "confirm")).status_code == 409
+    await kaspi.step("scan", payment_id)
+    assert (await kaspi.step("scan", payment_id))["StatusCode"] == -99000011
+    await kaspi.step("confirm", payment_id)
+    assert (await kaspi.step("confirm", payment_id))["StatusCode"] == -99000011
+    assert (await kaspi.step("confirmerror", payment_id))["StatusCode"] == -99000011
     assert await kaspi.status(payment_id) == "Processed"
 
 
@@ -145,9 +165,20 @@ async def test_operation_numbers_can_differ_from_payment_ids(kaspi: Kaspi) -> No
     assert answer["Data"]["TransactionId"] == own["OperationNumber"]
 
 
+async def test_the_undocumented_status_of_links(kaspi: Kaspi) -> None:
+    await kaspi.control("/settings", {"link_open_status": "RemotePaymentCreated"})
+    body = {"DeviceToken": kaspi.box.device_token, "Amount": 100}
+    link = (await kaspi.post("/qr/create-link", body))["Data"]["PaymentId"]
+    plain = (await kaspi.create())["QrPaymentId"]
+    for payment_id in (link, plain):
+        await kaspi.step("scan", payment_id)
+    assert await kaspi.status(link) == "RemotePaymentCreated"
+    assert await kaspi.status(plain) == "Wait"
+
+
 async def test_late_payment_after_expiry_and_after_error(kaspi: Kaspi) -> None:
     unscanned, unconfirmed = [(await kaspi.create())["QrPaymentId"] for _ in range(2)]
-    await kaspi.phone(unconfirmed, "scan")
+    await kaspi.step("scan", unconfirmed)
     kaspi.clock.wait(300)
     assert await kaspi.status(unconfirmed) == "Error"
     for payment_id in (unscanned, unconfirmed):
@@ -204,7 +235,7 @@ async def test_a_fast_clock_reports_its_scaled_timers() -> None:
         }  # fmt: skip
         assert data["ExpireDate"] == "2026-11-23T12:00:03+05:00"
         kaspi.clock.wait(2.9)
-        assert (await kaspi.phone(data["QrPaymentId"], "scan")).status_code == 200
+        assert (await kaspi.step("scan", data["QrPaymentId"]))["StatusCode"] == 0
         kaspi.clock.wait(1.9)
         assert await kaspi.status(data["QrPaymentId"]) == "Wait"
         kaspi.clock.wait(0.1)

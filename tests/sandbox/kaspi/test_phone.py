@@ -62,7 +62,7 @@ async def test_an_expired_qr_is_refused_with_a_reason(kaspi: Kaspi) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"action": "steal"}, {"action": "confirmerror"}, {"action": "pay", "product": "Cash"}]
+    "fields", [{}, {"action": "steal"}, {"action": "scanerror"}, {"action": "pay", "product": "Cash"}]
 )
 async def test_an_unknown_action_is_refused(kaspi: Kaspi, fields: dict[str, str]) -> None:
     data = await kaspi.create()

@@ -67,23 +67,35 @@ async def test_a_refund_of_an_unknown_purchase_is_refused(kaspi: Kaspi) -> None:
     assert (await kaspi.refund(1, "1.00"))["StatusCode"] == -99000001
 
 
-@pytest.mark.parametrize("steps", [[], ["scan"], ["cancel"], ["scan", "cancel"]])
+@pytest.mark.parametrize("steps", [[], ["scan"], ["scanerror"], ["scan", "confirmerror"]])
 async def test_a_refund_of_an_unpaid_purchase_is_refused(kaspi: Kaspi, steps: list[str]) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
     for step in steps:
-        await kaspi.phone(payment_id, step)
+        await kaspi.step(step, payment_id)
     assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == -99000011
 
 
-async def test_refunds_are_refused_by_device(kaspi: Kaspi) -> None:
+async def test_any_device_of_the_trade_point_may_refund_and_no_other(kaspi: Kaspi) -> None:
     payment_id = await kaspi.paid("100.00")
-    beside = await kaspi.device("near")
+    elsewhere = await kaspi.device(await kaspi.point(), "far")
+    assert (await kaspi.refund(payment_id, "1.00", DeviceToken=elsewhere))["StatusCode"] == -99000003
+    beside = await kaspi.device(kaspi.box.trade_point_id, "near")
     assert (await kaspi.refund(payment_id, "1.00", DeviceToken=beside))["StatusCode"] == 0
+
+
+async def test_refunds_are_refused_by_device_and_trade_point(kaspi: Kaspi) -> None:
+    payment_id = await kaspi.paid("100.00")
+    device, point = f"/devices/{kaspi.box.device_token}", f"/tradepoints/{kaspi.box.trade_point_id}"
     assert (await kaspi.refund(payment_id, "1.00", DeviceToken="x"))["StatusCode"] == -1501
     other = {"OrganizationBin": "000000000001"}
     assert (await kaspi.refund(payment_id, "1.00", **other))["StatusCode"] == -1501
-    await kaspi.post("/device/delete", {"DeviceToken": beside})
-    assert (await kaspi.refund(payment_id, "1.00", DeviceToken=beside))["StatusCode"] == -1502
+    await kaspi.control(device, {"Active": False})
+    assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == -1502
+    await kaspi.control(device, {"Active": True})
+    await kaspi.control(point, {"Active": False})
+    assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == 990000018
+    await kaspi.control(point, method="DELETE")
+    assert (await kaspi.refund(payment_id, "1.00"))["StatusCode"] == -99000002
 
 
 async def test_a_loan_is_refunded_only_in_full(kaspi: Kaspi) -> None:
@@ -141,8 +153,19 @@ async def test_a_return_qr_expires_and_can_be_cancelled(kaspi: Kaspi) -> None:
 
 
 async def test_refusals_of_return_create(kaspi: Kaspi) -> None:
-    answer = await kaspi.post("/return/create", {"DeviceToken": "x"}, scheme="r2")
-    assert answer["StatusCode"] == -1501
+    async def code(token: str) -> int:
+        answer = await kaspi.post("/return/create", {"DeviceToken": token}, scheme="r2")
+        return int(answer["StatusCode"])
+
+    ready = kaspi.box.device_token
+    assert await code("x") == -1501
+    await kaspi.control(f"/devices/{ready}", {"Active": False})
+    assert await code(ready) == -1502
+    await kaspi.control(f"/devices/{ready}", {"Active": True})
+    await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", {"Active": False})
+    assert await code(ready) == 990000018
+    await kaspi.control(f"/tradepoints/{kaspi.box.trade_point_id}", method="DELETE")
+    assert await code(ready) == -99000002
 
 
 async def test_the_standard_refund_needs_the_buyers_scan(kaspi: Kaspi) -> None:
@@ -174,7 +197,7 @@ async def test_return_operations_list_the_buyers_latest_ten(kaspi: Kaspi) -> Non
     await kaspi.paid(phone="87022222222")
     body = {"DeviceToken": kaspi.box.device_token, "QrReturnId": item["QrReturnId"]}
     assert (await kaspi.post("/return/operations", body, scheme="r2"))["StatusCode"] == -1601
-    await kaspi.phone(str(item["QrReturnId"]), "scan")
+    await kaspi.step("scan", int(str(item["QrReturnId"])), scheme="r2")
     assert (await kaspi.post("/return/operations", body, scheme="r2"))["Data"] == []
 
     again = await new_return(kaspi)

@@ -16,7 +16,7 @@ from tests.support.kaspi_sandbox import Clock, Kaspi, running
 async def busy(kaspi: Kaspi) -> dict[str, int]:
     """Create a sandbox with one record of each kind."""
     waiting = (await kaspi.create("10.10", ExternalId="E-1"))["QrPaymentId"]
-    await kaspi.phone(waiting, "scan")
+    await kaspi.step("scan", waiting)
     paid = await kaspi.paid("100.00")
     await kaspi.refund(paid, "0.10")
     ready = kaspi.box.device_token
@@ -25,6 +25,8 @@ async def busy(kaspi: Kaspi) -> dict[str, int]:
     back = (await kaspi.post("/return/create", {"DeviceToken": ready}, scheme="r2"))["Data"]["QrReturnId"]
     await kaspi.control("/settings", {"date_form": "cycle", "v02": False})
     await kaspi.control("/force", {"path": "/qr/create", "code": -999, "times": 3})
+    await kaspi.control("/phones", {"PhoneNumber": "87010000000", "ClientName": None})
+    await kaspi.point(OrganizationBin="000000000001")
     return {"waiting": waiting, "paid": paid, "remote": remote, "back": back}
 
 
@@ -53,7 +55,7 @@ async def test_deadlines_are_kept_at_another_time_scale(kaspi: Kaspi) -> None:
     async with running(time_scale=60.0) as again:
         again.box.load(json.loads(json.dumps(kaspi.box.dump())))
         again.clock.wait(179)
-        assert (await again.phone(payment_id, "scan")).status_code == 200
+        assert (await again.step("scan", payment_id))["StatusCode"] == 0
 
 
 def box(**options: Any) -> KaspiSandbox:
@@ -84,13 +86,6 @@ def test_a_state_of_another_version_is_refused() -> None:
     assert item.dump() == before
 
 
-def test_a_switch_that_is_no_longer_there_is_passed_over() -> None:
-    item = box()
-    saved = item.dump()
-    item.load({**saved, "settings": {**saved["settings"], "expired_status": "Error"}})
-    assert item.dump() == saved
-
-
 def test_ids_are_not_repeated_by_a_new_sandbox() -> None:
     clock = Clock()
     first = KaspiSandbox(clock=clock, changed=lambda: None).dump()["last_id"]
@@ -111,7 +106,7 @@ async def test_every_change_is_saved_before_its_answer(kaspi: Kaspi) -> None:
     await saved("create")
     for step in ("scan", "confirm"):
         count = len(kaspi.saves)
-        await kaspi.phone(payment_id, step)
+        await kaspi.step(step, payment_id)
         await saved(step)
     count = len(kaspi.saves)
     await kaspi.status(payment_id)
@@ -121,19 +116,22 @@ async def test_every_change_is_saved_before_its_answer(kaspi: Kaspi) -> None:
     await kaspi.refund(payment_id, "1.00")
     await saved("refund")
     count = len(kaspi.saves)
-    token = await kaspi.device()
+    token = await kaspi.device(kaspi.box.trade_point_id)
     await saved("register")
     count = len(kaspi.saves)
-    await kaspi.device()
+    await kaspi.device(kaspi.box.trade_point_id)
     await saved("register again", new=False)
     count = len(kaspi.saves)
     await kaspi.post("/device/delete", {"DeviceToken": token})
     await saved("delete")
     for path, body in (
         ("/settings", {"v02": False}),
+        ("/tradepoints", {}),
+        ("/phones", {"PhoneNumber": "87010000000", "ClientName": "Х"}),
         ("/force", {"path": "/health/ping", "code": -999}),
         (f"/payments/{payment_id}/status", {"Status": "New"}),
         (f"/payments/{payment_id}/cashier-refund", {"Amount": "1.00"}),
+        (f"/devices/{kaspi.box.device_token}", {"Active": False}),
     ):
         count = len(kaspi.saves)
         await kaspi.control(path, body)
@@ -145,7 +143,7 @@ async def test_every_change_is_saved_before_its_answer(kaspi: Kaspi) -> None:
 
 async def test_an_expiry_is_saved_when_it_is_reported(kaspi: Kaspi) -> None:
     payment_id = (await kaspi.create())["QrPaymentId"]
-    await kaspi.phone(payment_id, "scan")
+    await kaspi.step("scan", payment_id)
     kaspi.clock.wait(65)
     count = len(kaspi.saves)
     assert await kaspi.status(payment_id) == "Error"
@@ -165,7 +163,7 @@ async def test_the_overview_has_all_values_for_a_configuration(kaspi: Kaspi) -> 
 
 async def test_the_list_of_payments_is_newest_first_and_up_to_date(kaspi: Kaspi) -> None:
     ids = [(await kaspi.create(ExternalId=f"E-{number}"))["QrPaymentId"] for number in range(3)]
-    await kaspi.phone(ids[0], "scan")
+    await kaspi.step("scan", ids[0])
     kaspi.clock.wait(65)
     rows = await kaspi.control("/payments", method="GET")
     assert [row["QrPaymentId"] for row in rows] == ids[::-1]
