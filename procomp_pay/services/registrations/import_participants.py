@@ -197,7 +197,7 @@ async def import_participants(
     if written:
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
-            await repository.lock_tournament(session, tournament_id)
+            await registrations.tournament(session, tournament_id, lock=True)
             found = await _comparison(session, ctx, tournament_id, entrants)
             await _change(session, ctx, found.changed, entrants, actor)
             await _write(session, ctx, tournament_id, found.added)

@@ -27,7 +27,6 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.registrations import lookup as registrations
-from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms as storage
 
 _log = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
     :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         schedule = await storage.fee_schedule(session, row)
         checked_period(period, schedule)
         await storage.set_fee_period(session, row.id, period, actor.name, ctx.clock())
@@ -128,7 +127,7 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
     :raises NotFound: no such tournament, or no such fee.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         former = [one for one in (await storage.fee_schedule(session, row)).periods if one.kind is kind]
         if not await storage.remove_fee_periods(session, row.id, kind=kind):
             raise NotFound(
@@ -151,7 +150,7 @@ async def set_refund_policy(
     :raises Refused, InvalidAmount: a step is none, or two end on one day.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         start = None if row.starts_at is None else row.starts_at.astimezone(zone).date()
         read = [read_step(step, row.currency) for step in steps]
         known = checked_steps(read, start) if read else []

@@ -128,7 +128,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     _positive(fee)
     now = ctx.clock()
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         before = (await terms.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
             row.entry_fee, row.updated_at = fee.amount, now
@@ -159,7 +159,7 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
     """
     require(ctx.operator, Right.FINANCE, tournament_id)
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         if currency is row.currency:
             raise Refused(
                 N_("%(currency)s is the tournament's main fee and cannot be removed", currency=currency),
@@ -202,7 +202,7 @@ async def set_archived(
     :raises NotFound: no such tournament.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         if archived:
             await repository.archive(session, row.id, actor.name, ctx.clock())
         else:
