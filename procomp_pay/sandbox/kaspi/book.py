@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
@@ -75,8 +74,6 @@ class Book:
         self._dates_written = 0
         # Ids follow the clock, so that a sandbox begun afresh does not repeat the numbers of the one before.
         self._last_id = 10_000_000_000 + int(clock() * 10) % 80_000_000_000
-        # A flood is a matter of the last minute: not worth a place in the saved state.
-        self.client_info_calls: dict[str, deque[float]] = {}
         self._tokens: dict[str, Payment | ReturnQr] = {}
 
     def next_id(self) -> int:
@@ -173,7 +170,6 @@ class Book:
         bills = [Bill(**{**item, "amount": Decimal(item["amount"])}) for item in data.get("bills", [])]
         self.bills = {bill.txn_id: bill for bill in bills}
         self.forced = [ForcedCode(**item) for item in data["forced"]]
-        self.client_info_calls = {}
         self.payments, self.returns, self._tokens = {}, {}, {}
         for item in data["payments"]:
             self.add(payment_from_json(item))

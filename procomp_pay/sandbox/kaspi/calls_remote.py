@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 
-from .book import Book, new_token
+from .book import new_token
 from .calls_setup import active_device
 from .codes import (
     DEVICE_UNKNOWN,
     PHONE_NOT_FOUND,
     REFUND_PURCHASE_UNKNOWN,
-    UNAVAILABLE,
     KaspiError,
 )
 from .model import REMOTE, REMOTE_CANCELED, REMOTE_CREATED, Payment
-from .timers import CLIENT_INFO_LIMIT
 from .wire import Call, Data
 
 PHONE_FORM = re.compile(r"87[0-9]{9}")
@@ -28,27 +25,13 @@ def _check_phone(phone: str) -> None:
         raise KaspiError(PHONE_NOT_FOUND)
 
 
-def _count_client_info(book: Book, token: str) -> None:
-    now, window = book.clock(), book.timers.client_info_window
-    calls = book.client_info_calls.setdefault(token, deque(maxlen=CLIENT_INFO_LIMIT))
-    if len(calls) == CLIENT_INFO_LIMIT and now - calls[0] < window:
-        raise KaspiError(
-            UNAVAILABLE,
-            f"Не более {CLIENT_INFO_LIMIT} запросов в минуту",
-            http_status=429,
-            retry_after=max(1, round(window)),
-        )
-    calls.append(now)
-
-
 def client_info(call: Call) -> Data:
-    """GET /remote/client-info?phoneNumber=&deviceToken=, at most 50 a minute. Raises KaspiError."""
+    """GET /remote/client-info?phoneNumber=&deviceToken=. Raises KaspiError."""
     phone, token = call.asked("phoneNumber"), call.asked("deviceToken")
     device = call.book.devices.get(token)
     if device is None:
         raise KaspiError(DEVICE_UNKNOWN)
     active_device(call.book, token, device.organization_bin)
-    _count_client_info(call.book, token)
     _check_phone(phone)
     return {"ClientName": ANYBODY}
 

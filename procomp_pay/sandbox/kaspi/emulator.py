@@ -26,8 +26,8 @@ class KaspiSandbox:
 
     `time_scale` makes Kaspi's timers run that many times faster. The three timers that stand in the answers
     (5, 180 and 65 seconds) are divided by it, rounded up to whole seconds, never below 1, and the emulator
-    lives by those rounded values. With 60 they are 1, 3 and 2. The 24 hours of a remote invoice and the two
-    flood limits are divided exactly.
+    lives by those rounded values. With 60 they are 1, 3 and 2. The 24 hours of a remote invoice and its
+    flood limit are divided exactly.
 
     A trade point and a registered device are there from the start: `trade_point_id`, `device_token`. The
     `api_key` is made at run time unless given; one that is given also outlives `load`.
@@ -95,7 +95,7 @@ class KaspiSandbox:
         ]
 
     def dump(self) -> dict[str, Any]:
-        """Return the state as JSON values, amounts as text, without the last minute's request counters."""
+        """Return the state as JSON values, amounts as text."""
         return self._book.dump()
 
     def load(self, data: dict[str, Any]) -> None:

@@ -10,8 +10,6 @@ SCAN_WAIT = 180
 CONFIRMATION_WAIT = 65
 REMOTE_LIFE = 24 * 60 * 60
 REMOTE_STATUS_GAP = 10
-CLIENT_INFO_WINDOW = 60
-CLIENT_INFO_LIMIT = 50
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Timers:
 
     The first three stand in Kaspi's answers as whole seconds. They are divided by the scale and rounded up,
     never below one second, and the emulator itself lives by the rounded values: what is reported is what
-    happens. The last three are never reported and are divided exactly.
+    happens. The last two are never reported and are divided exactly.
     """
 
     polling_interval: int
@@ -28,11 +26,10 @@ class Timers:
     confirmation_wait: int
     remote_life: float
     remote_status_gap: float
-    client_info_window: float
 
     @classmethod
     def scaled(cls, scale: float) -> Timers:
-        """Return Kaspi's 5 / 180 / 65 seconds, 24 hours, 10 and 60 seconds, each `scale` times shorter.
+        """Return Kaspi's 5 / 180 / 65 seconds, 24 hours and 10 seconds, each `scale` times shorter.
 
         Raises ValueError unless the scale is a finite number above zero.
         """
@@ -48,5 +45,4 @@ class Timers:
             confirmation_wait=whole(CONFIRMATION_WAIT),
             remote_life=REMOTE_LIFE / scale,
             remote_status_gap=REMOTE_STATUS_GAP / scale,
-            client_info_window=CLIENT_INFO_WINDOW / scale,
         )

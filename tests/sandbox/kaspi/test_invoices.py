@@ -54,20 +54,6 @@ async def test_an_invalid_phone_number_is_refused(kaspi: Kaspi, phone: str) -> N
     assert (await invoice(kaspi, PhoneNumber=phone))["StatusCode"] == -1404
 
 
-async def test_client_info_is_limited_to_50_a_minute_per_device(kaspi: Kaspi) -> None:
-    for _ in range(50):
-        assert (await client(kaspi))["StatusCode"] == 0
-        kaspi.clock.wait(1)
-    path = f"/remote/client-info?phoneNumber={PHONE}&deviceToken={kaspi.box.device_token}"
-    refused = await kaspi.ask("GET", path)
-    assert (refused.status_code, refused.json()["StatusCode"]) == (429, -999)
-    assert refused.headers["Retry-After"] == "60"
-    other = await kaspi.device()
-    assert (await client(kaspi, token=other))["StatusCode"] == 0
-    kaspi.clock.wait(10)
-    assert (await client(kaspi))["StatusCode"] == 0
-
-
 async def test_an_invoice_is_paid_on_the_phone(kaspi: Kaspi) -> None:
     payment_id = await made(kaspi)
     assert await kaspi.status(payment_id) == "RemotePaymentCreated"
