@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import language
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.language import Language
@@ -15,11 +17,6 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from procomp_pay.domain.money import Money
-
-from collections.abc import Sequence
-from typing import Any
-
-from procomp_pay.cli.framework import console
 
 
 def print_page(views: Sequence[Any], next_cursor: str | None) -> None:

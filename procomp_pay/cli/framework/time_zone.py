@@ -23,11 +23,8 @@ def time_zone(name: str | None = None) -> ZoneInfo:
     key = name if name is not None else load_settings().report_timezone
     try:
         return ZoneInfo(key)
-    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
-        pass
-    except KeyError:
-        pass
-    raise Refused(
-        N_("%(key)s is not a time zone", key=repr(console.clean(key)[:64])),
-        next_step=N_("write it as Asia/Almaty"),
-    )
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise Refused(
+            N_("%(key)s is not a time zone", key=repr(console.clean(key)[:64])),
+            next_step=N_("write it as Asia/Almaty"),
+        ) from None

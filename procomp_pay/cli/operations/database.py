@@ -262,7 +262,7 @@ def examine(url: str) -> dict[str, Any]:
     return {
         "where": _where(url),
         "revision": now,
-        "head": migrate.head(),
+        "head": migrate.HEAD,
         "pending": pending,
         "platform_faults": notes.faults if notes else [],
         "unknown_labels": notes.unknown_labels if notes else {},

@@ -62,9 +62,9 @@ def maintain(as_json: JsonOption = False) -> None:
 async def _pass_alone(ctx: AppContext, settings: Settings) -> Pass:
     from procomp_pay.services.maintenance.health_alerts import alert_stalled_work, alert_unknown_labels
     from procomp_pay.services.maintenance.run import one_pass
-    from procomp_pay.storage.database.locks import maintenance_lock
+    from procomp_pay.storage.database.locks import only_process
 
-    async with maintenance_lock(ctx.db) as ours:
+    async with only_process(ctx.db, "maintain") as ours:
         if not ours:
             raise Unavailable(
                 "Another maintain is running", next_step="let it finish; cron starts the next one"

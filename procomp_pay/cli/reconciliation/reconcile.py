@@ -214,11 +214,11 @@ async def _run_alone(
 ) -> tuple[list[Report], PaymentError | None]:
     """Reconcile one provider after the other; one that is unavailable does not stop the next."""
     from procomp_pay.services.reconciliation.run import reconcile as compare
-    from procomp_pay.storage.database.locks import reconcile_lock
+    from procomp_pay.storage.database.locks import only_process
 
     reports: list[Report] = []
     trouble: PaymentError | None = None
-    async with reconcile_lock(ctx.db) as ours:
+    async with only_process(ctx.db, "reconcile") as ours:
         if not ours and not dry_run:
             raise Unavailable(
                 N_("Another reconcile is running"), next_step=N_("let it finish; cron starts the next one")

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import TypeVar
 
+from procomp_pay.domain.almaty import almaty_day
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import (
@@ -23,7 +24,6 @@ from procomp_pay.domain.reconciliation.records import (
     RegistrationState,
     RepairAction,
 )
-from procomp_pay.domain.reconciliation.refund_parts import kaspi_day
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import (
     DisputeState,
@@ -254,7 +254,7 @@ def _find_by_amount(left: list[LocalRefund], theirs: ProviderRecord) -> LocalRef
     not show. What a statement showed on one day is not what it shows on another."""
     for refund in left:
         has_no_id = refund.ref is None or refund.ref.startswith("kaspi:")
-        is_of_another_day = refund.made_at is not None and kaspi_day(refund.made_at) != kaspi_day(theirs.at)
+        is_of_another_day = refund.made_at is not None and almaty_day(refund.made_at) != almaty_day(theirs.at)
         if (
             has_no_id
             and not is_of_another_day

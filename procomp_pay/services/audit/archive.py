@@ -24,7 +24,7 @@ from procomp_pay.storage.audit import read as audit_read
 from procomp_pay.storage.audit import seals as audit_seals
 from procomp_pay.storage.audit.archive import Archive
 from procomp_pay.storage.audit.read import Link
-from procomp_pay.storage.database.locks import archive_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 
 #: Entries that one transaction deletes, about.
@@ -60,7 +60,7 @@ async def archive(
     :raises Refused: there is no seal at all. :raises Unavailable: another process archives.
     :raises ManualReviewRequired: the audit trail is not intact, or a file was changed; nothing was deleted.
     """
-    async with archive_lock(ctx.db) as ours:
+    async with only_process(ctx.db, "archive") as ours:
         if not ours:
             raise Unavailable("Another process archives the audit trail", next_step="let it finish")
         async with ctx.db.reading() as session:

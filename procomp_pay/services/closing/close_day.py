@@ -63,7 +63,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.closing import day as queries
 from procomp_pay.storage.closing import repository
 from procomp_pay.storage.closing.repository import digest
-from procomp_pay.storage.database.locks import maintenance_lock, reconcile_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.closing import ClosingDay
 from procomp_pay.storage.reports.attempts import Scope
@@ -403,7 +403,7 @@ async def _keep_movements(ctx: AppContext, closing: Closing, statement: Statemen
 async def _pending(ctx: AppContext, closing: Closing) -> tuple[list[str], dict[str, Any]]:
     """Do what `maintain` does, then list what has no known outcome."""
     failures: list[str] = []
-    async with maintenance_lock(ctx.db) as ours:
+    async with only_process(ctx.db, "maintain") as ours:
         if ours:
             failures = (await one_pass(ctx)).failures
     _, ends = day_of(closing)
@@ -466,7 +466,7 @@ async def _reconcile(
         )
     else:  # without a day it reads the last week, and further back where something was not read
         request = ReconcileRequest(provider, since=begins if (now - begins).days >= _DEFAULT_DAYS else None)
-    async with reconcile_lock(ctx.db) as ours:
+    async with only_process(ctx.db, "reconcile") as ours:
         if not ours:
             raise Unavailable(
                 N_("Another reconcile is running"), next_step=N_("let it finish, then: procomp-pay close")

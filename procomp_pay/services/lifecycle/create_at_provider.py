@@ -192,18 +192,7 @@ async def mark_rejected(ctx: AppContext, payment_id: str, actor: Actor, reason: 
         locked = await lock_payment(session, payment_id)
         if locked.detail.create_state not in UNOPENED:
             return  # created by another process meanwhile
-        locked.detail.create_state = CreateState.NEVER
-        event = PaymentEvent(
-            payment_id=payment_id,
-            event_type=EventType.FAILED,
-            at=ctx.clock(),
-            source=_api_source(locked.detail.channel),
-            actor=actor.name,
-            request_id=actor.request_id,
-            reason=reason,
-            final_at_provider=True,
-        )
-        await apply_event_in(session, ctx, event, locked)
+        await _end_unopened(session, ctx, locked, EventType.FAILED, actor, reason)
 
 
 async def expire_unopened(ctx: AppContext, payment_id: str) -> None:
@@ -226,19 +215,32 @@ async def give_up_lost(ctx: AppContext, payment_id: str, actor: Actor) -> None:
         locked = await lock_payment(session, payment_id)
         if locked.detail.create_state is not CreateState.SENT:
             return  # created by another process meanwhile
-        locked.detail.create_state = CreateState.NEVER
         await idempotency.forget(session, payment_id)
-        event = PaymentEvent(
-            payment_id=payment_id,
-            event_type=EventType.CANCELLED,
-            at=ctx.clock(),
-            source=_api_source(locked.detail.channel),
-            actor=actor.name,
-            request_id=actor.request_id,
-            reason=N_("Kaspi's answer was lost, and nobody has seen the QR"),
-            final_at_provider=True,
-        )
-        await apply_event_in(session, ctx, event, locked)
+        reason = N_("Kaspi's answer was lost, and nobody has seen the QR")
+        await _end_unopened(session, ctx, locked, EventType.CANCELLED, actor, reason)
+
+
+async def _end_unopened(
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    event_type: EventType,
+    actor: Actor,
+    reason: str,
+) -> None:
+    """End a payment for which the provider has nothing that can be paid."""
+    locked.detail.create_state = CreateState.NEVER
+    event = PaymentEvent(
+        payment_id=locked.payment.id,
+        event_type=event_type,
+        at=ctx.clock(),
+        source=_api_source(locked.detail.channel),
+        actor=actor.name,
+        request_id=actor.request_id,
+        reason=reason,
+        final_at_provider=True,
+    )
+    await apply_event_in(session, ctx, event, locked)
 
 
 async def _flag_lost_invoice(session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment) -> None:

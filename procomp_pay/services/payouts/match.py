@@ -31,7 +31,7 @@ from procomp_pay.providers.bank.values import BankFile
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.payouts.view import PayoutView, today, view_of
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.database.locks import reconcile_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.payouts import BankStatementLine, Payout
 from procomp_pay.storage.payouts import repository as store
@@ -104,7 +104,7 @@ async def _matching(ctx: AppContext) -> AsyncIterator[None]:
 
     :raises Conflict: another process does.
     """
-    async with reconcile_lock(ctx.db) as alone:
+    async with only_process(ctx.db, "reconcile") as alone:
         if not alone:
             raise Conflict(
                 N_("A reconciliation or another matching is running"), next_step=N_("wait for its end")

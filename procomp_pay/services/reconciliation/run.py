@@ -95,7 +95,7 @@ def check_window(since: datetime | None, until: datetime | None, now: datetime) 
 async def reconcile(
     ctx: AppContext, request: ReconcileRequest, actor: Actor, *, on_progress: Progress = lambda *_: None
 ) -> Report:
-    """Compare one provider's books with ours. The caller has ``reconcile_lock``.
+    """Compare one provider's books with ours. The caller holds ``only_process(…, "reconcile")``.
 
     :param on_progress: called with progress: a word and a count.
     :returns: what was found and done; ``report.cut`` is set where the provider stopped answering.

@@ -288,7 +288,7 @@ async def edit_tournament(
     :raises Conflict: another tournament has that name on that day.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         row.name = row.name if name is None else clean_name(name, "tournament's name")
         row.starts_at = starts_at or row.starts_at

@@ -199,7 +199,7 @@ async def import_participants(
     if written:
         async with ctx.db.writing() as session:
             # checked again under the lock: another process may be importing the same file
-            await repository.lock_tournament(session, tournament_id)
+            await registrations.tournament(session, tournament_id, lock=True)
             await authorize.check(ctx, session, Right.DESK, tournament_id)
             found = await _comparison(session, ctx, tournament_id, entrants)
             await _change(session, ctx, found.changed, entrants, actor)

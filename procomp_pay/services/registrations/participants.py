@@ -166,7 +166,7 @@ async def add_participant(
     name, kind, address = clean_person(full_name), clean_category(category), clean_email(email)
     participant_id, now = ctx.new_id(), ctx.clock()
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.DESK, row.id)
         await check_not_archived(session, row.id, row.name)
         if not namesake:

@@ -29,7 +29,6 @@ from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.platform import Tournament
 from procomp_pay.storage.registrations import lookup as registrations
-from procomp_pay.storage.registrations import participants as repository
 from procomp_pay.storage.registrations import terms as storage
 
 _log = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
     :raises InvalidAmount: not more than zero, or tenge with tiyn.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         schedule = await storage.fee_schedule(session, row)
         checked_period(period, schedule)
@@ -131,7 +130,7 @@ async def remove_fee_period(ctx: AppContext, tournament_id: str, kind: FeeKind, 
     :raises NotFound: no such tournament, or no such fee.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         former = [one for one in (await storage.fee_schedule(session, row)).periods if one.kind is kind]
         if not await storage.remove_fee_periods(session, row.id, kind=kind):
@@ -155,7 +154,7 @@ async def set_refund_policy(
     :raises Refused, InvalidAmount: a step is none, or two end on one day.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         start = None if row.starts_at is None else row.starts_at.astimezone(zone).date()
         read = [read_step(step, row.currency) for step in steps]

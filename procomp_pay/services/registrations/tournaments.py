@@ -129,7 +129,7 @@ async def set_fee(ctx: AppContext, tournament_id: str, fee: Money, actor: Actor)
     _positive(fee)
     now = ctx.clock()
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         before = (await terms.entry_fees(session, row)).in_currency(fee.currency)
         if fee.currency is row.currency:
@@ -160,7 +160,7 @@ async def remove_fee(ctx: AppContext, tournament_id: str, currency: AnyCurrency,
     :raises Refused: it is the main fee, which every tournament needs.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         if currency is row.currency:
             raise Refused(
@@ -204,7 +204,7 @@ async def set_archived(
     :raises NotFound: no such tournament.
     """
     async with ctx.db.writing() as session:
-        row = await repository.lock_tournament(session, tournament_id)
+        row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         if archived:
             await repository.archive(session, row.id, actor.name, ctx.clock())

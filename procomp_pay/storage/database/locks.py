@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
 
 from procomp_pay.domain.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from procomp_pay.storage.database.service import PaymentDatabaseService
 
+Work = Literal["maintain", "reconcile", "archive"]
 #: The advisory locks' numbers: "prop" and "mt", "rc", "ar".
-_NUMBERS = {"maintain": 0x70726F70_6D74, "reconcile": 0x70726F70_7263, "archive": 0x70726F70_6172}
-
-
-def maintenance_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
-    """Yield True if this process got the maintenance lock, False if another has it. Never wait.
-
-    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
-    """
-    return _alone(db, "maintain")
-
-
-def reconcile_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
-    """Yield True if this process got the reconciliation lock, False if another has it. Never wait.
-
-    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
-    """
-    return _alone(db, "reconcile")
-
-
-def archive_lock(db: PaymentDatabaseService) -> AbstractAsyncContextManager[bool]:
-    """Yield True if this process may archive the audit trail, False if another does. Never wait.
-
-    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
-    """
-    return _alone(db, "archive")
+_NUMBERS: dict[Work, int] = {
+    "maintain": 0x70726F70_6D74,
+    "reconcile": 0x70726F70_7263,
+    "archive": 0x70726F70_6172,
+}
 
 
 @asynccontextmanager
-async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
-    """Take a lock file beside the database on SQLite, an advisory lock in a transaction of its own on
-    PostgreSQL: both are released when the process dies, however it dies."""
+async def only_process(db: PaymentDatabaseService, work: Work) -> AsyncIterator[bool]:
+    """Yield True if no other process does this work, False if one does. Never wait.
+
+    On SQLite by a lock file beside the database, on PostgreSQL by an advisory lock in a transaction of its
+    own: both are released when the process dies, however it dies.
+
+    :raises DatabaseUnavailable: the database cannot be reached, or the file cannot be made.
+    """
     path = db.sqlite_path()
     if path is None:
         async with db.dedicated() as connection:
-            taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_NUMBERS[name]})")
+            taken = await connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_NUMBERS[work]})")
             yield bool(taken.scalar_one())  # the end of the transaction releases it
         return
     from filelock import FileLock, Timeout
 
-    lock = FileLock(f"{path}-{name}.lock", timeout=0, mode=0o600)
+    lock = FileLock(f"{path}-{work}.lock", timeout=0, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
@@ -59,7 +45,7 @@ async def _alone(db: PaymentDatabaseService, name: str) -> AsyncIterator[bool]:
         return
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The lock file {path}-{name}.lock cannot be created: {error.strerror}",
+            f"The lock file {path}-{work}.lock cannot be created: {error.strerror}",
             next_step="check the owner and the permissions of its directory",
         ) from error
     try:

@@ -112,11 +112,6 @@ def current(url: str) -> str | None:
         ).get_current_revision()
 
 
-def head() -> str:
-    """Return the newest revision of this procomp-pay."""
-    return HEAD
-
-
 def check_revision(revision: str | None) -> None:
     """Compare a database's revision with the newest one that this procomp-pay knows.
 

@@ -77,12 +77,14 @@ async def existing_ids(session: AsyncSession, participant_ids: Collection[str]) 
     return set((await session.exec(query)).all())
 
 
-async def tournament(session: AsyncSession, tournament_id: str) -> Tournament:
+async def tournament(session: AsyncSession, tournament_id: str, *, lock: bool = False) -> Tournament:
     """Return a tournament.
 
+    :param lock: lock the row until the transaction ends. Payments are not blocked.
     :raises NotFound: no such tournament.
     """
-    row = await session.get(Tournament, tournament_id)
+    how: dict[str, Any] = {"with_for_update": {"key_share": True}, "populate_existing": True} if lock else {}
+    row = await session.get(Tournament, tournament_id, **how)
     if row is None:
         raise NotFound(
             N_("There is no tournament %(tournament)s", tournament=repr(tournament_id[:64])),

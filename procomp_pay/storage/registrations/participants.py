@@ -13,12 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.money import AnyCurrency
 from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
-from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
 from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -56,22 +54,6 @@ class Registration:
     coach: str | None = None
     phone_enc: str | None = None
     birth_year: int | None = None
-
-
-async def lock_tournament(session: AsyncSession, tournament_id: str) -> Tournament:
-    """Return a tournament, locked against changes until the transaction ends. Payments are not blocked.
-
-    :raises NotFound: no such tournament.
-    """
-    row = await session.get(
-        Tournament, tournament_id, with_for_update={"key_share": True}, populate_existing=True
-    )
-    if row is None:
-        raise NotFound(
-            N_("There is no tournament %(tournament)s", tournament=repr(tournament_id[:64])),
-            next_step="procomp-pay tournament list",
-        )
-    return row
 
 
 def _latest_first() -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from procomp_pay.domain.money import Currency
 from procomp_pay.domain.states import PaymentMethod, PaymentStatus
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database import migrate
-from procomp_pay.storage.database.locks import maintenance_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.platform import Payment
 from tests.support import warm_processes
@@ -50,9 +50,9 @@ def test_maintain_lists_failures(clerk: CommandLine, monkeypatch: pytest.MonkeyP
 
 async def test_two_maintains_never_run_at_once(database_url: str) -> None:
     one, other = PaymentDatabaseService(database_url), PaymentDatabaseService(database_url)
-    async with maintenance_lock(one) as first, maintenance_lock(other) as second:
+    async with only_process(one, "maintain") as first, only_process(other, "maintain") as second:
         assert (first, second) == (True, False)
-    async with maintenance_lock(other) as third:
+    async with only_process(other, "maintain") as third:
         assert third is True
     await one.dispose()
     await other.dispose()
@@ -61,7 +61,7 @@ async def test_two_maintains_never_run_at_once(database_url: str) -> None:
 def test_a_second_maintain_exits_with_5(clerk: CommandLine) -> None:
     async def hold_it(then: Callable[[], Any]) -> Any:
         db = PaymentDatabaseService(clerk.url)
-        async with maintenance_lock(db):
+        async with only_process(db, "maintain"):
             result = await asyncio.to_thread(then)
         await db.dispose()
         return result
@@ -75,9 +75,9 @@ def test_the_lock_is_released_when_its_process_dies(clerk: CommandLine) -> None:
     program = (
         "import asyncio, os, sys\n"
         "from procomp_pay.storage.database.service import PaymentDatabaseService\n"
-        "from procomp_pay.storage.database.locks import maintenance_lock\n"
+        "from procomp_pay.storage.database.locks import only_process\n"
         "async def main():\n"
-        "    async with maintenance_lock(PaymentDatabaseService(sys.argv[1])) as ours:\n"
+        "    async with only_process(PaymentDatabaseService(sys.argv[1]), 'maintain') as ours:\n"
         "        print(ours, flush=True); os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())\n"
     )
@@ -93,7 +93,7 @@ def test_the_lock_is_released_when_its_process_dies(clerk: CommandLine) -> None:
 
 async def _is_free(url: str) -> bool:
     db = PaymentDatabaseService(url)
-    async with maintenance_lock(db) as ours:
+    async with only_process(db, "maintain") as ours:
         pass
     await db.dispose()
     return ours

@@ -138,12 +138,12 @@ def test_an_unavailable_provider_exits_with_5(clerk: CommandLine, monkeypatch: p
 def test_two_reconciles_never_run_at_once(clerk: CommandLine) -> None:
     import asyncio
 
-    from procomp_pay.storage.database.locks import reconcile_lock
+    from procomp_pay.storage.database.locks import only_process
     from procomp_pay.storage.database.service import PaymentDatabaseService
 
     async def meanwhile() -> Any:
         db = PaymentDatabaseService(clerk.url)
-        async with reconcile_lock(db) as ours:
+        async with only_process(db, "reconcile") as ours:
             assert ours
             output = await asyncio.to_thread(clerk.ask, "reconcile", "--provider", "kaspi", code=5)
         await db.dispose()

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 FIELDS = json.loads((Path(__file__).parents[2] / "data" / "stripe-fields.json").read_text("utf-8"))
 # Nested objects whose shape depends on the case: the fixture shows another case than ours.
 OTHER_CASE = {("payment_intent", "payment_method_configuration_details")}
@@ -69,9 +67,3 @@ def test_a_missing_field_is_detected():
     served = dict.fromkeys(FIELDS["refund"]["fields"])
     del served["amount"]
     assert missing("refund", served) == ["amount"]
-
-
-@pytest.mark.parametrize("kind", ["payment_intent", "charge", "event"])
-def test_the_names_came_from_the_fixtures(kind):
-    assert "openapi" in FIELDS["_source"]
-    assert {"id", "object"} <= set(FIELDS[kind]["fields"])

@@ -21,7 +21,7 @@ from procomp_pay.services.payouts.match import Matched, match_by_hand, match_pay
 from procomp_pay.services.payouts.view import list_payouts, show_payout, view_of
 from procomp_pay.services.reports.period import report
 from procomp_pay.services.reports.tournament_closing import tournament_closing
-from procomp_pay.storage.database.locks import reconcile_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payouts import BalanceEntry, BankStatementLine, Payout
 from procomp_pay.storage.models.reconciliation import ReconciliationRun
@@ -272,7 +272,7 @@ async def test_the_day_of_a_contract_makes_no_second_credit(environment: Service
 
 
 async def test_matching_by_hand_waits_for_a_reconciliation(environment: ServiceEnvironment) -> None:
-    async with reconcile_lock(environment.ctx.db) as alone:
+    async with only_process(environment.ctx.db, "reconcile") as alone:
         assert alone
         with pytest.raises(Conflict, match="reconciliation"):
             await match_by_hand(environment.ctx, ["2026-05-02"], "x", CLERK)

@@ -19,7 +19,7 @@ from procomp_pay.services.reconciliation.run import ReconcileRequest, reconcile
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.database import connection_queue
-from procomp_pay.storage.database.locks import archive_lock, maintenance_lock, reconcile_lock
+from procomp_pay.storage.database.locks import only_process
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Payment
@@ -182,7 +182,7 @@ async def test_five_connections_are_enough_for_everything_at_a_time(
     monkeypatch.setattr(connection_queue, "CONNECTIONS", 5)
     few = PaymentDatabaseService(environment.ctx.db.url)
     environment.ctx = replace(environment.ctx, db=few)
-    async with maintenance_lock(few), archive_lock(few), reconcile_lock(few):
+    async with only_process(few, "maintain"), only_process(few, "archive"), only_process(few, "reconcile"):
         assert (await run(environment)).cut is None
         assert (await one_pass(environment.ctx)).failures == []
     await few.dispose()

@@ -26,7 +26,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
-from procomp_pay.storage.registrations import participants as storage
+from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import ServiceEnvironment
 
@@ -421,7 +421,7 @@ async def test_payment_starts_while_an_import_locks_the_tournament(environment: 
         return  # one writer at a time, and an import is short
     participant_id = await environment.participant()
     async with environment.ctx.db.writing() as session:
-        await storage.lock_tournament(session, f"t-{participant_id}")
+        await lookup.tournament(session, f"t-{participant_id}", lock=True)
         opened = await asyncio.wait_for(environment.start(participant_id), 6)
     assert opened.view.participant_id == participant_id
 

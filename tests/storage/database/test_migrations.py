@@ -48,10 +48,10 @@ def run_python(code: str, **environment: str) -> WarmProcess:
 
 def test_upgrade_makes_all_tables(empty_database_url: str) -> None:
     assert migrate.current(empty_database_url) is None
-    assert migrate.pending(empty_database_url) == [f"{n:04}" for n in range(1, int(migrate.head()) + 1)]
+    assert migrate.pending(empty_database_url) == [f"{n:04}" for n in range(1, int(migrate.HEAD) + 1)]
     migrate.upgrade(empty_database_url)
     migrate.upgrade(empty_database_url)
-    assert migrate.current(empty_database_url) == migrate.head()
+    assert migrate.current(empty_database_url) == migrate.HEAD
     assert migrate.pending(empty_database_url) == []
     assert tables(empty_database_url) == {*METADATA.tables, "pay_alembic_version"}
 
