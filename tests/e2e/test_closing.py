@@ -143,7 +143,9 @@ def test_a_day_with_faults_of_every_kind(evening: Deployment, tmp_path: Path) ->
     headers = {"Authorization": f"Bearer {key}"}
     data = {"amount": "7700", "currency": "usd", "payment_method": "pm_card_visa", "confirm": "true",
             "return_url": "https://app.example.com/paid"}  # fmt: skip
-    httpx.post(f"{evening.sandbox_url}/v1/payment_intents", data=data, headers=headers).raise_for_status()
+    httpx.post(
+        f"{evening.sandbox_url}/v1/payment_intents", data=data, headers=headers, timeout=PATIENCE_S
+    ).raise_for_status()
     evening.post(f"/_sandbox/kaspi/payments/{back_qr['provider_ref']}/cashier-refund", {"Amount": 24000})
     dispute_of = [each for each in ordinary if each["method"] == "google_pay"][-1]
     refunded = next(each for each in ordinary if each["method"] == "apple_pay")

@@ -11,6 +11,7 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from tests.support.patience import PATIENCE_S
 from tests.support.provider_services import ProviderServices
 
 
@@ -36,7 +37,7 @@ async def services() -> AsyncIterator[ProviderServices]:
     stripe = StripePaymentService(
         sandbox.info()["stripe_secret_key"], api_base=sandbox.url, timeout_s=1.0, total_s=2.0
     )
-    async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
+    async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as http:
         # over plain HTTP the sandbox cannot ask for a client certificate
         await http.post("/_sandbox/kaspi/settings", json={"require_client_cert": False})
         yield ProviderServices(sandbox, http, stripe, basic, enhanced)

@@ -79,7 +79,7 @@ class Morning:
     async def start(self, **more: Any) -> int:
         """Start a server, and wait until it responds."""
         pid = await self.servers.start(self.port, **more)
-        async with httpx.AsyncClient(verify=False) as http:
+        async with httpx.AsyncClient(verify=False, timeout=PATIENCE_S) as http:
             for _ in range(400):
                 with contextlib.suppress(httpx.TransportError):
                     await http.get(f"{self.url}{BASE}/health/live")

@@ -103,7 +103,7 @@ async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
 ) -> None:
     server = await _serve(command, sandbox)
     answer = (await _initiate(server.url)).json()
-    async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as control:
+    async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as control:
         intent = answer["client_secret"].partition("_secret_")[0]
         await control.post(f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": "pm_apple_pay"})
         for _ in range(200):
@@ -171,7 +171,7 @@ async def test_two_processes_share_one_postgresql(
     span = time.monotonic() - started
     for path in set(polls):
         assert 1 <= polls.count(path) <= span + 1, "never more often than each second, whoever polls"
-    async with httpx.AsyncClient(verify=False) as phone:
+    async with httpx.AsyncClient(verify=False, timeout=PATIENCE_S) as phone:
         for payment in opened:
             paid = await phone.post(
                 payment["payment_url"], json={"action": "pay"}, headers={"Accept": "application/json"}
@@ -201,7 +201,7 @@ async def test_the_log_has_ids_and_no_secrets(command: Start, sandbox: Sandbox, 
     secret = (await _initiate(server.url)).json()["client_secret"]
     kaspi = (await _initiate(server.url, "p2", "kaspi_qr")).json()
     headers = bearer() | {"X-Request-ID": "follow-me-42"}
-    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
+    async with httpx.AsyncClient(verify=False, base_url=server.url, timeout=PATIENCE_S) as api:
         await api.get(kaspi["qr_image_url"])
         await api.get(f"{BASE}/status/p1", headers=headers, params={"debug": "a-query"})
         await api.get("/an/odd/path")
@@ -356,7 +356,7 @@ async def test_serve_and_sandbox_without_any_settings(command: Start, tmp_path: 
         info[key] in box.output for key in ("stripe_secret_key", "webhook_secret", "kaspi_api_key")
     )
     server = await (await command("serve", "--port", "0", **bare)).ready()
-    async with httpx.AsyncClient(verify=False, base_url=server.url) as api:
+    async with httpx.AsyncClient(verify=False, base_url=server.url, timeout=PATIENCE_S) as api:
         services = (await api.get(f"{BASE}/health")).json()["services"]
     assert (services["stripe"], services["kaspi"]) == ("sandbox", "sandbox")
     assert "another sandbox" in (await _refused(command, "sandbox", "--port", "0", **bare)).lower()

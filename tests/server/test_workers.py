@@ -17,7 +17,7 @@ from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.providers.resilience.rate_limit import RateLimit
 from procomp_pay.server import run, workers
 from procomp_pay.server.api.routes import BASE
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.processes import Command
 from tests.support.server import Start
 
@@ -30,7 +30,7 @@ def workers_of(server: Command) -> set[int]:
 
 
 async def responds(url: str) -> bool:
-    async with httpx.AsyncClient(verify=False, base_url=url) as api:
+    async with httpx.AsyncClient(verify=False, base_url=url, timeout=PATIENCE_S) as api:
         with contextlib.suppress(httpx.TransportError):
             return (await api.get(f"{BASE}/health/live")).status_code == 200
     return False

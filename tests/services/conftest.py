@@ -17,6 +17,7 @@ from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import TOTAL_S, ServiceEnvironment, TestProviders
+from tests.support.patience import PATIENCE_S
 from tests.support.secret_watch import register_secret
 
 
@@ -41,7 +42,7 @@ async def environment(db: PaymentDatabaseService, sandbox: Sandbox) -> AsyncIter
             total_s=TOTAL_S,
         ),
     )
-    async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
+    async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as http:
         made: list[ServiceEnvironment] = []
         ctx = AppContext(
             db=db,

@@ -126,7 +126,7 @@ class OldDatabase:
         answer = (
             httpx.get(url, timeout=PATIENCE_S)
             if body is None
-            else httpx.post(url, json=body, headers=headers)
+            else httpx.post(url, json=body, headers=headers, timeout=PATIENCE_S)
         )
         assert answer.status_code < 300, answer.text
         return answer.json() if "json" in answer.headers["Content-Type"] else answer.text

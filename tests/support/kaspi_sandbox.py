@@ -14,6 +14,7 @@ import simplejson
 from aiohttp import web
 
 from procomp_pay.sandbox.kaspi import KaspiSandbox
+from tests.support.patience import PATIENCE_S
 
 START = 1_795_417_200.25  # 2026-11-23T12:00:00.250+05:00
 
@@ -140,7 +141,7 @@ async def running(**options: Any) -> AsyncIterator[Kaspi]:
     port = runner.addresses[0][1]
     try:
         async with httpx.AsyncClient(
-            verify=False, base_url=f"http://127.0.0.1:{port}", trust_env=False
+            verify=False, base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S
         ) as kaspi.http:
             yield kaspi
     finally:

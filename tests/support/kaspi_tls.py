@@ -13,6 +13,7 @@ import httpx
 from procomp_pay.config import Settings
 from procomp_pay.providers.registry import ProviderRegistry
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
+from tests.support.patience import PATIENCE_S
 
 PHONE_JSON = {"Accept": "application/json"}
 
@@ -66,7 +67,7 @@ async def secure_sandbox(folder: Path) -> AsyncIterator[Secure]:
     sandbox = Sandbox(SandboxOptions(tls_folder=folder))
     await sandbox.start()
     try:
-        async with httpx.AsyncClient(verify=False, base_url=sandbox.url) as http:
+        async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as http:
             yield Secure(sandbox, http)
     finally:
         await sandbox.stop()

@@ -62,7 +62,13 @@ class LocalProviders:
         self._loop.close()
 
     def post(self, path: str, body: Any) -> Any:
-        answer = httpx.post(self.url + path, verify=False, json=body, headers={"Accept": "application/json"})
+        answer = httpx.post(
+            self.url + path,
+            verify=False,
+            json=body,
+            headers={"Accept": "application/json"},
+            timeout=PATIENCE_S,
+        )
         return answer.json()
 
     def fault(self, **rule: Any) -> None:
@@ -79,7 +85,7 @@ class LocalProviders:
             tables[name].clear()
 
     def write_run_file(self, home: Path) -> None:
-        overview = httpx.get(f"{self.url}/_sandbox/kaspi", verify=False).json()
+        overview = httpx.get(f"{self.url}/_sandbox/kaspi", verify=False, timeout=PATIENCE_S).json()
         info = self.sandbox.info() | {"kaspi_device_token": overview["device_token"]}
         for name in ("stripe_secret_key", "webhook_secret", "kaspi_api_key", "kaspi_device_token"):
             register_secret(str(info[name]), name)
@@ -200,6 +206,7 @@ def paid(clerk: CommandLine, participant_id: str = "p1", card: str | None = None
             data={"payment_method": card, "return_url": "https://app.example.com/paid"},
             headers={"Authorization": f"Bearer {clerk.providers.sandbox.info()['stripe_secret_key']}"},
             verify=False,
+            timeout=PATIENCE_S,
         )
         assert answer.status_code == 200, answer.text
     view = clerk.ask("status", "--payment", opened["payment_id"], "--refresh")

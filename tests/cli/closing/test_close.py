@@ -25,6 +25,7 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.closing import day as queries
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 #: What a clerk types, with a folder for the exports.
@@ -173,7 +174,9 @@ def test_a_payment_after_the_closing_is_a_new_line(sqlite_clerk: CommandLine) ->
 
 
 def statement(clerk: CommandLine, path: Path, **query: str) -> bytes:
-    answer = httpx.get(f"{clerk.providers.url}/_sandbox/kaspi/statement.csv", params=query, verify=False)
+    answer = httpx.get(
+        f"{clerk.providers.url}/_sandbox/kaspi/statement.csv", params=query, verify=False, timeout=PATIENCE_S
+    )
     path.write_bytes(answer.raise_for_status().content)
     return answer.content
 

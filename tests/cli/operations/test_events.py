@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 
@@ -25,9 +26,9 @@ def _store(clerk: CommandLine) -> list[dict[str, Any]]:
     clerk.pay(payment, "apple_pay")
     info = json.loads((clerk.home / "sandbox.json").read_text())
     auth = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    events = httpx.get(f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False).json()[
-        "data"
-    ]
+    events = httpx.get(
+        f"{clerk.providers.url}/v1/events?limit=100", headers=auth, verify=False, timeout=PATIENCE_S
+    ).json()["data"]
     mine = [e for e in events if payment["payment_id"] in json.dumps(e)]
 
     async def work() -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support import statement_files as files
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 
 OURS = "KZ12722S000001234567"
@@ -138,7 +139,9 @@ def test_kaspis_report_makes_the_fee_and_the_net_known(sqlite_clerk: CommandLine
     assert sqlite_clerk.ask("status", "p1", "--refresh")["status"] == "COMPLETED"
     (row,) = json.loads(sqlite_clerk.type("export", "payments", "--format", "json").out)["rows"]
     assert (row["fee"], row["net"]) == ("", "")
-    answer = httpx.get(f"{sqlite_clerk.providers.url}/_sandbox/kaspi/statement.csv", verify=False)
+    answer = httpx.get(
+        f"{sqlite_clerk.providers.url}/_sandbox/kaspi/statement.csv", verify=False, timeout=PATIENCE_S
+    )
     number = sqlite_clerk.ask("status", "p1")["operation_number"].encode()
     lines = answer.content.splitlines(keepends=True)  # also of payments of other tests
     head = next(n for n, each in enumerate(lines) if each.startswith(b"#;")) + 1

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from procomp_pay.providers.resilience import retry
+from tests.support.patience import PATIENCE_S
 from tests.support.statement_files import HEADS, text
 from tests.support.statement_files import kaspi as row
 from tests.support.terminal import CommandLine, paid
@@ -24,6 +25,7 @@ def foreign_payment(clerk: CommandLine) -> str:
             "return_url": "https://app.example.com/paid",
         },
         headers={"Authorization": f"Bearer {clerk.providers.sandbox.info()['stripe_secret_key']}"},
+        timeout=PATIENCE_S,
     )  # fmt: skip
     return str(answer.json()["id"])
 

@@ -41,7 +41,9 @@ def paid_by_kaspi(clerk: CommandLine, participant_id: str = "p1") -> Any:
 
 def stripe(clerk: CommandLine, path: str) -> Any:
     key = clerk.providers.sandbox.info()["stripe_secret_key"]
-    return httpx.get(clerk.providers.url + path, headers={"Authorization": f"Bearer {key}"}).json()
+    return httpx.get(
+        clerk.providers.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE_S
+    ).json()
 
 
 def refunded_cents(clerk: CommandLine, view: Any) -> int:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.kaspi_sandbox import Kaspi
+from tests.support.patience import PATIENCE_S
 
 
 def certificate(folder: Path, name: str) -> Path:
@@ -61,7 +62,7 @@ async def test_the_certificate_is_checked_instead_of_the_header(tmp_path: Path, 
     headers = {"X-Request-ID": str(uuid.uuid4())} | ({} if shown else {"X-Sandbox-Client-Cert": "present"})
     try:
         url = f"https://127.0.0.1:{runner.addresses[0][1]}/r3/v01/health/ping"
-        async with httpx.AsyncClient(verify=asking, trust_env=False) as http:
+        async with httpx.AsyncClient(verify=asking, trust_env=False, timeout=PATIENCE_S) as http:
             answer = await http.get(url, headers=headers)
     finally:
         await runner.cleanup()

@@ -131,7 +131,7 @@ async def test_a_tampered_link_finds_nothing(served: Served, web: httpx.AsyncCli
 async def test_guessing_is_counted(serve: Serve) -> None:
     served = await serve(rate_limit_failures="3/minute")
     path = await page_of(served, (await served.initiate())["payment_id"])
-    async with httpx.AsyncClient(base_url=served.url) as web:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as web:
         statuses = [(await web.get(f"/p/k7qx2m9r-{n:016}")).status_code for n in range(5)]
         assert statuses == [404, 404, 404, 429, 429]
         assert (await web.get(path)).status_code == 200, "a right link is not refused for it"
@@ -228,7 +228,7 @@ async def test_a_database_that_is_away_is_told_to_people(serve: Serve) -> None:
 
     served = await serve()
     path = await page_of(served, (await served.initiate())["payment_id"])
-    async with httpx.AsyncClient(base_url=served.url) as web:
+    async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as web:
         await rename_table(served.ctx, "pay_payment_detail", "away")
         try:
             answer: Any = await web.get(path, headers={"Accept-Language": "en"})
