@@ -237,7 +237,7 @@ async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyP
             kaspi.fetch(ProviderRef(Channel.KASPI_QR, "1")),
             kaspi.create(tenge_request(Channel.KASPI_QR)),
         ):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 with pytest.raises(OutcomeUnknown, match=r"did not end within 0\.6 s"):
                     await asked
     finally:

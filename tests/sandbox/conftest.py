@@ -11,7 +11,7 @@ import stripe
 from aiohttp import web
 
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE_S, wait_until
 
 # One async HTTP client for each test: the SDK's own would outlive the test's event loop.
 
@@ -69,7 +69,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[stripe.StripeClient]:
 async def http(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     key = sandbox.info()["stripe_secret_key"]
     async with httpx.AsyncClient(
-        base_url=sandbox.url, headers={"Authorization": f"Bearer {key}"}, timeout=10
+        base_url=sandbox.url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE_S
     ) as made:
         yield made
 

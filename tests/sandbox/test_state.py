@@ -40,7 +40,7 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
 
 def connect(info: dict[str, Any]) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {info['stripe_secret_key']}"}
-    return httpx.AsyncClient(verify=False, base_url=info["url"], headers=headers, timeout=10)
+    return httpx.AsyncClient(verify=False, base_url=info["url"], headers=headers, timeout=PATIENCE_S)
 
 
 async def test_a_kill_loses_no_answered_request_or_webhook(tmp_path, receiver, eventually):

@@ -17,7 +17,7 @@ def test_without_a_terminal(sqlite_clerk: CommandLine) -> None:
 @pytest.mark.parametrize("key", ["\x11", "\x03"])  # Ctrl-Q, Ctrl-C
 def test_in_a_terminal(sqlite_clerk: CommandLine, key: str) -> None:
     with pseudo_terminal(sqlite_clerk, "desk", "--tournament", "Кубок Алматы") as screen:
-        screen.wait_for("not paid: 4 of 4", seconds=60)
+        screen.wait_for("not paid: 4 of 4")
         screen.type(key)
         assert screen.ends() == 0
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.payments import watch as watching
 from procomp_pay.services.lifecycle import polling
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 from tests.support.terminal import CommandLine
 from tests.support.warm_processes import WarmProcess
 
@@ -32,18 +33,39 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "WATCH_RETRY_S", 1)
 
 
-def _later(helper: ThreadPoolExecutor, *steps: Callable[[], Any]) -> None:
-    def act() -> None:
-        for step in steps:
-            time.sleep(1.6)
-            step()
+class Watcher:
+    """Acts once the watch has shown something."""
 
-    helper.submit(act)
+    def __init__(self, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._helper, self._shown, say = helper, "", console.say
+
+        def listen(text: str, **style: Any) -> None:
+            self._shown += text
+            say(text, **style)
+
+        monkeypatch.setattr(console, "say", listen)
+
+    def once(self, *steps: tuple[str, Callable[[], Any]]) -> None:
+        """Do each step after its text was shown."""
+
+        def act() -> None:
+            for text, step in steps:
+                until(lambda text=text: text in self._shown)
+                step()
+
+        self._helper.submit(act)
 
 
-def test_watch_kaspi_line_by_line(clerk: CommandLine, helper: ThreadPoolExecutor) -> None:
+@pytest.fixture
+def watcher(helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    return Watcher(helper, monkeypatch)
+
+
+def test_watch_kaspi_line_by_line(clerk: CommandLine, watcher: Watcher) -> None:
     payment = clerk.ask("initiate", "p1", *KASPI)
-    _later(helper, lambda: clerk.pay(payment, "scan"), lambda: clerk.pay(payment, "confirm"))
+    watcher.once(
+        ("PENDING", lambda: clerk.pay(payment, "scan")), ("PROCESSING", lambda: clerk.pay(payment, "confirm"))
+    )
     output = clerk.type("initiate", "p1", *KASPI, "--watch")
     states = [line.split()[1] for line in output.err.splitlines() if line[:2].isdigit()]
     assert states == ["PENDING", "PROCESSING", "COMPLETED"]
@@ -52,11 +74,12 @@ def test_watch_kaspi_line_by_line(clerk: CommandLine, helper: ThreadPoolExecutor
     assert "████" in output.out  # PAID in large letters
 
 
-def test_watch_polls_stripe_and_continues_after_a_decline(
-    clerk: CommandLine, helper: ThreadPoolExecutor
-) -> None:
+def test_watch_polls_stripe_and_continues_after_a_decline(clerk: CommandLine, watcher: Watcher) -> None:
     payment = clerk.ask("initiate", "p1", "-m", "apple_pay", "--currency", "USD")
-    _later(helper, lambda: clerk.pay(payment, "declined"), lambda: clerk.pay(payment, "apple_pay"))
+    watcher.once(
+        ("PENDING", lambda: clerk.pay(payment, "declined")),
+        ("the customer can try again", lambda: clerk.pay(payment, "apple_pay")),
+    )
     output = clerk.type("status", "p1", "--watch")
     assert "the customer can try again" in output.err
     assert "COMPLETED" in output.err
@@ -66,7 +89,7 @@ def test_watch_prints_one_json_document_at_the_end(
     sqlite_clerk: CommandLine, helper: ThreadPoolExecutor
 ) -> None:
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
-    _later(helper, lambda: sqlite_clerk.pay(payment, "pay"))
+    helper.submit(lambda: (time.sleep(1.6), sqlite_clerk.pay(payment, "pay")))
     output = sqlite_clerk.type("status", "p1", "--watch", "--json")
     assert (output.json["status"], output.json["mode"], output.err) == ("COMPLETED", "sandbox", "")
 
@@ -84,12 +107,12 @@ def test_a_final_payment_ends_the_watch_at_once(sqlite_clerk: CommandLine) -> No
 
 
 def test_watch_reports_a_lost_connection_and_continues(
-    clerk: CommandLine, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    clerk: CommandLine, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("procomp_pay.providers.resilience.retry._backoff", lambda _state: 30.0)
     payment = clerk.ask("initiate", "p1", *KASPI)
     clerk.providers.fault(kind="cut_before", path="/r1", times=4)
-    _later(helper, lambda: None, lambda: clerk.pay(payment, "pay"))
+    watcher.once(("no connection", lambda: clerk.pay(payment, "pay")))
     output = clerk.type("status", "p1", "--watch")
     assert "no connection, trying again: Kaspi" in output.err
     assert f"procomp-pay verify-kaspi {payment['code']}" in output.err
@@ -97,12 +120,12 @@ def test_watch_reports_a_lost_connection_and_continues(
 
 
 def test_watch_reports_a_hanging_connection_before_its_timeout(
-    sqlite_clerk: CommandLine, helper: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    sqlite_clerk: CommandLine, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "SLOW", timedelta(seconds=0.5))
     payment = sqlite_clerk.ask("initiate", "p1", *KASPI)
     sqlite_clerk.providers.fault(kind="delay", path="/r1", seconds=2, times=1)
-    _later(helper, lambda: sqlite_clerk.pay(payment, "pay"))
+    watcher.once(("no answer yet", lambda: sqlite_clerk.pay(payment, "pay")))
     output = sqlite_clerk.type("status", "p1", "--watch")
     assert "no answer yet from Kaspi" in output.err
     assert "COMPLETED" in output.err

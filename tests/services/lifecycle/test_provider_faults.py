@@ -35,6 +35,7 @@ from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.environment import CLERK, ServiceEnvironment
+from tests.support.patience import PATIENCE_S
 
 S = PaymentStatus
 
@@ -479,7 +480,7 @@ async def test_watch_ends_after_a_wrong_amount(environment: ServiceEnvironment) 
 
     opened = await paid_too_little(environment)
     environment.later(7200)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await follow(environment.ctx, opened.view.payment_id, CLERK, lambda _s, _n: None)
 
 

@@ -29,6 +29,7 @@ from procomp_pay.storage.models.platform import Participant, Payment, User
 from procomp_pay.storage.registrations import lookup
 from procomp_pay.storage.webhooks.intake import WebhookIntake
 from tests.support.environment import ServiceEnvironment
+from tests.support.patience import PATIENCE_S
 
 CLERK = Actor("aigerim", Source.PERSON)
 STARTS = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
@@ -422,7 +423,7 @@ async def test_payment_starts_while_an_import_locks_the_tournament(environment: 
     participant_id = await environment.participant()
     async with environment.ctx.db.writing() as session:
         await lookup.tournament(session, f"t-{participant_id}", lock=True)
-        opened = await asyncio.wait_for(environment.start(participant_id), 6)
+        opened = await asyncio.wait_for(environment.start(participant_id), PATIENCE_S)
     assert opened.view.participant_id == participant_id
 
 
