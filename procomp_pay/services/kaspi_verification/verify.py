@@ -29,7 +29,7 @@ from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.operators import Right, needs_second_person
 from procomp_pay.domain.refunds import kaspi_refund_id
 from procomp_pay.domain.states import AnyStatus, PaymentStatus
-from procomp_pay.domain.text import N_
+from procomp_pay.domain.text import N_, Text
 from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.kaspi_verification.provider_check import KaspiResult, ask_kaspi
@@ -399,7 +399,16 @@ async def _record_refusal(
     ctx: AppContext, request: VerificationRequest, number: str, actor: Actor, error: PaymentError
 ) -> None:
     """Record a rejected verification in the audit trail: a number tried on many payments is noticed."""
-    record = actor.record("verify_refused", source_id=number, note=error.message[:500])
+    record = actor.record(audit.VERIFY_REFUSED, source_id=number, note=_without_names(error.message)[:500])
     async with ctx.db.writing() as session:
         await lock_payment(session, request.payment_id)
         await audit.append(session, request.payment_id, record, ctx.clock())
+
+
+def _without_names(message: str) -> str:
+    """Return a refusal without the names of participants: it may be about another payment's, and their name
+    has no place in the trail of this one."""
+    if not isinstance(message, Text):
+        return message
+    names = dict.fromkeys({"name", "participant"} & message.values.keys(), "…")
+    return N_(message.template, **{**message.values, **names})

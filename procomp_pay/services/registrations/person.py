@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from procomp_pay.services.operators import authorize
 from procomp_pay.services.views.timestamps import instant
 from procomp_pay.storage.audit import archive, erasure
 from procomp_pay.storage.audit import chain as audit
-from procomp_pay.storage.audit.chain import APPROVED, CLOSING_CHAIN, OPERATOR_CHAIN, PAYMENT_MOVED
+from procomp_pay.storage.audit.chain import CLOSING_CHAIN, OPERATOR_CHAIN, PAYMENT_MOVED
 from procomp_pay.storage.closing import repository as closings
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models.audit import AuditEntry
@@ -184,7 +185,7 @@ async def erase(ctx: AppContext, person_id: str, actor: Actor, *, with_platform_
             by = (actor.name, actor.source)
             await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())
         entries += await _erase_from_closings(ctx, session, mask, actor)
-        entries += await _erase_from_approvals(ctx, session, mask, actor)
+        entries += await _erase_from_others(ctx, session, mask, actor)
     log.warning("person %s was erased by %s", person_id, actor.name)
     return replace(planned, entries=entries)
 
@@ -202,9 +203,10 @@ async def _erase_from_closings(ctx: AppContext, session: AsyncSession, mask: Mas
     return count
 
 
-async def _erase_from_approvals(ctx: AppContext, session: AsyncSession, mask: Mask, actor: Actor) -> int:
-    """Take the person's names out of the reasons and notes that a second operator approved; return how many
-    audit entries lost them. An approval that still held ends: it was of another text."""
+async def _erase_from_others(ctx: AppContext, session: AsyncSession, mask: Mask, actor: Actor) -> int:
+    """Take the person's names out of the reasons and notes that a second operator approved, and out of the
+    trails of others' payments; return how many audit entries lost them. An approval that still held ends: it
+    was of another text."""
 
     def has_names(content: Any) -> bool:
         return bool(mask(content) != content)
@@ -212,8 +214,12 @@ async def _erase_from_approvals(ctx: AppContext, session: AsyncSession, mask: Ma
     for row in await operators.approvals_with(session, has_names):
         row.content, row.expires_at = mask(row.content), min(row.expires_at, ctx.clock())
     count = 0
-    for chain in await erasure.approvals_with(session, has_names):
-        await operators.by_id(session, chain.removeprefix(OPERATOR_CHAIN), lock=True)
+    for chain in await erasure.of_others(session, has_names):
+        if chain.startswith(OPERATOR_CHAIN):
+            await operators.by_id(session, chain.removeprefix(OPERATOR_CHAIN), lock=True)
+        else:
+            with suppress(NotFound):  # a deleted payment: nobody else appends to its trail
+                await lock_payment(session, chain)
         count += await _erase_from_trail(ctx, session, chain, mask, actor)
     return count
 
@@ -221,10 +227,11 @@ async def _erase_from_approvals(ctx: AppContext, session: AsyncSession, mask: Ma
 async def _erase_from_trail(
     ctx: AppContext, session: AsyncSession, chain: str, mask: Mask, actor: Actor
 ) -> int:
-    """Take the person's names out of a chain of no payment, which is locked; return how many entries lost
-    them. Operators keep theirs, whatever it has in common with the person's."""
+    """Take the person's names out of a chain that is not theirs, and is locked; return how many entries lost
+    them. Operators and others keep their names, whatever these have in common with the person's."""
     trail = await _trail(ctx, session, chain)
-    concerned = [entry for entry in trail if not chain.startswith(OPERATOR_CHAIN) or entry.action == APPROVED]
+    is_any = chain.startswith(CLOSING_CHAIN)
+    concerned = [entry for entry in trail if is_any or entry.action in erasure.OF_ANYBODY]
     erased = await store.mask_audit(session, concerned, mask, ())
     by = (actor.name, actor.source)
     await erasure.record(session, ctx.keyring, trail, by=by, erased=erased, at=ctx.clock())

@@ -40,6 +40,8 @@ PAYOUT_CHAIN = "payout:"
 OF_NO_PAYMENT = (CLOSING_CHAIN, OPERATOR_CHAIN, TOURNAMENT_CHAIN, PAYOUT_CHAIN)
 #: The action of the entry that has what a second operator approved.
 APPROVED = "approved"
+#: Of a verification that was refused; ``note`` is why, and named other participants in earlier versions.
+VERIFY_REFUSED = "verify_refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.audit import AuditEntry
 
 _PURPOSE = "audit erasure"
+#: The actions of entries that may name anybody, not only whom their chain is about.
+OF_ANYBODY = (chain.APPROVED, chain.VERIFY_REFUSED)
 
 
 @dataclass(slots=True)
@@ -92,13 +94,13 @@ async def record(
     await chain.append(session, last.payment_id, made, at)
 
 
-async def approvals_with(session: AsyncSession, wanted: Callable[[Any], bool]) -> list[str]:
-    """Return the chains of operators who approved such a content."""
-    query = select(AuditEntry.payment_id, AuditEntry.after).where(
-        col(AuditEntry.payment_id).startswith(chain.OPERATOR_CHAIN), AuditEntry.action == chain.APPROVED
+async def of_others(session: AsyncSession, wanted: Callable[[Any], bool]) -> list[str]:
+    """Return the chains with such a content in an entry that may be about anybody."""
+    query = select(AuditEntry.payment_id, AuditEntry.after, AuditEntry.note).where(
+        col(AuditEntry.action).in_(OF_ANYBODY)
     )
     rows = (await session.exec(query)).all()
-    return sorted({name for name, after in rows if wanted(after)})
+    return sorted({name for name, *content in rows if wanted(content)})
 
 
 async def newest_records(session: AsyncSession) -> list[AuditEntry]:

@@ -231,6 +231,9 @@ async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> Non
     await no_kaspi(environment)
     with pytest.raises(Conflict, match="is the receipt of another QR: Әсел p1"):
         await verify_manually(environment, second, f"QR{first.view.provider_ref}")
+    notes = [row.note for row in await environment.rows(AuditEntry) if row.action == "verify_refused"]
+    assert any("is the receipt of another QR: …, payment" in str(note) for note in notes)
+    assert "Әсел p1" not in str(notes)
 
 
 async def test_a_different_amount(environment: ServiceEnvironment) -> None:

