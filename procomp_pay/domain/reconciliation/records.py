@@ -63,7 +63,8 @@ class LocalRecord:
 
     :param key: the sort key of both sides, the same for the same payment.
     :param ref: the provider's id: ``pi_…`` or Kaspi's QrPaymentId.
-    :param number: Kaspi's number of the operation that settled it, if it differs from ``ref``.
+    :param number: Kaspi's number of the operation that settled it, if it differs from ``ref``; of a payment
+        that is not paid that of money of another amount.
     :param expected: its money moved in the window that was read completely, so the provider must list it.
     :param overdue: it is still open, here or at the provider, after its end.
     :param changed_since_read: it changed after the provider was read, so it is left for the next run.

@@ -402,12 +402,10 @@ async def _by_hand(
         if not is_second and can_refund(ctx, row):
             continue
         amount = _came(view) if is_second else row.detail.charged_amount - row.detail.refunded_amount
-        if amount <= 0 or not (
-            is_second or (row.detail.completed_at is not None and row.payment.id not in listed)
-        ):
+        name = number if is_second else row.payment.id  # two discrepancies may be about one sum
+        if amount <= 0 or name in listed or not (is_second or row.detail.completed_at is not None):
             continue
-        if not is_second:
-            listed.add(row.payment.id)
+        listed.add(name)
         why = view.kind.lower().replace("_", " ")
         refunds.append(
             ByHand(

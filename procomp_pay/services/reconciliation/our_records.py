@@ -9,6 +9,7 @@ from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
 from procomp_pay.domain.states import (
     OPEN_STATUSES,
+    PAID_STATUSES,
     CreateState,
     ParticipantStatus,
     PaymentStatus,
@@ -100,7 +101,10 @@ def local_record_of(
 
 
 def _settling_number(locked: OrmLockedPayment, numbers: list[str]) -> str | None:
-    """Return the first number, or the second if the first is the QR's own, which the receipt shows."""
+    """Return the first number, or the second if the first is the QR's own, which the receipt shows; of a
+    payment that is not paid that of money of another amount."""
+    if not numbers and locked.payment.status not in PAID_STATUSES:
+        return locked.payment.kaspi_transaction_id
     qr_number = provider_reference(locked)
     return next((number for number in numbers[:2] if number != qr_number), None)
 

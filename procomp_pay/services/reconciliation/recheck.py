@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
-from procomp_pay.domain.errors import NotFound, RetryLater, Unavailable
+from procomp_pay.domain.errors import NotFound, Refused, RetryLater, Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
 from procomp_pay.domain.reconciliation.statement_line import LineKind
@@ -63,7 +63,7 @@ async def _ask_about_dispute(context: ReconciliationContext, payment_id: str, fi
     """Apply the present state of a dispute beside the one of the payment's row: its end closes the row."""
     try:
         await ask_about_dispute(context.ctx, payment_id, fingerprint.split(":", 2)[2], context.actor)
-    except (NotFound, RetryLater) as error:
+    except (NotFound, Refused, RetryLater) as error:  # another account's, or gone
         log.warning("nothing is known about %s: %s", fingerprint, error.message)
 
 

@@ -65,7 +65,7 @@ def test_a_refund_that_failed_on_an_earlier_day_is_still_listed(clerk: CommandLi
 
 
 def second_operation(clerk: CommandLine, payment_id: str) -> None:
-    detail = '{"settled": true, "paid": {"amount": 24000.00, "currency": "KZT"}}'
+    detail = '{"recorded": "19000000554", "paid": {"amount": 24000.00, "currency": "KZT"}}'
     clerk.change(
         "INSERT INTO pay_discrepancy (id, kind, state, payment_id, provider, fingerprint, detail, opened_at,"
         f" last_seen_at) SELECT 'd1', 'DUPLICATE_PAYMENT', 'open', '{payment_id}', 'kaspi',"

@@ -36,6 +36,7 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_payments import paid
+from tests.support.reconciliation import compare, line
 
 S = PaymentStatus
 NUMBER = "19000000001"
@@ -370,6 +371,8 @@ async def test_a_second_wrong_amount_does_not_hide_the_first(environment: Servic
     ]  # fmt: skip
     alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == "alert.amount_mismatch"]
     assert len(alerts) == 2
+    await compare(environment, [line(2, NUMBER, environment.now(), "2400.00 KZT")], "kaspi")
+    assert len(await environment.rows(Discrepancy)) == 2  # the statement's line is the same money
     await no_kaspi(environment)
     for number in (NUMBER, second):
         with pytest.raises(Conflict, match="was received for Әсел p1"):
