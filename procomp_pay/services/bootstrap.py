@@ -41,7 +41,7 @@ def keyring_for(settings: Settings) -> Keyring:
     if not settings.is_embedded:
         raise ConfigurationError(
             "ENCRYPTION_KEYS is not set; it is required with PostgreSQL, to encrypt sensitive columns",
-            next_step="create a key: procomp-pay keys new",
+            next_step="load the settings of the server; for a new database: procomp-pay keys new",
         )
     return key_file_ring(key_file(settings))
 

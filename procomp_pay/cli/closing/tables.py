@@ -238,7 +238,7 @@ def _unknown(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             view.provider or "", Id(view.ref), view.money[0] if view.money else "",
-            view.money[1] if view.money else "", _(_RESOLUTIONS.get(view.resolution or "", "open")),
+            view.money[1] if view.money else "", _(_RESOLUTIONS.get(view.resolution or "", "not resolved")),
         ]
         for view in figures.unknown
     ]  # fmt: skip

@@ -113,10 +113,12 @@ def _server(settings: Settings) -> Iterator[Check]:
         except ConfigurationError as error:
             failed.append(_failed("HTTP server", error))
     address = urlsplit(settings.base_url)
-    if address.scheme == "http" and not is_loopback(address.hostname or ""):
+    is_local = is_loopback(address.hostname or "")
+    if address.scheme == "http" and not is_local:
         found = "PUBLIC_BASE_URL begins with http://: links to customers' pages cross the network unencrypted"
         failed.append(Check("HTTP server", "warn", found, "put the server behind https, and write https://"))
-    yield from failed or [Check("HTTP server", "ok", f"phones reach it at {settings.base_url}")]
+    who = "only this computer reaches" if is_local else "phones reach"
+    yield from failed or [Check("HTTP server", "ok", f"{who} it at {settings.base_url}")]
 
 
 def _time_zone() -> Iterator[Check]:

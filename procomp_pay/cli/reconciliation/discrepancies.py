@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView
 
-_WIDE = 120
 #: The meaning of each kind.
 _MEANS = {
     "MISSING_LOCALLY": N_("The provider has a payment that is not in our books."),
@@ -101,12 +100,12 @@ _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT
 
 def table(views: Sequence[DiscrepancyView]) -> list[str]:
     """Return a list of discrepancies: a line for each where there is room or no terminal, else three."""
-    if console.is_wide(_WIDE):
-        head = (
-            _("KIND"), _("PROVIDER"), _("SINCE"), "ID", _("PAYMENT"), _("AMOUNT"), _("PARTICIPANT"),
-            _("WHAT"),
-        )  # fmt: skip
-        return console.grid(head, [_row(view) for view in views], right=(5,))
+    head = (
+        _("KIND"), _("PROVIDER"), _("SINCE"), "ID", _("PAYMENT"), _("AMOUNT"), _("PARTICIPANT"), _("WHAT"),
+    )  # fmt: skip
+    lines = console.grid(head, [_row(view) for view in views], right=(5,))
+    if console.is_wide(max(map(console.width_of, lines[1:]), default=0)):
+        return lines
     lines = []
     for view in views:
         kind, state = wording.code(view.kind), "" if view.is_open else f"  {_how(view)}"

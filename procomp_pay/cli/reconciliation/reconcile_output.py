@@ -173,8 +173,7 @@ def _head(report: Report) -> list[str]:
         recorded = _("%(movements)s recorded", movements=_counted(report.settlements, "movements"))
         rows.append((_("fees"), recorded))
     width = max(9, *(len(label) + 1 for label, _value in rows))
-    lines = [console.bold(title) + dry_run]
-    lines += [f"  {console.dim(f'{label:<{width}}')} {value}" for label, value in rows]
+    lines = [console.bold(title) + dry_run, *console.label_rows(rows, width)]
     for note in _notes(report):
         lines += [f"  {line}" for line in console.wrap(note).splitlines()]
     return lines
@@ -218,14 +217,17 @@ def cut(report: Report) -> str:
 
 def _recovered_lines(payment: RecoveredPayment) -> list[str]:
     text = f"{payment.payment_id}  {console.clean(payment.full_name)}  {payment.money}  {payment.reference}"
-    return [f"      {line}" for line in console.wrap(text).splitlines()]
+    return _indented(text)
 
 
 def _mismatch_lines(outcome: MismatchOutcome) -> list[str]:
     finding = outcome.finding
     key = finding.ours.payment_id if finding.ours else console.clean(finding.reference)
-    text = f"{wording.code(finding.kind)}  {key}  {difference(finding)}"
-    return [f"      {line}" for line in console.wrap(text).splitlines()]
+    return _indented(f"{wording.code(finding.kind)}  {key}  {difference(finding)}")
+
+
+def _indented(text: str) -> list[str]:
+    return console.wrap(f"      {text}", " " * 8).splitlines()
 
 
 def difference(finding: Mismatch) -> str:

@@ -173,21 +173,9 @@ def show_participants(page: ParticipantPage) -> None:
             f"[dim]→ {_('shorten --search, or: procomp-pay participant list')}[/]"
         )
         return
-    with_tournament = len({view.tournament_id for view in page.items}) > 1
-    where = [_("Tournament")] if with_tournament else []
-    headers = [_("Name"), _("Category"), *where, _("Status"), _("Fee"), "Id"]
-    table = _table(*headers)
-    for view in page.items:
-        where = [console.safe(view.tournament_name)] if with_tournament else []
-        kind = console.safe(view.category or "")
-        table.add_row(
-            console.safe(view.full_name),
-            kind,
-            *where,
-            _(_STATES[view.status.value]) if view.status.value in _STATES else view.status.value,
-            _fee(view),
-            console.safe(view.participant_id),
-        )
+    table = _participants(page, with_ids=True)
+    if sys.stdout.isatty() and Console(width=_PIPE_WIDTH).measure(table).maximum > console.columns():
+        table = _participants(page, with_ids=False)  # a name does where an id does
     _print(table)
     if page.total > len(page.items):
         console.err().print(
@@ -195,6 +183,21 @@ def show_participants(page: ParticipantPage) -> None:
             + _("%(n)s of %(all)s: narrow with --search, or raise --limit", n=len(page.items), all=page.total)
             + "[/]"
         )
+
+
+def _participants(page: ParticipantPage, *, with_ids: bool) -> Table:
+    with_tournament = len({view.tournament_id for view in page.items}) > 1
+    where = [_("Tournament")] if with_tournament else []
+    ids = ["Id"] if with_ids else []
+    table = _table(_("Name"), _("Category"), *where, _("Status"), _("Fee"), *ids)
+    for view in page.items:
+        where = [console.safe(view.tournament_name)] if with_tournament else []
+        ids = [console.safe(view.participant_id)] if with_ids else []
+        kind = console.safe(view.category or "")
+        state = view.status.value
+        state = _(_STATES[state]) if state in _STATES else state
+        table.add_row(console.safe(view.full_name), kind, *where, state, _fee(view), *ids)
+    return table
 
 
 def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _REMARK = "# the newest first; whether an older one is still needed: procomp-pay keys rotate --check"
 #: The first byte of a compressed document. JSON cannot begin with it.
 _PACKED = b"\x01"
-_MAKE = "make a key with: procomp-pay keys new"
+_MAKE = "put back the key that this database was used with; for a new database: procomp-pay keys new"
 
 
 class Keyring:

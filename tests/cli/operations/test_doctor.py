@@ -25,6 +25,7 @@ def test_one_provider_is_enough(
         monkeypatch.setenv(name, value)
     (sqlite_clerk.home / "sandbox.json").unlink()
     output = sqlite_clerk.type("doctor").out
+    assert "only this computer reaches it at http://127.0.0.1:" in " ".join(output.split())
     other = "Kaspi" if only is STRIPE else "Stripe"
     assert f"✓ {other:<14} not configured" in output
     for name in only:

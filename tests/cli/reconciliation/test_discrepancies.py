@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -28,6 +29,27 @@ def test_amount_and_person_within_80_columns(monkeypatch: pytest.MonkeyPatch) ->
     assert all(console.width_of(line) <= 80 for line in lines)
     assert "1\u00a0234\u00a0567.00" in lines[0]
     assert "Нұрлан" in lines[0]
+
+
+def test_the_table_is_taken_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = DiscrepancyView(
+        "d" * 25, "PARTICIPANT_MISMATCH", "open", "kaspi", "p" * 25, "ref", {"what": "w" * 30}, None, NOW,
+        NOW, None, None, None, None, "Нұрлан Тілеубергенов", Money(Decimal("24000.00"), Currency.KZT),
+    )  # fmt: skip
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for columns in (80, 120, 150, 200):
+        monkeypatch.setattr(console, "columns", lambda columns=columns: columns)
+        lines = table([view])
+        assert all(console.width_of(line) <= columns for line in lines[1:]), columns
+    assert len(lines) == 2
+
+
+def test_what_reconcile_found_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(console, "columns", lambda: 80)
+    lines = reconcile_output._indented("платёж " * 40)
+    assert len(lines) > 2
+    assert all(console.width_of(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize("name", ["paid", "theirs", "ours"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine
 
@@ -48,3 +50,14 @@ def test_removal_is_asked_and_payments_forbid_it(sqlite_clerk: CommandLine) -> N
     sqlite_clerk.type("participant", "remove", "p1", code=2)
     sqlite_clerk.type("participant", "edit", "p1", code=2)
     sqlite_clerk.type("tournament", "edit", "t1", code=2)
+
+
+def test_names_stay_whole_where_the_ids_do_not_fit(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "Айгерим Сулейменова"
+    sqlite_clerk.type("participant", "add", "Кубок Алматы", name, "--category", "-57 кг")
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    with pseudo_terminal(sqlite_clerk, "participant", "list", "--search", "айгерим", columns=80) as terminal:
+        terminal.wait_for("не оплачено")
+        assert name in terminal.output

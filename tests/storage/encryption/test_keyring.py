@@ -109,8 +109,10 @@ def test_a_key_file_that_others_read_is_refused(tmp_path: Path, mode: int) -> No
 def test_errors_name_an_empty_or_unreadable_key_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.touch(mode=0o600)
-    with pytest.raises(ConfigurationError, match="contains no key"):
+    with pytest.raises(ConfigurationError, match="contains no key") as caught:
         load_or_make_key_file(path)
+    # a new key would read nothing of what was encrypted
+    assert "put back the key that this database was used with" in str(caught.value.next_step)
     with pytest.raises(ConfigurationError, match="cannot be used"):
         load_or_make_key_file(path / "below")
 
