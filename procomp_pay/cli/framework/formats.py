@@ -61,8 +61,19 @@ def exact_time(at: datetime) -> str:
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
+def date_of(text: str) -> date:
+    """Parse a date: ``2026-05-01``, or ``01.05.2026`` as it is written in Kazakhstan.
+
+    :raises ValueError: it is neither.
+    """
+    written = text.strip()
+    if "." in written:
+        written = "-".join(part.zfill(2) for part in reversed(written.split(".")))
+    return date.fromisoformat(written)
+
+
 def day(text: str | None, name: str, zone: ZoneInfo | None = None) -> date | None:
-    """Parse a day: ``2026-05-01``, ``today``, ``yesterday``, or the last ``monday``, which may be today.
+    """Parse a day: a date, ``today``, ``yesterday``, or the last ``monday``, which may be today.
 
     :param name: the option it was given with, for the error.
     :param zone: of today; Almaty's by default.
@@ -76,7 +87,7 @@ def day(text: str | None, name: str, zone: ZoneInfo | None = None) -> date | Non
     if word in _WEEKDAYS:
         return today - timedelta(days=(today.weekday() - _WEEKDAYS.index(word)) % 7)
     try:
-        return date.fromisoformat(text)
+        return date_of(text)
     except ValueError:
         raise Refused(
             N_("%(name)s %(text)s is not a day", name=name, text=repr(text[:24])),

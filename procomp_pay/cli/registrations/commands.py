@@ -639,8 +639,10 @@ def _read_kind(text: str | None) -> FeeKind:
 def _read_day(text: str | None, option: str) -> date | None:
     from datetime import date
 
+    from procomp_pay.cli.framework.formats import date_of
+
     try:
-        day = None if text is None else date.fromisoformat(text.strip())
+        day = None if text is None else date_of(text)
     except ValueError:
         day = date.min
     if day is not None and not 2000 <= day.year <= 2100:

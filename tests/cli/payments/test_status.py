@@ -360,3 +360,12 @@ def test_days_in_words() -> None:
     assert (monday.weekday(), 0 <= (today - monday).days <= 6) == (0, True)
     weekday = formats.day(f"{today:%A}", "--since")
     assert weekday == today
+
+
+def test_days_as_they_are_written_in_kazakhstan(clerk: CommandLine) -> None:
+    assert formats.day(" 1.05.2026", "--since") == formats.day("2026-05-01", "--since")
+    for wrong in ("2026.05.01", "32.05.2026", "01.05.26", "01.05", "."):
+        with pytest.raises(Refused, match="is not a day"):
+            formats.day(wrong, "--since")
+    added = ("tournament", "fees", "Кубок Алматы", "early", "20000", "KZT", "--until")
+    assert clerk.ask(*added, "01.05.2099") == clerk.ask(*added, "2099-05-01")
