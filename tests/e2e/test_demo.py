@@ -2,11 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
+from procomp_pay.cli.demo.processes import demo_environment
 from tests.support.patience import PATIENCE_S
 
 
@@ -53,3 +58,23 @@ def test_sigterm_ends_its_processes_and_leaves_no_files(tmp_path: Path) -> None:
     assert demo.returncode == 130, text
     assert "Traceback" not in text
     assert list(temp.iterdir()) == []
+
+
+def test_a_signal_while_a_process_starts_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Struck(subprocess.Popen[bytes]):
+        def __init__(self, *words: object, **options: object) -> None:
+            super().__init__(*words, **options)  # type: ignore[call-overload]
+            begun.append(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Struck)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), demo_environment():
+        pass
+    [process] = begun
+    assert process.returncode is not None
+    assert list(tmp_path.iterdir()) == []

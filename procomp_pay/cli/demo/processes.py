@@ -154,7 +154,7 @@ class DemoEnvironment:
                 process.wait()
 
     def _spawn(self, *words: str) -> None:
-        with (self.home / f"{words[0]}.log").open("wb") as log:
+        with (self.home / f"{words[0]}.log").open("wb") as log, _signals_wait():
             process = subprocess.Popen(
                 [*_COMMAND, *words],
                 env=self.env,
@@ -163,7 +163,7 @@ class DemoEnvironment:
                 stderr=log,
                 start_new_session=True,
             )
-        self._processes.append((words[0], process))
+            self._processes.append((words[0], process))
 
     def _wait(self, name: str, ready: Any) -> None:
         process = dict(self._processes)[name]
@@ -195,6 +195,24 @@ def demo_environment() -> Iterator[DemoEnvironment]:
         environment.stop()
         shutil.rmtree(home, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Act on Ctrl-C and SIGTERM at the end only: a process that is just being started would not be known, and
+    stay."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _free_port() -> int:
