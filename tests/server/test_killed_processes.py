@@ -45,7 +45,7 @@ from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.forked_servers import Servers
 from tests.support.http_requests import make_many_people, sign
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc").exists(), reason="needs Linux")
@@ -80,12 +80,15 @@ class Morning:
         """Start a server, and wait until it responds."""
         pid = await self.servers.start(self.port, **more)
         async with httpx.AsyncClient(verify=False, timeout=PATIENCE_S) as http:
-            for _ in range(400):
+
+            async def listens() -> bool:
                 with contextlib.suppress(httpx.TransportError):
                     await http.get(f"{self.url}{BASE}/health/live")
-                    return pid
-                await asyncio.sleep(0.05)
-        raise AssertionError(f"it does not listen:\n{self.servers.output()}")
+                    return True
+                return False
+
+            await wait_until(listens)
+        return pid
 
     @property
     def url(self) -> str:
@@ -256,11 +259,7 @@ async def test_a_full_disk_acknowledges_no_event_that_is_not_stored(morning: Mak
         pid = await made.start(file_bytes=150_000)  # the database may not grow, its log a little
         load = asyncio.create_task(made.send_events())
         await load
-        for _ in range(200):
-            if "out of disk space" in made.servers.output() or "disk" in made.servers.output():
-                break
-            await asyncio.sleep(0.05)
-        assert "disk" in made.servers.output(), made.servers.output()
+        await wait_until(lambda: "disk" in made.servers.output())
         assert await made._unsettled(), "it was full in time"
         await made.servers.kill(pid)
         await made.start()

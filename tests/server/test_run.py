@@ -28,7 +28,7 @@ from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import load_payment
 from tests.support.http_requests import bearer, make_people
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.processes import Command, environment
 from tests.support.server import Eventually, Start
 
@@ -66,11 +66,7 @@ def _fault(sandbox: Sandbox, **given: Any) -> None:
 
 async def _struck(sandbox: Sandbox) -> None:
     """Wait until the fault holds a request."""
-    for _ in range(400):
-        if not sandbox.faults.to_json():
-            return
-        await asyncio.sleep(0.025)
-    raise AssertionError("no request came")
+    await wait_until(lambda: not sandbox.faults.to_json())
 
 
 @pytest.mark.usefixtures("people")
@@ -106,11 +102,12 @@ async def test_a_stop_does_not_lose_a_webhook_that_was_acknowledged(
     async with httpx.AsyncClient(verify=False, base_url=sandbox.url, timeout=PATIENCE_S) as control:
         intent = answer["client_secret"].partition("_secret_")[0]
         await control.post(f"/_sandbox/stripe/payment_intents/{intent}/pay", json={"method": "pm_apple_pay"})
-        for _ in range(200):
+
+        async def delivered() -> bool:
             rows = (await control.get("/_sandbox/webhooks")).json()["deliveries"]
-            if all(row["state"] == "delivered" for row in rows):
-                break
-            await asyncio.sleep(0.01)
+            return all(row["state"] == "delivered" for row in rows)
+
+        await wait_until(delivered)
     server.send(signal.SIGTERM)
     assert await server.end() == 0
     async with open_context(settings) as ctx:

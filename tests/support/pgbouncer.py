@@ -9,12 +9,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests.support.patience import until
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
@@ -50,11 +51,14 @@ def pgbouncer(postgres_url: str, *, mode: str, pool_size: int = 20) -> Iterator[
         [PROGRAM, *unprivileged, str(home / "pgbouncer.ini")], stdout=log, stderr=subprocess.STDOUT
     )
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
+
+        def listens() -> bool:
             assert process.poll() is None, (home / "log").read_text()
-            time.sleep(0.05)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return True
+            return False
+
+        until(listens)
         yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
     finally:
         process.kill()

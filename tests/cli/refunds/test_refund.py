@@ -20,7 +20,7 @@ from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
 from procomp_pay.services.maintenance.run import Pass, work_inbox
 from procomp_pay.services.webhooks.stripe import receive_stripe
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
 from tests.support.warm_processes import WarmProcess
@@ -31,12 +31,9 @@ WHY = ("--reason", "injured")
 def paid_by_kaspi(clerk: CommandLine, participant_id: str = "p1") -> Any:
     opened = clerk.ask("initiate", participant_id, "--method", "kaspi_qr")
     clerk.pay(opened, "pay")
-    for _ in range(40):
-        view = clerk.ask("status", "--payment", opened["payment_id"], "--refresh")
-        if view["status"] == "COMPLETED":
-            return view
-        time.sleep(0.1)
-    raise AssertionError("it was not paid")
+    refresh = ("status", "--payment", opened["payment_id"], "--refresh")
+    until(lambda: clerk.ask(*refresh)["status"] == "COMPLETED")
+    return clerk.ask(*refresh)
 
 
 def stripe(clerk: CommandLine, path: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 import stripe
+
+from tests.support.patience import wait_until
 
 RETURN = "https://example.test/back"
 CONFIRM = {"return_url": RETURN}
@@ -89,10 +89,10 @@ async def test_processing_ends_by_itself(client, make_intent):
     with pytest.raises(stripe.InvalidRequestError, match="processing"):
         await client.v1.payment_intents.cancel_async(made.id)
 
-    for _ in range(200):
-        if "payment_intent.succeeded" in await types_of(client):
-            break
-        await asyncio.sleep(0.02)
+    async def succeeded():
+        return "payment_intent.succeeded" in await types_of(client)
+
+    await wait_until(succeeded)
     assert (await client.v1.payment_intents.retrieve_async(made.id)).status == "succeeded"
 
 
