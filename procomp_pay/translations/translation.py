@@ -71,9 +71,7 @@ class Translation:
             return self.short_money(value)
         if isinstance(value, StrEnum):
             return self._word(value)
-        if isinstance(value, Text):
-            return self.shown(value)
-        return self._read(value)[0] if isinstance(value, str) else value
+        return self.shown(value) if isinstance(value, str) else value
 
     def _word(self, state: str) -> str:
         """Return a state such as ``AMOUNT_MISMATCH`` in words; as it is where there are none."""

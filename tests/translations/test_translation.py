@@ -12,6 +12,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
 import procomp_pay
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.language import of_terminal
 from procomp_pay.domain.text import N_
 from procomp_pay.services.notifications.emails.email import CARD_DAYS
@@ -116,9 +117,13 @@ def test_a_sentence_that_was_stored(stored: str, told: str) -> None:
 
 def test_a_kind_in_a_sentence_is_told_in_words() -> None:
     sentence = N_(
-        "A discrepancy about payment %(payment)s is open: %(kind)s", payment="c1", kind="STATUS_MISMATCH"
+        "A discrepancy about payment %(payment)s is open: %(kind)s",
+        payment="c1",
+        kind=DiscrepancyKind.STATUS_MISMATCH,
     )
     assert Translation("ru").shown(sentence) == "По платежу c1 открыто расхождение: состояние не совпадает"
+    typed = N_("A discrepancy about payment %(payment)s is open: %(kind)s", payment="PAID", kind="OPEN")
+    assert Translation("ru").shown(typed) == "По платежу PAID открыто расхождение: OPEN"
 
 
 def test_russian_counts_in_three_forms() -> None:

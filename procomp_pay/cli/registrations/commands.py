@@ -601,12 +601,14 @@ def _read_moment(text: str | None) -> datetime | None:
     """Return a time that was typed; without a zone it is Almaty time."""
     from datetime import datetime
 
+    from procomp_pay.cli.framework.formats import date_of
     from procomp_pay.domain.almaty import ALMATY
 
     if text is None:
         return None
     try:
-        read = datetime.fromisoformat(text.strip())
+        written = text.strip()
+        read = datetime.fromisoformat(str(date_of(written)) if len(written) <= len("2026-05-01") else written)
     except ValueError:
         read = None
     if read is None or not 2000 <= read.year <= 2100:

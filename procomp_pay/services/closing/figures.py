@@ -399,7 +399,8 @@ async def _by_hand(
         if row is None or "settled" in view.detail:
             continue
         number, is_second = _operation(view, row, numbers)
-        if not is_second and can_refund(ctx, row):
+        # what settled the payment is not the money of another amount
+        if not is_second and (view.is_about_amount or can_refund(ctx, row)):
             continue
         amount = _came(view) if is_second else row.detail.charged_amount - row.detail.refunded_amount
         name = number if is_second else row.payment.id  # two discrepancies may be about one sum

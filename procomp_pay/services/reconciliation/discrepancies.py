@@ -97,6 +97,11 @@ class DiscrepancyView:
     def is_open(self) -> bool:
         return self.state == DiscrepancyState.OPEN
 
+    @property
+    def is_about_amount(self) -> bool:
+        """Return whether it is about money of another amount or currency than the fee."""
+        return self.kind in (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+
     def second_operation(self, settled_by: Collection[str | None]) -> str | None:
         """Return the number of the Kaspi operation by which money came beside that which settled the payment;
         ``None`` if it is about that one, or about none.
@@ -322,7 +327,7 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
         again = f":{attempt}" if attempt > 1 else ""
         command = RefundCommand(
             view.payment_id,
-            N_("discrepancy %(id)s: %(kind)s", id=view.discrepancy_id, kind=view.kind),
+            N_("discrepancy %(id)s: %(kind)s", id=view.discrepancy_id, kind=DiscrepancyKind(view.kind)),
             idempotency_key=f"discrepancy:{view.discrepancy_id}{again}",
         )
         done = await refund(ctx, command, actor)
@@ -360,9 +365,15 @@ async def _second_operation(ctx: AppContext, view: DiscrepancyView) -> str | Non
     async with ctx.db.reading() as session:
         locked = await load_payment(session, str(view.payment_id))
         operations = await numbers.of_payment(session, locked.payment.id)
+    if not locked.detail.channel.is_kaspi or (view.is_about_amount and locked.detail.completed_at is None):
+        return None
     settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
     settled_by |= {operation.operation_number for operation in operations[:1]}
-    return view.second_operation(settled_by) if locked.detail.channel.is_kaspi else None
+    if (second := view.second_operation(settled_by)) is not None:
+        return second
+    # one that was opened by an earlier version has no number: its money is not that of the fee either
+    is_of_old = "paid" in view.detail and not {"operation", "override"} & view.detail.keys()
+    return view.ref if view.is_about_amount and is_of_old else None
 
 
 async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:

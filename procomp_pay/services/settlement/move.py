@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ErrorCode, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent
 from procomp_pay.domain.labels import UnknownLabel
@@ -156,7 +157,7 @@ async def _check_payment(session: AsyncSession, locked: OrmLockedPayment) -> Non
             N_(
                 "A discrepancy about payment %(payment)s is open: %(kind)s",
                 payment=payment.id,
-                kind=undecided[0].kind,
+                kind=DiscrepancyKind(undecided[0].kind),
             ),
             next_step=N_("decide it first: procomp-pay discrepancies show %(id)s", id=undecided[0].id),
         )

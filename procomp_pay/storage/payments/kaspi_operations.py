@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, cast
+from sqlalchemy import Text, cast, func
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -94,8 +94,11 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
     There is a discrepancy for each, by which it is found: the platform's table has no index of numbers, and
     has one number for each payment.
     """
+    # a duplicate that was accepted may be the fee of somebody else, who has paid by this QR
+    is_accepted = and_(Discrepancy.kind == "DUPLICATE_PAYMENT", Discrepancy.resolution == "accept")
     names_it = and_(
         col(Discrepancy.kind).in_(("AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT")),
+        func.coalesce(is_accepted, False).is_(False),
         cast(col(Discrepancy.detail), Text).contains(f'"{number}"', autoescape=True),
     )
     query = (

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlmodel import select
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
@@ -645,3 +646,65 @@ async def test_a_number_that_kaspi_does_not_know_is_left_to_the_operator(
     payment_id, _ = await lost_payment(environment)
     done = await verify(environment.ctx, VerificationRequest(payment_id, NUMBER), CLERK)
     assert (done.status, done.kaspi) == (PaymentStatus.COMPLETED, KaspiAnswer.CANNOT_BE_ASKED)
+
+
+async def _to_give_back(environment: ServiceEnvironment) -> list[tuple[str, Decimal]]:
+    """Return what closing lists for a refund in the Kaspi Pay app: numbers and sums."""
+    today = environment.now().astimezone(ALMATY).date()
+    figures = await count(environment.ctx, Period(ALMATY, today, today), None, {})
+    return [(back.number, back.amount) for back in figures.by_hand]
+
+
+async def test_what_settled_a_payment_is_not_listed_beside_money_of_another_amount(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start()
+    await apply_event(environment.ctx, _came(environment, opened, NUMBER, "2400"))
+    await no_kaspi(environment)
+    whole = {"money": Money.parse("24000", "KZT"), "override": True, "reason": "paid once more"}
+    assert (await verify_manually(environment, opened, "19000000002", **whole)).status is S.COMPLETED
+    assert await _to_give_back(environment) == [(NUMBER, Decimal("2400.00"))]
+
+
+async def test_money_of_another_amount_without_its_number_gives_back_nothing_else(
+    environment: ServiceEnvironment,
+) -> None:
+    """An earlier version stored no number with the discrepancy."""
+    opened = await environment.start()
+    for number, amount in ((NUMBER, "2400"), ("19000000002", "24000")):
+        await apply_event(environment.ctx, _came(environment, opened, number, amount))
+    assert await environment.status(opened) is S.COMPLETED
+    async with environment.ctx.db.writing() as session:
+        [row] = (await session.exec(select(Discrepancy))).all()
+        row.detail = {name: value for name, value in row.detail.items() if name != "operation"}
+    await no_kaspi(environment)
+    assert await _to_give_back(environment) == []
+    with pytest.raises(Refused, match="a refund from here would refund the first one"):
+        await resolve(environment.ctx, row.id, How.REFUND, "another amount", CLERK)
+
+
+async def test_money_of_another_amount_of_an_open_payment_is_no_second_one(
+    environment: ServiceEnvironment,
+) -> None:
+    opened = await environment.start()
+    await apply_event(environment.ctx, _came(environment, opened, NUMBER, "2400"))
+    [row] = await environment.rows(Discrepancy)
+    with pytest.raises(Conflict, match="only a completed payment can be refunded"):
+        await resolve(environment.ctx, row.id, How.REFUND, "another amount", CLERK)
+
+
+async def test_an_accepted_second_operation_may_pay_for_somebody_else(
+    environment: ServiceEnvironment,
+) -> None:
+    """The sister was paid by the same QR, and finance says so."""
+    opened, sister = await environment.start(), await environment.start()
+    await apply_event(environment.ctx, _came(environment, opened, NUMBER, "24000"))
+    qr = opened.view.provider_ref
+    second = line(2, "19000000002", environment.now(), "24000.00 KZT", payment_ref=qr)
+    await compare(environment, [line(1, NUMBER, environment.now(), "24000.00 KZT"), second], "kaspi")
+    await no_kaspi(environment)
+    with pytest.raises(Conflict, match="was received for Әсел p1"):
+        await verify_manually(environment, sister, "19000000002")
+    [row] = await environment.rows(Discrepancy)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "it is the sister's", CLERK)
+    assert (await verify_manually(environment, sister, "19000000002")).status is S.COMPLETED
