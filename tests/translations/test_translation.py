@@ -123,7 +123,7 @@ def test_a_kind_in_a_sentence_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("won", ["won", "The dispute was won.", "dispute won", "DISPUTE-WON"])
 def test_a_won_dispute_is_not_called_a_lost_one_in_kazakh(won: str) -> None:
-    told = Translation("kk").shown(won).lower()
+    told = Translation("kk").text(won).lower()
     assert "ұтт" in told
     assert "ұтыл" not in told
 
