@@ -6,6 +6,7 @@ from procomp_pay.domain.states import Channel, PaymentStatus
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.views import payment as views
+from procomp_pay.storage.models.platform import Payment
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 
 
@@ -32,3 +33,26 @@ async def back(
 async def at_stripe(environment: ServiceEnvironment) -> int:
     """Return the total of succeeded refunds at the sandbox, in cents."""
     return sum(r["amount"] for r in await environment.stripe_objects("refunds") if r["status"] == "succeeded")
+
+
+async def disputed(
+    environment: ServiceEnvironment, number: int, status: str, dispute: str = "du_1", *, at: int | None = None
+) -> None:
+    """Deliver an event of a dispute over the only payment.
+
+    :param at: seconds from now; by default in the order of the numbers.
+    """
+    [row] = await environment.rows(Payment)
+    event = {
+        "id": f"evt_dispute_{number}",
+        "type": "charge.dispute.updated",
+        "created": int(environment.now().timestamp()) + (number if at is None else at),
+        "data": {
+            "object": {
+                "id": dispute, "amount": 5000, "currency": "usd", "status": status,
+                "payment_intent": row.stripe_payment_id, "reason": "general",
+            }
+        },
+    }  # fmt: skip
+    assert await environment.receive(event)
+    await environment.maintain()

@@ -126,6 +126,13 @@ def test_a_kind_in_a_sentence_is_told_in_words() -> None:
     assert Translation("ru").shown(typed) == "По платежу PAID открыто расхождение: OPEN"
 
 
+@pytest.mark.parametrize("won", ["won", "The dispute was won.", "dispute won", "DISPUTE-WON"])
+def test_a_won_dispute_is_not_called_a_lost_one_in_kazakh(won: str) -> None:
+    told = Translation("kk").text(won).lower()
+    assert "ұтт" in told
+    assert "ұтыл" not in told
+
+
 def test_russian_counts_in_three_forms() -> None:
     forms = [
         Translation("ru").counted(

@@ -93,6 +93,12 @@ _ONE_OPERATION_UNSETTLED = N_(
     "The operation was verified for another payment before Kaspi named it for this one: give nothing back "
     "before you know which of the two was paid."
 )
+#: The same for a dispute beside the one that is shown with its payment.
+_DISPUTE_MEANS = N_("The payment has another dispute beside the one that it shows.")
+_DISPUTE_DO = N_(
+    "Answer the dispute at Stripe: this closes by itself once it is won. "
+    "Accepting it does not allow a refund."
+)
 _REFUNDABLE = frozenset({"AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT", "LATE_PAYMENT",
                          "PARTICIPANT_MISMATCH"})  # fmt: skip
 _FIXABLE = frozenset({"STATUS_MISMATCH", "REFUND_MISMATCH", "STUCK", "MISSING_AT_PROVIDER"})
@@ -145,12 +151,16 @@ def _how(view: DiscrepancyView) -> str:
 
 
 def _means(view: DiscrepancyView) -> str:
+    if "dispute_state" in view.detail:
+        return _DISPUTE_MEANS
     return _ONE_OPERATION_MEANS if _is_one_operation(view) else _MEANS.get(view.kind, "")
 
 
 def _do(view: DiscrepancyView) -> str:
     if "settled" in view.detail and not _is_one_operation(view):
         return _ONE_OPERATION_UNSETTLED
+    if "dispute_state" in view.detail:
+        return _DISPUTE_DO
     return _ONE_OPERATION_DO if _is_one_operation(view) else _DO.get(view.kind, "")
 
 

@@ -268,9 +268,7 @@ async def _check_comes_back_once(session: AsyncSession, locked: OrmLockedPayment
 
     :raises Conflict: it may be.
     """
-    dispute = locked.detail.dispute_state
-    if dispute is None or not dispute.holds_refunds_back:
-        dispute = await discrepancies.other_dispute(session, locked.payment.id)
+    dispute = await discrepancies.holding_dispute(session, locked.detail)
     if dispute is not None:
         raise Conflict(
             N_(

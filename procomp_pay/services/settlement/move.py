@@ -139,8 +139,8 @@ async def _check_payment(session: AsyncSession, locked: OrmLockedPayment) -> Non
             N_("A part of payment %(payment)s was refunded: it no longer covers a fee", payment=payment.id),
             next_step=N_('refund the rest: procomp-pay refund %(payment)s --reason "…"', payment=payment.id),
         )
-    dispute = detail.dispute_state
-    if dispute is not None and dispute.holds_refunds_back:
+    dispute = await discrepancies.holding_dispute(session, detail)
+    if dispute is not None:
         raise Conflict(
             N_(
                 "A dispute over payment %(payment)s is %(dispute)s: its money may go back",

@@ -37,7 +37,7 @@ from procomp_pay.domain.transitions import Outcome
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models.payments import PaymentDetail
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
@@ -278,16 +278,17 @@ async def _announce(
             )
 
 
-def _follows(detail: PaymentDetail, state: DisputeState, at: datetime) -> bool:
+def _follows(
+    stored: DisputeState | None, stored_at: datetime | None, state: DisputeState, at: datetime
+) -> bool:
     """Return whether a dispute's new state replaces the stored one.
 
     The bank may reverse a final state: of two final ones the later event wins.
     """
-    stored = detail.dispute_state
     if stored is None or _RANK[state] > _RANK[stored]:
         return True
     both_final = _RANK[state] == _RANK[stored] == _RANK[DisputeState.WON]
-    return both_final and state is not stored and (detail.dispute_at is None or at > detail.dispute_at)
+    return both_final and state is not stored and (stored_at is None or at > stored_at)
 
 
 async def _dispute(
@@ -297,23 +298,29 @@ async def _dispute(
     event: PaymentEvent,
     change: DisputeEvent,
 ) -> Outcome:
-    detail = locked.detail
-    same = detail.dispute_id == change.dispute_id
-    if same and detail.dispute_state is not None and not _follows(detail, change.state, event.at):
-        return Outcome.ALREADY if change.state is detail.dispute_state else Outcome.STALE
-    if change.state is DisputeState.WON:
-        note = N_("The dispute was won.")
-        await discrepancies.close_if_open(
-            session, DiscrepancyKind.STATUS_MISMATCH, locked.payment.id, change.dispute_id,
-            note=note, by=event.actor, now=ctx.clock(),
-        )  # fmt: skip
-    if not same and detail.dispute_state is not None:
-        heavier = change.state.weight > detail.dispute_state.weight
-        stays = not heavier and detail.dispute_state.holds_refunds_back
-        await _keep_beside(session, ctx, locked, change if stays else _kept_dispute(locked))
-        if stays:
-            await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
-            return Outcome.NOTED
+    detail, shown = locked.detail, _shown_dispute(locked)
+    ids = {change.dispute_id} | ({shown.dispute_id} if shown else set())
+    rows = await discrepancies.of_disputes(session, locked.payment.id, ids)
+    row, same = rows.get(change.dispute_id), shown is not None and shown.dispute_id == change.dispute_id
+    stored, stored_at = (detail.dispute_state, detail.dispute_at) if same else discrepancies.dispute_in(row)
+    is_news, at = _follows(stored, stored_at, change.state, event.at), event.at
+    if not is_news:
+        if change.state is not stored:
+            return Outcome.STALE
+        at = stored_at or at
+    other = None if same or shown is None or not shown.state.holds_refunds_back else shown
+    is_beside = other is not None and change.state.weight <= other.state.weight
+    await _keep_in_row(session, ctx, locked, change, at, row, is_beside=is_beside, by=event.actor)
+    if same and not is_news:
+        return Outcome.ALREADY
+    if is_beside:
+        await _announce_dispute(session, ctx, locked, change)  # the other one still holds refunds back
+        return Outcome.NOTED
+    if other is not None:
+        row = rows.get(other.dispute_id)
+        await _keep_in_row(
+            session, ctx, locked, other, detail.dispute_at, row, is_beside=True, by=event.actor
+        )
     before, now = side_effects.audit_snapshot(locked), ctx.clock()
     detail.dispute_id = change.dispute_id
     detail.dispute_state = change.state
@@ -327,32 +334,57 @@ async def _dispute(
     return Outcome.NOTED
 
 
-def _kept_dispute(locked: OrmLockedPayment) -> DisputeEvent:
+def _shown_dispute(locked: OrmLockedPayment) -> DisputeEvent | None:
     """Return the dispute that the payment's row keeps."""
     detail = locked.detail
     if detail.dispute_id is None or detail.dispute_state is None:
-        raise AssertionError(f"payment {locked.payment.id} has no dispute")
+        return None
     money = Money(detail.dispute_amount or detail.charged_amount, detail.charged_currency)
     return DisputeEvent(detail.dispute_id, detail.dispute_state, money)
 
 
-async def _keep_beside(
-    session: AsyncSession, ctx: AppContext, locked: OrmLockedPayment, dispute: DisputeEvent
+async def _keep_in_row(
+    session: AsyncSession,
+    ctx: AppContext,
+    locked: OrmLockedPayment,
+    dispute: DisputeEvent,
+    at: datetime | None,
+    row: Discrepancy | None,
+    *,
+    is_beside: bool,
+    by: str,
 ) -> None:
-    """Open a discrepancy for a dispute that the payment's row does not keep, so that it holds refunds back
-    until it is won, too."""
-    if not dispute.state.holds_refunds_back:
-        return
-    stand = ProviderState.OPEN if dispute.state.is_open else ProviderState.PAID
+    """Write a dispute into its discrepancy, if it has one. One beside that which the payment's row keeps gets
+    one, so that it holds refunds back until it is won, too.
+
+    :param at: when its state was told, if that is known.
+    """
+    is_kept = is_beside and dispute.state.holds_refunds_back
     detail = {
         "what": N_("there is another dispute over this payment"),
-        "dispute_state": dispute.state.value,
-        "theirs": {"kind": LineKind.DISPUTE.value, "stand": stand.value, "ref": dispute.dispute_id}
+        **discrepancies.dispute_detail(dispute.state, at),
+        "theirs": {"kind": LineKind.DISPUTE.value, "stand": _stand(dispute.state), "ref": dispute.dispute_id}
         | side_effects.as_document(dispute.money),
     }
-    await side_effects.open_discrepancy(
-        session, ctx, locked, DiscrepancyKind.STATUS_MISMATCH, detail, dispute.dispute_id
-    )
+    if row is None:
+        if not is_kept:
+            return
+        await side_effects.open_discrepancy(
+            session, ctx, locked, DiscrepancyKind.STATUS_MISMATCH, detail, dispute.dispute_id
+        )
+        # a reconciliation may have opened it at the same time
+        rows = await discrepancies.of_disputes(session, locked.payment.id, [dispute.dispute_id])
+        row = rows[dispute.dispute_id]
+    over = N_("The payment shows this dispute now.")
+    if not dispute.state.holds_refunds_back:
+        over = N_("The dispute was won.")
+    discrepancies.write_dispute(row, detail, over=None if is_kept else over, by=by, now=ctx.clock())
+
+
+def _stand(state: DisputeState) -> str:
+    if state.is_open:
+        return ProviderState.OPEN.value
+    return (ProviderState.PAID if state is DisputeState.LOST else ProviderState.ENDED).value
 
 
 async def _announce_dispute(

@@ -36,6 +36,8 @@ GONE = "gone"
 FINAL = frozenset({"accept", "write-off"})
 #: Details in which another file, or the API, differs for the same difference.
 _OF_ONE_LOOK = frozenset({"at", "line", "ref", "payment_ref", "after_restore"})
+#: Details of a dispute that stay when a reconciliation finds its difference again.
+_OF_A_DISPUTE = ("dispute_state", "dispute_at")
 #: In the details of a difference that was found while books from a backup were completed.
 AFTER_RESTORE = "after_restore"
 
@@ -119,11 +121,17 @@ def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: d
     )
     if row.resolution in FINAL and same:
         return "accepted"
-    decision = {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}
-    row.detail = difference.detail | {"before": decision} | _earlier_operations(old_detail, {})
-    row.state, row.opened_at, row.run_id = DiscrepancyState.OPEN, now, run_id
-    row.resolution = row.note = row.resolved_by = row.resolved_at = None
+    kept = {name: old_detail[name] for name in _OF_A_DISPUTE if name in old_detail}
+    _reopen(row, difference.detail | kept | _earlier_operations(old_detail, {}), now)
+    row.run_id = run_id
     return "reopened"
+
+
+def _reopen(row: Discrepancy, detail: dict[str, Any], now: datetime) -> None:
+    """Open a resolved row again, with the former decision in its detail."""
+    row.detail = detail | {"before": {"resolution": row.resolution, "by": row.resolved_by, "note": row.note}}
+    row.state, row.opened_at = DiscrepancyState.OPEN, now
+    row.resolution = row.note = row.resolved_by = row.resolved_at = None
 
 
 def _earlier_operations(old_detail: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
@@ -333,18 +341,68 @@ def awaiting_decision(participant_id: Any, statuses: Collection[PaymentStatus]) 
     )
 
 
-async def other_dispute(session: AsyncSession, payment_id: str) -> DisputeState | None:
-    """Return the state of a dispute over a payment that holds refunds back, beside the one that the payment's
-    row keeps; ``None`` if there is none."""
+async def holding_dispute(session: AsyncSession, payment: PaymentDetail) -> DisputeState | None:
+    """Return the state of a dispute over a payment that holds its money back: of the one that the payment's
+    row keeps, else of one in a discrepancy, whatever was decided about that; ``None`` if there is none.
+
+    The caller holds the lock of the payment.
+    """
+    if payment.dispute_state is not None and payment.dispute_state.holds_refunds_back:
+        return payment.dispute_state
     result = await session.exec(
         select(Discrepancy.detail).where(
-            Discrepancy.payment_id == payment_id,
+            Discrepancy.payment_id == payment.payment_id,
             Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
-            Discrepancy.state == DiscrepancyState.OPEN,
         )
     )
     states = (DisputeState(detail["dispute_state"]) for detail in result.all() if "dispute_state" in detail)
-    return next(states, None)
+    return next((state for state in states if state.holds_refunds_back), None)
+
+
+async def of_disputes(
+    session: AsyncSession, payment_id: str, dispute_ids: Collection[str]
+) -> dict[str, Discrepancy]:
+    """Return the rows of disputes over a payment, open or not, by the disputes' ids, and lock them in the
+    order of :func:`keep`."""
+    ids = {_fingerprint(DiscrepancyKind.STATUS_MISMATCH, payment_id, each): each for each in dispute_ids}
+    result = await session.exec(
+        select(Discrepancy)
+        .where(col(Discrepancy.fingerprint).in_(ids))
+        .order_by(col(Discrepancy.fingerprint))
+        .with_for_update()
+    )
+    return {ids[row.fingerprint]: row for row in result.all()}
+
+
+def dispute_in(row: Discrepancy | None) -> tuple[DisputeState | None, datetime | None]:
+    """Return the newest known state of a dispute in its row, and the time of the event that told it."""
+    state, at = ((row.detail if row is not None else {}).get(name) for name in _OF_A_DISPUTE)
+    return DisputeState(state) if state else None, datetime.fromisoformat(at) if at else None
+
+
+def dispute_detail(state: DisputeState, at: datetime | None) -> dict[str, Any]:
+    """Return what :func:`dispute_in` reads from a row's detail."""
+    return {"dispute_state": state.value, "dispute_at": at.isoformat() if at is not None else None}
+
+
+def write_dispute(
+    row: Discrepancy, detail: dict[str, Any], *, over: str | None, by: str, now: datetime
+) -> None:
+    """Write the newest state of a dispute into its row, whatever was decided about that.
+
+    :param over: why nobody has to look at it here, with which an open row is closed; else a resolved one is
+        opened again, unless somebody accepted the dispute in a state that weighed as much.
+    """
+    before, _ = dispute_in(row)
+    row.detail, row.last_seen_at = row.detail | detail, now
+    after, _ = dispute_in(row)
+    is_worse = before is not None and after is not None and after.weight > before.weight
+    if over is not None and row.state is DiscrepancyState.OPEN:
+        close(row, how=GONE, note=over, by=by, now=now)
+    elif (
+        over is None and row.state is not DiscrepancyState.OPEN and (row.resolution not in FINAL or is_worse)
+    ):
+        _reopen(row, row.detail, now)
 
 
 def unknown_money() -> list[Any]:

@@ -102,6 +102,23 @@ def test_an_override_shows_what_was_charged_and_where_it_differs(monkeypatch: py
     assert "начислено 24\u00a0000,00\u00a0KZT" in "\n".join(page(view))
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("en", "this closes by itself once it is won"), ("ru", "закроется сама"), ("kk", "өздігінен жабылады")],
+)
+def test_a_second_dispute_is_answered_at_stripe(
+    monkeypatch: pytest.MonkeyPatch, language: str, told: str
+) -> None:
+    monkeypatch.setenv("PROCOMP_LANGUAGE", language)
+    detail = {"what": "there is another dispute over this payment", "dispute_state": "open"}
+    view = DiscrepancyView(
+        "d", "STATUS_MISMATCH", "open", "stripe", "p", "du_2", detail, None, NOW, NOW, *[None] * 6
+    )  # fmt: skip
+    shown = " ".join(" ".join(page(view)).split())
+    assert told in shown
+    assert "payment move" not in shown
+
+
 def test_an_operation_that_was_verified_for_another_payment_is_not_called_a_second_payment() -> None:
     detail = {"operation": "19000000077", "settled": "p2"}
     view = DiscrepancyView(

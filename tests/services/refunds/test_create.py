@@ -10,7 +10,6 @@ from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import (
     ConfigurationError,
     Conflict,
-    ManualReviewRequired,
     NotFound,
     OutcomeUnknown,
     Refused,
@@ -29,7 +28,6 @@ from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment, usd
 from tests.support.kaspi_payments import Kaspi
 from tests.support.stripe_payments import at_stripe, back, paid
@@ -391,113 +389,6 @@ async def test_disputes_are_flagged_and_hold_refunds_back(environment: ServiceEn
     assert detail.dispute_state is DisputeState.LOST
     [row] = await environment.rows(Payment)
     assert row.status is S.COMPLETED
-
-
-async def disputed(
-    environment: ServiceEnvironment, number: int, status: str, dispute: str = "du_1", *, at: int | None = None
-) -> None:
-    """Deliver an event of a dispute over the only payment.
-
-    :param at: seconds from now; by default in the order of the numbers.
-    """
-    [row] = await environment.rows(Payment)
-    event = {
-        "id": f"evt_dispute_{number}",
-        "type": "charge.dispute.updated",
-        "created": int(environment.now().timestamp()) + (number if at is None else at),
-        "data": {
-            "object": {
-                "id": dispute, "amount": 5000, "currency": "usd", "status": status,
-                "payment_intent": row.stripe_payment_id, "reason": "general",
-            }
-        },
-    }  # fmt: skip
-    assert await environment.receive(event)
-    await environment.maintain()
-
-
-@pytest.mark.parametrize(
-    ("states", "final"),
-    [
-        ([("lost", 10), ("won", 20)], DisputeState.WON),
-        ([("won", 10), ("lost", 20)], DisputeState.LOST),
-        ([("lost", 20), ("won", 10)], DisputeState.LOST),
-        ([("lost", 20), ("needs_response", 30)], DisputeState.LOST),
-        ([("needs_response", 10), ("prevented", 20)], DisputeState.WON),
-    ],
-)
-async def test_the_banks_newest_final_state_of_a_dispute_wins(
-    environment: ServiceEnvironment, states: list[tuple[str, int]], final: DisputeState
-) -> None:
-    await paid(environment)
-    for number, (status, at) in enumerate(states):
-        await disputed(environment, number, status, at=at)
-    [detail] = await environment.rows(PaymentDetail)
-    assert detail.dispute_state is final
-
-
-@pytest.mark.parametrize(
-    ("states", "held"),
-    [
-        ([("du_1", "needs_response"), ("du_2", "needs_response"), ("du_1", "won")], True),
-        ([("du_1", "lost"), ("du_2", "needs_response"), ("du_2", "won")], True),
-        ([("du_2", "needs_response"), ("du_1", "lost"), ("du_2", "won")], True),
-        ([("du_1", "won"), ("du_2", "needs_response"), ("du_2", "won")], False),
-        ([("du_1", "needs_response"), ("du_2", "needs_response"), ("du_2", "won")], True),
-        ([("du_1", "needs_response"), ("du_2", "needs_response"), ("du_2", "won"), ("du_1", "won")], False),
-        ([("du_1", "lost"), ("du_2", "lost"), ("du_2", "won")], True),
-    ],
-)
-async def test_a_dispute_that_ends_does_not_hide_another_one(
-    environment: ServiceEnvironment, states: list[tuple[str, str]], held: bool
-) -> None:
-    opened = await paid(environment)
-    for number, (dispute, status) in enumerate(states):
-        await disputed(environment, number, status, dispute)
-    alerts = [m for m in await environment.rows(OutboxMessage) if m.topic == "alert.dispute"]
-    assert len(alerts) == len(states)
-    if held:
-        with pytest.raises(Conflict, match="twice"):
-            await back(environment, opened)
-    else:
-        assert (await back(environment, opened)).state is R.SUCCEEDED
-
-
-@pytest.mark.parametrize("way", ["reconcile", "fix"])
-async def test_a_dispute_beside_the_first_one_is_asked_about(
-    environment: ServiceEnvironment, way: str
-) -> None:
-    opened = await paid(environment)
-    await disputed(environment, 1, "needs_response", "du_1")
-    intent = await reconciliation.intent_of(environment, opened)
-    second = await environment.http.post(f"/_sandbox/stripe/payment_intents/{intent}/dispute", json={})
-    await environment.deliver()
-    [row] = await reconciliation.open_rows(environment)
-    assert row.fingerprint == f"STATUS_MISMATCH:{opened.view.payment_id}:{second.json()['id']}"
-
-    async def look() -> None:
-        if way == "reconcile":
-            await reconciliation.run(environment)
-        else:
-            await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.FIX, "asked Stripe", CLERK)
-
-    if way == "reconcile":
-        await look()
-    else:
-        with pytest.raises(ManualReviewRequired, match="another dispute"):
-            await look()
-    assert [each.id for each in await reconciliation.open_rows(environment)] == [row.id]
-    closed = await environment.http.post(
-        f"/_sandbox/stripe/disputes/{second.json()['id']}/close", json={"won": True}
-    )
-    assert closed.status_code == 200
-    await look()  # its webhook was missed
-    assert await reconciliation.open_rows(environment) == []
-    with pytest.raises(Conflict, match="twice"):
-        await back(environment, opened)
-    await disputed(environment, 2, "won", "du_1")
-    with pytest.raises(Refused, match="has been charged back"):  # by the sandbox's Stripe, not by us
-        await back(environment, opened)
 
 
 async def test_kaspi_in_parts(environment: ServiceEnvironment) -> None:
