@@ -18,3 +18,9 @@ class DiscrepancyKind(StrEnum):
     LATE_PAYMENT = "LATE_PAYMENT"
     STUCK = "STUCK"
     PARTICIPANT_MISMATCH = "PARTICIPANT_MISMATCH"
+
+
+#: The kinds about money of another amount or currency than the fee; and all about money that came and did not
+#: settle the payment.
+ABOUT_AMOUNT = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+ABOUT_MONEY = (*ABOUT_AMOUNT, DiscrepancyKind.DUPLICATE_PAYMENT)

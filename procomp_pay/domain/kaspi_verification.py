@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.text import N_
 
@@ -68,7 +68,7 @@ class Objection:
     @property
     def about_amount(self) -> bool:
         """True if the received amount or currency differs from the charge."""
-        return self.kind in (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+        return self.kind in ABOUT_AMOUNT
 
 
 def find_objections(

@@ -444,9 +444,9 @@ def _operation(
 ) -> tuple[str, bool]:
     """Return the number of the operation to refund, and whether it is a second one beside the payment's."""
     own = _operation_of(row, numbers)
-    second = view.second_operation({own, row.payment.kaspi_qr_code, row.detail.provider_ref})
-    is_undecided = view.kind != DiscrepancyKind.DUPLICATE_PAYMENT and row.detail.completed_at is None
-    return (own, False) if second is None or is_undecided else (second, True)
+    settled_by = {own, row.payment.kaspi_qr_code, row.detail.provider_ref}
+    second = view.second_operation(settled_by, is_settled=row.detail.completed_at is not None)
+    return (own, False) if second is None else (second, True)
 
 
 def _operation_of(row: ClosingPayment, numbers: Mapping[str, list[str]]) -> str:

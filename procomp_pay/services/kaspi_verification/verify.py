@@ -13,7 +13,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ErrorCode, Forbidden, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
 from procomp_pay.domain.kaspi_verification import (
@@ -349,8 +348,7 @@ def _ends(ctx: AppContext, locked: OrmLockedPayment) -> datetime:
 
 
 def _refusal(objection: Objection) -> PaymentError:
-    about_money = (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
-    kind = Refused if objection.kind in about_money else Conflict
+    kind = Refused if objection.about_amount else Conflict
     return kind(objection.sentence, next_step=objection.do)
 
 

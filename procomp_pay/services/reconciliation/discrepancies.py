@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, ABOUT_MONEY, DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, OutcomeUnknown, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
@@ -52,12 +52,6 @@ class How(StrEnum):
     WRITE_OFF = "write-off"  # the money is gone
 
 
-#: Kinds of money that came and did not settle the payment.
-_OF_MONEY = frozenset(
-    {
-        DiscrepancyKind.DUPLICATE_PAYMENT, DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH,
-    }
-)  # fmt: skip
 #: Ways by which money may be given up: a second operator has to approve them.
 NEED_TWO = frozenset({How.ACCEPT, How.WRITE_OFF})
 
@@ -100,17 +94,18 @@ class DiscrepancyView:
     @property
     def is_about_amount(self) -> bool:
         """Return whether it is about money of another amount or currency than the fee."""
-        return self.kind in (DiscrepancyKind.AMOUNT_MISMATCH, DiscrepancyKind.CURRENCY_MISMATCH)
+        return self.kind in ABOUT_AMOUNT
 
-    def second_operation(self, settled_by: Collection[str | None]) -> str | None:
+    def second_operation(self, settled_by: Collection[str | None], *, is_settled: bool) -> str | None:
         """Return the number of the Kaspi operation by which money came beside that which settled the payment;
         ``None`` if it is about that one, or about none.
 
         :param settled_by: the numbers under which Kaspi lists what settled the payment.
+        :param is_settled: else money of another amount is what came first.
         """
         number = canonical(str(self.detail.get("operation") or self.ref))
-        is_second = self.kind in _OF_MONEY and number.isdigit() and number not in settled_by
-        return number if is_second else None
+        may_be_second = self.kind in ABOUT_MONEY and (is_settled or not self.is_about_amount)
+        return number if may_be_second and number.isdigit() and number not in settled_by else None
 
     def full(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -365,15 +360,16 @@ async def _second_operation(ctx: AppContext, view: DiscrepancyView) -> str | Non
     async with ctx.db.reading() as session:
         locked = await load_payment(session, str(view.payment_id))
         operations = await numbers.of_payment(session, locked.payment.id)
-    if not locked.detail.channel.is_kaspi or (view.is_about_amount and locked.detail.completed_at is None):
+    if not locked.detail.channel.is_kaspi:
         return None
+    is_settled = locked.detail.completed_at is not None
     settled_by = {locked.payment.kaspi_qr_code, locked.detail.provider_ref}
     settled_by |= {operation.operation_number for operation in operations[:1]}
-    if (second := view.second_operation(settled_by)) is not None:
+    if (second := view.second_operation(settled_by, is_settled=is_settled)) is not None:
         return second
     # one that was opened by an earlier version has no number: its money is not that of the fee either
     is_of_old = "paid" in view.detail and not {"operation", "override"} & view.detail.keys()
-    return view.ref if view.is_about_amount and is_of_old else None
+    return view.ref if is_settled and view.is_about_amount and is_of_old else None
 
 
 async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
 from procomp_pay.domain.errors import NotFound, Refused, RetryLater, Unavailable
 from procomp_pay.domain.reconciliation.compare import compare_payment
 from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, ProviderRecord
@@ -112,7 +112,7 @@ class PaymentCheck:
         if kind == _K.REFUND_MISMATCH:
             is_pending = any(refund.state is RefundState.PENDING for refund in ours.refunds)
             return not is_pending and not any(record.hides_refunds for record in records)
-        if kind in (_K.AMOUNT_MISMATCH, _K.CURRENCY_MISMATCH):
+        if kind in ABOUT_AMOUNT:
             is_told = any(r.kind is LineKind.PAYMENT and r.amount is not None for r in records)
             return reference in own_references and is_told
         if kind == _K.DUPLICATE_PAYMENT:

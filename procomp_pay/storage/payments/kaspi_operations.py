@@ -11,6 +11,7 @@ from sqlalchemy import Text, cast, func
 from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, ABOUT_MONEY
 from procomp_pay.domain.states import OPEN_STATUSES, PaymentMethod, PaymentStatus
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.paid import is_settled
@@ -97,7 +98,7 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
     # a duplicate that was accepted may be the fee of somebody else, who has paid by this QR
     is_accepted = and_(Discrepancy.kind == "DUPLICATE_PAYMENT", Discrepancy.resolution == "accept")
     names_it = and_(
-        col(Discrepancy.kind).in_(("AMOUNT_MISMATCH", "CURRENCY_MISMATCH", "DUPLICATE_PAYMENT")),
+        col(Discrepancy.kind).in_([kind.value for kind in ABOUT_MONEY]),
         func.coalesce(is_accepted, False).is_(False),
         cast(col(Discrepancy.detail), Text).contains(f'"{number}"', autoescape=True),
     )
@@ -115,7 +116,7 @@ async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
     query = select(Discrepancy.id).where(
         Discrepancy.payment_id == payment_id,
         Discrepancy.state == DiscrepancyState.OPEN,
-        col(Discrepancy.kind).in_(("AMOUNT_MISMATCH", "CURRENCY_MISMATCH")),
+        col(Discrepancy.kind).in_([kind.value for kind in ABOUT_AMOUNT]),
     )
     return (await session.exec(query.limit(1))).first() is not None
 

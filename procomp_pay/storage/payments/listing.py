@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased, join, outerjoin
 from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import (
     AnyMethod,
@@ -235,7 +235,7 @@ async def count_by_status(session: AsyncSession, tournament_id: str) -> dict[Any
 
 async def other_amounts(session: AsyncSession, payment_ids: Collection[str]) -> dict[str, Discrepancy]:
     """Return the open discrepancies about another amount that came for these payments, by payment."""
-    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
+    kinds = [kind.value for kind in ABOUT_AMOUNT]
     result = await session.exec(
         select(Discrepancy)
         .where(

@@ -11,7 +11,7 @@ from sqlalchemy import Text, cast
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.discrepancies import DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
 from procomp_pay.domain.errors import NotFound, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.operation_number import canonical
@@ -322,7 +322,7 @@ async def payment_awaiting_decision(
 
 def awaiting_decision(participant_id: Any, statuses: Collection[PaymentStatus]) -> Any:
     """Return the query of :func:`payment_awaiting_decision`."""
-    kinds = [DiscrepancyKind.AMOUNT_MISMATCH.value, DiscrepancyKind.CURRENCY_MISMATCH.value]
+    kinds = [kind.value for kind in ABOUT_AMOUNT]
     return (
         select(PaymentDetail.payment_id)
         .join(Discrepancy, col(Discrepancy.payment_id) == col(PaymentDetail.payment_id))
