@@ -247,10 +247,10 @@ _KILLED = """
 import os, signal, sys
 from procomp_pay.cli.main import app
 from procomp_pay.domain.closing import Step
-from procomp_pay.services.closing import close_day
+from procomp_pay.services.closing import close_day, signing
 
 step, is_recorded = Step(sys.argv[1]), sys.argv[2] == "recorded"
-keep, sign = close_day._keep, close_day.sign
+keep_step, sign = close_day.keep_step, signing.sign
 
 async def killed(work, which, *words, **more):
     if which is step and not is_recorded:
@@ -259,8 +259,8 @@ async def killed(work, which, *words, **more):
     if which is step:
         os.kill(os.getpid(), signal.SIGKILL)
 
-close_day._keep = lambda ctx, closing, which, *rest: killed(keep, which, ctx, closing, which, *rest)
-close_day.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
+close_day.keep_step = lambda ctx, closing, which, *rest: killed(keep_step, which, ctx, closing, which, *rest)
+signing.sign = lambda *words, **more: killed(sign, Step.SIGNATURES, *words, **more)
 app(sys.argv[3:])
 """
 MOMENTS = ("not recorded", "recorded") if "PROCOMP_CLOSING" in os.environ else ("not recorded",)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from procomp_pay.config import Settings
     from procomp_pay.domain.closing import Signer, Step
     from procomp_pay.domain.period import Period
-    from procomp_pay.services.closing.close_day import BankStatement, CloseRequest, Closing, Statement
+    from procomp_pay.services.closing.closing import BankStatement, CloseRequest, Closing, Statement
     from procomp_pay.services.context import Actor, AppContext
 
 _EXAMPLES = """[bold]Examples[/]
@@ -129,7 +129,8 @@ def close(
         progress = stack.enter_context(counters(quiet=as_json or console.is_interactive()))
 
         async def work(ctx: AppContext) -> Closing:
-            from procomp_pay.services.closing.close_day import CloseRequest, begin
+            from procomp_pay.services.closing.close_day import begin
+            from procomp_pay.services.closing.closing import CloseRequest
 
             request = CloseRequest(
                 period,
@@ -190,7 +191,7 @@ def _opened(stack: ExitStack, settings: Settings, provider: str, path: Path, *, 
     """Open a provider's file, as `reconcile --statement` does."""
     from procomp_pay.cli.reconciliation.reconcile import check_owner
     from procomp_pay.providers.statements.reader import open_statement
-    from procomp_pay.services.closing.close_day import Statement
+    from procomp_pay.services.closing.closing import Statement
 
     opened = stack.enter_context(open_statement(path, provider=provider, looks=False))
     if not is_ours:
@@ -203,7 +204,7 @@ def _bank(path: Path, *, account: str | None, mapping: dict[str, str] | None) ->
     import hashlib
 
     from procomp_pay.providers.bank.reader import read_bank_file
-    from procomp_pay.services.closing.close_day import BankStatement
+    from procomp_pay.services.closing.closing import BankStatement
 
     file = read_bank_file(path, account=account, columns=mapping)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -296,7 +297,8 @@ async def _sign(
     from dataclasses import replace
 
     from procomp_pay.domain.errors import Conflict
-    from procomp_pay.services.closing.close_day import advance, sign
+    from procomp_pay.services.closing.close_day import advance
+    from procomp_pay.services.closing.signing import sign
 
     signers, alone = await _signers(ctx, closing, settings, second)
     if not closing.is_closed:
@@ -363,7 +365,7 @@ def _system_user() -> str:
 def _hint(closing: Closing) -> None:
     from procomp_pay.cli.closing.questions import going_on
     from procomp_pay.domain.closing import Step
-    from procomp_pay.services.closing.close_day import STATEMENT
+    from procomp_pay.services.closing.closing import STATEMENT
 
     if closing.is_closed:
         return

@@ -15,7 +15,7 @@ from procomp_pay.domain.exports import Export
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.close_day import Closing
+    from procomp_pay.services.closing.closing import Closing
     from procomp_pay.services.context import AppContext
 
 

@@ -14,7 +14,7 @@ from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.close_day import Closing
+    from procomp_pay.services.closing.closing import Closing
     from procomp_pay.services.closing.figures import ByHand
     from procomp_pay.services.context import Actor, AppContext
     from procomp_pay.services.reconciliation.discrepancies import DiscrepancyView

@@ -15,7 +15,7 @@ from procomp_pay.cli.reports.html_page import Page
 from procomp_pay.domain.closing import Step
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.close_day import Closing
+    from procomp_pay.services.closing.closing import Closing
 
 
 def title(closing: Closing) -> str:

@@ -27,7 +27,7 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.reports.tournament_closing import THE_APP
 
 if TYPE_CHECKING:
-    from procomp_pay.services.closing.close_day import Closing
+    from procomp_pay.services.closing.closing import Closing
     from procomp_pay.services.closing.figures import BothSides, DayFigures
     from procomp_pay.storage.reports.tournament_closing import ClosingPayment
 
@@ -268,7 +268,7 @@ def _payouts(figures: DayFigures) -> Section:
 
 
 def _since(closing: Closing) -> Section:
-    from procomp_pay.services.closing.close_day import since_closing
+    from procomp_pay.services.closing.closing import since_closing
 
     rows: list[list[Cell]] = [
         [_(change.what), method_or_word(change.method), change.currency, change.signed, change.now,

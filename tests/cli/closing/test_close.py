@@ -20,7 +20,8 @@ from procomp_pay.domain.closing import Signer, Step
 from procomp_pay.domain.errors import Conflict
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import Channel, PaymentMethod
-from procomp_pay.services.closing import close_day
+from procomp_pay.services.closing import close_day, signing
+from procomp_pay.services.closing.closing import CloseRequest, Closing
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
@@ -73,7 +74,7 @@ def sign_as(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     monkeypatch.setattr(command, "_signers", signers)
-    monkeypatch.setattr(close_day, "_check_two", check_two)
+    monkeypatch.setattr(signing, "_check_two", check_two)
 
 
 def states(closing: Any) -> dict[str, str]:
@@ -273,18 +274,18 @@ def test_nothing_is_skipped_after_the_signature(sqlite_clerk: CommandLine) -> No
         return []
 
     request, actor = (
-        close_day.CloseRequest(command._day(None, load_settings())),
+        CloseRequest(command._day(None, load_settings())),
         Actor("aigerim", Source.PERSON),
     )
 
-    async def work(ctx: AppContext) -> close_day.Closing:
+    async def work(ctx: AppContext) -> Closing:
         mine = await close_day.begin(ctx, request, actor)
         await close_day.advance(ctx, mine, request, actor)
         theirs = await close_day.begin(ctx, request, actor)
         await close_day.skip(ctx, theirs, Step.PENDING, "theirs", actor)
         whole = replace(request, sheet=lambda _: [], exporter=exported, exports="x")
         await close_day.advance(ctx, theirs, whole, actor)
-        await close_day.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
+        await signing.sign(ctx, theirs, Signer("user:x", "x"), alone=True)
         with pytest.raises(Conflict):
             await close_day.skip(ctx, mine, Step.PENDING, "mine", actor)
         return await close_day.begin(ctx, request, actor)

@@ -19,7 +19,7 @@ from procomp_pay.domain.period import Period
 from procomp_pay.domain.states import Channel
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.closing import close_day
-from procomp_pay.services.closing.close_day import CloseRequest
+from procomp_pay.services.closing.closing import CloseRequest
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.operators import accounts, authorize, logins
 from procomp_pay.services.operators.authenticate import authenticate

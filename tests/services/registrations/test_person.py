@@ -29,6 +29,7 @@ from procomp_pay.services.audit.archive import archive
 from procomp_pay.services.audit.seals import seal
 from procomp_pay.services.audit.verify import Flaw
 from procomp_pay.services.closing import close_day
+from procomp_pay.services.closing.closing import CloseRequest
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.maintenance import key_rotation
 from procomp_pay.services.operators import accounts, approvals
@@ -486,13 +487,11 @@ async def test_reasons_of_skipped_steps_lose_the_name(environment: ServiceEnviro
     opened = await paid(environment)
     zone = ZoneInfo("Asia/Almaty")
     day = environment.now().astimezone(zone).date()
-    request = close_day.CloseRequest(Period(zone, day, day))
+    request = CloseRequest(Period(zone, day, day))
     closing = await close_day.begin(ctx, request, CLERK)
     for reason in (f"{NAME} looks for the receipt", "nobody", f"ask {NAME.lower()}"):
         await close_day.skip(ctx, closing, Step.SEAL, reason, CLERK)
-    other = await close_day.begin(
-        ctx, close_day.CloseRequest(Period(zone, day, day), opened.view.tournament_id), CLERK
-    )
+    other = await close_day.begin(ctx, CloseRequest(Period(zone, day, day), opened.view.tournament_id), CLERK)
     await close_day.skip(ctx, other, Step.SEAL, "the sheet is enough", CLERK)
     await person.erase(ctx, opened.view.participant_id, CLERK, with_platform_rows=False)
     reasons = {row.steps["seal"]["reason"] for row in await environment.rows(ClosingDay)}
