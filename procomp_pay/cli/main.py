@@ -51,10 +51,8 @@ COMMANDS = {
     "operations.keys": {"keys": "Create and rotate encryption keys."},
     "operations.token": {"token": "Issue tokens for the HTTP API."},
     "operations.audit": {"audit": "Show, verify, seal and archive the audit trail."},
-    "registrations.commands": {
-        "tournament": "Tournaments and their entry fees.",
-        "participant": "Add, import and find participants.",
-    },
+    "registrations.tournament": {"tournament": "Tournaments and their entry fees."},
+    "registrations.participant": {"participant": "Add, import and find participants."},
     "registrations.remind": {
         "remind": "Remind by e-mail everybody whose fee is still due, at most once a day each.",
     },

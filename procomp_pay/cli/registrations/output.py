@@ -20,8 +20,8 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.services.registrations.file import Roster
-    from procomp_pay.services.registrations.import_participants import Changed, ImportReport
-    from procomp_pay.services.registrations.import_participants import Remark as ImportRemark
+    from procomp_pay.services.registrations.import_report import Changed, ImportReport
+    from procomp_pay.services.registrations.import_report import Remark as ImportRemark
     from procomp_pay.services.registrations.participants import ParticipantPage, ParticipantView
     from procomp_pay.services.registrations.terms import Terms
     from procomp_pay.services.registrations.tournaments import FeeChange, TournamentView
@@ -211,7 +211,7 @@ def import_document(roster: Roster, report: ImportReport) -> dict[str, Any]:
 
 
 def show_import(roster: Roster, report: ImportReport) -> None:
-    from procomp_pay.services.registrations.import_participants import Remark
+    from procomp_pay.services.registrations.import_report import Remark
 
     used = ", ".join(f"{role} ← “{console.safe(header)}”" for role, header in roster.used.items())
     console.err().print(f"[dim]{console.safe(roster.kind)}; {used}[/]")

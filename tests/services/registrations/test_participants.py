@@ -21,7 +21,8 @@ from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.file import RosterRow
-from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
+from procomp_pay.services.registrations.import_participants import import_participants
+from procomp_pay.services.registrations.import_report import ImportReport
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.encryption.keyring import Keyring, new_key
 from procomp_pay.storage.models.audit import AuditEntry

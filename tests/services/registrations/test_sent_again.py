@@ -16,7 +16,8 @@ from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.registrations import participants as roster
 from procomp_pay.services.registrations import tournaments
 from procomp_pay.services.registrations.file import read_roster
-from procomp_pay.services.registrations.import_participants import ImportReport, import_participants
+from procomp_pay.services.registrations.import_participants import import_participants
+from procomp_pay.services.registrations.import_report import ImportReport
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.platform import Participant, Payment, User
 from tests.support.environment import CLERK, ServiceEnvironment
