@@ -20,6 +20,9 @@ from tests.support.patience import PATIENCE_S
 from tests.support.terminal import CommandLine
 from tests.support.warm_processes import RUN, WarmProcess
 
+#: Seconds after which Ctrl-C is pressed again: long enough for a command to end on a busy machine.
+_AGAIN_S = 5
+
 
 class PseudoTerminal:
     """A pseudo-terminal with a command in it."""
@@ -36,20 +39,33 @@ class PseudoTerminal:
         until = time.monotonic() + seconds
         while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.output):
             assert time.monotonic() < until, f"{text!r} never came: {self.output[-3000:]!r}"
-            if select.select([self._fd], [], [], 0.1)[0]:
-                self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
+            self._read(0.1)
 
-    def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self) -> int:
+        """Press Ctrl-C until the command ends, and return its exit code.
+
+        A signal that comes just before a prompt reads its line is noticed at the next key only.
+        """
+        pressed = 0.0
+        until = time.monotonic() + PATIENCE_S
+        while self._process.poll() is None:
+            assert time.monotonic() < until
+            if time.monotonic() - pressed > _AGAIN_S:
+                self._process.send_signal(signal.SIGINT)
+                pressed = time.monotonic()
+            self._read(0.05)
+        return int(self._process.returncode)
 
     def ends(self) -> int:
         until = time.monotonic() + PATIENCE_S
         while self._process.poll() is None:
             assert time.monotonic() < until
-            if select.select([self._fd], [], [], 0.05)[0]:
-                os.read(self._fd, 65536)
+            self._read(0.05)
         return int(self._process.returncode)
+
+    def _read(self, seconds: float) -> None:
+        if select.select([self._fd], [], [], seconds)[0]:
+            self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
 
 
 @contextmanager

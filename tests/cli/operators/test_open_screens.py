@@ -24,7 +24,6 @@ def test_the_open_queue_takes_no_receipt_from_who_was_disabled(terminal: Termina
         screen.type("19000000001\n")
         screen.wait_for("aigerim was logged out")  # enabled again, one logs in again
         screen.interrupt()
-        screen.ends()
     assert terminal.ask("status", "--payment", payment["payment_id"])["status"] == "PENDING"
 
 
@@ -43,5 +42,4 @@ def test_a_queue_that_was_opened_before_there_were_operators(terminal: Terminal)
         screen.type("19000000001\n")
         screen.wait_for("is not logged in as an operator")
         screen.interrupt()
-        screen.ends()
     assert terminal.ask("status", "--payment", payment["payment_id"])["status"] == "PENDING"
