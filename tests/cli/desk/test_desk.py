@@ -618,7 +618,7 @@ async def test_keys_typed_ahead_reach_the_person(open_desk: OpenDesk) -> None:
 
 async def test_quitting_waits_for_a_running_call(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
-        desk.clerk.providers.fault(path="/v1/checkout", kind="delay", seconds=2, times=1)
+        desk.clerk.providers.fault(path="/v1/checkout", kind="delay", seconds=4, times=1)
         await desk.opens("timur")
         await desk.press("a")
         await desk.sees("Asking Stripe")

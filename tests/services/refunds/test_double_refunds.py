@@ -50,6 +50,7 @@ from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
 from tests.support.kaspi_payments import at_desk, gone, paid
+from tests.support.patience import wait_until
 from tests.support.reconciliation import compare, line
 from tests.support.report_books import ALMATY
 
@@ -249,11 +250,11 @@ async def test_a_process_that_slept_does_not_send_what_another_one_has_sent(
     environment: ServiceEnvironment,
 ) -> None:
     opened = await paid(environment, KaspiScheme.ENHANCED)
-    await environment.fault("/r3/v01/payment/details", "delay", after=True, seconds=1.0, times=1)
+    await environment.fault("/r3/v01/payment/details", "delay", after=True, seconds=4, times=1)
     sleeper = asyncio.create_task(use.refund(environment.ctx, at_desk(opened, None, "10000"), CLERK))
-    while not (await environment.rows(Refund) and (await environment.rows(Refund))[0].sent_at):
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)  # it has asked what went back, and waits for the answer
+    # it has asked what went back, and waits for the answer
+    await wait_until(lambda: not environment.sandbox.faults.to_json())
+    assert (await environment.rows(Refund))[0].sent_at
     await environment.maintain(after=60)  # another process takes the refund up
     assert await returns(environment) == 1
     with pytest.raises(ProviderUnavailable, match="nothing was sent"):

@@ -24,6 +24,7 @@ from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.refunds import Refund
+from tests.support.patience import wait_until
 from tests.support.postgres import PostgresServer
 from tests.support.rows import NOW, a_detail, a_payment
 
@@ -291,6 +292,14 @@ async def test_an_unknown_role(postgres_server: PostgresServer) -> None:
     assert "refuses the user" in (await refused(url)).message
 
 
+def _is_refused(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 async def test_a_wrong_password(postgres_url: str, postgres_server: PostgresServer) -> None:
     """The server of the tests trusts everybody: put one rule before the others, and take it away again."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -300,8 +309,9 @@ async def test_a_wrong_password(postgres_url: str, postgres_server: PostgresServ
         try:
             Path(hba).write_text(f"local all clerk scram-sha-256\n{rules}")
             connection.execute("SELECT pg_reload_conf()")
-            await asyncio.sleep(0.2)
-            error = await refused(postgres_url.replace("//postgres:", "//clerk:geheim", 1))
+            url = postgres_url.replace("//postgres:", "//clerk:geheim", 1)
+            await wait_until(lambda: _is_refused(url))  # the server reads its rules in its own time
+            error = await refused(url)
             assert "refuses the user name or password" in error.message
         finally:
             Path(hba).write_text(rules)
