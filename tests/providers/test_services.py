@@ -89,7 +89,7 @@ async def test_status_requests_are_retried_within_a_time_limit(services: Provide
     begun = time.monotonic()
     with pytest.raises(ProviderUnavailable):
         await services.basic.fetch(ref)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 60
 
 
 async def test_kaspi_errors_map_to_error_classes(services: ProviderServices) -> None:

@@ -147,7 +147,7 @@ def _survives(path: Path) -> None:
         for line in lines:
             assert line.money.amount.is_finite()
             assert line.at.tzinfo is not None
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("kind", ["kaspi", "cp1251", "utf-16", "stripe"])
