@@ -265,14 +265,15 @@ async def _verify(
     _check_kind(locked)
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
         return _result(locked, request, number, kaspi.answer, already=True)
-    claim = request.claim(actor)  # of the request as it was sent
+    claim, named = request.claim(actor), request.money  # of the request as it was sent
     if kaspi.at is not None:  # Kaspi's own time and amount, not those of a receipt
         request = replace(request, money=kaspi.money, paid_at=kaspi.at)
     request = replace(request, money=request.money or kaspi.money)
     objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
     if objections and not request.override:
         raise _refusal(objections[0])
-    if request.money is None and any(objection.about_amount for objection in objections):
+    # what is booked was seen by whoever overrides, and by the second person who approves it
+    if (named is None or request.money != named) and any(each.about_amount for each in objections):
         raise Refused(
             N_("A different amount was received for this payment: an override needs the amount"),
             next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
