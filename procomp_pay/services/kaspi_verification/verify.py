@@ -43,6 +43,7 @@ from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
+from procomp_pay.storage.reconciliation import discrepancies
 
 _LONGEST_REASON = 500
 
@@ -266,9 +267,7 @@ async def _verify(
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
         return _result(locked, request, number, kaspi.answer, already=True)
     claim, named = request.claim(actor), request.money  # of the request as it was sent
-    if kaspi.at is not None:  # Kaspi's own time and amount, not those of a receipt
-        request = replace(request, money=kaspi.money, paid_at=kaspi.at)
-    request = replace(request, money=request.money or kaspi.money)
+    request = await _as_kaspi_told(session, request, kaspi, number)
     objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
     if objections and not request.override:
         raise _refusal(objections[0])
@@ -306,6 +305,18 @@ async def _verify(
     if claim is not None:
         await idempotency.remember(session, claim, locked.payment.id, ctx.clock())
     return _result(locked, request, number, kaspi.answer, objections=objections)
+
+
+async def _as_kaspi_told(
+    session: AsyncSession, request: VerificationRequest, kaspi: KaspiResult, number: str
+) -> VerificationRequest:
+    """Return the request with Kaspi's own time and amount, not those of a receipt: by its answer, or because
+    it told of this operation before, as of money that no payment had."""
+    if kaspi.at is not None:
+        return replace(request, money=kaspi.money, paid_at=kaspi.at)
+    told = map(discrepancies.unapplied_money, await discrepancies.unapplied(session, number))
+    unapplied = next((money for money in told if money is not None), None)
+    return replace(request, money=unapplied or request.money or kaspi.money)
 
 
 async def _check_second_person(
