@@ -40,6 +40,7 @@ from procomp_pay.services.settlement.operation_numbers import number_already_use
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
@@ -267,8 +268,9 @@ async def _verify(
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
         return _result(locked, request, number, kaspi.answer, already=True)
     claim, named = request.claim(actor), request.money  # of the request as it was sent
-    request = await _as_kaspi_told(session, request, kaspi, number)
-    objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
+    unapplied = await discrepancies.unapplied(session, number, decided=True)
+    request = _as_kaspi_told(request, kaspi, unapplied)
+    objections = await _find_objections(session, ctx, locked, request, kaspi.answer, unapplied)
     if objections and not request.override:
         raise _refusal(objections[0])
     # what is booked was seen by whoever overrides, and by the second person who approves it
@@ -307,16 +309,18 @@ async def _verify(
     return _result(locked, request, number, kaspi.answer, objections=objections)
 
 
-async def _as_kaspi_told(
-    session: AsyncSession, request: VerificationRequest, kaspi: KaspiResult, number: str
+def _as_kaspi_told(
+    request: VerificationRequest, kaspi: KaspiResult, unapplied: list[Discrepancy]
 ) -> VerificationRequest:
     """Return the request with Kaspi's own time and amount, not those of a receipt: by its answer, or because
-    it told of this operation before, as of money that no payment had."""
+    it told of this operation before.
+
+    :param unapplied: as of money that no payment had.
+    """
     if kaspi.at is not None:
         return replace(request, money=kaspi.money, paid_at=kaspi.at)
-    told = map(discrepancies.unapplied_money, await discrepancies.unapplied(session, number))
-    unapplied = next((money for money in told if money is not None), None)
-    return replace(request, money=unapplied or request.money or kaspi.money)
+    told = (money for row in unapplied if (money := discrepancies.unapplied_money(row)) is not None)
+    return replace(request, money=next(told, None) or request.money or kaspi.money)
 
 
 async def _check_second_person(
@@ -344,11 +348,13 @@ async def _find_objections(
     locked: OrmLockedPayment,
     request: VerificationRequest,
     answer: KaspiAnswer,
+    unapplied: list[Discrepancy],
 ) -> list[Objection]:
     paid = locked.payment.status is PaymentStatus.COMPLETED  # reported by Kaspi: only the number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
     window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
-    claim = ReceiptClaim(request.money, request.paid_at, in_doubt)
+    decided_by = next((row.resolved_by for row in unapplied if row.resolved_by is not None), None)
+    claim = ReceiptClaim(request.money, request.paid_at, in_doubt, decided_by)
     return find_objections(claim, window, KaspiAnswer.PAID if paid else answer, ctx.clock())
 
 

@@ -438,10 +438,16 @@ async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Mo
     return next((number for number in numbers if canonical(number) not in used), None)
 
 
-async def unapplied(session: AsyncSession, number: str) -> list[Discrepancy]:
-    """Return what is open about a Kaspi operation whose money belongs to no payment, and lock it."""
+async def unapplied(session: AsyncSession, number: str, *, decided: bool = False) -> list[Discrepancy]:
+    """Return what is open about a Kaspi operation whose money belongs to no payment, and lock it.
+
+    :param decided: also what somebody decided about such money: it may have been given back.
+    """
+    is_meant: Any = Discrepancy.state == DiscrepancyState.OPEN
+    if decided:
+        is_meant = or_(is_meant, col(Discrepancy.resolution).in_(FINAL))
     query = select(Discrepancy).where(
-        Discrepancy.state == DiscrepancyState.OPEN,
+        is_meant,
         Discrepancy.kind == DiscrepancyKind.MISSING_LOCALLY.value,
         col(Discrepancy.payment_id).is_(None),
         cast(col(Discrepancy.detail), Text).contains(number, autoescape=True),

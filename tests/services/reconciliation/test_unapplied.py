@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import ManualReviewRequired, Refused
+from procomp_pay.domain.errors import Conflict, ManualReviewRequired, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.settlement.apply import apply_event
@@ -24,6 +26,7 @@ from tests.support.reconciliation import compare, line, open_rows
 
 S = PaymentStatus
 NUMBER = "19000000001"
+DANA = Actor("dana", Source.PERSON)
 SOURCES = ["statement", "bill", "callback"]
 
 
@@ -76,6 +79,25 @@ async def test_what_kaspi_told_of_an_operation_counts_at_the_desk(
         await verify(environment.ctx, request, CLERK)
     assert await environment.status(opened) is S.PENDING
     assert len(await open_rows(environment)) == 1
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_receipt_of_money_that_was_given_back_pays_no_fee(
+    environment: ServiceEnvironment, source: str
+) -> None:
+    opened = await environment.start()
+    await came(environment, source)
+    [row] = await open_rows(environment)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    await no_kaspi(environment)
+    request = VerificationRequest(opened.view.payment_id, NUMBER)
+    with pytest.raises(Conflict, match="dana decided about it"):
+        await verify(environment.ctx, request, CLERK)
+    assert await environment.status(opened) is S.PENDING
+    override = replace(request, override=True, reason="it was not: see History")
+    assert (await verify(environment.ctx, override, CLERK)).status is S.COMPLETED
+    [opened_row] = await open_rows(environment)
+    assert (opened_row.kind, opened_row.detail["by"]) == ("STATUS_MISMATCH", "aigerim")
 
 
 async def test_the_number_of_money_that_went_back_is_another(environment: ServiceEnvironment) -> None:
