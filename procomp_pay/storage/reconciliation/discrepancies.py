@@ -459,8 +459,8 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
 def _numbers_in(detail: dict[str, Any]) -> set[str]:
     """Return the numbers of the operation that brought money: of a statement's line, a bill or a callback."""
     line = detail.get("theirs") or {}
-    if line.get("kind", LineKind.PAYMENT.value) != LineKind.PAYMENT.value:
-        return set()  # money that went back
+    if "went_back" in detail or line.get("kind", LineKind.PAYMENT.value) != LineKind.PAYMENT.value:
+        return set()  # it is about money that went back
     told = (line.get("ref"), line.get("payment_ref"), detail.get("txn_id"), detail.get("operation"))
     return {canonical(str(number)) for number in told if number is not None}
 

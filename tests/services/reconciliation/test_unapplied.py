@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,9 @@ from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill import pay
+from procomp_pay.services.webhooks.kaspi_gateway import apply_callback
 from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.webhooks import WebhookEvent
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask
 from tests.support.reconciliation import compare, line, open_rows
@@ -106,6 +109,21 @@ async def test_the_number_of_money_that_went_back_is_another(environment: Servic
     await no_kaspi(environment)
     await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
     assert len(await open_rows(environment)) == 1
+
+
+async def test_what_a_gateway_told_of_a_refund_stays_open(environment: ServiceEnvironment) -> None:
+    opened = await environment.start()
+    body = {"id": "inv_other", "status": "refunded", "amount": 24000, "transaction_id": NUMBER}
+    async with environment.ctx.db.writing() as session:
+        row = WebhookEvent(
+            id="w1", provider="kaspi", event_id="b" * 64, type="refunded", attempts=10,
+            payload_enc=environment.ctx.keyring.encrypt(json.dumps(body)),
+        )  # fmt: skip
+        await apply_callback(session, environment.ctx, row)
+    await no_kaspi(environment)
+    await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
+    [left] = await open_rows(environment)
+    assert (left.kind, left.detail["went_back"]) == ("MISSING_LOCALLY", "24000.00")
 
 
 async def test_an_account_that_looks_like_the_number_is_another(environment: ServiceEnvironment) -> None:
