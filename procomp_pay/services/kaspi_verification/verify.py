@@ -180,6 +180,7 @@ async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number:
     if used is None:
         await _check_money(session, locked, number)
         await _check_is_no_refund(session, number)
+        await _check_is_not_the_platforms(session, number)
     of_qr = await numbers.qr_of(session, number)
     if of_qr not in (None, locked.payment.id):
         participant = await numbers.owner(session, str(of_qr))
@@ -239,6 +240,24 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
                 payment=refund.payment_id,
             ),
             next_step=N_("see it: procomp-pay status --payment %(payment)s", payment=refund.payment_id),
+            code=ErrorCode.OPERATION_NUMBER_USED,
+        )
+
+
+async def _check_is_not_the_platforms(session: AsyncSession, number: str) -> None:
+    """Check that the number is not that of a payment which the platform took by itself.
+
+    :raises Conflict: it is.
+    """
+    payment_id = await numbers.of_platform(session, number)
+    if payment_id is not None:
+        raise Conflict(
+            N_(
+                "%(number)s is the number of payment %(payment)s, which the platform took by itself",
+                number=number,
+                payment=payment_id,
+            ),
+            next_step=N_("adopt it first: procomp-pay db adopt --dry-run"),
             code=ErrorCode.OPERATION_NUMBER_USED,
         )
 

@@ -238,6 +238,19 @@ async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> Non
     assert "Әсел p1" not in str(notes)
 
 
+async def test_the_receipt_of_a_payment_that_the_platform_took(environment: ServiceEnvironment) -> None:
+    """It is not adopted yet, so its number is not among those that settled a payment of ours."""
+    first, second = await environment.start(), await environment.start()
+    await no_kaspi(environment)
+    await verify_manually(environment, first)
+    for table in ("pay_kaspi_operation", "pay_payment_detail"):
+        statement = f"DELETE FROM {table} WHERE payment_id = :id"
+        await environment.sql(statement, id=first.view.payment_id)
+    with pytest.raises(Conflict, match="which the platform took by itself"):
+        await verify_manually(environment, second)
+    assert await environment.status(second) is S.PENDING
+
+
 async def test_a_different_amount(environment: ServiceEnvironment) -> None:
     opened = await environment.start()
     await no_kaspi(environment)
