@@ -36,11 +36,13 @@ class ReceiptClaim:
     :param money: the paid amount; ``None`` for the charged amount.
     :param paid_at: the time of the payment, if known.
     :param in_doubt: a different amount was received for the payment before, and awaits a decision.
+    :param decided_by: who decided about the money of this operation, when it belonged to no payment.
     """
 
     money: Money | None
     paid_at: datetime | None
     in_doubt: bool = False
+    decided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def find_objections(
     claim: ReceiptClaim, window: PaymentWindow, answer: KaspiAnswer, now: datetime
 ) -> list[Objection]:
     """Return all objections, the most important first."""
-    checks = [_kaspi(answer), _amount(claim, window), _date(claim, window, now)]
+    checks = [_kaspi(answer), _amount(claim, window), _decided(claim), _date(claim, window, now)]
     return [objection for objection in checks if objection is not None]
 
 
@@ -129,6 +131,24 @@ def _in_doubt() -> Objection:
         DiscrepancyKind.AMOUNT_MISMATCH,
         N_("A different amount was received for this payment"),
         N_('check it in the Kaspi Pay app; an admin may accept it: --amount PAID --override --reason "…"'),
+    )
+
+
+def _decided(claim: ReceiptClaim) -> Objection | None:
+    if claim.decided_by is None:
+        return None
+    return Objection(
+        DiscrepancyKind.STATUS_MISMATCH,
+        N_(
+            "The money of this operation belonged to no payment, and %(name)s decided about it: "
+            "it may have been given back",
+            name=claim.decided_by,
+        ),
+        N_(
+            "check in the Kaspi Pay app that it was not given back; if it was not, an admin adds: "
+            '--override --reason "…"'
+        ),
+        "decided",
     )
 
 

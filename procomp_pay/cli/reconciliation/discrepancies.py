@@ -57,7 +57,8 @@ _OTHER_MONEY = N_(
 )
 _DO = {
     "MISSING_LOCALLY": N_(
-        "Find out whose payment it is. Refund it at the provider, or accept it with a note."
+        "Find out whose payment it is. Verifying a Kaspi receipt for them closes this: "
+        "procomp-pay verify-kaspi. Else refund it at the provider, and accept this with a note."
     ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),
     "STATUS_MISMATCH": N_(

@@ -40,9 +40,11 @@ from procomp_pay.services.settlement.operation_numbers import number_already_use
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
+from procomp_pay.storage.reconciliation import discrepancies
 
 _LONGEST_REASON = 500
 
@@ -178,6 +180,7 @@ async def _check_number(session: AsyncSession, locked: OrmLockedPayment, number:
     if used is None:
         await _check_money(session, locked, number)
         await _check_is_no_refund(session, number)
+        await _check_is_not_the_platforms(session, number)
     of_qr = await numbers.qr_of(session, number)
     if of_qr not in (None, locked.payment.id):
         participant = await numbers.owner(session, str(of_qr))
@@ -241,6 +244,24 @@ async def _check_is_no_refund(session: AsyncSession, number: str) -> None:
         )
 
 
+async def _check_is_not_the_platforms(session: AsyncSession, number: str) -> None:
+    """Check that the number is not that of a payment which the platform took by itself.
+
+    :raises Conflict: it is.
+    """
+    payment_id = await numbers.of_platform(session, number)
+    if payment_id is not None:
+        raise Conflict(
+            N_(
+                "%(number)s is the number of payment %(payment)s, which the platform took by itself",
+                number=number,
+                payment=payment_id,
+            ),
+            next_step=N_("adopt it first: procomp-pay db adopt --dry-run"),
+            code=ErrorCode.OPERATION_NUMBER_USED,
+        )
+
+
 async def _is_known(session: AsyncSession, request: VerificationRequest, actor: Actor) -> bool:
     """Return True if the idempotency key was used for this request before.
 
@@ -265,14 +286,14 @@ async def _verify(
     _check_kind(locked)
     if await _check_number(session, locked, number) and locked.payment.status is PaymentStatus.COMPLETED:
         return _result(locked, request, number, kaspi.answer, already=True)
-    claim = request.claim(actor)  # of the request as it was sent
-    if kaspi.at is not None:  # Kaspi's own time and amount, not those of a receipt
-        request = replace(request, money=kaspi.money, paid_at=kaspi.at)
-    request = replace(request, money=request.money or kaspi.money)
-    objections = await _find_objections(session, ctx, locked, request, kaspi.answer)
+    claim, named = request.claim(actor), request.money  # of the request as it was sent
+    unapplied = await discrepancies.unapplied(session, number, decided=True)
+    request = _as_kaspi_told(request, kaspi, unapplied)
+    objections = await _find_objections(session, ctx, locked, request, kaspi.answer, unapplied)
     if objections and not request.override:
         raise _refusal(objections[0])
-    if request.money is None and any(objection.about_amount for objection in objections):
+    # what is booked was seen by whoever overrides, and by the second person who approves it
+    if (named is None or request.money != named) and any(each.about_amount for each in objections):
         raise Refused(
             N_("A different amount was received for this payment: an override needs the amount"),
             next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
@@ -307,6 +328,20 @@ async def _verify(
     return _result(locked, request, number, kaspi.answer, objections=objections)
 
 
+def _as_kaspi_told(
+    request: VerificationRequest, kaspi: KaspiResult, unapplied: list[Discrepancy]
+) -> VerificationRequest:
+    """Return the request with Kaspi's own time and amount, not those of a receipt: by its answer, or because
+    it told of this operation before.
+
+    :param unapplied: as of money that no payment had.
+    """
+    if kaspi.at is not None:
+        return replace(request, money=kaspi.money, paid_at=kaspi.at)
+    told = (money for row in unapplied if (money := discrepancies.unapplied_money(row)) is not None)
+    return replace(request, money=next(told, None) or request.money or kaspi.money)
+
+
 async def _check_second_person(
     ctx: AppContext, session: AsyncSession, actor: Actor, objections: list[Objection], amount: Decimal
 ) -> None:
@@ -332,11 +367,13 @@ async def _find_objections(
     locked: OrmLockedPayment,
     request: VerificationRequest,
     answer: KaspiAnswer,
+    unapplied: list[Discrepancy],
 ) -> list[Objection]:
     paid = locked.payment.status is PaymentStatus.COMPLETED  # reported by Kaspi: only the number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
     window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
-    claim = ReceiptClaim(request.money, request.paid_at, in_doubt)
+    decided_by = next((row.resolved_by for row in unapplied if row.resolved_by is not None), None)
+    claim = ReceiptClaim(request.money, request.paid_at, in_doubt, decided_by)
     return find_objections(claim, window, KaspiAnswer.PAID if paid else answer, ctx.clock())
 
 

@@ -88,14 +88,19 @@ async def keep_kaspi_report(
 ) -> Fetched:
     """Store each day of Kaspi's report as a payout of its net: payments less refunds less Kaspi's fees.
 
-    A report with more lines of a day adds them.
+    A report with more lines of a day adds them. Lines of other kinds are left out: a sale in cash, or one
+    that was declined, is not paid out, and a payout itself is the sum of the others.
 
     :param through: the last day, also if it is not over yet; ``None`` for the last one that is over.
     :raises Refused: a line names neither fee nor net: then nobody knows what arrives at the bank.
     """
     result, last = Fetched(), through or ctx.clock().astimezone(zone).date() - timedelta(days=1)
     days: dict[tuple[date, str], list[BalanceLine]] = defaultdict(list)
+    others = 0
     for line in lines:
+        if line.kind is LineKind.OTHER:
+            others += 1
+            continue
         if line.fee is None and line.net is None:
             raise Refused(
                 N_(
@@ -106,6 +111,9 @@ async def keep_kaspi_report(
             )
         found = _kaspi_line(line)
         days[line.at.astimezone(zone).date(), found.currency].append(found)
+    if others and through is None:  # the reconciliation of a closing says so itself
+        what = N_("%(n)s lines of other kinds, such as payouts, fees and cash", n=others)
+        result.notes.append(N_("left out: %(what)s", what=what))
     for (day, currency), entries in sorted(days.items()):
         if day > last:
             if through is None:

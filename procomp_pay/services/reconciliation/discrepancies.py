@@ -375,7 +375,7 @@ async def _second_operation(ctx: AppContext, view: DiscrepancyView) -> str | Non
 async def _fix(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     context = _context(ctx, view, actor)
     if view.payment_id is None:
-        if not await is_known_now(context, view.ref):
+        if not await is_known_now(context, view.discrepancy_id):
             raise ManualReviewRequired(
                 N_("%(ref)s still belongs to no payment of ours", ref=view.ref),
                 next_step=f"procomp-pay discrepancies show {view.discrepancy_id}",

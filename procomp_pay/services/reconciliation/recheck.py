@@ -15,6 +15,7 @@ from procomp_pay.domain.text import N_
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
 from procomp_pay.services.reconciliation.repair import ask_about_dispute
+from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import payments_by_id
 
@@ -48,9 +49,7 @@ async def recheck_open_discrepancies(context: ReconciliationContext) -> None:
                 if row.payment_id is not None and "dispute_state" in row.detail:
                     await _ask_about_dispute(context, row.payment_id, row.fingerprint)
                     continue
-                is_gone = not FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(
-                    context, row.payment_id, row.kind, row.fingerprint
-                )
+                is_gone = not FOR_MANUAL_REVIEW & row.detail.keys() and await _is_gone(context, row)
             except Unavailable as error:
                 stop_asking(report, error)
                 return
@@ -77,17 +76,14 @@ async def _close(context: ReconciliationContext, row_id: str) -> None:
             context.report.closed += 1
 
 
-async def _is_gone(
-    context: ReconciliationContext, payment_id: str | None, kind: str, fingerprint: str
-) -> bool:
+async def _is_gone(context: ReconciliationContext, row: Discrepancy) -> bool:
     """Return whether a difference is certainly gone; in doubt, False."""
-    reference = fingerprint.split(":", 2)[2]
-    if payment_id is None:
-        return await is_known_now(context, reference)
-    check = await check_payment(context, payment_id, kind)
-    if check is None or fingerprint in {mismatch.fingerprint for mismatch in check.mismatches}:
+    if row.payment_id is None:
+        return await is_known_now(context, row.id)
+    check = await check_payment(context, row.payment_id, row.kind)
+    if check is None or row.fingerprint in {mismatch.fingerprint for mismatch in check.mismatches}:
         return False
-    return check.can_show(kind, reference)
+    return check.can_show(row.kind, row.fingerprint.split(":", 2)[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +139,14 @@ async def check_payment(context: ReconciliationContext, payment_id: str, kind: s
     return PaymentCheck(list(compare_payment(ours, records or [])), ours, records)
 
 
-async def is_known_now(context: ReconciliationContext, ref: str) -> bool:
-    """Return whether one of our payments has the provider's id by now."""
+async def is_known_now(context: ReconciliationContext, row_id: str) -> bool:
+    """Return whether one of our payments has by now the provider's id that a discrepancy of none is about, or
+    was settled by its operation."""
     from procomp_pay.domain.events import ProviderIds
     from procomp_pay.storage.payments.lookup import find_id
 
     async with context.ctx.db.reading() as session:
-        return await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref)) is not None
+        row = await store.one(session, row_id)
+        ref = row.fingerprint.split(":", 2)[2]
+        known = await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref))
+        return known is not None or await store.is_explained(session, row)

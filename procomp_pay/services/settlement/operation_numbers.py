@@ -63,7 +63,9 @@ async def claim_operation_number(
         if event.source.is_person:
             raise await number_already_used(session, used)
         await _flag_duplicate(session, ctx, locked, event, number, {"settled": used.payment_id})
-    elif recorded and recorded[0].operation_number != locked.detail.provider_ref:
+        return True
+    await side_effects.close_unapplied(session, locked, number, money, by=event.actor, now=ctx.clock())
+    if recorded and recorded[0].operation_number != locked.detail.provider_ref:
         # two numbers for one payment: it was paid twice, or the first number was mistyped; unless the first
         # one is the number of the QR itself, which the customer's receipt shows
         await _flag_duplicate(session, ctx, locked, event, number, {"recorded": recorded[0].operation_number})

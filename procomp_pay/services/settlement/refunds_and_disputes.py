@@ -247,9 +247,10 @@ def _external_refund(
 
 
 def _mark_participant_paid_again(locked: OrmLockedPayment, now: datetime) -> None:
-    """Mark the participant as paid after a refund failed, unless the fee is settled otherwise now."""
+    """Mark the participant as paid after a refund failed, unless the fee is settled otherwise now, or the
+    registration is for another tournament than the one paid for: its fee may be higher."""
     participant = locked.participant
-    if participant is None:
+    if participant is None or participant.tournament_id != locked.payment.tournament_id:
         return
     if locked.settled_by is None and participant.status is ParticipantStatus.REGISTERED:
         side_effects.mark_participant_paid(locked, now)

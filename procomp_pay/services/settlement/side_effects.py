@@ -165,6 +165,17 @@ async def close_duplicate(
     )
 
 
+async def close_unapplied(
+    session: AsyncSession, locked: LockedPayment, number: str, money: Money, *, by: str, now: datetime
+) -> None:
+    """Close what is open about this Kaspi operation as money of nobody: given back as such, it would be given
+    twice. One of another amount stays open."""
+    for row in await discrepancies.unapplied(session, number):
+        if discrepancies.unapplied_money(row) in (None, money):
+            note = N_("Its money settles payment %(payment)s now.", payment=locked.payment.id)
+            discrepancies.close(row, how=discrepancies.GONE, note=note, by=by, now=now)
+
+
 async def enqueue_message(
     session: AsyncSession,
     ctx: AppContext,

@@ -143,7 +143,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
         return AccountStatus(Result.PAID, "The fee is paid already")
     if isinstance(participant.status, UnknownLabel):
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
-    if account.fee is None:
+    if account.fee is None or account.fee.amount <= 0:  # the platform may have written any
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     if await discrepancies.unknown_money_after_restore(session, account.fees.ever(Currency.KZT)) is not None:
         return AccountStatus(Result.OTHER, "The fee may be paid already: ask at the desk")

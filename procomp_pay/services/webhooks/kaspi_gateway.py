@@ -138,5 +138,7 @@ def _details(callback: ParsedCallback) -> dict[str, str | None]:
         "at_gateway": callback.ids.kaspi_payment,
         "operation": callback.ids.kaspi_operation,
         "status": callback.status,
-        "paid": str(callback.money.amount) if callback.money else callback.money_unreadable,
+        "went_back" if callback.refunded else "paid": str(callback.money.amount)
+        if callback.money
+        else callback.money_unreadable,
     }

@@ -111,6 +111,15 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
     return (await session.exec(query.limit(1))).first()
 
 
+async def of_platform(session: AsyncSession, number: str) -> str | None:
+    """Return the payment that the platform took by itself under this number and that is not adopted."""
+    adopted = select(PaymentDetail.payment_id).where(PaymentDetail.payment_id == Payment.id).exists()
+    query = select(Payment.id).where(
+        col(Payment.kaspi_transaction_id).in_((number, f"QR{number}")), ~adopted
+    )  # as the platform may have stored it
+    return (await session.exec(query.limit(1))).first()
+
+
 async def is_amount_in_doubt(session: AsyncSession, payment_id: str) -> bool:
     """Return whether another amount arrived for a payment and still awaits a decision."""
     query = select(Discrepancy.id).where(

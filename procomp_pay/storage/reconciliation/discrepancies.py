@@ -12,8 +12,8 @@ from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
-from procomp_pay.domain.errors import NotFound, Refused
-from procomp_pay.domain.money import Money
+from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState
@@ -28,7 +28,7 @@ from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
 from procomp_pay.storage.models.states import DiscrepancyState
 from procomp_pay.storage.notifications.outbox import enqueue
-from procomp_pay.storage.payments.kaspi_operations import among_used
+from procomp_pay.storage.payments.kaspi_operations import among_used, used_by
 
 #: The resolution of a discrepancy that was not found any more.
 GONE = "gone"
@@ -436,6 +436,53 @@ async def unknown_money_after_restore(session: AsyncSession, fees: Collection[Mo
     ]
     used = await among_used(session, {canonical(number) for number in numbers})
     return next((number for number in numbers if canonical(number) not in used), None)
+
+
+async def unapplied(session: AsyncSession, number: str, *, decided: bool = False) -> list[Discrepancy]:
+    """Return what is open about a Kaspi operation whose money belongs to no payment, and lock it.
+
+    :param decided: also what somebody decided about such money: it may have been given back.
+    """
+    is_meant: Any = Discrepancy.state == DiscrepancyState.OPEN
+    if decided:
+        is_meant = or_(is_meant, col(Discrepancy.resolution).in_(FINAL))
+    query = select(Discrepancy).where(
+        is_meant,
+        Discrepancy.kind == DiscrepancyKind.MISSING_LOCALLY.value,
+        col(Discrepancy.payment_id).is_(None),
+        cast(col(Discrepancy.detail), Text).contains(number, autoescape=True),
+    )
+    rows = (await session.exec(query.order_by(col(Discrepancy.fingerprint)).with_for_update())).all()
+    return [row for row in rows if number in _numbers_in(row.detail)]  # it may be an account or a sum, too
+
+
+def _numbers_in(detail: dict[str, Any]) -> set[str]:
+    """Return the numbers of the operation that brought money: of a statement's line, a bill or a callback."""
+    line = detail.get("theirs") or {}
+    if "went_back" in detail or line.get("kind", LineKind.PAYMENT.value) != LineKind.PAYMENT.value:
+        return set()  # it is about money that went back
+    told = (line.get("ref"), line.get("payment_ref"), detail.get("txn_id"), detail.get("operation"))
+    return {canonical(str(number)) for number in told if number is not None}
+
+
+def unapplied_money(row: Discrepancy) -> Money | None:
+    """Return how much came by that operation; ``None`` if that is not known."""
+    line = row.detail.get("theirs") or {}
+    told = (line.get("amount"), row.detail.get("sum"), row.detail.get("paid"))
+    amount = next((str(amount) for amount in told if amount is not None), "")
+    try:
+        return Money.parse(amount, line.get("currency") or Currency.KZT)
+    except InvalidAmount:
+        return None
+
+
+async def is_explained(session: AsyncSession, row: Discrepancy) -> bool:
+    """Return whether a payment of ours was settled by the operation that such a discrepancy is about."""
+    for number in _numbers_in(row.detail):
+        used = await used_by(session, number)
+        if used is not None and unapplied_money(row) in (None, Money(used.amount, Currency.KZT)):
+            return True
+    return False
 
 
 def _fingerprint(kind: DiscrepancyKind, payment_id: str | None, key: str) -> str:

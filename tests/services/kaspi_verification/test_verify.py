@@ -238,6 +238,19 @@ async def test_the_receipt_of_another_qr(environment: ServiceEnvironment) -> Non
     assert "Әсел p1" not in str(notes)
 
 
+async def test_the_receipt_of_a_payment_that_the_platform_took(environment: ServiceEnvironment) -> None:
+    """It is not adopted yet, so its number is not among those that settled a payment of ours."""
+    first, second = await environment.start(), await environment.start()
+    await no_kaspi(environment)
+    await verify_manually(environment, first)
+    for table in ("pay_kaspi_operation", "pay_payment_detail"):
+        statement = f"DELETE FROM {table} WHERE payment_id = :id"
+        await environment.sql(statement, id=first.view.payment_id)
+    with pytest.raises(Conflict, match="which the platform took by itself"):
+        await verify_manually(environment, second)
+    assert await environment.status(second) is S.PENDING
+
+
 async def test_a_different_amount(environment: ServiceEnvironment) -> None:
     opened = await environment.start()
     await no_kaspi(environment)
@@ -638,6 +651,28 @@ async def test_what_kaspi_says_about_the_number_counts(
     monkeypatch.setattr(KaspiRefunds, "details", details)
     with pytest.raises((Refused, Conflict), match=match):
         await verify(environment.ctx, VerificationRequest(payment_id, ref), CLERK)
+
+
+async def test_an_override_books_no_other_amount_than_the_named_one(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kaspi's own amount counts, and a second person has approved the named one."""
+    payment_id, ref = await lost_payment(environment)
+    real = KaspiRefunds.details
+
+    async def details(self: KaspiRefunds, number: str) -> dict[str, Any]:
+        return {**(await real(self, number)), "TotalAmount": 500, "AvailableReturnAmount": 500}
+
+    monkeypatch.setattr(KaspiRefunds, "details", details)
+    override = VerificationRequest(payment_id, ref, override=True, reason="the clerk saw it")
+    for named in (None, KZT):
+        with pytest.raises(Refused, match="an override needs the amount"):
+            await verify(environment.ctx, replace(override, money=named), CLERK)
+    assert (await views.one(environment.ctx, payment_id)).status is S.PENDING
+    paid_amount = Money.parse("500", "KZT")
+    done = await verify(environment.ctx, replace(override, money=paid_amount), CLERK)
+    assert (done.status, done.money) == (S.COMPLETED, paid_amount)
+    assert (await views.one(environment.ctx, payment_id)).charged == paid_amount
 
 
 async def test_a_number_that_kaspi_does_not_know_is_left_to_the_operator(

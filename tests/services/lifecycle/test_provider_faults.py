@@ -34,6 +34,7 @@ from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.terms import TournamentFee
 from procomp_pay.storage.payments.repository import load_payment
+from tests.support import stripe_payments
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.patience import PATIENCE_S
 
@@ -386,6 +387,18 @@ async def move(environment: ServiceEnvironment, participant_id: str, fee: str) -
         row = await session.get(Participant, participant_id)
         assert row
         row.tournament_id = "t-other"
+
+
+async def test_a_failed_refund_takes_no_place_in_another_tournament(environment: ServiceEnvironment) -> None:
+    participant_id = await environment.participant()
+    opened = await stripe_payments.paid(environment, participant_id=participant_id)
+    done = await stripe_payments.back(environment, opened)
+    await move(environment, participant_id, "240000.00")
+    await environment.http.post(f"/_sandbox/stripe/refunds/{done.provider_refund_id}/fail", json={})
+    await environment.deliver()
+    assert await environment.status(opened) is S.COMPLETED
+    participant = await environment.read_participant(participant_id)
+    assert (participant.status, participant.payment_id) == (ParticipantStatus.REGISTERED, None)
 
 
 async def test_a_low_fee_does_not_settle_an_expensive_tournament(environment: ServiceEnvironment) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +17,7 @@ from procomp_pay.domain.payouts import BankLine, PayoutState
 from procomp_pay.domain.period import Period
 from procomp_pay.domain.reconciliation.statement_line import LineKind, StatementLine
 from procomp_pay.providers.bank.values import BankFile
+from procomp_pay.providers.statements.reader import open_statement
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.payouts.fetch import Fetched, fetch_stripe, keep_kaspi_report
 from procomp_pay.services.payouts.match import Matched, match_by_hand, match_payouts
@@ -193,6 +196,28 @@ async def test_the_days_of_kaspis_report_are_payouts_of_their_net(environment: S
     await keep_kaspi_report(environment.ctx, [sale(9, 1, "100.00", "1.00")], ALMATY)
     first, second = await list_payouts(environment.ctx, ALMATY, None, None)
     assert (first.state, second.state) == (PayoutState.DIFFERS, PayoutState.ARRIVED)
+
+
+async def test_a_sale_in_cash_is_not_paid_out(environment: ServiceEnvironment, tmp_path: Path) -> None:
+    await environment.paid()
+    path = tmp_path / "kaspi.csv"
+    report_file = await environment.http.get("/_sandbox/kaspi/statement.csv?layout=2026&cash=1")
+    path.write_bytes(report_file.content)
+    with open_statement(path) as statement:
+        lines = list(statement)
+    assert [line.kind for line in lines] == [LineKind.PAYMENT, LineKind.OTHER]
+    # editions without a zero fee, and words of which nobody knows the direction
+    lines.append(replace(lines[1], number=20, fee=None, description="Абонентская плата"))
+    today = environment.now().astimezone(ALMATY).date()
+    await keep_kaspi_report(environment.ctx, lines, ALMATY, through=today)
+    (view,) = await list_payouts(environment.ctx, ALMATY, None, None)
+    assert (view.row.gross, view.row.payout.amount) == (Decimal("24000.00"), Decimal("23772.00"))
+    assert (view.row.entries, view.row.payments) == (1, 1)
+    environment.later(86_400)
+    kept = await keep_kaspi_report(environment.ctx, lines, ALMATY)
+    assert [str(note) for note in kept.notes] == [
+        "left out: 2 lines of other kinds, such as payouts, fees and cash"
+    ]
 
 
 async def _taken(environment: ServiceEnvironment) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlmodel import col, delete
+from sqlmodel import col, delete, update
 
 from procomp_pay.domain.errors import ManualReviewRequired, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds
-from procomp_pay.domain.money import Money
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.states import Channel, ParticipantStatus, PaymentMethod, PaymentStatus
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
@@ -27,7 +28,7 @@ from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.notifications import OutboxMessage
-from procomp_pay.storage.models.platform import Participant, Payment
+from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.terms import TournamentFee
@@ -83,10 +84,15 @@ async def test_check_refuses_what_pay_would_have_to_keep(environment: ServiceEnv
     await poll_payment(environment.ctx, opened.view.payment_id)
     assert (await check(environment.ctx, ask(busy))).result is Result.IN_PROGRESS
     feeless = await environment.participant()
-    async with environment.ctx.db.writing() as session:
-        await session.exec(delete(TournamentFee).where(col(TournamentFee.tournament_id) == f"t-{feeless}"))
-    answer = await check(environment.ctx, ask(feeless))
-    assert (answer.result, answer.money) == (Result.OTHER, None)
+    free = {"entry_fee": Decimal(0), "currency": Currency.KZT}  # the platform's own column
+    for statement in (
+        delete(TournamentFee).where(col(TournamentFee.tournament_id) == f"t-{feeless}"),
+        update(Tournament).values(**free).where(col(Tournament.id) == f"t-{feeless}"),
+    ):
+        async with environment.ctx.db.writing() as session:
+            await session.exec(statement)
+        answer = await check(environment.ctx, ask(feeless))
+        assert (answer.result, answer.money) == (Result.OTHER, None)
 
 
 # --- pay
