@@ -44,11 +44,14 @@ class PseudoTerminal:
         self._process.send_signal(signal.SIGINT)
 
     def ends(self) -> int:
+        """Return the exit code, with all that was shown in ``output``."""
         until = time.monotonic() + PATIENCE_S
-        while self._process.poll() is None:
+        is_over = False
+        while select.select([self._fd], [], [], 0.05)[0] or not is_over:
             assert time.monotonic() < until
-            if select.select([self._fd], [], [], 0.05)[0]:
-                os.read(self._fd, 65536)
+            is_over = self._process.poll() is not None
+            if select.select([self._fd], [], [], 0)[0]:
+                self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
         return int(self._process.returncode)
 
 

@@ -132,7 +132,7 @@ def _list(*, as_json: bool) -> None:
         )
         for view in views
     ]
-    console.print_lines(console.grid(head, rows, right=(2, 3)))
+    console.print_lines(console.table(head, rows, right=(2, 3)))
 
 
 def _one(

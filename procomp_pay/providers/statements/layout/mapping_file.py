@@ -124,14 +124,14 @@ def read_mapping(path: Path) -> ColumnMapping:
         provider=provider,
         columns=columns,
         types=_read_types(document),
-        every_line=every_line and LineKind(every_line),
+        every_line=LineKind(every_line) if every_line else None,
         zone=_zone(texts["zone"] or ("Asia/Almaty" if provider == KASPI else "UTC")),
         date=_date_form(texts["date"]),
         decimal=_one_of("decimal", texts["decimal"], (",", ".")),
         encoding=_one_of("encoding", texts["encoding"], ENCODINGS),
         delimiter=_one_of("delimiter", texts["delimiter"], (",", ";", "\t", "|")),
         sheet=texts["sheet"],
-        currency=currency and Currency(currency),
+        currency=Currency(currency) if currency else None,
     )
 
 
