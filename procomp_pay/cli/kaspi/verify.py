@@ -206,7 +206,7 @@ def _order(
     return VerificationRequest(
         payment_id=view.payment_id,
         number=number,
-        money=None if amount is None else Money.parse(amount, Currency.KZT),
+        money=None if amount is None else Money.typed(amount, Currency.KZT),
         paid_at=read_time(paid_at, ctx.clock()),
         override=override,
         reason=reason,
