@@ -126,7 +126,7 @@ def _list(*, as_json: bool) -> None:
             console.clean(view.category or "-"),
             formats.money(view.charged),
             str(minutes(view, now)),
-            short_state(view),
+            _(short_state(view)),
             view.code or "-",
             view.payment_id,
         )
