@@ -5,6 +5,7 @@ The only module that converts to and from the minor units of providers.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -39,6 +40,8 @@ MINOR_DIGITS: dict[Currency, int] = {
 LARGEST = Decimal("99999999.99")
 
 _CENT = Decimal("0.01")
+#: An amount with its thousands apart, or with a comma before one or two decimals.
+_AS_SHOWN = re.compile(r"([0-9]{1,3}(\s[0-9]{3})+|[0-9]+)([,.][0-9]{1,2})?")
 #: The power of ten of the largest amount's first digit.
 _MOST_DIGITS = LARGEST.adjusted()
 
@@ -112,6 +115,16 @@ class Money:
                 N_("an amount must be more than zero, not %(amount)s", amount=str(amount)[:24])
             )
         return money
+
+    @classmethod
+    def typed(cls, amount: str, currency: str | Currency) -> Money:
+        """Parse a positive amount as a person types it: also as it is shown, ``24 000`` or ``10 000,50``.
+
+        :raises InvalidAmount: as :meth:`parse`; also ``24,000``, which could be thousands or decimals.
+        """
+        if _AS_SHOWN.fullmatch(amount.strip()):
+            amount = "".join(amount.split()).replace(",", ".")
+        return cls.parse(amount, currency)
 
     @classmethod
     def from_minor_units(cls, units: int, currency: str | Currency) -> Money:

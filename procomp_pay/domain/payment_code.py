@@ -51,6 +51,11 @@ def looks_like_one(text: str) -> bool:
     return len(typed) == LENGTH + 1 and all(c in _VALUES for c in typed)
 
 
+def has_digit(text: str) -> bool:
+    """Return whether text that looks like a code is no name: Махметов may be both."""
+    return any(c.isdigit() for c in text)
+
+
 def read(text: str) -> str:
     """Return a code as it is stored.
 

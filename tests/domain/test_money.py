@@ -62,6 +62,22 @@ def test_any_input_raises_invalid_amount_only(amount: object, currency: str) -> 
     assert Decimal(0) < money.amount <= LARGEST
 
 
+@pytest.mark.parametrize(
+    ("typed", "amount"),
+    [("24 000", "24000"), ("10\u00a0000,50", "10000.50"), ("1 234 567.8", "1234567.80"), (" 50,5 ", "50.50")],
+)
+def test_an_amount_may_be_typed_as_it_is_shown(typed: str, amount: str) -> None:
+    assert Money.typed(typed, "KZT").amount == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "typed", ["24,000", "24 00", "1 23", "1,234.50", "24.000.000", "-5,0", ",5", "1 0000"]
+)
+def test_an_amount_with_two_readings_is_refused(typed: str) -> None:
+    with pytest.raises(InvalidAmount):
+        Money.typed(typed, "KZT")
+
+
 def test_currencies_do_not_mix() -> None:
     with pytest.raises(InvalidAmount):
         Money.parse("1", "USD") + Money.parse("1", "KZT")

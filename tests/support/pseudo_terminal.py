@@ -42,30 +42,33 @@ class PseudoTerminal:
             self._read(0.1)
 
     def interrupt(self) -> int:
-        """Press Ctrl-C until the command ends, and return its exit code.
+        """Press Ctrl-C until the command ends, and return what :meth:`ends` does.
 
         A signal that comes just before a prompt reads its line is noticed at the next key only.
         """
-        pressed = 0.0
-        until = time.monotonic() + PATIENCE_S
+        return self._wait(presses_ctrl_c=True)
+
+    def ends(self) -> int:
+        """Return the exit code, with all that was shown in ``output``."""
+        return self._wait(presses_ctrl_c=False)
+
+    def _wait(self, *, presses_ctrl_c: bool) -> int:
+        until, pressed = time.monotonic() + PATIENCE_S, 0.0
         while self._process.poll() is None:
             assert time.monotonic() < until
-            if time.monotonic() - pressed > _AGAIN_S:
+            if presses_ctrl_c and time.monotonic() - pressed > _AGAIN_S:
                 self._process.send_signal(signal.SIGINT)
                 pressed = time.monotonic()
             self._read(0.05)
+        while self._read(0):
+            pass
         return int(self._process.returncode)
 
-    def ends(self) -> int:
-        until = time.monotonic() + PATIENCE_S
-        while self._process.poll() is None:
-            assert time.monotonic() < until
-            self._read(0.05)
-        return int(self._process.returncode)
-
-    def _read(self, seconds: float) -> None:
-        if select.select([self._fd], [], [], seconds)[0]:
-            self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return False
+        self.output += os.read(self._fd, 65536).decode("utf-8", "replace")
+        return True
 
 
 @contextmanager

@@ -27,11 +27,12 @@ CLERKS = (
     "services/settlement/operation_numbers.py", "services/views/payment.py",
 )  # fmt: skip
 ADMINISTRATORS = {
-    "cli/kaspi/devices.py", "cli/registrations/person.py", "providers/statements/layout/mapping_file.py",
+    "cli/kaspi/devices.py",
+    "cli/registrations/person.py",
     "services/registrations/person.py",
-}  # fmt: skip
+}
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)}
-ERRORS |= {"BadParameter", "CellError", "Unusable", "UnclosedQuote", "_ProblemError", "_too_long"}
+ERRORS |= {"BadParameter", "CellError", "Unusable", "UnclosedQuote", "_ProblemError", "_too_long", "_wrong"}
 #: Functions of the console that print a sentence.
 SAID = {"say", "confirm", "prompt", "hint"}
 _COMMAND = re.compile(r"(→ )?procomp-pay | ?--[a-z-]+( |$)|mkdir ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from procomp_pay.config import Settings
     from procomp_pay.domain.closing import Signer, Step
@@ -121,7 +121,7 @@ def close(
     show_mode_notice(settings, as_json=as_json)
     period = _day(date, settings)
     target = folder or settings.home / "closings"
-    with ExitStack() as stack:
+    with _stoppable(), ExitStack() as stack:
         opened = partial(_opened, stack, settings, is_ours=yes)
         given = {"kaspi": kaspi_statement, "stripe": stripe_report}
         bank = partial(_bank, account=account, mapping=columns_of(columns))
@@ -163,6 +163,22 @@ def close(
         _hint(closing)
     if not closing.is_closed:
         raise typer.Exit(6)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Tell who stops at a question that the steps before it are recorded.
+
+    :raises typer.Exit: code 130, instead of ``typer.Abort``, which says that nothing was changed.
+    """
+    from procomp_pay.cli.framework.group import INTERRUPTED
+
+    try:
+        yield
+    except typer.Abort:
+        told = _("Stopped. What was recorded is kept: the same command goes on.")
+        console.say(f"\n{told}", fg="yellow")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _steps(names: list[str] | None, option: str) -> list[Step]:

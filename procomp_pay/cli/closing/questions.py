@@ -9,6 +9,7 @@ from procomp_pay.cli.closing import tables
 from procomp_pay.cli.framework import console
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.reconciliation import discrepancies as shown
+from procomp_pay.cli.reports.cells import as_text
 from procomp_pay.domain.closing import LAST, Step, may_begin
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.text import N_
@@ -45,12 +46,7 @@ async def ask(
     if step is None:
         return False
     asked[step] = False
-    console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
-    console.say(tables.note(closing.steps[step]), fg="yellow")
-    if step is Step.PAYOUTS:
-        items = [console.clean(tables.item_text(item)) for item in closing.steps[step].items]
-        console.print_lines(items, err=True)
-        console.hint("procomp-pay payouts match")
+    _show(step, closing)
     if step is Step.DISCREPANCIES and closing.figures is not None:
         for view in closing.figures.open:
             await _resolve(ctx, view, actor)
@@ -72,6 +68,25 @@ async def ask(
         asked[step] = True
         await skip(ctx, closing, step, reason, actor)
     return True
+
+
+def _show(step: Step, closing: Closing) -> None:
+    console.say(f"\n{step.value}: {_(tables.STEPS[step])}", bold=True)
+    console.say(tables.note(closing.steps[step]), fg="yellow")
+    for line in _open_in(step, closing):
+        console.say(console.clean(line))
+    if step is Step.PAYOUTS:
+        console.hint("procomp-pay payouts match")
+
+
+def _open_in(step: Step, closing: Closing) -> list[str]:
+    """Return what is open in a step about which nothing else is shown, a line for each."""
+    if step is Step.PAYOUTS:
+        return [tables.item_text(item) for item in closing.steps[step].items]
+    if step is Step.PENDING and closing.figures is not None:
+        rows = tables.unfinished(closing.figures).rows
+        return ["  ".join(text for cell in row if (text := as_text(cell))) for row in rows]
+    return []
 
 
 def _can_be_asked(step: Step, closing: Closing) -> bool:

@@ -70,7 +70,7 @@ def sections(closing: Closing, *, for_paper: bool = False) -> list[Section]:
     tables = [_steps(closing)]
     if figures is not None:
         tables += [
-            _sums(figures), _clerks(figures), _unfinished(figures), _approvals(closing, figures),
+            _sums(figures), _clerks(figures), unfinished(figures), _approvals(closing, figures),
             _open(figures), _unknown(figures), _by_hand(figures), _payouts(figures), _since(closing),
         ]  # fmt: skip
     tables.append(_signatures(closing))
@@ -189,7 +189,7 @@ def _clerks(figures: DayFigures) -> Section:
     return Section(_("By clerk"), columns("Clerk|Currency|Paid|Taken|Verified|Refunds made|Refunded"), rows)
 
 
-def _unfinished(figures: DayFigures) -> Section:
+def unfinished(figures: DayFigures) -> Section:
     rows: list[list[Cell]] = [
         [
             _(each["what"]), each["name"], each.get("amount", ""),

@@ -56,6 +56,13 @@ def read_scan(text: str) -> Scan | None:
     return None
 
 
+def mistyped_code(text: str) -> str | None:
+    """Return the code in a text that :func:`read_scan` does not read; ``None`` if it may be a name: without
+    a digit as it was typed, since the letters of Нұрланов are digits in another layout."""
+    codes = [payment_code.folded(each) for each in _readings(text) if payment_code.looks_like_one(each)]
+    return codes[0] if codes and payment_code.has_digit(text) else None
+
+
 def row_number(text: str) -> tuple[str, int | None]:
     """Return a text without the number of a row at its end, and that number: ``нур2`` is the second Нур…"""
     match = _ROW.fullmatch(text)

@@ -11,7 +11,7 @@ from textual.widgets.option_list import Option
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.app import DeskScreen
-from procomp_pay.cli.desk.keys import read_scan, row_number
+from procomp_pay.cli.desk.keys import mistyped_code, read_scan, row_number
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.desk.reads import Person
 from procomp_pay.cli.desk.wording import columns, money, short_state, waiting_for, when
@@ -270,7 +270,7 @@ class SearchScreen(DeskScreen):
             try:
                 return Person.of_payment(await views.one(self.desk.ctx, scan.code))
             except NotFound:
-                if any(c.isdigit() for c in text):
+                if payment_code.has_digit(text):
                     self._message = _("There is no payment %(code)s.", code=payment_code.shown(scan.code))
                     return None  # without a digit it may be a name
         if scan is not None and scan.receipt is not None:
@@ -284,10 +284,7 @@ class SearchScreen(DeskScreen):
             return None
         place = self.query_one("#rows", OptionList).highlighted
         if place is None or place >= len(self._rows):
-            if self._rows:
-                self._message = _("No row is chosen.")
-            else:
-                self._message = _("Nobody of this name is registered.") if text else ""
+            self._message = _("No row is chosen.") if self._rows else _none_of(text)
             return None
         row = self._rows[place]
         return Person.of_payment(row) if isinstance(row, PaymentView) else Person.of_participant(row)
@@ -356,6 +353,14 @@ class SearchScreen(DeskScreen):
         else:
             self._today = today if self._today is not None else None
         self.show()
+
+
+def _none_of(text: str) -> str:
+    """Return that nothing has this name or code."""
+    if (code := mistyped_code(text)) is not None:
+        shown = payment_code.shown(code)
+        return _("The payment code %(shown)s is mistyped: its check character is wrong", shown=shown)
+    return _("Nobody of this name is registered.") if text else ""
 
 
 def _id(row: ParticipantView | PaymentView) -> str:

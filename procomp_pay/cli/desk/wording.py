@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from procomp_pay.cli.display.wording import not_opened
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _, language
 from procomp_pay.domain.errors import PaymentError
@@ -100,6 +101,8 @@ def state(view: PaymentView, now: datetime) -> str:
 
 
 def _pending(view: PaymentView) -> str:
+    if (why := not_opened(view)) is not None:
+        return f"{why}."
     if view.channel is Channel.KASPI_QR:
         return _("The customer scans this with the Kaspi app.")
     if view.channel is Channel.STRIPE_CHECKOUT:

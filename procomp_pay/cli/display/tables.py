@@ -151,6 +151,8 @@ def list_lines(views: Sequence[PaymentView], *, wide: bool = False) -> list[str]
         if room >= _SHORTEST_NAME:
             lines.append(f"{head}  {code_cell}  {console.shortened(name, room)}")
         else:
+            short = console.wrap(f"{status}  {amount}  {started}", "    ")
+            head = head if sum(widths[:2]) + width + 6 <= console.columns() else short
             lines += [head, f"  {code_cell}  {console.shortened(name, console.columns() - widths[2] - 4)}"]
     return lines
 

@@ -220,7 +220,7 @@ def state(view: PaymentView) -> str:
         _("scanned, waiting for confirmation") if view.channel.is_kaspi else _("the bank is working on it")
     )
     return {
-        PaymentStatus.PENDING: _(_WAITING[view.channel]),
+        PaymentStatus.PENDING: not_opened(view) or _(_WAITING[view.channel]),
         PaymentStatus.PROCESSING: scanned,
         PaymentStatus.COMPLETED: _paid(view),
         PaymentStatus.FAILED: _failed(view),
@@ -228,6 +228,14 @@ def state(view: PaymentView) -> str:
         PaymentStatus.EXPIRED: _("not paid, expired") + _still_polled(view),
         PaymentStatus.CANCELLED: _("not paid, cancelled") + _why_never_opened(view) + _still_polled(view),
     }[view.status]
+
+
+def not_opened(view: PaymentView) -> str | None:
+    """Return that the customer cannot pay yet: the provider has not answered. ``None`` if that is not so."""
+    opened_here = (Channel.KASPI_QR, Channel.KASPI_LINK, Channel.STRIPE_CHECKOUT)
+    if view.provider_ref is not None or view.channel not in opened_here:
+        return None
+    return _("%(provider)s has not answered yet: there is nothing to pay", provider=provider(view))
 
 
 def _failed(view: PaymentView) -> str:

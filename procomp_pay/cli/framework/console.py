@@ -25,6 +25,7 @@ from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from procomp_pay.domain.errors import Choice
 
@@ -36,6 +37,8 @@ _ACTS = re.compile(rf"[{_CONTROLS}]|\x1b(?!\[[0-9;]*m)")
 _ACTS_IN_JSON = re.compile(f"[{_CONTROLS}\x1b]")
 #: The widest line of running text, in columns.
 _WIDEST = 100
+#: A longer word in a table is broken.
+_LONGEST_WORD = 24
 
 
 def open_standard_streams() -> None:
@@ -185,6 +188,58 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[
     return lines
 
 
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Return :func:`grid`, or :func:`records` in a terminal that is too narrow for it."""
+    lines = grid(head, rows, right=right)
+    needed = max(width_of(_STYLE.sub("", line)) for line in lines)
+    return lines if is_wide(needed) else records(head, rows)
+
+
+def records(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table with a line for each cell, behind its head: no word of it is broken."""
+    width = max(map(width_of, head)) + 1
+    lines: list[str] = []
+    for row in rows:
+        cells = [(name, cell) for name, cell in zip(head, row, strict=True) if cell]
+        lines += ["", *label_rows(cells, width)]
+    return lines[1:]
+
+
+def print_table(terminal: Console, *tables: Table) -> None:
+    """Print the first table that fits into the terminal with no word broken, else the :func:`records` of the
+    last one. A pipe is as wide as needed."""
+    for table in tables:
+        needed = _give_least_widths(table)
+        if needed <= terminal.width or not terminal.is_terminal:
+            terminal.width = max(needed, terminal.width)
+            terminal.print(table)
+            return
+    if table.title:
+        terminal.print(table.title)
+    head = [" ".join(_plain(column.header).split()) for column in table.columns]
+    cells = ([_plain(cell).replace("\n", ", ") for cell in column.cells] for column in table.columns)
+    rows = zip(*cells, strict=True)
+    terminal.out("\n".join(records(head, rows)), highlight=False)
+
+
+def _give_least_widths(table: Table) -> int:
+    """Give each column of a table the width of its longest word, or line where lines are not to be broken;
+    return the width of the table."""
+    for column in table.columns:
+        cells = [_plain(cell) for cell in (column.header, *column.cells)]
+        words = [word for cell in cells for word in (cell.split("\n") if column.no_wrap else cell.split())]
+        longest = max(map(width_of, words), default=0)
+        column.min_width = longest if column.no_wrap else min(longest, _LONGEST_WORD)
+    # rich adds both sides' padding to a column's least width
+    return sum((column.min_width or 0) + 2 for column in table.columns)
+
+
+def _plain(cell: object) -> str:
+    from rich.text import Text
+
+    return Text.from_markup(str(cell)).plain
+
+
 def width_of(text: str) -> int:
     """Return the columns that a terminal gives to a text."""
     return sum(
@@ -327,7 +382,7 @@ def confirm(question: str, *, declined: str = N_("Nothing was changed.")) -> Non
 
     :raises typer.Exit: code 3, the answer was no.
     """
-    text = wrap(f"{translated(question)} [{_('y')}/{_('N')}]", "", err=True)
+    text = f"{translated(question)} [{_('y')}/{_('N')}]"
     while (answer := prompt(text, optional=True).strip().lower()) and answer not in _YES | _NO:
         say(_("Answer yes or no: %(yes)s or %(no)s.", yes=_("y"), no=_("N").lower()), fg="yellow")
     if answer not in _YES:
@@ -363,7 +418,7 @@ def prompt(question: str, *, optional: bool = False) -> str:
     """Ask for a line of text, on stderr; it may be empty where it is optional."""
     given: dict[str, Any] = {"default": "", "show_default": False} if optional else {}
     with _ctrl_c_interrupts():
-        return str(typer.prompt(question, err=True, **given))
+        return str(typer.prompt(wrap(question, "", err=True), err=True, **given))
 
 
 def prompt_hidden(question: str) -> str:

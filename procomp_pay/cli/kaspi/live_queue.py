@@ -212,7 +212,7 @@ async def _line_by_line(ctx: AppContext, actor: Actor, queue: Queue) -> None:
             name, category = console.clean(view.participant_name), console.clean(view.category or "-")
             waits = _("%(n)d min", n=mins)
             amount = formats.money(view.charged)
-            typer.echo(f"{number:>3}  {name} · {category} · {amount} · {waits} · {short_state(view)}")
+            typer.echo(f"{number:>3}  {name} · {category} · {amount} · {waits} · {_(short_state(view))}")
         typed = console.prompt(_("Row, name or receipt (q quits, Enter refreshes)"), optional=True)
         if typed.strip().lower() == "q":
             return

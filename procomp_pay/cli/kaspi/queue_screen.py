@@ -253,7 +253,7 @@ def _amount(view: PaymentView) -> str:
 
 
 def _state(view: PaymentView) -> Text:
-    return Text(short_state(view), style=wording.colour(view.status))
+    return Text(_(short_state(view)), style=wording.colour(view.status))
 
 
 def payment_screen(
@@ -266,7 +266,7 @@ def payment_screen(
         Text.from_markup(f"[bold]{console.safe(view.participant_name)}[/]"),
         Text.from_markup(tournament),
         Text.from_markup(
-            f"[bold reverse] {formats.money(view.charged)} [/]  {console.safe(short_state(view))}"
+            f"[bold reverse] {formats.money(view.charged)} [/]  {console.safe(_(short_state(view)))}"
         ),
         Text.from_markup(f"[dim]{_('code')}[/] {view.code or '-'}  [dim]{_('payment')}[/] {view.payment_id}"),
         Text(""),

@@ -126,13 +126,13 @@ def _list(*, as_json: bool) -> None:
             console.clean(view.category or "-"),
             formats.money(view.charged),
             str(minutes(view, now)),
-            short_state(view),
+            _(short_state(view)),
             view.code or "-",
             view.payment_id,
         )
         for view in views
     ]
-    console.print_lines(console.grid(head, rows, right=(2, 3)))
+    console.print_lines(console.table(head, rows, right=(2, 3)))
 
 
 def _one(
@@ -206,7 +206,7 @@ def _order(
     return VerificationRequest(
         payment_id=view.payment_id,
         number=number,
-        money=None if amount is None else Money.parse(amount, Currency.KZT),
+        money=None if amount is None else Money.typed(amount, Currency.KZT),
         paid_at=read_time(paid_at, ctx.clock()),
         override=override,
         reason=reason,

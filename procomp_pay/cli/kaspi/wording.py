@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import formats
-from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.errors import Refused
 from procomp_pay.domain.states import PaymentStatus
 from procomp_pay.domain.text import N_
@@ -51,9 +50,9 @@ def _read(text: str, now: datetime) -> datetime:
 
 
 def short_state(view: PaymentView) -> str:
-    """Return the state of a payment of the queue, in at most 16 characters."""
+    """Return the state of a payment of the queue, in at most 16 characters of English."""
     if view.status in (PaymentStatus.PENDING, PaymentStatus.PROCESSING) and not view.provider_open:
-        return _("WRONG AMOUNT")
+        return N_("WRONG AMOUNT")
     names: dict[str, str] = {
         PaymentStatus.PENDING: N_("not scanned yet"),
         PaymentStatus.PROCESSING: N_("confirming now"),
@@ -61,7 +60,7 @@ def short_state(view: PaymentView) -> str:
         PaymentStatus.CANCELLED: N_("cancelled"),
         PaymentStatus.FAILED: N_("not confirmed"),
     }
-    return _(names[view.status]) if view.status in names else view.status.lower()
+    return names.get(view.status, view.status.lower())
 
 
 def minutes(view: PaymentView, now: datetime) -> int:

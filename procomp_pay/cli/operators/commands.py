@@ -112,7 +112,7 @@ def list_operators(as_json: JsonOption = False) -> None:
         [console.clean(view.name), view.role.value, view.secret_kind.value, _tournaments(view), _state(view)]
         for view in views
     ]
-    console.print_lines(console.grid(("NAME", "ROLE", "BY", "TOURNAMENTS", "STATE"), rows))
+    console.print_lines(console.table(("NAME", "ROLE", "BY", "TOURNAMENTS", "STATE"), rows))
 
 
 def _tournaments(view: OperatorView) -> str:

@@ -136,10 +136,10 @@ async def _requested(ctx: AppContext, options: InitiateOptions) -> Money | None:
     if options.amount is None and options.currency is None:
         return None
     if options.amount is not None and options.currency is not None:
-        return Money.parse(options.amount, options.currency)
+        return Money.typed(options.amount, options.currency)
     fees = await fees_for(ctx, options.participant_id)
     if options.amount is not None:
-        return Money.parse(options.amount, Currency.KZT if options.is_kaspi else fees.main.currency)
+        return Money.typed(options.amount, Currency.KZT if options.is_kaspi else fees.main.currency)
     currency = Money.parse(1, str(options.currency)).currency
     fee = fees.in_currency(currency)
     if fee is None:

@@ -312,7 +312,7 @@ def list_all(since: SinceOption = None, until: UntilOption = None, as_json: Json
         for view in views
     ]
     head = [_("expected"), _("from"), _("payout"), _("net"), "", _("payments"), _("state")]
-    console.print_long(console.grid(head, rows, right=(3, 5)))
+    console.print_long(console.table(head, rows, right=(3, 5)))
     _say_no_bank_lines(views)
 
 
@@ -381,7 +381,7 @@ def _content(content: PayoutContent) -> list[str]:
     ]
     lines = [*console.label_rows(rows, max(11, *(len(label) for label, _value in rows))), ""]
     head = [_("when"), _("what"), _("gross"), _("fees"), _("net"), _("who"), _("payment")]
-    lines += console.grid(head, entries, right=(2, 3, 4))
+    lines += console.table(head, entries, right=(2, 3, 4))
     if len(content.entries) > _MOST_SHOWN:
         lines.append(_("and %(n)s more: --json", n=len(content.entries) - _MOST_SHOWN))
     return lines

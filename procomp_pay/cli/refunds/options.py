@@ -42,7 +42,7 @@ class RefundOptions:
         from procomp_pay.domain.money import Money
 
         return (
-            None if self.amount is None else Money.parse(self.amount, self.currency or view.charged.currency)
+            None if self.amount is None else Money.typed(self.amount, self.currency or view.charged.currency)
         )
 
 

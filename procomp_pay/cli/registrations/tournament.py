@@ -48,7 +48,7 @@ def add_tournament(
     from procomp_pay.domain.money import Money
     from procomp_pay.services.registrations import tournaments as service
 
-    price, actor, begins = Money.parse(fee, currency), operator(acting), _read_moment(starts)
+    price, actor, begins = Money.typed(fee, currency), operator(acting), _read_moment(starts)
     view = run_with_context(
         lambda ctx: service.add_tournament(ctx, name, price, begins or ctx.clock(), actor)
     )
@@ -206,7 +206,7 @@ def _change_fee(
     from procomp_pay.services.registrations import tournaments as service
 
     actor = operator(acting)
-    price = None if amount is None else Money.parse(amount, currency)
+    price = None if amount is None else Money.typed(amount, currency)
     known = price.currency if price else _read_currency(currency)
 
     async def work(ctx: AppContext) -> service.FeeChange:
@@ -270,7 +270,7 @@ def tournament_fees(
     period = None
     if named_kind is not None and amount is not None:
         days = Period(_zone(), _read_day(since, "--since"), _read_day(until, "--until"))
-        period = FeePeriod(named_kind, Money.parse(amount, currency or ""), days)
+        period = FeePeriod(named_kind, Money.typed(amount, currency or ""), days)
 
     async def work(ctx: AppContext) -> service.Terms:
         named = await named_tournament(ctx, tournament, as_json=as_json)

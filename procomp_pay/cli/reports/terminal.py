@@ -22,8 +22,6 @@ _PIPE_WIDTH = 240
 #: Length of the longest bar, in characters.
 _BAR = 24
 _NARROW_BAR = 12
-#: A longer word is broken.
-_LONGEST_WORD = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -56,18 +54,14 @@ def _draw(
 
 
 def _print_table(terminal: Console, section: Section, most_rows: int) -> None:
-    """Print a table, where it is narrow with broken heads, then without bars; one that is still wider than
-    the terminal is broken by that, since a digit that is cut off makes another number."""
-    width, bars = terminal.width, console.has_colour()
-    drawings = [
-        _Drawing(section, wide=width >= _WIDE, bars=bars, whole_heads=True),
-        _Drawing(section, wide=width >= _WIDE, bars=bars, whole_heads=False),
+    """Print a table, where it is narrow with broken heads, then without bars."""
+    is_wide, bars = terminal.width >= _WIDE, console.has_colour()
+    drawings = (
+        _Drawing(section, wide=is_wide, bars=bars, whole_heads=True),
+        _Drawing(section, wide=is_wide, bars=bars, whole_heads=False),
         _Drawing(section, wide=False, bars=False, whole_heads=False),
-    ]
-    drawing = next((each for each in drawings if each.narrowest <= width), drawings[-1])
-    terminal.width = max(width, drawing.narrowest)
-    terminal.print(drawing.table(most_rows))
-    terminal.width = width
+    )
+    console.print_table(terminal, *(each.table(most_rows) for each in drawings))
 
 
 class _Drawing:
@@ -88,23 +82,6 @@ class _Drawing:
         self._whole |= self._right
         if not whole_heads:
             self._heads = {n: "\n".join(head.split()) for n, head in self._heads.items()}
-        self._least = {n: self._least_width(n) for n in self._shown}
-
-    def _least_width(self, n: int) -> int:
-        """Return the width that a column needs: of numbers and ids the longest, of texts the longest word."""
-        cells = [as_text(row[n]) for row in self._section.rows]
-        words = cells if n in self._whole else [word for cell in cells for word in cell.split()]
-        heads = self._heads[n].split("\n") if n in self._whole else self._heads[n].split()
-        longest = max(map(console.width_of, words), default=0)
-        longest = longest if n in self._whole else min(longest, _LONGEST_WORD)
-        return max([longest, *map(console.width_of, heads)])
-
-    @property
-    def narrowest(self) -> int:
-        """Return the width of the table in columns where every text is broken after each word."""
-        bars = sum(self._section.columns[n].bar for n in self._shown) if self._bars else 0
-        gaps = 2 * (len(self._shown) + bars)  # rich adds both sides' padding to a column's least width
-        return sum(self._least.values()) + bars * self._width + gaps
 
     def table(self, most_rows: int) -> Table:
         section = self._section
@@ -113,9 +90,7 @@ class _Drawing:
         for n in self._shown:
             justify: Literal["left", "right"] = "right" if n in self._right else "left"
             head = "\n".join(map(console.safe, self._heads[n].split("\n")))
-            table.add_column(
-                head, justify=justify, overflow="fold", no_wrap=n in self._whole, min_width=self._least[n]
-            )
+            table.add_column(head, justify=justify, overflow="fold", no_wrap=n in self._whole)
             if self._bars and section.columns[n].bar:
                 table.add_column("", no_wrap=True)
         ends = len(section.rows) - section.totals

@@ -63,8 +63,6 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
         if not views:
             ids, names = await repository.all_names(session)
             close = await views_of(session, ctx, [ids[number] for number in nearest(names, wanted)])
-            if payment_code.looks_like_one(wanted):
-                payment_code.read(wanted)  # tells that it is mistyped
             raise Nobody(wanted, joined([_described(_participant(view)) for view in close], "; "))
     return _only(wanted, found, [_participant(view) for view in views], whole_name)
 
@@ -159,7 +157,7 @@ def _tournament(rows: list[TournamentName], wanted: str, whole_name: bool) -> Fo
 async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.PaymentView | None:
     """Return the payment with this id or code; ``None`` if there is none.
 
-    :raises NotFound: a mistyped code: it has digits, which no name has.
+    :raises NotFound: a mistyped code.
     """
     if not payment_code.looks_like_one(wanted):
         async with ctx.db.reading() as session:  # most often a participant is named: it costs the least
@@ -168,7 +166,7 @@ async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.Paym
     try:
         return await payment_views.one(ctx, wanted)
     except NotFound:
-        if payment_code.looks_like_one(wanted) and any(c.isdigit() for c in wanted):
+        if payment_code.looks_like_one(wanted) and payment_code.has_digit(wanted):
             raise
         return None
 

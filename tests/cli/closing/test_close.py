@@ -27,6 +27,7 @@ from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.storage.closing import day as queries
 from tests.support.patience import PATIENCE_S
+from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine
 
 #: What a clerk types, with a folder for the exports.
@@ -353,3 +354,14 @@ def test_a_terminal_asks_again_for_what_was_mistyped(
         sqlite_clerk.type(*CLOSE, code=6)
     assert states(sqlite_clerk.ask(*CLOSE, code=6))["kaspi"] == "skipped"
     assert asked[:6] == ["Statement", "Statement", "Statement", "Reason", "Statement", "Reason"]
+
+
+def test_an_open_step_is_asked_about_with_what_is_open(sqlite_clerk: CommandLine) -> None:
+    payment = sqlite_clerk.ask("initiate", "p1", "--method", "kaspi_qr")
+    with pseudo_terminal(sqlite_clerk, *CLOSE, columns=60) as terminal:
+        terminal.wait_for("Reason to skip this step")
+        assert payment["payment_id"] in terminal.output
+        assert payment["participant_name"] in terminal.output
+        assert terminal.interrupt() == 130
+        assert "What was recorded is kept: the same command goes" in terminal.output
+        assert "Nothing was changed" not in terminal.output

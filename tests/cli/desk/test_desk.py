@@ -323,6 +323,17 @@ async def test_a_payment_left_open_is_told_when_it_is_paid(open_desk: OpenDesk) 
         await desk.sees("waiting: 0")
 
 
+async def test_a_mistyped_code_is_no_unknown_name(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.type("K7QX-2M0R")
+        await desk.press("enter")
+        await desk.sees("The payment code K7QX-2M0R is mistyped")
+        await desk.press("escape")
+        await desk.type("Mahmetov")
+        await desk.press("enter")
+        await desk.sees("Nobody of this name is registered.")
+
+
 async def test_verify_a_receipt(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await start(desk, "timur", "p2")
@@ -495,7 +506,7 @@ async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(op
         desk.clerk.providers.fault(path="/v1", kind="cut_before", times=999)
         await desk.opens("timur")
         await desk.press("a")
-        await desk.sees("Nothing is lost", "Next try in")
+        await desk.sees("Nothing is lost", "Next try in", "Stripe has not answered yet: there is nothing")
         await desk.press("escape")
         await desk.sees("Who waits", "Timur")
         desk.clerk.providers.calm()

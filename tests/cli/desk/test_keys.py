@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from procomp_pay.cli.desk import keys
-from procomp_pay.cli.desk.keys import Scan, read_scan
+from procomp_pay.cli.desk.keys import Scan, mistyped_code, read_scan
 
 RUSSIAN = str.maketrans(keys._LATIN, keys._CYRILLIC)
 
@@ -21,3 +21,11 @@ def test_a_code_is_read_in_each_layout(scanned: str) -> None:
 
 def test_a_name_is_no_code() -> None:
     assert read_scan("Нұрланов") is None
+
+
+@pytest.mark.parametrize("typed", ["K7QX-2M0R", "k7qx2m0r", "Л7ЙЧ-2Ь0К"])
+def test_a_mistyped_code_is_told_from_a_name(typed: str) -> None:
+    assert read_scan(typed) is None
+    assert mistyped_code(typed) == "K7QX2M0R"
+    for name in ("Нұрланов", "Махметов", "mahmetov"):
+        assert mistyped_code(name) is None

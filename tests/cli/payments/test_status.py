@@ -25,6 +25,8 @@ def test_status_of_the_latest_or_of_one(clerk: CommandLine) -> None:
     assert "PENDING" in output.out
     assert "waiting for the customer to scan" in output.out
     assert "SANDBOX" not in output.err  # no provider is asked
+    clerk.change("UPDATE pay_payment_detail SET provider_ref = NULL")
+    assert "Kaspi has not answered yet: there is nothing to pay" in clerk.type("status", "p1").out
 
 
 def test_status_names_another_payment_of_the_participant(clerk: CommandLine) -> None:

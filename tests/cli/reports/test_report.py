@@ -21,6 +21,7 @@ import openpyxl
 import pytest
 from rich.console import Console
 
+from procomp_pay.cli.framework import console
 from procomp_pay.cli.reports import files as reporting_files
 from procomp_pay.cli.reports import html_page
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
@@ -413,15 +414,36 @@ def test_format_durations() -> None:
 
 @pytest.mark.parametrize("width", [80, 50, 30, 12])
 @pytest.mark.parametrize("bars", [True, False])
-def test_no_width_cuts_a_figure_or_a_word(width: int, bars: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_width_cuts_a_figure_or_a_word(
+    width: int, bars: bool, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("procomp_pay.cli.framework.console.has_colour", lambda: bars)
     rows = [["Kaspi QR", 5, Decimal("100.00"), "96\u00a0000.00", "3:01", Id("c" * 25)]]
     section = Section("Attempts", columns("Method|Participants|=Success|-Money back|p95|Payment"), rows)
-    screen = Console(width=width, file=io.StringIO(), highlight=False, emoji=False)
+    screen = Console(
+        width=width, file=io.StringIO(), highlight=False, emoji=False, force_terminal=is_terminal,
+        color_system=None,
+    )  # fmt: skip
     with screen.capture() as drawn:
         terminal_tables._draw(screen, "Report", "all", [section], None)
-    words = drawn.get().replace("Money back", "").split()
+    words = re.sub(r"\x1b\[[0-9;]*m", "", drawn.get()).replace("Money back", "").split()
     assert {"Participants", "100.00", "3:01", "c" * 25, "Kaspi", "QR"} <= set(words)
+
+
+def test_no_word_is_broken_in_a_narrow_terminal(
+    finance: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is too wide is shown as its rows, each with a line for every cell."""
+    monkeypatch.setenv("NO_PAGER", "1")
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    for words in (("report", "closing", "--tournament", "t1"), ("participant", "list"), ("list",)):
+        with pseudo_terminal(finance, *words, columns=50, lines=24) as terminal:
+            assert terminal.ends() == 0
+            lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[0-9;]*m", "", terminal.output).split("\n")]
+        too_long = [line for line in lines if console.width_of(line) > 50]
+        assert [line for line in too_long if max(map(len, line.split())) < 30] == []
+        assert len(lines) > 20
 
 
 def test_long_report_opens_the_pager(finance: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,10 @@ async def test_mistyped_code_is_told(environment: ServiceEnvironment) -> None:
     for find in (find_participant, find_payment):
         with pytest.raises(NotFound, match="mistyped"):
             await find(environment.ctx, wrong)
+    for name in ("Махметов", "mahmetov"):  # eight letters of a code
+        for find in (find_participant, find_payment):
+            with pytest.raises(NotFound, match=f"There is no (participant|payment) '{name}'"):
+                await find(environment.ctx, name)
 
 
 async def test_tournament_is_found_by_id_and_name(environment: ServiceEnvironment) -> None:

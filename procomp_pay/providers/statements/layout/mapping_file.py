@@ -6,6 +6,7 @@ money.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from zoneinfo import ZoneInfo
 from procomp_pay.domain.errors import InvalidStatement
 from procomp_pay.domain.money import Currency
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.text import N_
 from procomp_pay.providers.statements.layout.headers import ColumnRole, header_key
 from procomp_pay.providers.statements.layout.line_kinds import KASPI_WORDS, STRIPE_WORDS
 from procomp_pay.providers.statements.layout.model import KASPI, PROVIDERS, Layout
+from procomp_pay.providers.tabular.file_type import cannot_open
 
 #: The encodings that a mapping may name. All but UTF-16 are supersets of ASCII.
 ENCODINGS = ("utf-8", "utf-16", "cp1251", "kz1048", "cp866", "koi8-r")
@@ -65,8 +68,12 @@ class ColumnMapping:
                 return None
             if len(places) > 1:
                 raise InvalidStatement(
-                    f"The header “{header[:40]}” of the mapping appears {len(places)} times",
-                    next_step="rename one of these columns in the statement",
+                    N_(
+                        "The header “%(header)s” of the mapping appears %(n)s times",
+                        header=header[:40],
+                        n=len(places),
+                    ),
+                    next_step=N_("rename one of these columns in the statement"),
                     line=row,
                 )
             columns[role] = places[0]
@@ -91,37 +98,40 @@ class ColumnMapping:
 def read_mapping(path: Path) -> ColumnMapping:
     """Read a mapping file.
 
-    :raises InvalidStatement: it cannot be read, or has settings that are unknown or contradict each other.
+    :raises InvalidFile: it cannot be opened.
+    :raises InvalidStatement: it has settings that are unknown or contradict each other.
     """
     document = _parse(path)
-    _check_names(document, (*_TEXTS, "columns", "types"), "setting")
+    _check_names(document, (*_TEXTS, "columns", "types"), N_("there is no setting “%(name)s”"))
     texts = {name: _text(document, name) for name in _TEXTS}
-    provider = texts["provider"] or KASPI
-    if provider not in PROVIDERS:
-        raise _wrong(f"provider must be kaspi or stripe, not “{provider[:20]}”")
+    provider = _one_of("provider", texts["provider"], PROVIDERS) or KASPI
     columns = _read_columns(document)
-    every_line = _kind(texts["every_line"]) if texts["every_line"] else None
+    every_line = _one_of("every_line", texts["every_line"], tuple(LineKind))
     if every_line is None and not columns.keys() & {ColumnRole.TYPE, ColumnRole.OPERATION}:
         raise _wrong(
-            "it names neither a type nor an operation column, so payments cannot be told from other lines",
-            'name one of them under [columns], or set every_line = "payment"',
+            N_(
+                "it names neither a type nor an operation column, so payments cannot be told from other lines"
+            ),
+            N_('name one of them under [columns], or set every_line = "payment"'),
         )
-    currency = _currency(texts["currency"])
+    currency = _one_of("currency", texts["currency"] and texts["currency"].upper(), tuple(Currency))
     if provider != KASPI and currency is None and ColumnRole.CURRENCY not in columns:
-        raise _wrong("it names no currency column", 'name it under [columns], or set currency = "USD"')
+        raise _wrong(
+            N_("it names no currency column"), N_('name it under [columns], or set currency = "USD"')
+        )
     return ColumnMapping(
         name=path.name,
         provider=provider,
         columns=columns,
         types=_read_types(document),
-        every_line=every_line,
+        every_line=LineKind(every_line) if every_line else None,
         zone=_zone(texts["zone"] or ("Asia/Almaty" if provider == KASPI else "UTC")),
         date=_date_form(texts["date"]),
         decimal=_one_of("decimal", texts["decimal"], (",", ".")),
         encoding=_one_of("encoding", texts["encoding"], ENCODINGS),
         delimiter=_one_of("delimiter", texts["delimiter"], (",", ";", "\t", "|")),
         sheet=texts["sheet"],
-        currency=currency,
+        currency=Currency(currency) if currency else None,
     )
 
 
@@ -130,27 +140,33 @@ def _parse(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise _wrong(f"it cannot be read: {error.strerror}") from None
+        raise cannot_open(path, error) from None
     if len(content) > _MOST_BYTES:
-        raise _wrong("it is larger than 64 kB; is it a mapping file?")
+        raise _wrong(N_("it is larger than 64 kB; is it a mapping file?"))
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise _wrong("it is not UTF-8 text") from None
+        raise _wrong(N_("it is not UTF-8 text")) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _wrong(f"it is not valid TOML: {str(error)[:120]}") from None
+        raise _wrong(N_("it is not valid TOML: %(why)s", why=str(error)[:120])) from None
 
 
-def _wrong(why: str, next_step: str = "compare it with the example in the README") -> InvalidStatement:
-    return InvalidStatement(f"The mapping cannot be used: {why}", next_step=next_step)
+def _wrong(
+    why: str, next_step: str = N_("compare it with the example in docs/statements.md")
+) -> InvalidStatement:
+    return InvalidStatement(N_("The mapping cannot be used: %(why)s", why=why), next_step=next_step)
 
 
-def _check_names(table: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+def _check_names(table: Mapping[str, Any], known: tuple[str, ...], unknown: str) -> None:
     for name in table:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            meant = f"did you mean “{near[0]}”?" if near else f"use one of {', '.join(known)}"
-            raise _wrong(f"there is no {what} “{name[:40]}”", meant)
+            meant = (
+                N_("did you mean “%(name)s”?", name=near[0])
+                if near
+                else N_("use one of %(names)s", names=", ".join(known))
+            )
+            raise _wrong(N_(unknown, name=name[:40]), meant)
 
 
 def _text(table: Mapping[str, Any], name: str) -> str | None:
@@ -158,65 +174,52 @@ def _text(table: Mapping[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or len(value) > 200:
-        raise _wrong(f"{name} must be text in quotes, at most 200 characters")
+        raise _wrong(N_("%(name)s must be text in quotes, at most 200 characters", name=name))
     return value
 
 
 def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = document.get(name, {})
     if not isinstance(value, dict):
-        raise _wrong(f"{name} must be a table: write [{name}] on its own line")
+        raise _wrong(N_("%(name)s must be a table: write [%(name)s] on its own line", name=name))
     return value
 
 
 def _read_columns(document: Mapping[str, Any]) -> dict[ColumnRole, str]:
     table = _table(document, "columns")
-    _check_names(table, tuple(ColumnRole), "column role")
+    _check_names(table, tuple(ColumnRole), N_("there is no column role “%(name)s”"))
     columns = {ColumnRole(name): " ".join((_text(table, name) or "").split()) for name in table}
     for role in _NEEDED:
         if not columns.get(role):
-            raise _wrong(f"the {role} column is missing", f'add under [columns]: {role} = "its header"')
+            raise _wrong(
+                N_("the %(role)s column is missing", role=role),
+                N_('add under [columns]: %(role)s = "its header"', role=role),
+            )
     if len(set(columns.values())) < len(columns):
-        raise _wrong("one header is named for two roles under [columns]")
+        raise _wrong(N_("one header is named for two roles under [columns]"))
     return columns
 
 
 def _read_types(document: Mapping[str, Any]) -> dict[str, LineKind]:
     table = _table(document, "types")
-    kinds = {kind: _kind(kind) for kind in table}
+    _check_names(table, tuple(LineKind), N_("there is no line kind “%(name)s”"))
     types: dict[str, LineKind] = {}
-    for name, kind in kinds.items():
-        words = table[name]
+    for name, words in table.items():
+        kind = LineKind(name)
         if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
-            raise _wrong(f'{name} must be a list of words: {name} = ["Покупка"]')
+            raise _wrong(N_('%(name)s must be a list of words: %(name)s = ["Покупка"]', name=name))
         for word in words:
             if types.setdefault(header_key(word), kind) is not kind:
-                raise _wrong(f"“{word[:40]}” is listed under two kinds in [types]")
+                raise _wrong(N_("“%(word)s” is listed under two kinds in [types]", word=word[:40]))
     return types
-
-
-def _kind(name: str) -> LineKind:
-    try:
-        return LineKind(name)
-    except ValueError:
-        raise _wrong(f"there is no line kind “{name[:20]}”", f"use one of {', '.join(LineKind)}") from None
 
 
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise _wrong(f"there is no time zone “{name[:40]}”", "write it as Asia/Almaty or UTC") from None
-
-
-def _currency(name: str | None) -> Currency | None:
-    if name is None:
-        return None
-    try:
-        return Currency(name.upper())
-    except ValueError:
         raise _wrong(
-            f"“{name[:12]}” is not a currency that we accept", f"use one of {', '.join(Currency)}"
+            N_("%(key)s is not a time zone", key=name[:40]), N_("write it as Asia/Almaty or UTC")
         ) from None
 
 
@@ -224,11 +227,15 @@ def _date_form(form: str | None) -> str | None:
     if form is None:
         return None
     if "%d" not in form or "%m" not in form or not ("%Y" in form or "%y" in form):
-        raise _wrong("date must have a day, month and year", 'write it as date = "%d.%m.%Y %H:%M"')
+        raise _wrong(
+            N_("date must have a day, month and year"),
+            N_("write it as %(example)s", example='date = "%d.%m.%Y %H:%M"'),
+        )
     return form
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
     if value is not None and value not in allowed:
-        raise _wrong(f"{name} must be one of {', '.join(repr(choice) for choice in allowed)}")
+        known = ", ".join(json.dumps(choice) for choice in allowed)
+        raise _wrong(N_("%(option)s must be one of %(known)s", option=name, known=known))
     return value

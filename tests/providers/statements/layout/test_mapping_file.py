@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from procomp_pay.domain.errors import InvalidStatement
+from procomp_pay.domain.errors import InvalidFile, InvalidStatement
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from tests.support.statement_files import read
@@ -65,15 +65,15 @@ def test_every_line_currency_and_zone_settings(try_it: Callable[..., Path]) -> N
 @pytest.mark.parametrize(
     ("before", "after", "word"),
     [
-        ('provider = "kaspi"', 'provider = "visa"', "kaspi or stripe"),
+        ('provider = "kaspi"', 'provider = "visa"', "provider must be one of"),
         ('provider = "kaspi"', 'provder = "kaspi"', "“provder”"),
         ('provider = "kaspi"', "provider = 5", "text in quotes"),
         ('provider = "kaspi"', 'provider = "stripe"', "no currency column"),
         ('decimal = ","', 'decimal = "x"', "decimal must be one of"),
         ('delimiter = ";"', 'delimiter = "ab"', "delimiter must be one of"),
         ('encoding = "cp866"', 'encoding = "rot13"', "encoding must be one of"),
-        ('date = "%Y', 'zone = "Mars/Base"\ndate = "%Y', "no time zone"),
-        ('date = "%Y', 'currency = "GBP"\ndate = "%Y', "not a currency"),
+        ('date = "%Y', 'zone = "Mars/Base"\ndate = "%Y', "is not a time zone"),
+        ('date = "%Y', 'currency = "GBP"\ndate = "%Y', "currency must be one of"),
         ('date = "%Y/%d', 'date = "%Y', "a day, month and year"),
         ('date = "Когда"', "", "the date column is missing"),
         ('date = "Когда"', 'dat = "Когда"', "no column role “dat”"),
@@ -99,13 +99,13 @@ def test_wrong_mapping_names_its_mistake(
 
 def test_unreadable_or_incomplete_mapping_is_refused(try_it: Callable[..., Path], tmp_path: Path) -> None:
     file = try_it(FILE, "f.csv", "cp866")
-    for mapping in (
-        tmp_path / "missing.toml",
-        tmp_path,
-        try_it("x" * 70_000, "long"),
-        try_it("ю", "odd", encoding="cp1251"),
+    for mapping, why in (
+        (tmp_path / "missing.toml", "There is no file .*missing.toml"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (try_it("x" * 70_000, "long"), "mapping cannot be used: it is larger"),
+        (try_it("ю", "odd", encoding="cp1251"), "mapping cannot be used: it is not UTF-8"),
     ):
-        with pytest.raises(InvalidStatement, match="mapping cannot be used"):
+        with pytest.raises(InvalidFile, match=why):
             read(file, mapping=mapping)
     only = try_it('[columns]\ndate = "Когда"\namount = "Сколько"\n')
     with pytest.raises(InvalidStatement, match="neither a type nor an operation"):
