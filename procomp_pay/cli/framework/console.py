@@ -218,8 +218,12 @@ def print_table(terminal: Console, *tables: Table) -> None:
         terminal.print(table.title)
     head = [" ".join(_plain(column.header).split()) for column in table.columns]
     cells = ([_plain(cell).replace("\n", ", ") for cell in column.cells] for column in table.columns)
-    rows = zip(*cells, strict=True)
-    terminal.out("\n".join(records(head, rows)), highlight=False)
+    rows = list(zip(*cells, strict=True))
+    lines = records(head, [row for row, drawn in zip(rows, table.rows, strict=True) if not drawn.style])
+    # a sum is no row of its table: its words stand under heads that are not theirs
+    sums = [row for row, drawn in zip(rows, table.rows, strict=True) if drawn.style]
+    lines += ["", *(wrap("  ".join(filter(None, row))) for row in sums)] if sums else []
+    terminal.out("\n".join(lines), highlight=False)
 
 
 def _give_least_widths(table: Table) -> int:
