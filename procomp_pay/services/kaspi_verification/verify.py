@@ -338,7 +338,7 @@ def _as_kaspi_told(
     """
     if kaspi.at is not None:
         return replace(request, money=kaspi.money, paid_at=kaspi.at)
-    told = (money for row in unapplied if (money := discrepancies.unapplied_money(row)) is not None)
+    told = filter(None, (discrepancies.unapplied_money(row.detail) for row in unapplied))
     return replace(request, money=next(told, None) or request.money or kaspi.money)
 
 
@@ -372,7 +372,7 @@ async def _find_objections(
     paid = locked.payment.status is PaymentStatus.COMPLETED  # reported by Kaspi: only the number is added
     in_doubt = not paid and await numbers.is_amount_in_doubt(session, locked.payment.id)
     window = PaymentWindow(locked.charged, locked.detail.created_at, _ends(ctx, locked))
-    decided_by = next((row.resolved_by for row in unapplied if row.resolved_by is not None), None)
+    decided_by = next(filter(None, map(discrepancies.decided_by, unapplied)), None)
     claim = ReceiptClaim(request.money, request.paid_at, in_doubt, decided_by)
     return find_objections(claim, window, KaspiAnswer.PAID if paid else answer, ctx.clock())
 

@@ -149,4 +149,4 @@ async def is_known_now(context: ReconciliationContext, row_id: str) -> bool:
         row = await store.one(session, row_id)
         ref = row.fingerprint.split(":", 2)[2]
         known = await find_id(session, ProviderIds(payment_intent=ref, kaspi_payment=ref))
-        return known is not None or await store.is_explained(session, row)
+        return known is not None or await store.is_explained(session, row.detail)

@@ -171,7 +171,7 @@ async def close_unapplied(
     """Close what is open about this Kaspi operation as money of nobody: given back as such, it would be given
     twice. One of another amount stays open."""
     for row in await discrepancies.unapplied(session, number):
-        if discrepancies.unapplied_money(row) in (None, money):
+        if discrepancies.unapplied_money(row.detail) in (None, money):
             note = N_("Its money settles payment %(payment)s now.", payment=locked.payment.id)
             discrepancies.close(row, how=discrepancies.GONE, note=note, by=by, now=now)
 
@@ -214,7 +214,12 @@ async def enqueue_message(
 async def keep_unapplied(
     session: AsyncSession, ctx: AppContext, provider: str, event_id: str, detail: Mapping[str, str | None]
 ) -> None:
-    """Open a discrepancy and enqueue an alert for money that belongs to no known payment, once per event."""
+    """Open a discrepancy and enqueue an alert for money that belongs to no known payment, once per event.
+
+    Not if its operation has settled one meanwhile, by a receipt: given back as such, it would be given twice.
+    """
+    if await discrepancies.is_explained(session, detail):
+        return
     await discrepancies.open_discrepancy(
         session,
         DiscrepancyKind.MISSING_LOCALLY,

@@ -72,8 +72,9 @@ class Account:
 
     @property
     def fee(self) -> Money | None:
-        """The fee in tenge; ``None`` if there is none."""
-        return self.fees.at(self.at).in_currency(Currency.KZT)
+        """The fee in tenge; ``None`` if there is none: the platform may have written zero."""
+        fee = self.fees.at(self.at).in_currency(Currency.KZT)
+        return fee if fee is not None and fee.amount > 0 else None
 
     def charged(self, paid: Money) -> Money | None:
         """Return the fee that this money is for: a bill may be paid a little after another fee began."""
@@ -143,7 +144,7 @@ async def _registration_obstacle(session: AsyncSession, account: Account) -> Acc
         return AccountStatus(Result.PAID, "The fee is paid already")
     if isinstance(participant.status, UnknownLabel):
         return AccountStatus(Result.OTHER, "The registration cannot be paid now: ask the organisers")
-    if account.fee is None or account.fee.amount <= 0:  # the platform may have written any
+    if account.fee is None:
         return AccountStatus(Result.OTHER, "The tournament has no fee in tenge")
     if await discrepancies.unknown_money_after_restore(session, account.fees.ever(Currency.KZT)) is not None:
         return AccountStatus(Result.OTHER, "The fee may be paid already: ask at the desk")

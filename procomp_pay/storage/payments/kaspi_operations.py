@@ -12,7 +12,7 @@ from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, ABOUT_MONEY
-from procomp_pay.domain.states import OPEN_STATUSES, PaymentMethod, PaymentStatus
+from procomp_pay.domain.states import OPEN_STATUSES, PAID_STATUSES, PaymentMethod, PaymentStatus
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -114,8 +114,13 @@ async def came_under(session: AsyncSession, number: str) -> str | None:
 async def of_platform(session: AsyncSession, number: str) -> str | None:
     """Return the payment that the platform took by itself under this number and that is not adopted."""
     adopted = select(PaymentDetail.payment_id).where(PaymentDetail.payment_id == Payment.id).exists()
+    status = col(Payment.status)
+    # adopting one that is not paid leaves its number free; a status of the platform's own may mean paid
+    may_be_paid = or_(
+        status.is_(None), status.not_in([each for each in PaymentStatus if each not in PAID_STATUSES])
+    )
     query = select(Payment.id).where(
-        col(Payment.kaspi_transaction_id).in_((number, f"QR{number}")), ~adopted
+        col(Payment.kaspi_transaction_id).in_((number, f"QR{number}")), may_be_paid, ~adopted
     )  # as the platform may have stored it
     return (await session.exec(query.limit(1))).first()
 

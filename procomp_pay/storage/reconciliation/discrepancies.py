@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
 from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
+from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.domain.reconciliation.statement_line import LineKind
@@ -23,6 +24,7 @@ from procomp_pay.domain.topics import Topic
 from procomp_pay.storage.database.bulk_write import insert_returning
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.database.keyset_cursor import MOST, read_cursor, write_cursor
+from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy, ReconciliationRun
@@ -249,10 +251,12 @@ async def count_open(session: AsyncSession, provider: str | None) -> int:
 
 
 def _is_of(provider: str) -> Any:
-    """Return the condition for a provider's rows. Old rows have no provider, but their payment has."""
-    kaspi = col(Payment.method) == PaymentMethod.KASPI_QR
-    by_method = kaspi if provider == "kaspi" else or_(~kaspi, col(Payment.method).is_(None))
-    return or_(Discrepancy.provider == provider, and_(col(Discrepancy.provider).is_(None), by_method))
+    """Return the condition for a provider's rows. Some have no provider: their payment has, and else the key
+    of the event that told of them (``kaspi:…``, ``kaspi_bill:…``)."""
+    by_event = col(Discrepancy.fingerprint).contains(":None:kaspi", autoescape=True)
+    kaspi = func.coalesce(col(Payment.method) == PaymentMethod.KASPI_QR, by_event)
+    by_payment = kaspi if provider == "kaspi" else ~kaspi
+    return or_(Discrepancy.provider == provider, and_(col(Discrepancy.provider).is_(None), by_payment))
 
 
 async def page(
@@ -443,7 +447,7 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
 
     :param decided: also what somebody decided about such money: it may have been given back.
     """
-    is_meant: Any = Discrepancy.state == DiscrepancyState.OPEN
+    is_meant: Any = col(Discrepancy.state) == spelled(DiscrepancyState.OPEN)
     if decided:
         is_meant = or_(is_meant, col(Discrepancy.resolution).in_(FINAL))
     query = select(Discrepancy).where(
@@ -456,31 +460,44 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
     return [row for row in rows if number in _numbers_in(row.detail)]  # it may be an account or a sum, too
 
 
-def _numbers_in(detail: dict[str, Any]) -> set[str]:
+def decided_by(row: Discrepancy) -> str | None:
+    """Return who decided about the money of such a discrepancy, also if it was found again and reopened."""
+    if row.resolution in FINAL:
+        return row.resolved_by
+    before = row.detail.get("before") or {}
+    return before.get("by") if before.get("resolution") in FINAL else None
+
+
+def _numbers_in(detail: Mapping[str, Any]) -> set[str]:
     """Return the numbers of the operation that brought money: of a statement's line, a bill or a callback."""
     line = detail.get("theirs") or {}
-    if "went_back" in detail or line.get("kind", LineKind.PAYMENT.value) != LineKind.PAYMENT.value:
-        return set()  # it is about money that went back
+    # 0.1.0 wrote what a gateway told of a refund as "paid"
+    went_back = "went_back" in detail or "refund" in str(detail.get("status")).lower()
+    if went_back or line.get("kind", LineKind.PAYMENT.value) != LineKind.PAYMENT.value:
+        return set()
     told = (line.get("ref"), line.get("payment_ref"), detail.get("txn_id"), detail.get("operation"))
     return {canonical(str(number)) for number in told if number is not None}
 
 
-def unapplied_money(row: Discrepancy) -> Money | None:
-    """Return how much came by that operation; ``None`` if that is not known."""
-    line = row.detail.get("theirs") or {}
-    told = (line.get("amount"), row.detail.get("sum"), row.detail.get("paid"))
+def unapplied_money(detail: Mapping[str, Any]) -> Money | None:
+    """Return how much came by that operation, also in a currency that is none of ours; ``None`` if that is
+    not known."""
+    line = detail.get("theirs") or {}
+    told = (line.get("amount"), detail.get("sum"), detail.get("paid"))
     amount = next((str(amount) for amount in told if amount is not None), "")
+    currency = line.get("currency") or Currency.KZT
     try:
-        return Money.parse(amount, line.get("currency") or Currency.KZT)
+        number = Money.parse(amount, Currency.KZT).amount
     except InvalidAmount:
         return None
+    return Money(number, Currency(currency) if currency in list(Currency) else UnknownLabel(currency))
 
 
-async def is_explained(session: AsyncSession, row: Discrepancy) -> bool:
+async def is_explained(session: AsyncSession, detail: Mapping[str, Any]) -> bool:
     """Return whether a payment of ours was settled by the operation that such a discrepancy is about."""
-    for number in _numbers_in(row.detail):
+    for number in _numbers_in(detail):
         used = await used_by(session, number)
-        if used is not None and unapplied_money(row) in (None, Money(used.amount, Currency.KZT)):
+        if used is not None and unapplied_money(detail) in (None, Money(used.amount, Currency.KZT)):
             return True
     return False
 

@@ -249,6 +249,10 @@ async def test_the_receipt_of_a_payment_that_the_platform_took(environment: Serv
     with pytest.raises(Conflict, match="which the platform took by itself"):
         await verify_manually(environment, second)
     assert await environment.status(second) is S.PENDING
+    await environment.sql(
+        """UPDATE "Payment" SET status = 'PENDING' WHERE id = :id""", id=first.view.payment_id
+    )
+    assert (await verify_manually(environment, second)).status is S.COMPLETED  # nor could it be adopted
 
 
 async def test_a_different_amount(environment: ServiceEnvironment) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
-from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.domain.reconciliation.statement_line import ForeignMoney, LineKind
 from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation.discrepancies import How, resolve
@@ -21,11 +25,13 @@ from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.side_effects import keep_unapplied
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.services.webhooks.kaspi_gateway import apply_callback
+from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask
-from tests.support.reconciliation import compare, line, open_rows
+from tests.support.reconciliation import compare, line, open_rows, run
 
 S = PaymentStatus
 NUMBER = "19000000001"
@@ -49,6 +55,17 @@ async def came(environment: ServiceEnvironment, source: str, amount: str = "2400
             await keep_unapplied(session, environment.ctx, "kaspi", "a" * 64, told)
     [row] = await open_rows(environment)
     assert row.kind == "MISSING_LOCALLY"
+
+
+async def callback(environment: ServiceEnvironment, status: str, amount: int) -> None:
+    """Let a gateway tell of a payment that is not ours, at the last attempt."""
+    body = {"id": "inv_other", "status": status, "amount": amount, "transaction_id": NUMBER}
+    async with environment.ctx.db.writing() as session:
+        row = WebhookEvent(
+            id="w1", provider="kaspi", event_id=f"{amount:064}", type=status, attempts=10,
+            payload_enc=environment.ctx.keyring.encrypt(json.dumps(body)),
+        )  # fmt: skip
+        await apply_callback(session, environment.ctx, row)
 
 
 async def no_kaspi(environment: ServiceEnvironment) -> None:
@@ -103,6 +120,53 @@ async def test_a_receipt_of_money_that_was_given_back_pays_no_fee(
     assert (opened_row.kind, opened_row.detail["by"]) == ("STATUS_MISMATCH", "aigerim")
 
 
+async def test_a_decision_counts_also_when_the_money_was_found_again(environment: ServiceEnvironment) -> None:
+    opened = await environment.start()
+    await came(environment, "statement")
+    [row] = await open_rows(environment)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    theirs = row.detail["theirs"] | {"candidates": [opened.view.payment_id]}  # this payment was started since
+    kind = DiscrepancyKind.MISSING_LOCALLY
+    again = Difference(row.fingerprint, kind, "kaspi", None, row.detail | {"theirs": theirs})
+    async with environment.ctx.db.writing() as session:
+        outcomes = await keep(session, [again], ids=["d2"], run_id=None, now=environment.now())
+    assert outcomes == ["reopened"]
+    await no_kaspi(environment)
+    with pytest.raises(Conflict, match="dana decided about it"):
+        await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
+
+
+@pytest.mark.parametrize("source", ["bill", "callback"])
+@pytest.mark.parametrize(("amount", "kinds"), [(24000, []), (500, ["MISSING_LOCALLY"])])
+async def test_money_that_settled_a_payment_before_it_was_told_is_not_nobodys(
+    environment: ServiceEnvironment, source: str, amount: int, kinds: list[str]
+) -> None:
+    """A gateway's callback of an unknown payment waits half an hour: a clerk may verify its receipt."""
+    opened = await environment.start()
+    await no_kaspi(environment)
+    await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
+    if source == "bill":
+        await pay(environment.ctx, ask("nobody", NUMBER, f"{amount}.00"))
+    else:
+        await callback(environment, "paid", amount)
+    assert [row.kind for row in await open_rows(environment)] == kinds
+    alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == Topic.ALERT_UNAPPLIED]
+    assert len(alerts) == len(kinds)
+
+
+async def test_another_currency_is_not_the_fee(environment: ServiceEnvironment) -> None:
+    opened = await environment.start()
+    ours = await environment.paid()
+    known = line(1, str(ours.view.provider_ref), environment.now(), "24000.00 KZT")
+    other = line(2, NUMBER, environment.now() - timedelta(hours=5), "24000.00 KZT")
+    yuan = replace(other, money=ForeignMoney(Decimal("24000.00"), "CNY"))
+    await compare(environment, [known, yuan], "kaspi")
+    await no_kaspi(environment)
+    with pytest.raises(Refused, match=r"CNY was paid"):
+        await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
+    assert len(await open_rows(environment)) == 1
+
+
 async def test_the_number_of_money_that_went_back_is_another(environment: ServiceEnvironment) -> None:
     opened = await environment.start()
     await came(environment, "statement", kind=LineKind.REFUND)
@@ -111,19 +175,21 @@ async def test_the_number_of_money_that_went_back_is_another(environment: Servic
     assert len(await open_rows(environment)) == 1
 
 
-async def test_what_a_gateway_told_of_a_refund_stays_open(environment: ServiceEnvironment) -> None:
+@pytest.mark.parametrize("is_of_0_1_0", [False, True])
+async def test_what_a_gateway_told_of_a_refund_stays_open(
+    environment: ServiceEnvironment, *, is_of_0_1_0: bool
+) -> None:
     opened = await environment.start()
-    body = {"id": "inv_other", "status": "refunded", "amount": 24000, "transaction_id": NUMBER}
-    async with environment.ctx.db.writing() as session:
-        row = WebhookEvent(
-            id="w1", provider="kaspi", event_id="b" * 64, type="refunded", attempts=10,
-            payload_enc=environment.ctx.keyring.encrypt(json.dumps(body)),
-        )  # fmt: skip
-        await apply_callback(session, environment.ctx, row)
+    await callback(environment, "refunded", 24000)
+    if is_of_0_1_0:
+        async with environment.ctx.db.writing() as session:
+            row = (await session.exec(select(Discrepancy))).one()
+            row.detail = {{"went_back": "paid"}.get(name, name): value for name, value in row.detail.items()}
     await no_kaspi(environment)
     await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
     [left] = await open_rows(environment)
-    assert (left.kind, left.detail["went_back"]) == ("MISSING_LOCALLY", "24000.00")
+    name = "paid" if is_of_0_1_0 else "went_back"
+    assert (left.kind, left.detail[name]) == ("MISSING_LOCALLY", "24000.00")
 
 
 async def test_an_account_that_looks_like_the_number_is_another(environment: ServiceEnvironment) -> None:
@@ -134,20 +200,29 @@ async def test_an_account_that_looks_like_the_number_is_another(environment: Ser
     assert len(await open_rows(environment)) == 1
 
 
+@pytest.mark.parametrize("by", ["fix", "reconcile"])
 @pytest.mark.parametrize(("amount", "is_known"), [("24000.00", True), ("500.00", False)])
 async def test_what_an_earlier_version_left_open_is_known(
-    environment: ServiceEnvironment, amount: str, is_known: bool
+    environment: ServiceEnvironment, amount: str, by: str, *, is_known: bool
 ) -> None:
     opened = await environment.start()
+    await came(environment, "bill", amount)
+    [row] = await open_rows(environment)
     event = PaymentEvent(
         opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_STATUS, "kaspi",
         money=Money.parse("24000", "KZT"), ids=ProviderIds(kaspi_operation=NUMBER),
     )  # fmt: skip
     await apply_event(environment.ctx, event)
-    await came(environment, "bill", amount)
-    [row] = await open_rows(environment)
-    if is_known:
+    await environment.sql("UPDATE pay_discrepancy SET state = 'open', resolution = NULL, resolved_by = NULL")
+    if by == "reconcile":
+        assert await closed_by(environment, "stripe") == 0
+        assert await closed_by(environment, "kaspi") == int(is_known)
+    elif is_known:
         assert not (await resolve(environment.ctx, row.id, How.FIX, "found", CLERK)).is_open
     else:
         with pytest.raises(ManualReviewRequired, match="still belongs to no payment"):
             await resolve(environment.ctx, row.id, How.FIX, "found", CLERK)
+
+
+async def closed_by(environment: ServiceEnvironment, provider: str) -> int:
+    return (await run(environment, provider)).closed

@@ -93,6 +93,9 @@ async def test_check_refuses_what_pay_would_have_to_keep(environment: ServiceEnv
             await session.exec(statement)
         answer = await check(environment.ctx, ask(feeless))
         assert (answer.result, answer.money) == (Result.OTHER, None)
+    assert (await pay(environment.ctx, ask(feeless, "778"))).result is Result.OTHER
+    unapplied = (await environment.rows(Discrepancy))[-1]
+    assert (unapplied.kind, unapplied.detail["txn_id"]) == ("MISSING_LOCALLY", "778")
 
 
 # --- pay
