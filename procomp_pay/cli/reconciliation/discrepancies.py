@@ -57,7 +57,7 @@ _OTHER_MONEY = N_(
 )
 _DO = {
     "MISSING_LOCALLY": N_(
-        "Find out whose payment it is. Verifying a Kaspi receipt for them closes this: "
+        "Find out whose payment it is. If it came by Kaspi, verifying its receipt for them closes this: "
         "procomp-pay verify-kaspi. Else refund it at the provider, and accept this with a note."
     ),
     "MISSING_AT_PROVIDER": N_("Check that it is the right account, then accept it or write it off."),

@@ -23,7 +23,7 @@ from procomp_pay.domain.kaspi_verification import (
     find_objections,
 )
 from procomp_pay.domain.labels import UnknownLabel
-from procomp_pay.domain.money import Money
+from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import read as read_number
 from procomp_pay.domain.operators import Right, needs_second_person
 from procomp_pay.domain.refunds import kaspi_refund_id
@@ -296,7 +296,7 @@ async def _verify(
     if (named is None or request.money != named) and any(each.about_amount for each in objections):
         raise Refused(
             N_("A different amount was received for this payment: an override needs the amount"),
-            next_step=N_("check it in the Kaspi Pay app, and add: --amount PAID"),
+            next_step=_named_amount(request.money),
         )
     charged, first = locked.charged, locked.payment.kaspi_transaction_id
     await _check_second_person(
@@ -340,6 +340,18 @@ def _as_kaspi_told(
         return replace(request, money=kaspi.money, paid_at=kaspi.at)
     told = filter(None, (discrepancies.unapplied_money(row.detail) for row in unapplied))
     return replace(request, money=next(told, None) or request.money or kaspi.money)
+
+
+def _named_amount(paid: Money | None) -> str:
+    """Return how an override names the amount.
+
+    :param paid: what Kaspi told of it, if anything.
+    """
+    if paid is None:
+        return N_("check it in the Kaspi Pay app, and add: --amount PAID")
+    if paid.currency is not Currency.KZT:  # what can be named is in tenge
+        return "procomp-pay discrepancies list"
+    return N_("check it in the Kaspi Pay app; if it is so, add: --amount %(paid)s", paid=paid.amount)
 
 
 async def _check_second_person(

@@ -670,8 +670,9 @@ async def test_an_override_books_no_other_amount_than_the_named_one(
     monkeypatch.setattr(KaspiRefunds, "details", details)
     override = VerificationRequest(payment_id, ref, override=True, reason="the clerk saw it")
     for named in (None, KZT):
-        with pytest.raises(Refused, match="an override needs the amount"):
+        with pytest.raises(Refused, match="an override needs the amount") as refusal:
             await verify(environment.ctx, replace(override, money=named), CLERK)
+        assert "--amount 500.00" in str(refusal.value.next_step)
     assert (await views.one(environment.ctx, payment_id)).status is S.PENDING
     paid_amount = Money.parse("500", "KZT")
     done = await verify(environment.ctx, replace(override, money=paid_amount), CLERK)
