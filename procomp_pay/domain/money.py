@@ -42,6 +42,8 @@ LARGEST = Decimal("99999999.99")
 _CENT = Decimal("0.01")
 #: An amount with its thousands apart, or with a comma before one or two decimals.
 _AS_SHOWN = re.compile(r"([0-9]{1,3}(\s[0-9]{3})+|[0-9]+)([,.][0-9]{1,2})?")
+#: To Python 24 exactly; to many people twenty-four thousand.
+_THOUSANDS_OR_DECIMALS = re.compile(r"\d+\.\d{3,}")
 #: The power of ten of the largest amount's first digit.
 _MOST_DIGITS = LARGEST.adjusted()
 
@@ -120,8 +122,14 @@ class Money:
     def typed(cls, amount: str, currency: str | Currency) -> Money:
         """Parse a positive amount as a person types it: also as it is shown, ``24 000`` or ``10 000,50``.
 
-        :raises InvalidAmount: as :meth:`parse`; also ``24,000``, which could be thousands or decimals.
+        :raises InvalidAmount: as :meth:`parse`; also ``24,000`` and ``24.000``, which could be thousands or
+            decimals.
         """
+        if _THOUSANDS_OR_DECIMALS.fullmatch(amount.strip()):
+            raise InvalidAmount(
+                N_("%(amount)s has more than two decimals", amount=amount.strip()[:24]),
+                next_step=N_("write it as 50.00"),
+            )
         if _AS_SHOWN.fullmatch(amount.strip()):
             amount = "".join(amount.split()).replace(",", ".")
         return cls.parse(amount, currency)

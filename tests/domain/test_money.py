@@ -71,7 +71,8 @@ def test_an_amount_may_be_typed_as_it_is_shown(typed: str, amount: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["24,000", "24 00", "1 23", "1,234.50", "24.000.000", "-5,0", ",5", "1 0000"]
+    "typed",
+    ["24,000", "24.000", "1.500", "24 00", "1 23", "1,234.50", "24.000.000", "-5,0", ",5", "1 0000"],
 )
 def test_an_amount_with_two_readings_is_refused(typed: str) -> None:
     with pytest.raises(InvalidAmount):

@@ -101,8 +101,7 @@ class RefundDialog(Dialog):
 
     async def _plan(self, reason: str, amount: str) -> None:
         try:
-            typed = "".join(amount.split()).replace(",", ".")
-            asked = Money.typed(typed, self._payment.charged.currency) if typed else None
+            asked = Money.typed(amount, self._payment.charged.currency) if amount.strip() else None
             self._proposal = await propose(self.desk.ctx, self._payment.payment_id, asked)
             proposed = self._proposal.money if self._proposal else None
             command = RefundCommand(self._payment.payment_id, reason, asked, at_desk=True, proposed=proposed)

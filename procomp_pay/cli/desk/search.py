@@ -270,9 +270,9 @@ class SearchScreen(DeskScreen):
             try:
                 return Person.of_payment(await views.one(self.desk.ctx, scan.code))
             except NotFound:
-                if payment_code.has_digit(text):
-                    self._message = _("There is no payment %(code)s.", code=payment_code.shown(scan.code))
-                    return None  # without a digit it may be a name
+                if payment_code.has_digit(row_number(text)[0]):
+                    self._message = _none_of(text)
+                    return None  # else it may be a name, or one with the number of a row: Ахметов2
         if scan is not None and scan.receipt is not None:
             return await self._of_receipt(scan.receipt)
         if (
@@ -284,7 +284,8 @@ class SearchScreen(DeskScreen):
             return None
         place = self.query_one("#rows", OptionList).highlighted
         if place is None or place >= len(self._rows):
-            self._message = _("No row is chosen.") if self._rows else _none_of(text)
+            has_list = self._rows or self._today is not None
+            self._message = _("No row is chosen.") if has_list else _none_of(text)
             return None
         row = self._rows[place]
         return Person.of_payment(row) if isinstance(row, PaymentView) else Person.of_participant(row)
@@ -357,6 +358,9 @@ class SearchScreen(DeskScreen):
 
 def _none_of(text: str) -> str:
     """Return that nothing has this name or code."""
+    scan = read_scan(text)
+    if scan is not None and scan.code is not None and payment_code.has_digit(text):
+        return _("There is no payment %(code)s.", code=payment_code.shown(scan.code))
     if (code := mistyped_code(text)) is not None:
         shown = payment_code.shown(code)
         return _("The payment code %(shown)s is mistyped: its check character is wrong", shown=shown)

@@ -241,7 +241,7 @@ def _give_least_widths(table: Table) -> int:
 def _plain(cell: object) -> str:
     from rich.text import Text
 
-    return Text.from_markup(str(cell)).plain
+    return Text.from_markup(str(cell), emoji=False).plain
 
 
 def width_of(text: str) -> int:

@@ -24,6 +24,7 @@ from procomp_pay.providers.kaspi.refunds import RefundQr
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.lifecycle.cancel import cancel as cancel_payment
 from procomp_pay.services.refunds.create import Plan, RefundCommand
+from procomp_pay.services.registrations.participants import add_participant
 from procomp_pay.services.registrations.terms import set_refund_policy
 from procomp_pay.services.views import payment as views
 from procomp_pay.services.views.page_link import page_url
@@ -334,6 +335,19 @@ async def test_a_mistyped_code_is_no_unknown_name(open_desk: OpenDesk) -> None:
         await desk.sees("Nobody of this name is registered.")
 
 
+async def test_a_name_with_the_number_of_a_row_is_no_code(open_desk: OpenDesk) -> None:
+    """Ахметов2 has the letters and the check character of the code AXMET0B2."""
+    async with open_desk() as desk:
+        await desk.type("Ахметов2")
+        await desk.press("enter")
+        await desk.sees("There is no payment AXME-T0B2.")
+        for name in ("Асан Ахметов", "Тимур Ахметов"):
+            await add_participant(desk.app.ctx, "t1", name, Actor("aigerim", Source.PERSON))
+        await desk.press("escape")
+        await desk.opens("Ахметов2")
+        await desk.sees("Тимур Ахметов")
+
+
 async def test_verify_a_receipt(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await start(desk, "timur", "p2")
@@ -415,7 +429,14 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         await desk.type("999999")
         await desk.press("enter")
         await desk.sees("This is more than what is left of the payment")
-        await desk.press(*["backspace"] * 6, *"4000", "enter")
+        for thousands_or_decimals in ("24,000", "24.000"):
+            await desk.press(*["backspace"] * 6)
+            await desk.type(thousands_or_decimals)
+            await desk.press("enter")
+            await desk.sees("This is not an amount. Write it as 50.00")
+        await desk.press(*["backspace"] * 6)
+        await desk.type("4 000,00")
+        await desk.press("enter")
         await desk.sees("Refund 4,000 KZT? What remains: 20,000 KZT", "Reason: injured", "y Refund it")
         assert (await desk.payments("p2"))[0].refunds == ()
         await desk.press("y", "y")

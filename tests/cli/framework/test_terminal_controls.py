@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from procomp_pay.cli.framework import console
 from tests.support.terminal import CommandLine
@@ -37,3 +39,10 @@ def test_a_name_of_the_platform(sqlite_clerk: CommandLine, monkeypatch: pytest.M
         shown = sqlite_clerk.type(*command)
         assert "Асан" in shown.out
         assert _acting(shown.out + shown.err) == []
+
+
+def test_a_table_shown_as_its_rows_has_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("Name", "Note")
+    table.add_row(console.safe("[red]Aida[/] :smile:"), "longer than the terminal".replace(" ", "-"))
+    console.print_table(Console(width=20, force_terminal=True), table)
+    assert "[red]Aida[/] :smile:" in capsys.readouterr().out
