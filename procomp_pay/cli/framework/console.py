@@ -205,14 +205,16 @@ def records(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines[1:]
 
 
-def print_table(terminal: Console, *tables: Table) -> None:
+def print_table(terminal: Console, tables: Iterable[Table]) -> None:
     """Print the first table that fits into the terminal with no word broken, else the :func:`records` of the
     last one. A pipe is as wide as needed."""
     for table in tables:
         needed = _give_least_widths(table)
         if needed <= terminal.width or not terminal.is_terminal:
-            terminal.width = max(needed, terminal.width)
+            width = terminal.width
+            terminal.width = max(needed, width)
             terminal.print(table)
+            terminal.width = width
             return
     if table.title:
         terminal.print(table.title)

@@ -332,7 +332,7 @@ def _print(table: Table) -> None:
         return
     terminal = console.out()
     with terminal.capture() as printed:
-        console.print_table(terminal, table)
+        console.print_table(terminal, [table])
     console.print_long(printed.get().rstrip("\n").split("\n"))
 
 

@@ -61,7 +61,7 @@ def _print_table(terminal: Console, section: Section, most_rows: int) -> None:
         _Drawing(section, wide=is_wide, bars=bars, whole_heads=False),
         _Drawing(section, wide=False, bars=False, whole_heads=False),
     )
-    console.print_table(terminal, *(each.table(most_rows) for each in drawings))
+    console.print_table(terminal, (each.table(most_rows) for each in drawings))  # drawn as needed
 
 
 class _Drawing:

@@ -133,12 +133,11 @@ async def _flag_refund(
 
 
 def _details(callback: ParsedCallback) -> dict[str, str | None]:
+    amount = str(callback.money.amount) if callback.money else callback.money_unreadable
     return {
         "payment": callback.ours,
         "at_gateway": callback.ids.kaspi_payment,
         "operation": callback.ids.kaspi_operation,
         "status": callback.status,
-        "went_back" if callback.refunded else "paid": str(callback.money.amount)
-        if callback.money
-        else callback.money_unreadable,
+        "went_back" if callback.refunded else "paid": amount,
     }

@@ -44,5 +44,5 @@ def test_a_name_of_the_platform(sqlite_clerk: CommandLine, monkeypatch: pytest.M
 def test_a_table_shown_as_its_rows_has_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table("Name", "Note")
     table.add_row(console.safe("[red]Aida[/] :smile:"), "longer than the terminal".replace(" ", "-"))
-    console.print_table(Console(width=20, force_terminal=True), table)
+    console.print_table(Console(width=20, force_terminal=True), [table])
     assert "[red]Aida[/] :smile:" in capsys.readouterr().out
