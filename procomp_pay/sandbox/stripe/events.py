@@ -29,11 +29,6 @@ CREATE_ENDPOINT: dict[str, Reader] = {
 SANDBOX_ENDPOINT = "we_sandbox"  # the one that the options name; its id never changes
 
 
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/events/{id}."""
-    return core.view(core.get("events", call.path["id"]))
-
-
 def list_all(core: Core, call: Call) -> Json:
     """GET /v1/events, filtered by `type` (may end in `.*`) or `types`, and by delivery."""
     params = call.params
@@ -62,11 +57,6 @@ def create_endpoint(core: Core, call: Call) -> Json:
     secret = new_secret()
     core.private(row["id"])["secrets"] = [secret]
     return {**core.view(row), "secret": secret}
-
-
-def list_endpoints(core: Core, call: Call) -> Json:
-    """GET /v1/webhook_endpoints."""
-    return lists.page(core, "webhook_endpoints", call.params, "/v1/webhook_endpoints")
 
 
 def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> str:
