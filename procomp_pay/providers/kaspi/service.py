@@ -7,15 +7,20 @@ never simply sent again. Kaspi sends no events: payments are polled.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import OutcomeUnknown, Refused
 from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.providers.kaspi.client import Exchange, KaspiCalls
-from procomp_pay.providers.kaspi.http import KaspiHttp, kaspi_http
+from procomp_pay.providers.kaspi.http import KaspiHttp
+from procomp_pay.providers.kaspi.invoices import client_name
+from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+from procomp_pay.providers.kaspi.wire import token
 from procomp_pay.providers.protocol import (
     Created,
     CreateRequest,
@@ -27,15 +32,8 @@ from procomp_pay.providers.protocol import (
 from procomp_pay.providers.resilience.retry import TOTAL_S
 
 if TYPE_CHECKING:
-    from procomp_pay.providers.kaspi.refunds import KaspiRefunds
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
     from procomp_pay.providers.resilience.rate_limit import RateLimit
-
-import re
-
-from procomp_pay.domain.errors import OutcomeUnknown
-from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
-from procomp_pay.providers.kaspi.wire import token
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -124,8 +122,6 @@ class KaspiPaymentService:
 
             self._backend = KaspiGateway(self._exchange, url, total_s=total_s)
         else:
-            from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
-
             self._calls = KaspiCalls(
                 self._exchange,
                 scheme=scheme,
@@ -178,19 +174,14 @@ class KaspiPaymentService:
 
         :raises Refused: the scheme has no invoices. :raises NotFound: no Kaspi customer has the number.
         """
-        from procomp_pay.providers.kaspi.invoices import client_name
-
         return await client_name(self._own_api(), phone)
 
     def refunds(self) -> KaspiRefunds:
         """Return the refund calls, with the refund QR of scheme standard."""
-        from procomp_pay.providers.kaspi.refunds import KaspiRefunds
-
         return KaspiRefunds(self._own_api())
 
     def devices(self) -> KaspiDevices:
         """Return the calls for trade points and devices."""
-
         return KaspiDevices(self._own_api())
 
     def _own_api(self) -> KaspiCalls:
@@ -200,6 +191,3 @@ class KaspiPaymentService:
 
     async def aclose(self) -> None:
         await self._exchange.aclose()
-
-
-__all__ = ["KaspiPaymentService", "kaspi_http"]
