@@ -8,7 +8,7 @@ never simply sent again. Kaspi sends no events: payments are polled.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -32,6 +32,7 @@ from procomp_pay.providers.protocol import (
 from procomp_pay.providers.resilience.retry import TOTAL_S
 
 if TYPE_CHECKING:
+    from procomp_pay.providers.kaspi.gateway import KaspiGateway
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
     from procomp_pay.providers.resilience.rate_limit import RateLimit
 
@@ -79,18 +80,6 @@ class KaspiDevices:
         await self._calls.post("/device/delete", {"DeviceToken": device_token})
 
 
-class KaspiBackend(Protocol):
-    """The calls that Kaspi's own API and a gateway have in common."""
-
-    async def create(self, request: CreateRequest) -> Created: ...
-    async def fetch(self, ref: ProviderRef) -> ProviderStatus: ...
-    async def cancel(self, ref: ProviderRef) -> ProviderStatus: ...
-    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None: ...
-    async def refund(self, request: RefundRequest) -> RefundEvent: ...
-    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds: ...
-    async def check(self) -> str: ...
-
-
 class KaspiPaymentService:
     """Kaspi as a :class:`~procomp_pay.providers.protocol.PaymentProvider`.
 
@@ -116,7 +105,7 @@ class KaspiPaymentService:
         self.scheme = scheme
         self._exchange = Exchange(line, circuit=circuit, rate_limit=rate_limit)
         self._calls: KaspiCalls | None = None
-        self._backend: KaspiBackend
+        self._backend: KaspiGateway | KaspiPublicApi
         if scheme is KaspiScheme.GATEWAY:
             from procomp_pay.providers.kaspi.gateway import KaspiGateway
 
