@@ -72,8 +72,8 @@ def _encryption(parts: SplitResult) -> Encryption:
     return Encryption.STARTTLS if parts.username else Encryption.IF_OFFERED
 
 
-def hook_url(setting: str, text: str) -> str:
-    """Return the URL of a webhook that we call: https, or http on this machine.
+def check_hook_url(setting: str, text: str) -> None:
+    """Check the URL of a webhook that we call: https, or http on this machine.
 
     :raises ConfigurationError: another URL.
     """
@@ -81,7 +81,6 @@ def hook_url(setting: str, text: str) -> str:
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not is_safe or not parts.hostname or parts.fragment or not text.isprintable() or " " in text:
         raise _wrong(setting, "it must be an https URL (http is allowed on this machine only)")
-    return text
 
 
 def hook_secrets(setting: str, text: str) -> tuple[str, ...]:

@@ -350,11 +350,11 @@ def _check_delivery(settings: Settings) -> None:
     if settings.mail_from is not None:
         delivery.sender(settings.mail_from)
     if settings.alert_webhook_url is not None:
-        delivery.hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
+        delivery.check_hook_url("ALERT_WEBHOOK_URL", settings.alert_webhook_url.get_secret_value())
     if settings.alert_mail_to is not None:
         delivery.addresses("ALERT_MAIL_TO", settings.alert_mail_to)
     if settings.platform_webhook_url is not None:
-        delivery.hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
+        delivery.check_hook_url("PLATFORM_WEBHOOK_URL", settings.platform_webhook_url)
     if settings.platform_webhook_secret is not None:
         secret = settings.platform_webhook_secret.get_secret_value()
         delivery.hook_secrets("PLATFORM_WEBHOOK_SECRET", secret)

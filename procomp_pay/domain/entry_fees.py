@@ -98,8 +98,8 @@ class FeeSchedule:
         return [base, *(period.fee for period in self.periods if period.fee.currency is currency)]
 
 
-def checked_period(period: FeePeriod, schedule: FeeSchedule) -> FeePeriod:
-    """Return a period if it can be added to a schedule; it replaces the one of its kind and currency.
+def check_period(period: FeePeriod, schedule: FeeSchedule) -> None:
+    """Check that a period can be added to a schedule; it replaces the one of its kind and currency.
 
     :raises InvalidAmount: the fee is not more than zero, or in tenge with tiyn.
     :raises Refused: the tournament has no fee in its currency, or it overlaps another period.
@@ -129,7 +129,6 @@ def checked_period(period: FeePeriod, schedule: FeeSchedule) -> FeePeriod:
                     "see its days: procomp-pay tournament fees %(tournament)s", tournament=base.tournament_id
                 ),
             )
-    return period
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,14 +49,7 @@ def clean_name(text: str, field: str = N_("name")) -> str:
     if not cleaned:
         raise Refused(N_("the %(field)s is empty", field=field))
     if cleaned[0] in "=+-@":
-        raise Refused(
-            N_(
-                "the %(field)s %(text)s begins with %(sign)s like a formula",
-                field=field,
-                text=_short(cleaned),
-                sign=repr(cleaned[0]),
-            )
-        )
+        raise _like_a_formula(cleaned, field)
     if not any(c.isalpha() for c in cleaned):
         raise Refused(N_("the %(field)s %(text)s has no letter", field=field, text=_short(cleaned)))
     return cleaned
@@ -146,14 +139,7 @@ def clean_detail(text: str | None, field: str) -> str | None:
     if not cleaned or cleaned in _NOTHING:
         return None
     if cleaned[0] in "=@" or (cleaned[0] in "+-" and not cleaned[1:2].isdigit()):
-        raise Refused(
-            N_(
-                "the %(field)s %(text)s begins with %(sign)s like a formula",
-                field=field,
-                text=_short(cleaned),
-                sign=repr(cleaned[0]),
-            )
-        )
+        raise _like_a_formula(cleaned, field)
     return cleaned
 
 
@@ -252,6 +238,17 @@ def _one_line(text: str, field: str, most: int) -> str:
             )
         )
     return line
+
+
+def _like_a_formula(text: str, field: str) -> Refused:
+    return Refused(
+        N_(
+            "the %(field)s %(text)s begins with %(sign)s like a formula",
+            field=field,
+            text=_short(text),
+            sign=repr(text[0]),
+        )
+    )
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from procomp_pay.sandbox import pages
 from procomp_pay.sandbox.faults import Faults, RequestLog
-from procomp_pay.sandbox.httpio import json_body, refuse
+from procomp_pay.sandbox.httpio import json_body, refused
 
 MAX_ADVANCE = 400 * 86400
 
@@ -70,7 +70,7 @@ class Control:
         try:
             fault = self._faults.add(await json_body(request))
         except ValueError as error:
-            return refuse(str(error))
+            raise refused(str(error)) from error
         return web.json_response(fault.to_json(), status=201)
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
@@ -89,14 +89,11 @@ class Control:
 
     async def move_clock(self, request: web.Request) -> web.Response:
         """POST {"advance": seconds}: move the sandbox's clock forward, so that a session expires now."""
-        try:
-            seconds = (await json_body(request)).get("advance")
-        except ValueError as error:
-            return refuse(str(error))
+        seconds = (await json_body(request)).get("advance")
         if (
             isinstance(seconds, bool)
             or not isinstance(seconds, int | float)
             or not 0 < seconds <= MAX_ADVANCE
         ):
-            return refuse(f"advance must be a number of seconds between 0 and {MAX_ADVANCE}")
+            raise refused(f"advance must be a number of seconds between 0 and {MAX_ADVANCE}")
         return web.json_response({"now": self._advance(float(seconds))})

@@ -131,8 +131,8 @@ class RequestLine:
 class RequestLog:
     """The last requests, newest last, so that a test can count calls."""
 
-    def __init__(self, size: int = 2000) -> None:
-        self._lines: deque[RequestLine] = deque(maxlen=size)
+    def __init__(self) -> None:
+        self._lines: deque[RequestLine] = deque(maxlen=2000)
         self.total = 0
 
     def add(self, line: RequestLine) -> None:

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.stripe.service import StripePaymentService
 from procomp_pay.sandbox.app import Sandbox, SandboxOptions
 from tests.support.patience import PATIENCE_S

@@ -19,7 +19,8 @@ from procomp_pay.domain.errors import (
 from procomp_pay.domain.events import EventType
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.protocol import ProviderRef
 from procomp_pay.providers.resilience import retry
 from procomp_pay.providers.stripe.service import StripePaymentService

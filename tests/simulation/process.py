@@ -16,7 +16,8 @@ from sqlalchemy.util import await_only, greenlet_spawn, immutabledict
 
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.destinations import Destination
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.notifications.http_hooks import Hook, SignedHook
 from procomp_pay.providers.notifications.senders import NotificationSenders
 from procomp_pay.providers.resilience.circuit_breaker import Circuit

@@ -8,7 +8,8 @@ from typing import Any
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel, PaymentStatus
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.refunds import create as use
 from procomp_pay.services.refunds.create import RefundCommand, Refunded
 from procomp_pay.services.settlement.provider_ref import provider_ref_of

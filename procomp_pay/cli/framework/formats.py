@@ -108,10 +108,14 @@ def day_begins(of: date, *, plus_days: int = 0) -> datetime:
 
 def left(until: datetime, now: datetime) -> str:
     """Format the time left: ``2:59``; ``0:00`` when it is over."""
-    seconds = max(0, int((until - now).total_seconds()))
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return duration(max(0, int((until - now).total_seconds())))
+
+
+def duration(seconds: int) -> str:
+    """Format a duration: ``0:41``, ``12:05``, ``1:02:03``; days as hours."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def money(value: Money) -> str:

@@ -14,12 +14,6 @@ from procomp_pay.cli.display import screens, wording
 from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.language import _
 from procomp_pay.cli.kaspi.wording import KASPI, minutes, short_state
-
-if TYPE_CHECKING:
-    from procomp_pay.services.views.payment import PaymentView
-
-from typing import TYPE_CHECKING
-
 from procomp_pay.domain import operation_number, payment_code
 from procomp_pay.domain.errors import PaymentError
 from procomp_pay.domain.name_search import matches

@@ -342,8 +342,6 @@ def _tokens(settings: Settings) -> Check:
 
 def _notifications(settings: Settings) -> Iterator[Check]:
     """Report which notifications are configured. Nothing is sent; ``outbox test`` does that."""
-    from urllib.parse import urlsplit
-
     from procomp_pay.config.delivery import mail_server
 
     quiet = "warn" if settings.is_live else "ok"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.framework.context import (
     load_settings,
     mode_of,
@@ -27,17 +28,8 @@ from procomp_pay.cli.payments.initiate_options import (
     check_phone,
     read_request,
 )
-from procomp_pay.domain.text import N_
-
-if TYPE_CHECKING:
-    from procomp_pay.services.context import AppContext
-    from procomp_pay.services.views.payment import Opening, PaymentView
-
-import sys
-from typing import TYPE_CHECKING
-
-from procomp_pay.cli.framework import formats
 from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
     from procomp_pay.cli.display.qr import Picture

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
+from procomp_pay.cli.framework import formats
 from procomp_pay.cli.framework.language import _, language
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.states import METHOD_NAMES
@@ -129,7 +130,7 @@ def as_text(cell: Cell) -> str:
         case Percent():
             return _with_sign(f"{cell.value}{_SPACE}%")
         case Seconds():
-            return duration(cell.value)
+            return formats.duration(cell.value)
         case datetime():
             return f"{cell:%Y-%m-%d %H:%M}" if language() is Language.ENGLISH else f"{cell:%d.%m.%Y %H:%M}"
         case date() if language() is not Language.ENGLISH:
@@ -152,13 +153,6 @@ def size(cell: Cell) -> Decimal | None:
     if isinstance(cell, Percent):
         return cell.value
     return Decimal(cell) if isinstance(cell, int | Decimal) else None
-
-
-def duration(seconds: int) -> str:
-    """Format a duration: ``0:41``, ``12:05``, ``1:02:03``; days as hours."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def known(value: Decimal | None) -> Cell:

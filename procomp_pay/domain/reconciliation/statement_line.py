@@ -91,7 +91,6 @@ class LineBlock:
     :param matches: the reference that finds each line's payment: the payment's id, or else the line's own.
     :param times: ISO 8601 with the offset.
     :param words: for each line, the index of its values in ``shared``.
-    :param first_at, last_at: the first and last of ``times``.
     :param has_fees: a line of it, or of an earlier block, may have a fee.
     """
 
@@ -101,8 +100,6 @@ class LineBlock:
     times: Sequence[str]
     words: Sequence[int]
     shared: Sequence[SharedValues]
-    first_at: datetime
-    last_at: datetime
     has_fees: bool
 
 

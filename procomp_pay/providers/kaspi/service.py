@@ -7,15 +7,20 @@ never simply sent again. Kaspi sends no events: payments are polled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import re
+from typing import TYPE_CHECKING
 
 import httpx
 
 from procomp_pay.config import KaspiScheme
-from procomp_pay.domain.errors import Refused
+from procomp_pay.domain.errors import OutcomeUnknown, Refused
 from procomp_pay.domain.refunds import RefundEvent
 from procomp_pay.providers.kaspi.client import Exchange, KaspiCalls
-from procomp_pay.providers.kaspi.http import KaspiHttp, kaspi_http
+from procomp_pay.providers.kaspi.http import KaspiHttp
+from procomp_pay.providers.kaspi.invoices import client_name
+from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
+from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+from procomp_pay.providers.kaspi.wire import token
 from procomp_pay.providers.protocol import (
     Created,
     CreateRequest,
@@ -27,15 +32,9 @@ from procomp_pay.providers.protocol import (
 from procomp_pay.providers.resilience.retry import TOTAL_S
 
 if TYPE_CHECKING:
-    from procomp_pay.providers.kaspi.refunds import KaspiRefunds
+    from procomp_pay.providers.kaspi.gateway import KaspiGateway
     from procomp_pay.providers.resilience.circuit_breaker import Circuit
     from procomp_pay.providers.resilience.rate_limit import RateLimit
-
-import re
-
-from procomp_pay.domain.errors import OutcomeUnknown
-from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
-from procomp_pay.providers.kaspi.wire import token
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -81,18 +80,6 @@ class KaspiDevices:
         await self._calls.post("/device/delete", {"DeviceToken": device_token})
 
 
-class KaspiBackend(Protocol):
-    """The calls that Kaspi's own API and a gateway have in common."""
-
-    async def create(self, request: CreateRequest) -> Created: ...
-    async def fetch(self, ref: ProviderRef) -> ProviderStatus: ...
-    async def cancel(self, ref: ProviderRef) -> ProviderStatus: ...
-    def ready_to_refund(self, payment_id: str, *, at_desk: bool = False) -> None: ...
-    async def refund(self, request: RefundRequest) -> RefundEvent: ...
-    async def list_refunds(self, ref: ProviderRef) -> ProviderRefunds: ...
-    async def check(self) -> str: ...
-
-
 class KaspiPaymentService:
     """Kaspi as a :class:`~procomp_pay.providers.protocol.PaymentProvider`.
 
@@ -118,14 +105,12 @@ class KaspiPaymentService:
         self.scheme = scheme
         self._exchange = Exchange(line, circuit=circuit, rate_limit=rate_limit)
         self._calls: KaspiCalls | None = None
-        self._backend: KaspiBackend
+        self._backend: KaspiGateway | KaspiPublicApi
         if scheme is KaspiScheme.GATEWAY:
             from procomp_pay.providers.kaspi.gateway import KaspiGateway
 
             self._backend = KaspiGateway(self._exchange, url, total_s=total_s)
         else:
-            from procomp_pay.providers.kaspi.public_api import KaspiPublicApi
-
             self._calls = KaspiCalls(
                 self._exchange,
                 scheme=scheme,
@@ -178,19 +163,14 @@ class KaspiPaymentService:
 
         :raises Refused: the scheme has no invoices. :raises NotFound: no Kaspi customer has the number.
         """
-        from procomp_pay.providers.kaspi.invoices import client_name
-
         return await client_name(self._own_api(), phone)
 
     def refunds(self) -> KaspiRefunds:
         """Return the refund calls, with the refund QR of scheme standard."""
-        from procomp_pay.providers.kaspi.refunds import KaspiRefunds
-
         return KaspiRefunds(self._own_api())
 
     def devices(self) -> KaspiDevices:
         """Return the calls for trade points and devices."""
-
         return KaspiDevices(self._own_api())
 
     def _own_api(self) -> KaspiCalls:
@@ -200,6 +180,3 @@ class KaspiPaymentService:
 
     async def aclose(self) -> None:
         await self._exchange.aclose()
-
-
-__all__ = ["KaspiPaymentService", "kaspi_http"]

@@ -43,8 +43,6 @@ class KaspiSandbox:
         api_key: str | None = None,
         time_scale: float = 1.0,
         organization_bin: str = "123456789012",
-        trade_point_name: str = "ProComp: касса турнира",
-        require_client_cert: bool = True,
     ) -> None:
         if not BIN_FORM.fullmatch(organization_bin):
             raise ValueError("organization_bin must be 12 digits")
@@ -57,8 +55,7 @@ class KaspiSandbox:
         )
         book = self._book
         book.api_key = api_key or book.api_key
-        book.settings.require_client_cert = require_client_cert
-        point = book.add_trade_point(organization_bin, trade_point_name)
+        point = book.add_trade_point(organization_bin, "ProComp: касса турнира")
         book.ready_trade_point = point.trade_point_id
         book.ready_device = book.add_device("procomp-desk", point).token
 

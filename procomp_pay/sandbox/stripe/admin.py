@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from procomp_pay.sandbox.httpio import json_body, refuse
+from procomp_pay.sandbox.httpio import json_body, refused
 from procomp_pay.sandbox.stripe import disputes, events, intents, methods, paying, payouts, refunds
 from procomp_pay.sandbox.stripe.core import Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, unexpected_state
@@ -43,12 +43,12 @@ class Admin:
 
     async def set_webhooks(self, request: web.Request) -> web.Response:
         """POST {"mode": …} and/or {"url": …}: how events are sent, and where."""
+        given = await json_body(request)
         try:
-            given = await json_body(request)
             if "mode" in given:
                 self._webhooks.set_mode(str(given["mode"]))
         except ValueError as error:
-            return refuse(str(error))
+            raise refused(str(error)) from error
         if given.get("url"):
             events.set_sandbox_endpoint(self._core, str(given["url"]), None)
         return web.json_response({"mode": self._webhooks.mode})
@@ -59,10 +59,7 @@ class Admin:
 
     async def rotate(self, request: web.Request) -> web.Response:
         """POST {"keep_old": true}: a new signing secret; both sign while the old one is kept."""
-        try:
-            given = await json_body(request)
-        except ValueError as error:
-            return refuse(str(error))
+        given = await json_body(request)
         secret = events.rotate(
             self._core, events.SANDBOX_ENDPOINT, keep_old=bool(given.get("keep_old", True))
         )
@@ -70,10 +67,7 @@ class Admin:
 
     async def pay(self, request: web.Request) -> web.Response:
         """POST {"method": "pm_apple_pay"}: the customer confirms in the app."""
-        try:
-            method = str((await json_body(request)).get("method", "pm_card_visa"))
-        except ValueError as error:
-            return refuse(str(error))
+        method = str((await json_body(request)).get("method", "pm_card_visa"))
         return _done(lambda: self._pay(request.match_info["id"], method))
 
     def _pay(self, intent_id: str, method: str) -> Json:
@@ -88,10 +82,7 @@ class Admin:
 
     async def dispute(self, request: web.Request) -> web.Response:
         """POST {"reason": "fraudulent"}: the card's holder disputes the payment."""
-        try:
-            reason = str((await json_body(request)).get("reason", "fraudulent"))
-        except ValueError as error:
-            return refuse(str(error))
+        reason = str((await json_body(request)).get("reason", "fraudulent"))
         return _done(lambda: self._dispute(request.match_info["id"], reason))
 
     def _dispute(self, intent_id: str, reason: str) -> Json:
@@ -103,12 +94,9 @@ class Admin:
 
     async def close_dispute(self, request: web.Request) -> web.Response:
         """POST {"won": true|false}: the bank decides."""
-        try:
-            won = (await json_body(request)).get("won")
-        except ValueError as error:
-            return refuse(str(error))
+        won = (await json_body(request)).get("won")
         if not isinstance(won, bool):
-            return refuse("won must be true or false")
+            raise refused("won must be true or false")
         return _done(lambda: disputes.close_dispute(self._core, request.match_info["id"], won=won))
 
     async def fail_refund(self, request: web.Request) -> web.Response:
@@ -117,11 +105,11 @@ class Admin:
 
     async def pay_out(self, request: web.Request) -> web.Response:
         """POST {"currency": "usd", "status": "paid", "arrives_in_days": 2}: pay out the balance."""
+        given = await json_body(request)
         try:
-            given = await json_body(request)
             days = int(given.get("arrives_in_days", payouts.ARRIVES_AFTER_DAYS))
         except ValueError as error:
-            return refuse(str(error))
+            raise refused(str(error)) from error
         currency, status = str(given.get("currency", "usd")), str(given.get("status", "paid"))
         return _done(lambda: payouts.make(self._core, currency, status, days))
 
@@ -131,11 +119,11 @@ class Admin:
 
     async def charge_account(self, request: web.Request) -> web.Response:
         """POST {"amount": 500, "currency": "usd", "description": "Radar"}: a fee of no payment."""
+        given = await json_body(request)
         try:
-            given = await json_body(request)
             amount = int(given["amount"])
         except (KeyError, ValueError) as error:
-            return refuse(str(error))
+            raise refused(str(error)) from error
         currency, words = str(given.get("currency", "usd")), str(given.get("description", "Radar"))
         return _done(lambda: payouts.charge_account(self._core, amount, currency, words))
 

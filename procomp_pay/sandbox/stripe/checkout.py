@@ -1,4 +1,4 @@
-"""Checkout Sessions: create, retrieve, list, expire, and paying through the hosted page.
+"""Checkout Sessions: create, expire, and paying through the hosted page.
 
 Source: https://docs.stripe.com/api/checkout/sessions.
 The sandbox has mode `payment` with a hosted page.
@@ -6,12 +6,11 @@ The sandbox has mode `payment` with a hosted page.
 
 from __future__ import annotations
 
-from procomp_pay.sandbox.stripe import intents, lists, methods, objects, paying
+from procomp_pay.sandbox.stripe import intents, methods, objects, paying
 from procomp_pay.sandbox.stripe.checkout_objects import line_item, session
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param
 from procomp_pay.sandbox.stripe.schema import (
-    LIST,
     Reader,
     array,
     currency,
@@ -53,8 +52,7 @@ CREATE: dict[str, Reader] = {
     "submit_type": one_of("auto", "book", "donate", "pay"),
     "ui_mode": one_of("hosted_page"),
 }
-LISTING: dict[str, Reader] = {
-    **LIST,
+FILTERS: dict[str, Reader] = {
     "payment_intent": text(255),
     "status": one_of("open", "complete", "expired"),
 }
@@ -77,17 +75,6 @@ def create(core: Core, call: Call) -> Json:
     core.private(row["id"]).update(known)
     core.schedule(expires_at - core.clock(), "expire_session", row["id"])
     return core.view(row)
-
-
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/checkout/sessions/{id}."""
-    return core.view(find(core, call.path["id"]))
-
-
-def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/checkout/sessions."""
-    keep = lists.same(call.params, "payment_intent", "status")
-    return lists.page(core, "sessions", call.params, "/v1/checkout/sessions", keep)
 
 
 def expire(core: Core, call: Call) -> Json:

@@ -117,7 +117,7 @@ class Core:
         deliveries = (self.tables["deliveries"].get(item) for item in ids)
         return sum(1 for item in deliveries if item and item["state"] == "pending")
 
-    def emit(self, type_: str, row: Json, previous: Json | None = None) -> Json:
+    def emit(self, type_: str, row: Json, previous: Json | None = None) -> None:
         """Record an event about `row` as it is now and hand it to the webhooks."""
         data: Json = {"object": self.view(row)}
         if previous is not None:
@@ -136,7 +136,6 @@ class Core:
         self.put("events", event)
         for listener in self.on_event:
             listener(event)
-        return event
 
     def schedule(self, seconds: float, action: str, owner: str) -> None:
         """Run `action` on `owner` after `seconds` of the account's clock; survives a restart."""

@@ -5,12 +5,12 @@ Source: https://docs.stripe.com/api/disputes and https://docs.stripe.com/testing
 
 from __future__ import annotations
 
-from procomp_pay.sandbox.stripe import lists, records
-from procomp_pay.sandbox.stripe.core import Call, Core
+from procomp_pay.sandbox.stripe import records
+from procomp_pay.sandbox.stripe.core import Core
 from procomp_pay.sandbox.stripe.errors import Json, StripeError
-from procomp_pay.sandbox.stripe.schema import LIST, Reader, text
+from procomp_pay.sandbox.stripe.schema import Reader, text
 
-LISTING: dict[str, Reader] = {**LIST, "charge": text(255), "payment_intent": text(255)}
+FILTERS: dict[str, Reader] = {"charge": text(255), "payment_intent": text(255)}
 
 
 def open_dispute(core: Core, charge: Json, reason: str) -> Json:
@@ -40,17 +40,6 @@ def close_dispute(core: Core, dispute_id: str, *, won: bool) -> Json:
     core.changed()
     core.emit("charge.dispute.closed", row)
     return core.view(row)
-
-
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/disputes/{id}."""
-    return core.view(core.get("disputes", call.path["id"]))
-
-
-def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/disputes."""
-    keep = lists.same(call.params, "charge", "payment_intent")
-    return lists.page(core, "disputes", call.params, "/v1/disputes", keep)
 
 
 def _move(core: Core, row: Json, amount: int, fee: int, category: str) -> None:

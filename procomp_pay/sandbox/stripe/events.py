@@ -29,11 +29,6 @@ CREATE_ENDPOINT: dict[str, Reader] = {
 SANDBOX_ENDPOINT = "we_sandbox"  # the one that the options name; its id never changes
 
 
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/events/{id}."""
-    return core.view(core.get("events", call.path["id"]))
-
-
 def list_all(core: Core, call: Call) -> Json:
     """GET /v1/events, filtered by `type` (may end in `.*`) or `types`, and by delivery."""
     params = call.params
@@ -64,13 +59,8 @@ def create_endpoint(core: Core, call: Call) -> Json:
     return {**core.view(row), "secret": secret}
 
 
-def list_endpoints(core: Core, call: Call) -> Json:
-    """GET /v1/webhook_endpoints."""
-    return lists.page(core, "webhook_endpoints", call.params, "/v1/webhook_endpoints")
-
-
-def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> str:
-    """Set the endpoint of the sandbox's options; return its secret, which is created on first use."""
+def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) -> None:
+    """Set the endpoint of the sandbox's options; its secret is created on first use."""
     known = core.private(SANDBOX_ENDPOINT)
     if secret is not None and known.get("secrets", [None])[0] != secret:
         known["secrets"] = [secret]
@@ -82,7 +72,6 @@ def set_sandbox_endpoint(core: Core, address: str | None, secret: str | None) ->
             row = core.put("webhook_endpoints", {**made, "id": SANDBOX_ENDPOINT})
         row["url"] = address
         core.changed()
-    return str(known["secrets"][0])
 
 
 def rotate(core: Core, endpoint_id: str, *, keep_old: bool) -> str:

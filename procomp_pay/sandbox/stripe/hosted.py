@@ -8,7 +8,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from procomp_pay.sandbox import pages
-from procomp_pay.sandbox.httpio import json_or_form, refuse, wants_json
+from procomp_pay.sandbox.httpio import json_or_form, refused, wants_json
 from procomp_pay.sandbox.stripe import checkout, paying
 from procomp_pay.sandbox.stripe.core import Cause, Core
 from procomp_pay.sandbox.stripe.currencies import display
@@ -58,10 +58,7 @@ class HostedPages:
 
     async def pay(self, request: web.Request) -> web.Response:
         """POST /c/pay/{session} with `wallet`: pays, and says where the customer goes next."""
-        try:
-            given = await json_or_form(request)
-        except ValueError as error:
-            return refuse(str(error))
+        given = await json_or_form(request)
         wallet = str(given.get("wallet", ""))
         session_id = request.match_info["id"]
         try:
@@ -89,12 +86,9 @@ class HostedPages:
 
     async def answer_challenge(self, request: web.Request) -> web.Response:
         """POST /c/3ds/{intent} with `result` = `pass` or `fail`."""
-        try:
-            given = await json_or_form(request)
-        except ValueError as error:
-            return refuse(str(error))
+        given = await json_or_form(request)
         if given.get("result") not in ("pass", "fail"):
-            return refuse("result must be pass or fail")
+            raise refused("result must be pass or fail")
         try:
             intent = self._waiting(request.match_info["id"])
             passed = given["result"] == "pass"

@@ -1,11 +1,11 @@
-"""Payment intents: create, retrieve, confirm, cancel, list.
+"""Payment intents: create, confirm, cancel.
 
 Source: https://docs.stripe.com/api/payment_intents and https://docs.stripe.com/payments/paymentintents/lifecycle.
 """
 
 from __future__ import annotations
 
-from procomp_pay.sandbox.stripe import lists, methods, objects, paying
+from procomp_pay.sandbox.stripe import methods, objects, paying
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.currencies import MAX_AMOUNT, display, minimum_amount
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param, unexpected_state
@@ -80,11 +80,6 @@ def start(core: Core, intent: Json) -> None:
     core.emit("payment_intent.created", intent)
 
 
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/payment_intents/{id}."""
-    return core.view(_find(core, call))
-
-
 def confirm(core: Core, call: Call) -> Json:
     """POST /v1/payment_intents/{id}/confirm. Raises StripeError 402 for a decline."""
     intent, params = _find(core, call), call.params
@@ -121,11 +116,6 @@ def close(core: Core, intent: Json, reason: str | None) -> None:
     intent.update(status="canceled", canceled_at=core.now(), cancellation_reason=reason, next_action=None)
     core.emit("payment_intent.canceled", intent)
     core.changed()
-
-
-def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/payment_intents."""
-    return lists.page(core, "payment_intents", call.params, "/v1/payment_intents")
 
 
 def check_amount(amount: int, code: str, param: str) -> None:

@@ -5,23 +5,13 @@ Source: https://docs.stripe.com/api/payouts.
 
 from __future__ import annotations
 
-from procomp_pay.sandbox.stripe import lists, records
-from procomp_pay.sandbox.stripe.core import Call, Core
+from procomp_pay.sandbox.stripe import records
+from procomp_pay.sandbox.stripe.core import Core
 from procomp_pay.sandbox.stripe.errors import Json, invalid_param
-from procomp_pay.sandbox.stripe.schema import LIST, Reader, text
+from procomp_pay.sandbox.stripe.schema import Reader, text
 
-LISTING: dict[str, Reader] = {**LIST, "status": text(20)}
+FILTERS: dict[str, Reader] = {"status": text(20)}
 ARRIVES_AFTER_DAYS = 2
-
-
-def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/payouts."""
-    return lists.page(core, "payouts", call.params, "/v1/payouts", lists.same(call.params, "status"))
-
-
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/payouts/{id}."""
-    return core.view(core.get("payouts", call.path["id"]))
 
 
 def parts(core: Core, payout: str) -> set[str]:

@@ -83,9 +83,9 @@ class StripeSandbox:
         """Restore what `dump` returned."""
         self.core.load(data)
 
-    def set_endpoint(self, address: str | None, secret: str | None) -> str:
-        """Set the webhook endpoint of the options; return its signing secret."""
-        return events.set_sandbox_endpoint(self.core, address, secret)
+    def set_endpoint(self, address: str | None, secret: str | None) -> None:
+        """Set the webhook endpoint of the options."""
+        events.set_sandbox_endpoint(self.core, address, secret)
 
     async def start(self) -> None:
         """Begin to deliver webhooks and to run timers."""

@@ -1,15 +1,15 @@
-"""Refunds: create, retrieve, list, and what the bank later says.
+"""Refunds: create, and what the bank later says.
 
 Source: https://docs.stripe.com/api/refunds and https://docs.stripe.com/refunds#failed-refunds.
 """
 
 from __future__ import annotations
 
-from procomp_pay.sandbox.stripe import lists, methods, records
+from procomp_pay.sandbox.stripe import methods, records
 from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.currencies import display
 from procomp_pay.sandbox.stripe.errors import Json, StripeError, invalid_param
-from procomp_pay.sandbox.stripe.schema import LIST, Reader, integer, metadata, one_of, text
+from procomp_pay.sandbox.stripe.schema import Reader, integer, metadata, one_of, text
 
 OUTCOME_SECONDS = 2.0
 CREATE: dict[str, Reader] = {
@@ -19,7 +19,7 @@ CREATE: dict[str, Reader] = {
     "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
     "metadata": metadata,
 }
-LISTING: dict[str, Reader] = {**LIST, "charge": text(255), "payment_intent": text(255)}
+FILTERS: dict[str, Reader] = {"charge": text(255), "payment_intent": text(255)}
 
 
 def create(core: Core, call: Call) -> Json:
@@ -37,17 +37,6 @@ def create(core: Core, call: Call) -> Json:
     if ending != "succeeded":
         core.schedule(OUTCOME_SECONDS / core.time_scale, f"refund_{ending}", row["id"])
     return core.view(row)
-
-
-def retrieve(core: Core, call: Call) -> Json:
-    """GET /v1/refunds/{id}."""
-    return core.view(core.get("refunds", call.path["id"]))
-
-
-def list_all(core: Core, call: Call) -> Json:
-    """GET /v1/refunds."""
-    keep = lists.same(call.params, "charge", "payment_intent")
-    return lists.page(core, "refunds", call.params, "/v1/refunds", keep)
 
 
 def succeed(core: Core, refund_id: str) -> None:

@@ -11,7 +11,6 @@ from procomp_pay.sandbox.stripe.core import Call, Core
 from procomp_pay.sandbox.stripe.errors import Json
 from procomp_pay.sandbox.stripe.schema import LIST, Reader, currency, text
 
-CHARGES: dict[str, Reader] = {**LIST, "payment_intent": text(255)}
 ENTRIES: dict[str, Reader] = {
     **LIST,
     "source": text(255),
@@ -19,22 +18,6 @@ ENTRIES: dict[str, Reader] = {
     "currency": currency,
     "payout": text(255),
 }
-
-
-def retrieve_charge(core: Core, call: Call) -> Json:
-    """GET /v1/charges/{id}."""
-    return core.view(core.get("charges", call.path["id"]))
-
-
-def list_charges(core: Core, call: Call) -> Json:
-    """GET /v1/charges."""
-    keep = lists.same(call.params, "payment_intent")
-    return lists.page(core, "charges", call.params, "/v1/charges", keep)
-
-
-def retrieve_entry(core: Core, call: Call) -> Json:
-    """GET /v1/balance_transactions/{id}."""
-    return core.view(core.get("balance_transactions", call.path["id"]))
 
 
 def list_entries(core: Core, call: Call) -> Json:
@@ -46,17 +29,12 @@ def list_entries(core: Core, call: Call) -> Json:
     def keep(row: Json) -> bool:
         return same(row) and (mine is None or row["id"] in mine)
 
-    return lists.page(core, "balance_transactions", call.params, "/v1/balance_transactions", keep)
+    return lists.page(core, "balance_transactions", call.params, _ENTRIES, keep)
 
 
 def balance(core: Core, call: Call) -> Json:  # noqa: ARG001 - every endpoint takes both
     """GET /v1/balance."""
     return records.balance(core)
-
-
-def retrieve_method(core: Core, call: Call) -> Json:
-    """GET /v1/payment_methods/{id}."""
-    return core.view(core.get("payment_methods", call.path["id"]))
 
 
 Function = Callable[[Core, Call], Json]
@@ -74,38 +52,55 @@ class Endpoint:
     required: tuple[str, ...] = ()
 
 
-def _family(
-    path: str, listing: Mapping[str, Reader], list_all: Function, retrieve: Function
-) -> list[Endpoint]:
-    return [
-        Endpoint("GET", path, list_all, listing),
-        Endpoint("GET", f"{path}/{{id}}", retrieve, _NONE),
-    ]
+def _list(path: str, table: str, filters: Mapping[str, Reader] = _NONE) -> Endpoint:
+    """Return the endpoint that lists a table; each filter selects the objects whose field has its value."""
+
+    def list_all(core: Core, call: Call) -> Json:
+        return lists.page(core, table, call.params, path, lists.same(call.params, *filters))
+
+    return Endpoint("GET", path, list_all, {**LIST, **filters})
 
 
-_INTENT = "/v1/payment_intents/{id}"
+def _one(path: str, table: str, param: str = "id") -> Endpoint:
+    """Return the endpoint of one object of a table; ``param`` is how Stripe's error names its id."""
+
+    def retrieve(core: Core, call: Call) -> Json:
+        return core.view(core.get(table, call.path["id"], param))
+
+    return Endpoint("GET", f"{path}/{{id}}", retrieve, _NONE)
+
+
+_INTENTS = "/v1/payment_intents"
+_ENTRIES = "/v1/balance_transactions"
 _SESSIONS = "/v1/checkout/sessions"
 _HOOKS = "/v1/webhook_endpoints"
 _SESSION_NEEDS = ("mode", "line_items", "success_url")
 
 ENDPOINTS: list[Endpoint] = [
-    Endpoint("POST", "/v1/payment_intents", intents.create, intents.CREATE, ("amount", "currency")),
-    Endpoint("GET", "/v1/payment_intents", intents.list_all, LIST),
-    Endpoint("GET", _INTENT, intents.retrieve, _NONE),
-    Endpoint("POST", f"{_INTENT}/confirm", intents.confirm, intents.CONFIRM),
-    Endpoint("POST", f"{_INTENT}/cancel", intents.cancel, intents.CANCEL),
-    *_family("/v1/charges", CHARGES, list_charges, retrieve_charge),
-    *_family("/v1/balance_transactions", ENTRIES, list_entries, retrieve_entry),
-    *_family("/v1/payouts", payouts.LISTING, payouts.list_all, payouts.retrieve),
+    Endpoint("POST", _INTENTS, intents.create, intents.CREATE, ("amount", "currency")),
+    _list(_INTENTS, "payment_intents"),
+    _one(_INTENTS, "payment_intents", "intent"),
+    Endpoint("POST", f"{_INTENTS}/{{id}}/confirm", intents.confirm, intents.CONFIRM),
+    Endpoint("POST", f"{_INTENTS}/{{id}}/cancel", intents.cancel, intents.CANCEL),
+    _list("/v1/charges", "charges", {"payment_intent": text(255)}),
+    _one("/v1/charges", "charges"),
+    Endpoint("GET", _ENTRIES, list_entries, ENTRIES),
+    _one(_ENTRIES, "balance_transactions"),
+    _list("/v1/payouts", "payouts", payouts.FILTERS),
+    _one("/v1/payouts", "payouts"),
     Endpoint("GET", "/v1/balance", balance, _NONE),
-    Endpoint("GET", "/v1/payment_methods/{id}", retrieve_method, _NONE),
-    *_family("/v1/refunds", refunds.LISTING, refunds.list_all, refunds.retrieve),
+    _one("/v1/payment_methods", "payment_methods"),
+    _list("/v1/refunds", "refunds", refunds.FILTERS),
+    _one("/v1/refunds", "refunds"),
     Endpoint("POST", "/v1/refunds", refunds.create, refunds.CREATE),
-    *_family("/v1/disputes", disputes.LISTING, disputes.list_all, disputes.retrieve),
-    *_family(_SESSIONS, checkout.LISTING, checkout.list_all, checkout.retrieve),
+    _list("/v1/disputes", "disputes", disputes.FILTERS),
+    _one("/v1/disputes", "disputes"),
+    _list(_SESSIONS, "sessions", checkout.FILTERS),
+    _one(_SESSIONS, "sessions", "session"),
     Endpoint("POST", _SESSIONS, checkout.create, checkout.CREATE, _SESSION_NEEDS),
     Endpoint("POST", f"{_SESSIONS}/{{id}}/expire", checkout.expire, _NONE),
-    *_family("/v1/events", events.LISTING, events.list_all, events.retrieve),
-    Endpoint("GET", _HOOKS, events.list_endpoints, LIST),
+    Endpoint("GET", "/v1/events", events.list_all, events.LISTING),
+    _one("/v1/events", "events"),
+    _list(_HOOKS, "webhook_endpoints"),
     Endpoint("POST", _HOOKS, events.create_endpoint, events.CREATE_ENDPOINT, ("url", "enabled_events")),
 ]

@@ -6,7 +6,6 @@ repeated without harm: a pass of background work, a reconciliation, a sheet that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -96,18 +95,13 @@ async def advance(
     actor: Actor,
     *,
     on_progress: Progress = lambda *_: None,
-    on_step: Callable[[Step], None] = lambda _: None,
 ) -> Closing:
-    """Run every step that is to run, in order; a closed day is only counted again.
-
-    :param on_step: called when a step begins.
-    """
+    """Run every step that is to run, in order; a closed day is only counted again."""
     if not closing.is_closed:
         async with ctx.db.reading() as session:
             await authorize.check(ctx, session, Right.CLOSE)  # questions were asked between two rounds
         for step in (Step.PENDING, Step.STRIPE, Step.KASPI, Step.PAYOUTS):
             if _is_due(closing, step, request):
-                on_step(step)
                 items, facts = await run_step(ctx, closing, step, request, actor, on_progress)
                 await keep_step(ctx, closing, step, items, facts, actor)
     told = closing.steps[Step.KASPI].facts.get("told") or {}

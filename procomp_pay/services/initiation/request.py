@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +13,6 @@ from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, Payme
 from procomp_pay.services.context import Actor, AppContext
 from procomp_pay.services.views.page_link import page_address
 from procomp_pay.storage.initiation.new_payment import NewPayment
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament
 from procomp_pay.storage.payments import idempotency
@@ -48,8 +46,8 @@ class InitiateRequest:
     phone: str | None = None
     is_not_theirs: bool = False
 
-    def fingerprint(self) -> str:
-        """Return a hash of the request: an idempotency key is valid for one request only."""
+    def claim(self, actor: Actor) -> idempotency.Claim | None:
+        """Return the claim on the idempotency key of ``actor``; ``None`` without a key."""
         requested = self.requested
         content = {
             "participant_id": self.participant_id,
@@ -59,13 +57,7 @@ class InitiateRequest:
             "currency": requested.currency.value if requested else None,
             "return_url": self.return_url,
         } | ({"phone": self.phone} if self.phone else {})
-        return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
-
-    def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """Return the claim on the idempotency key of ``actor``."""
-        if self.idempotency_key is None:
-            return None
-        return idempotency.Claim(f"initiate:{actor.scope}", self.idempotency_key, self.fingerprint())
+        return idempotency.claim_of(f"initiate:{actor.scope}", self.idempotency_key, content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ and the QR is still polled: if Kaspi's final status is unpaid, a discrepancy nam
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -39,7 +38,6 @@ from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.operation_numbers import number_already_used, payment_already_settled
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.payments import idempotency, refunds
 from procomp_pay.storage.payments import kaspi_operations as numbers
@@ -67,8 +65,8 @@ class VerificationRequest:
     reason: str | None = None
     idempotency_key: str | None = None
 
-    def fingerprint(self) -> str:
-        """Return a hash of the request."""
+    def claim(self, actor: Actor) -> idempotency.Claim | None:
+        """Return the claim on the idempotency key of ``actor``; ``None`` without a key."""
         content = {
             "payment_id": self.payment_id,
             "number": self.number,
@@ -77,13 +75,7 @@ class VerificationRequest:
             "override": self.override,
             "reason": self.reason,
         }
-        return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
-
-    def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """Return the claim on the idempotency key of ``actor``."""
-        if self.idempotency_key is None:
-            return None
-        return idempotency.Claim(f"verify:{actor.scope}", self.idempotency_key, self.fingerprint())
+        return idempotency.claim_of(f"verify:{actor.scope}", self.idempotency_key, content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,12 @@ async def alert_stalled_work(ctx: AppContext) -> int:
     return len(overdue_work)
 
 
-async def alert_standstill(ctx: AppContext, loop: str) -> bool:
-    """Enqueue an alert about a stalled loop; return False if any process enqueued one within this hour."""
+async def alert_standstill(ctx: AppContext, loop: str) -> None:
+    """Enqueue an alert about a stalled loop, unless any process enqueued one within this hour."""
     now = ctx.clock()
     payload = {"work": f"the loop {loop}", "since": now.isoformat()}
     once = f"{loop}:{now.isoformat(timespec='hours')}"
-    return await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=once)
+    await alerts.enqueue_alert(ctx, Topic.ALERT_STALLED, payload, once=once)
 
 
 async def alert_unknown_labels(ctx: AppContext) -> None:

@@ -11,6 +11,7 @@ from procomp_pay.domain.notifications import DeliveryOutcome, DeliveryResponse
 from procomp_pay.providers.notifications.senders import NEEDS
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.views.timestamps import instant
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
 from procomp_pay.storage.models.states import OutboxState
@@ -119,9 +120,9 @@ async def replay_dead(ctx: AppContext, destination: Destination | None, *, dry_r
     if dry_run:
         return len(ids)
     replayed = 0
-    for start in range(0, len(ids), MOST):
+    for some in chunks(ids, MOST):
         async with ctx.db.writing() as session:
-            replayed += await outbox_read.bring_back(session, ids[start : start + MOST], ctx.clock())
+            replayed += await outbox_read.bring_back(session, some, ctx.clock())
     return replayed
 
 

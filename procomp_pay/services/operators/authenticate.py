@@ -43,7 +43,6 @@ async def authenticate(
     secret: str,
     *,
     need: Right,
-    tournament_id: str | None = None,
     os_user: str | None = None,
     may_be_given: bool = False,
 ) -> Operator:
@@ -54,7 +53,6 @@ async def authenticate(
     disabled or locked. A lock does not stop the user of the operating system from whom the operator has
     logged in lately: others could keep them out for ever. That user has ten tries of their own.
 
-    :param tournament_id: it must be one of theirs; ``None`` checks the role alone.
     :param os_user: the user of the operating system; ``None`` for that of the running command.
     :param may_be_given: take a PIN that somebody else set, too: the operator chooses another one now.
     :raises Unauthorized: name or PIN is wrong, or the account is disabled or locked.
@@ -85,7 +83,7 @@ async def authenticate(
         if not may_be_given and (other := await given_by(ctx, row.id)) is not None:
             raise is_given(row.name, other)
     operator = as_operator(row)
-    require(operator, need, *([] if tournament_id is None else [tournament_id]))
+    require(operator, need)
     return operator
 
 

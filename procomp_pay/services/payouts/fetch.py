@@ -19,6 +19,7 @@ from procomp_pay.domain.states import Channel
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.stripe import payouts as at_stripe
 from procomp_pay.services.context import AppContext
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payouts import repository as store
 from procomp_pay.storage.reconciliation import provider_movements
@@ -125,8 +126,8 @@ async def keep_kaspi_report(
             payout_id, is_new = await store.save_payout(session, values)
             told_apart = await _movements_told_apart(session, entries)
             told_apart = await _told_apart(session, told_apart, payout_id, day)
-            for start in range(0, len(entries), _PAGE):
-                await _save(ctx, session, "kaspi", told_apart[start : start + _PAGE], payout_id)
+            for page in chunks(told_apart, _PAGE):
+                await _save(ctx, session, "kaspi", page, payout_id)
             await store.set_amount(session, payout_id, await store.entries_net(session, payout_id))
         result.entries += len(entries)
         result.payouts += 1

@@ -25,7 +25,7 @@ from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
 from procomp_pay.services.reconciliation.repair import ask_about_dispute, reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
-from procomp_pay.services.refunds.create import RefundCommand, Refunded, refund
+from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
@@ -276,7 +276,7 @@ def _refund_reason(discrepancy_id: str) -> str:
     return f"discrepancy {discrepancy_id}:"
 
 
-async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Refunded:
+async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> None:
     """Refund the rest of the payment, once: after a crash, the idempotency key finds the same refund.
 
     :raises Refused: it was not refunded. :raises OutcomeUnknown: the outcome is unknown.
@@ -337,7 +337,7 @@ async def _give_back(ctx: AppContext, view: DiscrepancyView, actor: Actor) -> Re
                 ),
             )
         if done.state in HOLDING:
-            return done
+            return
         # an earlier refund that failed: request another one
     raise Refused(
         N_(

@@ -8,7 +8,6 @@ reports the outcome.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,7 +22,6 @@ from procomp_pay.services.operators import authorize
 from procomp_pay.services.refunds.send import LOOK_AGAIN_S, send
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.database.session import AsyncSession
-from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import idempotency
 from procomp_pay.storage.payments import kaspi_operations as numbers
@@ -60,17 +58,11 @@ class RefundCommand:
     before: Money | None = None
     proposed: Money | None = None
 
-    def fingerprint(self) -> str:
-        """Return a hash that is equal for equal requests, to detect a reused idempotency key."""
+    def claim(self, actor: Actor) -> idempotency.Claim | None:
+        """Return the claim on the idempotency key of ``actor``; ``None`` without a key."""
         money = [self.money.amount, self.money.currency.value] if self.money else None
         content = {"payment_id": self.payment_id, "reason": self.reason, "money": money}
-        return hashlib.sha256(exact_json.dumps(content, canonical=True).encode()).hexdigest()
-
-    def claim(self, actor: Actor) -> idempotency.Claim | None:
-        """Return the idempotency claim of ``actor``; ``None`` without a key."""
-        if self.idempotency_key is None:
-            return None
-        return idempotency.Claim(f"refund:{actor.scope}", self.idempotency_key, self.fingerprint())
+        return idempotency.claim_of(f"refund:{actor.scope}", self.idempotency_key, content)
 
 
 @dataclass(frozen=True, slots=True)

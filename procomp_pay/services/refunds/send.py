@@ -140,7 +140,7 @@ async def follow_up(ctx: AppContext, refund_id: str) -> None:
         return
     if row.provider_refund_id is not None:
         await sync_refunds(ctx, locked)
-        await _schedule_next_check(ctx, refund_id, PENDING_LOOK_S)
+        await _schedule_next_check(ctx, refund_id)
     elif not locked.detail.channel.is_kaspi and ctx.clock() - row.created_at > RESEND_WITHIN:
         await _find_or_fail(ctx, refund_id, "The provider never received it")
     else:
@@ -173,11 +173,11 @@ async def _fail_pending(ctx: AppContext, refund_id: str, why: str) -> None:
         await apply_event_in(session, ctx, event, locked)
 
 
-async def _schedule_next_check(ctx: AppContext, refund_id: str, seconds: int) -> None:
+async def _schedule_next_check(ctx: AppContext, refund_id: str) -> None:
     async with ctx.db.writing() as session:
         row = await refund_repository.one(session, refund_id)
         if row.state is RefundState.PENDING:
-            row.next_look_at = ctx.clock() + timedelta(seconds=seconds)
+            row.next_look_at = ctx.clock() + timedelta(seconds=PENDING_LOOK_S)
 
 
 async def sync_refunds(ctx: AppContext, locked: OrmLockedPayment, actor: Actor = SYSTEM) -> None:
@@ -269,7 +269,7 @@ async def _flag_mismatch(ctx: AppContext, request: RefundRequest, error: ManualR
         await side_effects.enqueue_message(
             session, ctx, locked, Topic.ALERT_REFUND, request.money, once=request.refund_id
         )
-    await _schedule_next_check(ctx, request.refund_id, PENDING_LOOK_S)
+    await _schedule_next_check(ctx, request.refund_id)
 
 
 async def _clear_sent_at(ctx: AppContext, refund_id: str) -> None:

@@ -15,7 +15,7 @@ from procomp_pay.domain.entry_fees import (
     FeeKind,
     FeePeriod,
     FeeSchedule,
-    checked_period,
+    check_period,
 )
 from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.money import Money
@@ -114,7 +114,7 @@ async def set_fee_period(ctx: AppContext, tournament_id: str, period: FeePeriod,
         row = await registrations.tournament(session, tournament_id, lock=True)
         await authorize.check(ctx, session, Right.FINANCE, row.id)
         schedule = await storage.fee_schedule(session, row)
-        checked_period(period, schedule)
+        check_period(period, schedule)
         await storage.set_fee_period(session, row.id, period, actor.name, ctx.clock())
         same = (period.kind, period.fee.currency)
         former = [one for one in schedule.periods if (one.kind, one.fee.currency) == same]

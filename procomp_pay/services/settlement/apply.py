@@ -36,12 +36,9 @@ _WALLET_AFTER = timedelta(seconds=15)
 class AppliedEvent:
     """The result of applying an event."""
 
-    payment_id: str
     outcome: Outcome
     before: AnyStatus
     status: AnyStatus
-    late: bool = False
-    duplicate: bool = False
 
 
 async def apply_event(ctx: AppContext, event: PaymentEvent) -> AppliedEvent:
@@ -65,7 +62,7 @@ async def apply_event_in(
     before = locked.payment.status
     if event.event_type in (EventType.REFUND, EventType.DISPUTE):
         outcome = await _apply_refund_or_dispute(session, ctx, _single(locked), event)
-        return _result(locked, outcome, before)
+        return AppliedEvent(outcome, before, locked.payment.status)
     transition = decide_transition(locked.snapshot(), event)
     if transition.outcome is Outcome.MISMATCH and await _is_known_operation(session, locked, event):
         transition = Transition(Outcome.STALE)
@@ -73,7 +70,7 @@ async def apply_event_in(
         await _write(session, ctx, locked, event, transition)
     elif transition.outcome is Outcome.ALREADY:
         await _add_details(session, ctx, locked, event)
-    return _result(locked, transition.outcome, before)
+    return AppliedEvent(transition.outcome, before, locked.payment.status)
 
 
 async def _is_known_operation(session: AsyncSession, locked: LockedPayment, event: PaymentEvent) -> bool:
@@ -138,13 +135,6 @@ def _has_operation_number(locked: LockedPayment, event: PaymentEvent) -> bool:
     """Return True if the event names the operation number that settles the payment."""
     paid = locked.payment.status is PaymentStatus.COMPLETED and event.event_type is EventType.SUCCEEDED
     return paid and bool(event.ids.kaspi_operation)
-
-
-def _result(locked: LockedPayment, outcome: Outcome, before: AnyStatus) -> AppliedEvent:
-    detail = locked.detail
-    return AppliedEvent(
-        locked.payment.id, outcome, before, locked.payment.status, detail.is_late, detail.is_duplicate
-    )
 
 
 async def _write(

@@ -15,6 +15,7 @@ from procomp_pay.domain.events import Source
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import DisputeState, RefundState, kaspi_refund_id
 from procomp_pay.domain.states import KASPI_CHANNELS, OPEN_STATUSES, AnyMethod
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.models.audit import AuditEntry
 from procomp_pay.storage.models.kaspi_operations import KaspiOperation
 from procomp_pay.storage.models.payments import PaymentDetail
@@ -42,8 +43,6 @@ _event: Any = WebhookEvent
 
 #: The most rows of one kind that are listed by name; where there are as many, a step stays open.
 MOST = 5000
-#: Ids in one query.
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +183,9 @@ async def refunds_made(session: AsyncSession, scope: Scope) -> list[tuple[Refund
     refunds = [row[0] for row in (await session.exec(query)).all()]
     known: set[str] = set()
     payment_ids = sorted({refund.payment_id for refund in refunds})
-    for first in range(0, len(payment_ids), _CHUNK):
+    for chunk in chunks(payment_ids):
         by_people: Any = select(_audit.action, _audit.source_id, _audit.after).where(
-            _audit.payment_id.in_(payment_ids[first : first + _CHUNK]),
+            _audit.payment_id.in_(chunk),
             _audit.action.startswith("refund"),
             _audit.source.in_((Source.PERSON.value, Source.APP.value)),
         )

@@ -20,6 +20,7 @@ from procomp_pay.domain.destinations import Destination
 from procomp_pay.domain.language import Language
 from procomp_pay.domain.names import is_placeholder
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.database.insert_once import insert_once
 from procomp_pay.storage.models.columns import spelled
 from procomp_pay.storage.models.notifications import Delivery, OutboxMessage
@@ -267,11 +268,9 @@ def message(
 async def existing_keys(session: AsyncSession, keys: list[str]) -> set[str]:
     """Return those of these deduplication keys that messages have."""
     existing: set[str] = set()
-    for first in range(0, len(keys), 1000):
+    for chunk in chunks(keys):
         result = await session.exec(
-            select(OutboxMessage.dedup_key).where(
-                col(OutboxMessage.dedup_key).in_(keys[first : first + 1000])
-            )
+            select(OutboxMessage.dedup_key).where(col(OutboxMessage.dedup_key).in_(chunk))
         )
         existing |= {key for key in result.all() if key}
     return existing

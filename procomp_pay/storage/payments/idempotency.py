@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from procomp_pay.domain.errors import Conflict, ErrorCode
 from procomp_pay.domain.text import N_
 from procomp_pay.storage.database.insert_once import insert_once
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.idempotency import IdempotencyKey
 
 
@@ -26,6 +28,17 @@ class Claim:
     scope: str
     key: str
     fingerprint: str
+
+
+def claim_of(scope: str, key: str | None, request: dict[str, Any]) -> Claim | None:
+    """Return the claim of a request on its key; ``None`` without a key.
+
+    :param request: what makes two requests the same, as a JSON document.
+    """
+    if key is None:
+        return None
+    document = exact_json.dumps(request, canonical=True)
+    return Claim(scope, key, hashlib.sha256(document.encode()).hexdigest())
 
 
 async def known(session: AsyncSession, claim: Claim) -> IdempotencyKey | None:

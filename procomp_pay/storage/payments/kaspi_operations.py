@@ -24,10 +24,8 @@ from procomp_pay.storage.payments.listing import Row
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A payment that uses a number, with its participant for messages: ``None`` if the platform deleted
-    it."""
+    """The participant of a payment, for messages: ``None`` if the platform deleted it."""
 
-    payment_id: str
     full_name: str | None
     category: str | None
 
@@ -149,7 +147,7 @@ async def owner(session: AsyncSession, payment_id: str) -> Owner:
         .where(PaymentDetail.payment_id == payment_id)
     )
     row = (await session.exec(query)).first()
-    return Owner(payment_id, row[0] if row else None, row[1] if row else None)
+    return Owner(*row) if row else Owner(None, None)
 
 
 _ENDED = (PaymentStatus.EXPIRED, PaymentStatus.CANCELLED, PaymentStatus.FAILED)

@@ -516,7 +516,7 @@ async def open_discrepancy(
     row_id: str,
     now: datetime,
     alerts: bool = True,
-) -> bool:
+) -> None:
     """Open a discrepancy for manual review, with an alert; if it exists, only its time is updated.
 
     :param key: identifies the discrepancy, with its kind and payment.
@@ -529,7 +529,7 @@ async def open_discrepancy(
         if row.state is DiscrepancyState.OPEN:
             # an override adds the operator to what reconcile found
             row.detail = row.detail | detail | _earlier_operations(row.detail, detail)
-        return False
+        return
     opened = await insert_once(
         session,
         Discrepancy,
@@ -554,4 +554,3 @@ async def open_discrepancy(
             payment_id=payment_id,
             dedup_key=f"{Topic.ALERT_DISCREPANCY}:{row_id}",
         )
-    return opened

@@ -49,13 +49,8 @@ class Staging:
         self._check: Callable[[], None] | None = None
         self.loaded = 0
 
-    async def load(
-        self, rows: Iterable[StagedRow], on_progress: Callable[[int], None] = lambda _: None
-    ) -> None:
-        """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on.
-
-        :param on_progress: called with the number of rows so far.
-        """
+    async def load(self, rows: Iterable[StagedRow]) -> None:
+        """Load rows into the staging tables, in their order. Whatever the iterator raises is passed on."""
 
         def noted() -> Iterator[StagedRow]:
             for row in rows:
@@ -63,7 +58,7 @@ class Staging:
                 self._has_hints |= row.hint is not None
                 yield row
 
-        await self._engine.copy(noted(), BATCH, self._counter(on_progress))
+        await self._engine.copy(noted(), BATCH, self._counter(lambda _: None))
 
     async def load_statement(
         self, lines: StatementLines, on_progress: Callable[[int], None] = lambda _: None
@@ -128,25 +123,25 @@ class Staging:
             for kind, currency, count, amount in await self._engine.rows(sql.SUMS, window)
         }
 
-    async def find_candidates(self, scope: Scope, *, check_books: bool) -> int:
-        """Fill the table of candidates with all that the join does not clear; return their number.
+    async def find_candidates(self, scope: Scope, *, check_books: bool) -> None:
+        """Fill the table of candidates with all that the join does not clear.
 
         :param check_books: also add payments that do not agree within our own books.
         :raises NotPlain: see :meth:`load_statement`.
         """
         if self._check is None:
-            return await self._find_candidates(scope, check_books=check_books)
+            await self._find_candidates(scope, check_books=check_books)
+            return
         # a thread finds repeated lines while this task waits for the database
         check = asyncio.create_task(asyncio.to_thread(self._check))
         try:
-            count = await self._find_candidates(scope, check_books=check_books)
+            await self._find_candidates(scope, check_books=check_books)
         except BaseException:
             await asyncio.gather(check, return_exceptions=True)
             raise
         await check
-        return count
 
-    async def _find_candidates(self, scope: Scope, *, check_books: bool) -> int:
+    async def _find_candidates(self, scope: Scope, *, check_books: bool) -> None:
         engine = self._engine
         window = {"since": engine.millis(scope.since), "until": engine.millis(scope.until)}
         statements = sql.candidates(self._provider, full_join=engine.has_full_join)
@@ -164,8 +159,6 @@ class Staging:
         await engine.run("ANALYZE candidate_id", {})
         for statement in (*sql.other_names(self._provider), *sql.KEYS):
             await engine.run(statement, {})
-        [row] = await engine.rows("SELECT count(*) FROM candidate_key", {})
-        return int(row[0])
 
     async def _resolve(self) -> None:
         """Find the payment of a line outside the window, or by another reference."""

@@ -93,9 +93,9 @@ class Repeats:
     same payment, which the database then checks. That is ten times faster than grouping a million lines.
     """
 
-    def __init__(self, size: int = SIZE) -> None:
-        self.mask = size - 1
-        self.seen = bytearray(size)
+    def __init__(self) -> None:
+        self.mask = SIZE - 1
+        self.seen = bytearray(SIZE)
         #: Every name that occurred twice, and some that did not.
         self._repeated: set[str] = set()
         self._are_too_many = False

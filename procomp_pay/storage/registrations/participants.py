@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Text, case, func, type_coerce
@@ -18,14 +17,12 @@ from procomp_pay.domain.names import placeholder_email
 from procomp_pay.domain.refunds import DisputeState
 from procomp_pay.domain.states import OPEN_STATUSES, AnyParticipantStatus, ParticipantStatus
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.models.paid import is_settled
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Participant, Payment, Tournament, User
 from procomp_pay.storage.models.registrations import ArchivedTournament, ParticipantDetail
 from procomp_pay.storage.registrations import search_keys
-
-#: Values in one ``IN (…)``; both databases accept more.
-_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +204,7 @@ RegistrationRow = tuple[
 async def registrations(session: AsyncSession, participant_ids: list[str]) -> dict[str, RegistrationRow]:
     """Return participants by id, with what belongs to them."""
     rows: dict[str, RegistrationRow] = {}
-    for batch in _batches(participant_ids):
+    for batch in chunks(participant_ids):
         query: Any = (
             select(Participant, User, Tournament, ParticipantDetail)
             .add_columns(col(PaymentDetail.dispute_state), _has_paid())
@@ -271,7 +268,7 @@ async def has_payments(session: AsyncSession, row: Participant) -> bool:
 async def all_payment_ids(session: AsyncSession, participant_ids: Iterable[str]) -> dict[str, list[str]]:
     """Return the payments, in any state, of those of these participants who have any."""
     payments: dict[str, list[str]] = {}
-    for batch in _batches(participant_ids):
+    for batch in chunks(participant_ids):
         query = select(PaymentDetail.participant_id, PaymentDetail.payment_id).where(
             col(PaymentDetail.participant_id).in_(batch)
         )
@@ -306,7 +303,7 @@ async def remove(session: AsyncSession, row: Participant) -> bool:
 async def users_by_email(session: AsyncSession, emails: Iterable[str]) -> dict[str, str]:
     """Return ids of users by address in lower case, whatever case is stored. Addresses are ASCII."""
     users: dict[str, str] = {}
-    for batch in _batches(emails):
+    for batch in chunks(emails):
         query: Any = (
             select(func.lower(User.email), User.id)
             .where(func.lower(User.email).in_(batch))
@@ -334,9 +331,3 @@ def _is_marked_paid() -> Any:
 
 def _is_registered() -> Any:
     return or_(col(Participant.status).is_(None), col(Participant.status) != ParticipantStatus.CANCELLED)
-
-
-def _batches(values: Iterable[str]) -> Iterable[list[str]]:
-    rest = iter(values)
-    while batch := list(islice(rest, _AT_ONCE)):
-        yield batch

@@ -7,7 +7,6 @@ and compared by the name itself. So a search finds what it would find without an
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, func
@@ -16,6 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.name_search import KEY_VERSION, fragments, stored_keys
 from procomp_pay.storage.database.bulk_write import Action, Write, write_all
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.models.platform import Participant
 from procomp_pay.storage.models.registrations import ParticipantSearch
 
@@ -52,8 +52,7 @@ async def store(session: AsyncSession, names: Mapping[str, str]) -> None:
     :param names: by the participant's id.
     """
     # sorted, so that two transactions wait for each other and do not deadlock
-    rest = iter(sorted(names.items()))
-    while batch := list(islice(rest, _AT_ONCE)):
+    for batch in chunks(sorted(names.items()), _AT_ONCE):
         keys = stored_keys([name for _, name in batch])
         rows = [
             {"participant_id": one, "full_name": name, "key_version": KEY_VERSION, "search_key": key}

@@ -16,6 +16,7 @@ from sqlalchemy import func, select, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.states import AnyMethod, AnyStatus, PaymentStatus
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.database.service import PaymentDatabaseService
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import Payment, Tournament
@@ -26,8 +27,6 @@ from procomp_pay.storage.reports.dialect_sql import seconds_between
 
 #: Rows of a result in memory at once.
 _AT_ONCE = 1000
-#: Values in one IN (…): both databases take more.
-_MOST_IN = 5000
 #: Statuses in which a payment ended without money.
 _NOT_PAID = frozenset({PaymentStatus.FAILED, PaymentStatus.EXPIRED, PaymentStatus.CANCELLED})
 
@@ -161,9 +160,7 @@ async def discrepancies(session: AsyncSession, scope: Scope) -> list[tuple[str, 
 async def tournaments(session: AsyncSession, ids: Collection[str]) -> list[TournamentRow]:
     """Return tournaments by id, the latest first."""
     pairs: list[tuple[float, TournamentRow]] = []
-    ordered = sorted(ids)
-    for begin in range(0, len(ordered), _MOST_IN):
-        part = ordered[begin : begin + _MOST_IN]
+    for part in chunks(sorted(ids)):
         counts = await headcounts(session, part)
         query: Any = select(_tournament.id, _tournament.name, _tournament.starts_at)
         for key, name, starts_at in (await session.exec(query.where(_tournament.id.in_(part)))).all():

@@ -12,6 +12,7 @@ from sqlalchemy import Text, case, func, or_, select, type_coerce
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from procomp_pay.domain.reconciliation.statement_line import LineKind
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.models.audit import AuditEntry, AuditSeal
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.platform import UNKNOWN, Participant, Payment
@@ -31,9 +32,6 @@ _movement: Any = ProviderMovement
 _discrepancy: Any = Discrepancy
 _seal: Any = AuditSeal
 _run: Any = ReconciliationRun
-
-#: Values in one IN (…): both databases take more.
-_MOST_IN = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ async def snapshots(
 ) -> dict[str, dict[str, Any]]:
     """Return the audit snapshot of each payment at a time; a payment without one yet is left out."""
     by_payment: dict[str, dict[str, Any]] = {}
-    for chunk in _chunks(payment_ids):
+    for chunk in chunks(sorted(payment_ids)):
         query = (
             select(_audit.payment_id, _audit.after)
             .where(_audit.payment_id.in_(chunk), _audit.at <= as_of)
@@ -104,7 +102,7 @@ async def refunds_under_way(
 ) -> dict[str, Decimal]:
     """Return by payment the refunds that were requested and not yet completed or rejected by then."""
     amounts: dict[str, Decimal] = {}
-    for chunk in _chunks(payment_ids):
+    for chunk in chunks(sorted(payment_ids)):
         is_pending = or_(_refund.state == "PENDING", _refund.updated_at > as_of)
         query: Any = (
             select(_refund.payment_id, func.sum(_refund.amount))
@@ -177,8 +175,3 @@ async def newest_seal(session: AsyncSession, as_of: datetime) -> Seal | None:
     )
     row = (await session.exec(query)).first()
     return None if row is None else Seal(*row)
-
-
-def _chunks(values: Collection[str]) -> list[list[str]]:
-    ordered = sorted(values)
-    return [ordered[begin : begin + _MOST_IN] for begin in range(0, len(ordered), _MOST_IN)]

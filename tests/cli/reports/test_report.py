@@ -21,12 +21,12 @@ import openpyxl
 import pytest
 from rich.console import Console
 
-from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework import console, formats
 from procomp_pay.cli.reports import files as reporting_files
 from procomp_pay.cli.reports import html_page
 from procomp_pay.cli.reports import spreadsheet as reporting_spreadsheet
 from procomp_pay.cli.reports import terminal as terminal_tables
-from procomp_pay.cli.reports.cells import Cell, Id, Section, columns, duration
+from procomp_pay.cli.reports.cells import Cell, Id, Section, columns
 from procomp_pay.domain.errors import Refused
 from tests.support.patience import PATIENCE_S
 from tests.support.pseudo_terminal import pseudo_terminal
@@ -407,7 +407,7 @@ def test_a_chart_has_one_scale_for_revenue_and_refunds() -> None:
 
 
 def test_format_durations() -> None:
-    assert [duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
+    assert [formats.duration(item) for item in (0, 41, 125, 3723, 90_061)] == [
         "0:00", "0:41", "2:05", "1:02:03", "25:01:01",
     ]  # fmt: skip
 

@@ -12,7 +12,8 @@ from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import NotFound, OutcomeUnknown, ProviderUnavailable, Refused
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import Channel
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.providers.protocol import ProviderRef, RefundRequest
 from procomp_pay.providers.resilience.circuit_breaker import Circuit, CircuitOpen
 from procomp_pay.providers.resilience.rate_limit import RateLimit, background_priority

@@ -11,7 +11,8 @@ from procomp_pay.domain.errors import ConfigurationError, OutcomeUnknown
 from procomp_pay.domain.kaspi_verification import KaspiAnswer
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.states import CreateState, ParticipantStatus, PaymentStatus
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.views import payment as views

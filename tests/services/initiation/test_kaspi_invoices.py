@@ -9,7 +9,8 @@ import pytest
 from procomp_pay.config import KaspiScheme
 from procomp_pay.domain.errors import AlreadyPaid, ConfigurationError, Conflict, OutcomeUnknown, Refused
 from procomp_pay.domain.states import Channel, CreateState, PaymentMethod, PaymentStatus
-from procomp_pay.providers.kaspi.service import KaspiPaymentService, kaspi_http
+from procomp_pay.providers.kaspi.http import kaspi_http
+from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.services.initiation.initiate import initiate
 from procomp_pay.services.initiation.request import InitiateRequest
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from procomp_pay.domain.errors import Forbidden, Unauthorized
-from procomp_pay.domain.operators import MOST_WRONG_PINS, Right, Role
+from procomp_pay.domain.operators import MOST_WRONG_PINS, Right, Role, require
 from procomp_pay.services.audit.verify import verify
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.operators import accounts, secrets
@@ -186,11 +186,12 @@ async def test_two_processes_have_ten_tries_together(
 
 async def test_the_role_and_the_tournament_are_checked(ctx: AppContext, operators: dict[str, str]) -> None:
     pin = operators["Айгерім"]
-    assert await authenticate(ctx, "айгерім", pin, need=Right.DESK, tournament_id="t1")
+    operator = await authenticate(ctx, "айгерім", pin, need=Right.DESK)
+    require(operator, Right.DESK, "t1")
     with pytest.raises(Forbidden, match="has the role desk; this needs the role finance"):
         await authenticate(ctx, "Айгерім", pin, need=Right.CLOSE)
     with pytest.raises(Forbidden, match="t2 is not one of"):
-        await authenticate(ctx, "Айгерім", pin, need=Right.DESK, tournament_id="t2")
+        require(operator, Right.DESK, "t2")
 
 
 async def test_a_token_is_returned_once_and_is_not_locked_by_others(

@@ -223,7 +223,7 @@ class FastReader:
             paid = [payment or ref for payment, ref in zip(paid, refs, strict=True)]
         return LineBlock(
             columns.numbers, refs, refs if paid is None else paid, columns.times, columns.words,
-            self._shared, first, last, self._has_fees,
+            self._shared, self._has_fees,
         )  # fmt: skip
 
     def _read_times(self, block: Block) -> tuple[list[str], list[bool]]:

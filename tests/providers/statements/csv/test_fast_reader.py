@@ -53,7 +53,6 @@ def by_blocks(quick: object) -> list[tuple[object, ...]]:
             amounts = block.shared[words]
             assert amounts.fee is None or block.has_fees
             time = datetime.fromisoformat(at)
-            assert block.first_at <= time <= block.last_at
             money = amounts.money
             found.append((number, amounts.kind, ref, match, time, money.amount, money.currency,
                           amounts.fee, amounts.net))  # fmt: skip
