@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import InvalidRequest, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
+from procomp_pay.domain.operation_number import canonical
+from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.kaspi import gateway_signature
@@ -20,6 +22,7 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.side_effects import keep_unapplied
+from procomp_pay.services.webhooks.decided_money import was_decided_before
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.states import EventState
@@ -83,6 +86,10 @@ async def apply_callback(
         if callback.event_type is EventType.SUCCEEDED or callback.refunded:
             await keep_unapplied(session, ctx, PROVIDER, row.event_id, _details(callback))
         return None, EventState.FOREIGN
+    if callback.event_type is EventType.SUCCEEDED and locked.payment.status not in PAID_STATUSES:
+        number = canonical(callback.ids.kaspi_operation) if callback.ids.kaspi_operation else None
+        if await was_decided_before(session, ctx, row, number, _details(callback)):
+            return None, EventState.FOREIGN
     if callback.refunded:
         await _flag_refund(session, ctx, locked, callback, row)
     else:

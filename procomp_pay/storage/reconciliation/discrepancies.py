@@ -460,6 +460,19 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
     return [row for row in rows if number in _numbers_in(row.detail)]  # it may be an account or a sum, too
 
 
+async def unapplied_decided_by(session: AsyncSession, key: str, number: str | None) -> str | None:
+    """Return who decided about money that belonged to no payment, and lock the rows; ``None`` if nobody did.
+
+    :param key: of the event that told of it, as in :func:`open_discrepancy`.
+    :param number: of its Kaspi operation, of which a statement may have told as well; ``None`` if unknown.
+    """
+    own = Discrepancy.fingerprint == _fingerprint(DiscrepancyKind.MISSING_LOCALLY, None, key)
+    rows = list((await session.exec(select(Discrepancy).where(own).with_for_update())).all())
+    if number is not None:
+        rows += await unapplied(session, number, decided=True)
+    return next(filter(None, map(decided_by, rows)), None)
+
+
 def decided_by(row: Discrepancy) -> str | None:
     """Return who decided about the money of such a discrepancy, also if it was found again and reopened."""
     if row.resolution in FINAL:
