@@ -7,6 +7,7 @@ inbox.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
@@ -27,10 +28,13 @@ from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
+
+log = logging.getLogger(__name__)
 
 PROVIDER = "kaspi"
 #: Attempts at a callback of an unknown payment before it is kept for manual review: about half an hour, in
@@ -98,8 +102,15 @@ async def apply_callback(
 
 
 async def _find_payment(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
+    """Return the payment of a callback, locked; ``None`` if it names none of ours, or two."""
     payment_id = callback.ours if callback.ours and await lookup.exists(session, callback.ours) else None
-    payment_id = payment_id or await lookup.find_id(session, callback.ids)
+    if payment_id is None:
+        payment_id = await lookup.find_id(session, callback.ids)
+    elif callback.ids.kaspi_payment is not None:
+        at_gateway = await numbers.qr_of(session, callback.ids.kaspi_payment)
+        if at_gateway not in (None, payment_id):
+            log.error("a callback names two payments: %s and %s", payment_id, at_gateway)
+            return None
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 

@@ -220,6 +220,18 @@ async def test_replayed_money_that_was_given_back_pays_no_fee(
     assert await environment.status(opened) is (S.PENDING if is_decided else S.COMPLETED)
 
 
+async def test_a_callback_that_names_two_payments_settles_neither(environment: ServiceEnvironment) -> None:
+    opened, other = await environment.start(), await environment.start()
+    await receive(environment, invoice(opened, id=other.view.provider_ref))
+    for _ in range(12):
+        await environment.maintain()
+        environment.later(2000)
+    assert [await environment.status(each) for each in (opened, other)] == [S.EXPIRED] * 2
+    [row] = await environment.rows(WebhookEvent)
+    assert (row.state, row.payment_id) == (EventState.FOREIGN, None)
+    assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
+
+
 async def test_a_stripe_payment_is_never_settled_by_it(environment: ServiceEnvironment) -> None:
     opened = await environment.start(method="apple_pay")
     await receive(environment, invoice(opened, amount=50, currency="USD"))
