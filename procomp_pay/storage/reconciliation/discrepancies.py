@@ -11,7 +11,7 @@ from sqlalchemy import Text, cast
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, ABOUT_MONEY, DiscrepancyKind
 from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
@@ -143,6 +143,32 @@ def _earlier_operations(old_detail: dict[str, Any], detail: dict[str, Any]) -> d
     if number not in (None, detail.get("operation"), *earlier):
         earlier = [*earlier, number]
     return {"earlier_operations": earlier} if earlier else {}
+
+
+async def other_money(
+    session: AsyncSession, payment_ids: Collection[str]
+) -> dict[str, dict[str, tuple[DiscrepancyKind, str]]]:
+    """Return the Kaspi numbers under which more money came for these payments, by payment, each with the kind
+    and the key of the discrepancy that tells of it first."""
+    query = (
+        select(Discrepancy)
+        .where(col(Discrepancy.payment_id).in_(payment_ids), _is_about_money())
+        .order_by(col(Discrepancy.opened_at).desc(), col(Discrepancy.id).desc())
+    )
+    of_payments: dict[str, dict[str, tuple[DiscrepancyKind, str]]] = {}
+    for row in (await session.exec(query)).all():
+        told = DiscrepancyKind(row.kind), row.fingerprint.split(":", 2)[2]
+        of_payments.setdefault(str(row.payment_id), {}).update(dict.fromkeys(operations_in(row.detail), told))
+    return of_payments
+
+
+def _is_about_money() -> Any:
+    return col(Discrepancy.kind).in_([kind.value for kind in ABOUT_MONEY])
+
+
+def operations_in(detail: Mapping[str, Any]) -> list[str]:
+    """Return the Kaspi numbers of money about which settlement opened a discrepancy of a payment."""
+    return [*filter(None, (detail.get("operation"),)), *detail.get("earlier_operations", [])]
 
 
 def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:

@@ -13,7 +13,9 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.kaspi_schedule import schedule_for
 from procomp_pay.domain.reconciliation.amount_time_match import PossibleMatch, match_certain
 from procomp_pay.domain.states import Channel
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.reconciliation import staging_sql as sql
+from procomp_pay.storage.reconciliation.discrepancies import operations_in
 
 if TYPE_CHECKING:
     from procomp_pay.storage.reconciliation.staging_engines import Engine
@@ -34,6 +36,15 @@ async def match_by_amount_and_time(engine: Engine) -> None:
         await engine.run(sql.RESOLVED, {"match": match, "id": payment_id})
     for match, names in doubtful.items():
         await engine.run(sql.CANDIDATES, {"match": match, "names": " ".join(names)})
+
+
+async def match_by_discrepancy(engine: Engine) -> None:
+    """Assign the payment for which a line's money came without settling it: a discrepancy tells of it, and as
+    money of nobody it would be given back a second time."""
+    for payment_id, detail in await engine.rows(sql.OTHER_MONEY_ROWS, {}):
+        for number in operations_in(exact_json.loads(detail)):
+            await engine.run(sql.OTHER_MONEY, {"match": number, "id": payment_id})
+    await engine.run(sql.BY_OTHER_MONEY, {})
 
 
 async def match_by_order(engine: Engine) -> None:
