@@ -377,16 +377,21 @@ async def holding_dispute(session: AsyncSession, payment: PaymentDetail) -> Disp
 
     The caller holds the lock of the payment.
     """
-    if payment.dispute_state is not None and payment.dispute_state.holds_refunds_back:
-        return payment.dispute_state
+    return next(iter((await holding_disputes(session, payment)).values()), None)
+
+
+async def holding_disputes(session: AsyncSession, payment: PaymentDetail) -> dict[str, DisputeState]:
+    """Return the disputes of :func:`holding_dispute` by their ids, that of the payment's row first."""
+    states = {payment.dispute_id: payment.dispute_state} if payment.dispute_id else {}
     result = await session.exec(
-        select(Discrepancy.detail).where(
+        select(Discrepancy).where(
             Discrepancy.payment_id == payment.payment_id,
             Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
         )
     )
-    states = (DisputeState(detail["dispute_state"]) for detail in result.all() if "dispute_state" in detail)
-    return next((state for state in states if state.holds_refunds_back), None)
+    for row in result.all():
+        states.setdefault(row.fingerprint.split(":", 2)[2], dispute_in(row)[0])
+    return {name: state for name, state in states.items() if state is not None and state.holds_refunds_back}
 
 
 async def of_disputes(
