@@ -116,8 +116,11 @@ def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: d
     if row.state is DiscrepancyState.OPEN:
         row.detail, row.run_id = row.detail | difference.detail, run_id or row.run_id
         return "again"
+    # payments that fit are no longer looked for once it was decided
+    is_matched = "candidates" in (difference.detail.get("theirs") or {})
+    ignored = _OF_ONE_LOOK if is_matched else _OF_ONE_LOOK | {"candidates"}
     same = (
-        _comparable(old_detail) == _comparable(difference.detail)
+        _comparable(old_detail, ignored) == _comparable(difference.detail, ignored)
         if "ours" in old_detail
         else _is_same_amount(old_detail, difference.detail)
     )
@@ -178,10 +181,10 @@ def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
     return all(received[name] == theirs[name] for name in names)
 
 
-def _comparable(detail: dict[str, Any]) -> list[dict[str, Any]]:
+def _comparable(detail: dict[str, Any], ignored: Collection[str]) -> list[dict[str, Any]]:
     """Return both sides without the details that depend on the reading: time, line and reference."""
     return [
-        {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
+        {name: value for name, value in (detail.get(side) or {}).items() if name not in ignored}
         for side in ("ours", "theirs")
     ]
 
@@ -488,7 +491,9 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
         cast(col(Discrepancy.detail), Text).contains(number, autoescape=True),
     )
     rows = (await session.exec(query.order_by(col(Discrepancy.fingerprint)).with_for_update())).all()
-    return [row for row in rows if number in _numbers_in(row.detail)]  # it may be an account or a sum, too
+    return [
+        row for row in rows if number in unapplied_numbers(row.detail)
+    ]  # it may be an account or a sum, too
 
 
 async def unapplied_decided_by(session: AsyncSession, key: str, number: str | None) -> str | None:
@@ -508,12 +513,16 @@ def decided_by(row: Discrepancy) -> str | None:
     """Return who decided about the money of such a discrepancy, also if it was found again and reopened."""
     if row.resolution in FINAL:
         return row.resolved_by
-    before = row.detail.get("before") or {}
-    return before.get("by") if before.get("resolution") in FINAL else None
+    return row.detail["before"].get("by") if was_decided(row.resolution, row.detail) else None
 
 
-def _numbers_in(detail: Mapping[str, Any]) -> set[str]:
-    """Return the numbers of the operation that brought money: of a statement's line, a bill or a callback."""
+def was_decided(resolution: str | None, detail: Mapping[str, Any]) -> bool:
+    """Return whether somebody decided about such a discrepancy, as :func:`decided_by`."""
+    return bool({resolution, (detail.get("before") or {}).get("resolution")} & FINAL)
+
+
+def unapplied_numbers(detail: Mapping[str, Any]) -> set[str]:
+    """Return the numbers of the operation that brought nobody's money: of a statement's line, a bill or a callback."""
     line = detail.get("theirs") or {}
     # 0.1.0 wrote what a gateway told of a refund as "paid"
     went_back = "went_back" in detail or "refund" in str(detail.get("status")).lower()
@@ -539,7 +548,7 @@ def unapplied_money(detail: Mapping[str, Any]) -> Money | None:
 
 async def is_explained(session: AsyncSession, detail: Mapping[str, Any]) -> bool:
     """Return whether a payment of ours was settled by the operation that such a discrepancy is about."""
-    for number in _numbers_in(detail):
+    for number in unapplied_numbers(detail):
         used = await used_by(session, number)
         if used is not None and unapplied_money(detail) in (None, Money(used.amount, Currency.KZT)):
             return True

@@ -15,7 +15,11 @@ from procomp_pay.domain.reconciliation.amount_time_match import PossibleMatch, m
 from procomp_pay.domain.states import Channel
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.reconciliation import staging_sql as sql
-from procomp_pay.storage.reconciliation.discrepancies import operations_in
+from procomp_pay.storage.reconciliation.discrepancies import (
+    operations_in,
+    unapplied_numbers,
+    was_decided,
+)
 
 if TYPE_CHECKING:
     from procomp_pay.storage.reconciliation.staging_engines import Engine
@@ -25,8 +29,16 @@ MOST_PAIRS = 100_000
 
 
 async def match_by_amount_and_time(engine: Engine) -> None:
-    """Assign a payment to each line if :func:`match_certain` is certain; otherwise store the candidates."""
-    for statement in (sql.UNMATCHED_LINES, *sql.unidentified_payments(engine.later)):
+    """Assign a payment to each line if :func:`match_certain` is certain; otherwise store the candidates.
+
+    Money about which somebody decided while it was nobody's is not assigned: it may have been given back.
+    """
+    await engine.run(sql.UNMATCHED_LINES, {})
+    for resolution, text in await engine.rows(sql.DECIDED_ROWS, {}):
+        if was_decided(resolution, detail := exact_json.loads(text)):
+            for number in unapplied_numbers(detail):
+                await engine.run(sql.DECIDED, {"match": number})
+    for statement in (sql.WITHOUT_DECIDED, *sql.unidentified_payments(engine.later)):
         await engine.run(statement, {})
     rows = await engine.rows(sql.pairs(engine.later), {"most": MOST_PAIRS})
     if len(rows) == MOST_PAIRS:

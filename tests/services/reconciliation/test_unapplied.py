@@ -274,3 +274,24 @@ async def test_what_an_earlier_version_left_open_is_known(
 
 async def closed_by(environment: ServiceEnvironment, provider: str) -> int:
     return (await run(environment, provider)).closed
+
+
+async def test_a_line_whose_money_was_given_back_pays_no_fee_when_it_is_read_again(
+    environment: ServiceEnvironment,
+) -> None:
+    """It fitted two payments, and somebody gave the money back; then it fits one of them alone."""
+    opened, other = await environment.start(), await environment.start()
+    lines = [line(5, NUMBER, environment.now(), "24000.00 KZT")]
+    await compare(environment, lines, "kaspi")
+    [row] = await open_rows(environment)
+    assert row.kind == "MISSING_LOCALLY"
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    await environment.phone(other)
+    environment.later(6)
+    await environment.poll_kaspi()
+    assert await environment.status(other) is S.COMPLETED
+    lines.append(line(6, str(other.view.provider_ref), environment.now(), "24000.00 KZT"))
+    for _ in range(2):
+        await compare(environment, lines, "kaspi")
+        assert await environment.status(opened) is S.PENDING
+    assert await open_rows(environment) == []
