@@ -522,7 +522,8 @@ def was_decided(resolution: str | None, detail: Mapping[str, Any]) -> bool:
 
 
 def unapplied_numbers(detail: Mapping[str, Any]) -> set[str]:
-    """Return the numbers of the operation that brought nobody's money: of a statement's line, a bill or a callback."""
+    """Return the numbers of the operation that brought nobody's money: of a statement's line, a bill or a
+    callback."""
     line = detail.get("theirs") or {}
     # 0.1.0 wrote what a gateway told of a refund as "paid"
     went_back = "went_back" in detail or "refund" in str(detail.get("status")).lower()
