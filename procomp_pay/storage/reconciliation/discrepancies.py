@@ -491,9 +491,8 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
         cast(col(Discrepancy.detail), Text).contains(number, autoescape=True),
     )
     rows = (await session.exec(query.order_by(col(Discrepancy.fingerprint)).with_for_update())).all()
-    return [
-        row for row in rows if number in unapplied_numbers(row.detail)
-    ]  # it may be an account or a sum, too
+    # the text may have it as an account or a sum, too
+    return [row for row in rows if number in unapplied_numbers(row.detail)]
 
 
 async def unapplied_decided_by(session: AsyncSession, key: str, number: str | None) -> str | None:
