@@ -547,12 +547,30 @@ def unapplied_money(detail: Mapping[str, Any]) -> Money | None:
 
 
 async def is_explained(session: AsyncSession, detail: Mapping[str, Any]) -> bool:
-    """Return whether a payment of ours was settled by the operation that such a discrepancy is about."""
+    """Return whether a payment of ours was settled by the operation that such a discrepancy is about, or has
+    one of its own about that money."""
+    money = unapplied_money(detail)
     for number in unapplied_numbers(detail):
         used = await used_by(session, number)
-        if used is not None and unapplied_money(detail) in (None, Money(used.amount, Currency.KZT)):
+        if used is not None and money in (None, Money(used.amount, Currency.KZT)):
+            return True
+        if used is None and await _is_other_money(session, number, money):
             return True
     return False
+
+
+async def _is_other_money(session: AsyncSession, number: str, money: Money | None) -> bool:
+    query = select(Discrepancy).where(
+        col(Discrepancy.payment_id).is_not(None),
+        _is_about_money(),
+        cast(col(Discrepancy.detail), Text).contains(f'"{number}"', autoescape=True),
+    )
+    rows = [row for row in (await session.exec(query)).all() if number in operations_in(row.detail)]
+    paid = [row.detail.get("paid") or {} for row in rows]
+    return any(
+        money is None or (each.get("amount"), each.get("currency")) == (money.amount, str(money.currency))
+        for each in paid
+    )
 
 
 def _fingerprint(kind: DiscrepancyKind, payment_id: str | None, key: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
@@ -18,6 +20,7 @@ from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
 from procomp_pay.storage.payments.repository import load_payment
+from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
@@ -313,6 +316,24 @@ async def test_a_line_of_money_beside_that_which_settled_the_payment_is_told_onc
         assert reconciliation.kinds(report) == {became: 1} | missing
     left = {row.fingerprint for row in await reconciliation.open_rows(environment)}
     assert {each for each in left if "MISSING_AT_PROVIDER" not in each} == before
+
+
+@pytest.mark.parametrize(("amount", "left"), [("500.00", 0), ("501.00", 1)])
+async def test_other_money_that_an_earlier_version_listed_as_nobodys_is_not(
+    environment: ServiceEnvironment, amount: str, left: int
+) -> None:
+    payment_id, _ = await other_amount_by_bill(environment)
+    theirs = {"kind": "payment", "ref": OTHER, "amount": Decimal(amount), "currency": "KZT"}
+    kind = DiscrepancyKind.MISSING_LOCALLY
+    old = Difference(f"{kind}:-:{OTHER}", kind, "kaspi", None, {"ours": None, "theirs": theirs})
+    async with environment.ctx.db.writing() as session:
+        await keep(session, [old], ids=["d1"], run_id=None, now=environment.now())
+    await settled_since(environment, payment_id)
+    await environment.no_faults()
+    await reconciliation.run(environment, "kaspi")
+    kinds = [row.kind for row in await reconciliation.open_rows(environment)]
+    assert kinds.count("MISSING_LOCALLY") == left
+    assert "AMOUNT_MISMATCH" in kinds
 
 
 async def test_what_went_back_of_other_money_is_no_refund_of_the_payment(
