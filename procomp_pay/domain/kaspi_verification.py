@@ -134,16 +134,21 @@ def _in_doubt() -> Objection:
     )
 
 
+def was_decided(by: str) -> str:
+    """Return the reason for which money that was nobody's settles no payment by itself."""
+    return N_(
+        "The money of this operation belonged to no payment, and %(name)s decided about it: "
+        "it may have been given back",
+        name=by,
+    )
+
+
 def _decided(claim: ReceiptClaim) -> Objection | None:
     if claim.decided_by is None:
         return None
     return Objection(
         DiscrepancyKind.STATUS_MISMATCH,
-        N_(
-            "The money of this operation belonged to no payment, and %(name)s decided about it: "
-            "it may have been given back",
-            name=claim.decided_by,
-        ),
+        was_decided(claim.decided_by),
         N_(
             "check in the Kaspi Pay app that it was not given back; if it was not, an admin adds: "
             '--override --reason "…"'

@@ -65,11 +65,13 @@ class ProviderRef:
     """A reference to an object at the provider.
 
     :param payment_intent: Stripe's PaymentIntent, once it is known.
+    :param payment_id: our payment, which an answer may name.
     """
 
     channel: Channel
     provider_ref: str
     payment_intent: str | None = None
+    payment_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

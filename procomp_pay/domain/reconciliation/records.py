@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -67,6 +68,8 @@ class LocalRecord:
         that is not paid that of money of another amount.
     :param expected: its money moved in the window that was read completely, so the provider must list it.
     :param overdue: it is still open, here or at the provider, after its end.
+    :param other_money: the numbers of Kaspi operations whose money did not settle it, each with the kind and
+        the reference of the discrepancy that tells of it.
     :param changed_since_read: it changed after the provider was read, so it is left for the next run.
     """
 
@@ -84,6 +87,7 @@ class LocalRecord:
     overdue: bool = False
     changed_since_read: bool = False
     number: str | None = None
+    other_money: Mapping[str, tuple[DiscrepancyKind, str]] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:

@@ -97,11 +97,14 @@ class KaspiGateway:
         )
 
     async def _read_payment(self, ref: ProviderRef) -> Mapping[str, Any] | None:
-        """Return the gateway's answer; ``None`` if it cannot be asked."""
+        """Return the gateway's answer; ``None`` if it cannot be asked.
+
+        :raises OutcomeUnknown: it is about another payment, whose end must never become this one's.
+        """
         if ref.provider_ref.startswith(_NO_ID) or not self._has_status:
             return None
         try:
-            return await with_retries(
+            data = await with_retries(
                 lambda: self._exchange.ask("GET", f"{self._url}/{ref.provider_ref}", _fields),
                 idempotent=True,
                 total_s=self._total_s,
@@ -111,6 +114,8 @@ class KaspiGateway:
             log.info("the gateway has no status call: events come from its callbacks only")
             self._has_status = False
             return None
+        _check_named(data, gateway_id=ref.provider_ref, payment_id=ref.payment_id)
+        return data
 
     async def cancel(self, ref: ProviderRef) -> ProviderStatus:
         return await self.fetch(ref)
@@ -184,6 +189,16 @@ def _fields(answer: httpx.Response) -> Mapping[str, Any]:
     return gateway_fields.fields(document)
 
 
+def _check_named(data: Mapping[str, Any], *, gateway_id: str | None, payment_id: str | None) -> None:
+    """Check that an answer names no other payment.
+
+    :raises OutcomeUnknown: it does.
+    """
+    if gateway_fields.is_of_another(data, gateway_id=gateway_id, payment_id=payment_id):
+        log.error("the gateway's answer about %s is about another payment", gateway_id or payment_id)
+        raise OutcomeUnknown(N_("The gateway's answer is about another payment"))
+
+
 def _message(document: Any) -> str:
     """Return the error message of an answer after a colon, or an empty string."""
     if not isinstance(document, Mapping):
@@ -195,6 +210,7 @@ def _message(document: Any) -> str:
 
 
 def _created(data: Mapping[str, Any], request: CreateRequest) -> Created:
+    _check_named(data, gateway_id=None, payment_id=request.payment_id)
     url = gateway_fields.first(data, gateway_fields.PAYMENT_URL)
     if not isinstance(url, str) or not url.startswith(("https://", "http://")) or not url.isprintable():
         raise OutcomeUnknown(N_("The gateway's answer has no payment_url"))

@@ -17,8 +17,10 @@ from procomp_pay.domain.redact import one_line
 
 #: Keys under which the payment's own fields may be, if not at the top level.
 _INSIDE = ("invoice", "payment", "data", "object")
+#: The id of our payment that we send, in an answer.
+SENT_ID = ("external_order_id", "externalorderid")
 #: Our payment's id, as the gateway returns it.
-OUR_ID = ("external_order_id", "externalorderid", "external_id", "externalid", "order_id", "orderid")
+OUR_ID = (*SENT_ID, "external_id", "externalid", "order_id", "orderid")
 #: The gateway's id.
 GATEWAY_ID = ("id", "invoice_id", "invoiceid", "qrpaymentid", "payment_id", "paymentid")
 #: Kaspi's operation number.
@@ -127,6 +129,24 @@ def text(values: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
         if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
             return value
     return None
+
+
+def is_of_another(values: Mapping[str, Any], *, gateway_id: str | None, payment_id: str | None) -> bool:
+    """Return whether an answer names another payment than the one asked about.
+
+    One that names none cannot be checked. Names that a gateway may also use for numbers of its own
+    (``order_id``) count only where no other id is the right one.
+
+    :param gateway_id: ``None`` if the gateway has not told it yet.
+    :param payment_id: ours; ``None`` if it is not known.
+    """
+    sent = text(values, SENT_ID)
+    if payment_id is not None and sent is not None:
+        return sent != payment_id
+    if gateway_id is None:
+        return False
+    named = {text(values, (name,)) for name in OUR_ID + GATEWAY_ID} - {None}
+    return bool(named) and not named & {gateway_id, payment_id}
 
 
 def money(values: Mapping[str, Any]) -> tuple[Money | None, str | None]:

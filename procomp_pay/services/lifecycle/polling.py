@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, cast
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
-from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused
+from procomp_pay.domain.errors import ConfigurationError, NotFound, PaymentError, Refused, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
 from procomp_pay.domain.kaspi_schedule import (
     KaspiSchedule,
@@ -35,10 +36,14 @@ from procomp_pay.services.lifecycle.create_at_provider import (
 )
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement import side_effects
-from procomp_pay.services.settlement.apply import AppliedEvent, apply_event_in
+from procomp_pay.services.settlement.apply import AppliedEvent, apply_event, apply_event_in
 from procomp_pay.services.settlement.provider_ref import RESEND_WITHIN, provider_ref_of
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.payments.repository import OrmLockedPayment, load_payment, lock_payment
+from procomp_pay.storage.reconciliation import discrepancies
+
+if TYPE_CHECKING:
+    from procomp_pay.providers.stripe.listing import StripeBooks
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +118,41 @@ async def refresh_payment(ctx: AppContext, payment_id: str, actor: Actor) -> boo
         async with ctx.db.reading() as session:
             locked = await load_payment(session, payment_id)
     await _check_closed(ctx, locked, actor)
+    await _ask_about_disputes(ctx, locked, actor)
     return True
+
+
+async def _ask_about_disputes(ctx: AppContext, locked: OrmLockedPayment, actor: Actor) -> None:
+    """Ask Stripe about the disputes that hold the payment's money back: the event of an end may be lost, and
+    no list of a window has a dispute that began before it.
+
+    :raises ProviderUnavailable, OutcomeUnknown: not possible now.
+    """
+    async with ctx.db.reading() as session:
+        disputes = await discrepancies.holding_disputes(session, locked.detail)
+    for dispute_id in disputes:
+        try:
+            await ask_about_dispute(ctx, locked.payment.id, dispute_id, actor)
+        except (NotFound, Refused, RetryLater, ConfigurationError) as error:  # another account's, or gone
+            log.warning("nothing is known about dispute %s: %s", dispute_id, error.message)
+
+
+async def ask_about_dispute(ctx: AppContext, payment_id: str, dispute_id: str, actor: Actor) -> None:
+    """Apply the present state of a dispute at Stripe.
+
+    :raises PaymentError: Stripe does not answer, or does not know it.
+    """
+    dispute = await cast("StripeBooks", ctx.providers.of(Channel.STRIPE_INTENT)).dispute(dispute_id)
+    event = PaymentEvent(
+        payment_id=payment_id,
+        event_type=EventType.DISPUTE,
+        at=ctx.clock(),
+        source=_source(actor, Source.STRIPE_API, by_clock=False),
+        actor=actor.name,
+        request_id=actor.request_id,
+        dispute=dispute,
+    )
+    await apply_event(ctx, event)
 
 
 def _has_ended(locked: OrmLockedPayment, ctx: AppContext) -> bool:

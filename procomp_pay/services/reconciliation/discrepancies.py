@@ -19,11 +19,12 @@ from procomp_pay.domain.reconciliation.records import Mismatch
 from procomp_pay.domain.refunds import HOLDING, RefundState
 from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.lifecycle.polling import ask_about_dispute
 from procomp_pay.services.operators import authorize
 from procomp_pay.services.reconciliation.context import ReconciliationContext
 from procomp_pay.services.reconciliation.our_records import CoverageWindow
 from procomp_pay.services.reconciliation.recheck import FOR_MANUAL_REVIEW, check_payment, is_known_now
-from procomp_pay.services.reconciliation.repair import ask_about_dispute, reconciler, repair_by_asking
+from procomp_pay.services.reconciliation.repair import reconciler, repair_by_asking
 from procomp_pay.services.reconciliation.report import Report
 from procomp_pay.services.refunds.create import RefundCommand, refund
 from procomp_pay.storage.audit import chain as audit

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.reconciliation.records import LocalRecord, LocalRefund, RegistrationState
 from procomp_pay.domain.states import (
@@ -21,6 +23,7 @@ from procomp_pay.storage.models.refunds import Refund
 from procomp_pay.storage.payments import kaspi_operations
 from procomp_pay.storage.payments import refunds as refund_repository
 from procomp_pay.storage.payments.repository import OrmLockedPayment
+from procomp_pay.storage.reconciliation.discrepancies import other_money
 from procomp_pay.storage.reconciliation.local_records import COMPARED_COLUMNS, payments_by_id
 
 #: A payment that is still open so long after its end is stuck: background work has had time to close it.
@@ -56,9 +59,15 @@ async def local_records_by_id(
     refunds = await refund_repository.of_payments(session, list(rows))
     kaspi_ids = [payment_id for payment_id, locked in rows.items() if locked.detail.channel.is_kaspi]
     numbers = await kaspi_operations.of_payments(session, kaspi_ids)
+    others = await other_money(session, kaspi_ids) if kaspi_ids else {}
     return {
         payment_id: local_record_of(
-            locked, refunds.get(payment_id, []), numbers.get(payment_id, []), coverage, now
+            locked,
+            refunds.get(payment_id, []),
+            numbers.get(payment_id, []),
+            coverage,
+            now,
+            others.get(payment_id),
         )
         for payment_id, locked in rows.items()
     }
@@ -70,16 +79,20 @@ def local_record_of(
     numbers: list[str],
     coverage: CoverageWindow,
     now: datetime,
+    others: Mapping[str, tuple[DiscrepancyKind, str]] | None = None,
 ) -> LocalRecord:
     """Return the local record of one payment.
 
     :param numbers: Kaspi's numbers of the operations that settled it, oldest first.
+    :param others: those of discrepancies about it; one of an override is also among ``numbers``.
     """
     payment, detail = locked.payment, locked.detail
     # later news, such as a refund's, do not change when it was paid
     paid_at = min((at for at in (detail.news_at, detail.completed_at) if at is not None), default=None)
     changed_at = [payment.updated_at, detail.updated_at, *(refund.updated_at for refund in refunds)]
     dispute = (detail.dispute_id, detail.dispute_state)
+    first = None if payment.status in PAID_STATUSES else payment.kaspi_transaction_id
+    own = {*numbers, first, provider_reference(locked)}
     lists_single_refunds = coverage.by_payment_time or not detail.channel.is_kaspi
     return LocalRecord(
         key=payment.id,
@@ -97,6 +110,7 @@ def local_record_of(
         and coverage.covers(paid_at if coverage.by_payment_time else detail.created_at),
         overdue=is_overdue(locked, now),
         changed_since_read=coverage.read_at is not None and max(changed_at) >= coverage.read_at,
+        other_money={name: told for name, told in (others or {}).items() if name not in own},
     )
 
 

@@ -12,9 +12,9 @@ from procomp_pay.domain.reconciliation.records import LocalRecord, Mismatch, Pro
 from procomp_pay.domain.reconciliation.statement_line import LineKind
 from procomp_pay.domain.refunds import RefundState
 from procomp_pay.domain.text import N_
+from procomp_pay.services.lifecycle.polling import ask_about_dispute
 from procomp_pay.services.reconciliation.context import ReconciliationContext, ask_again, stop_asking
 from procomp_pay.services.reconciliation.our_records import local_records_by_id
-from procomp_pay.services.reconciliation.repair import ask_about_dispute
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.reconciliation import discrepancies as store
 from procomp_pay.storage.reconciliation.local_records import payments_by_id

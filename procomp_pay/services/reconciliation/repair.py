@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
-from typing import cast
 
 from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
@@ -16,9 +15,8 @@ from procomp_pay.domain.refunds import RefundEvent, RefundState, kaspi_refund_id
 from procomp_pay.domain.states import Channel, CreateState
 from procomp_pay.domain.text import N_
 from procomp_pay.providers.protocol import ProviderRef, ProviderStatus
-from procomp_pay.providers.stripe.listing import StripeBooks
 from procomp_pay.services.context import Actor, AppContext
-from procomp_pay.services.lifecycle.polling import apply_provider_status, poll_payment
+from procomp_pay.services.lifecycle.polling import apply_provider_status, ask_about_dispute, poll_payment
 from procomp_pay.services.refunds.send import sync_refunds
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.provider_ref import UNOPENED, provider_ref_of
@@ -146,15 +144,6 @@ async def repair_by_asking(ctx: AppContext, mismatch: Mismatch, actor: Actor) ->
         await sync_refunds(ctx, locked, actor)
     elif mismatch.repair is RepairAction.DISPUTE and mismatch.theirs is not None:
         await ask_about_dispute(ctx, payment_id, mismatch.theirs.ref, actor)
-
-
-async def ask_about_dispute(ctx: AppContext, payment_id: str, dispute_id: str, actor: Actor) -> None:
-    """Apply the present state of a dispute at Stripe.
-
-    :raises PaymentError: Stripe does not answer, or does not know it.
-    """
-    dispute = await cast(StripeBooks, ctx.providers.of(Channel.STRIPE_INTENT)).dispute(dispute_id)
-    await apply_event(ctx, replace(_event(ctx, payment_id, EventType.DISPUTE, actor), dispute=dispute))
 
 
 async def _catch_up(ctx: AppContext, locked: OrmLockedPayment, mismatch: Mismatch, actor: Actor) -> None:

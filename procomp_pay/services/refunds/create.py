@@ -267,7 +267,11 @@ async def _check_comes_back_once(session: AsyncSession, locked: OrmLockedPayment
                 "A dispute over this payment is %(dispute)s: the money could be returned twice",
                 dispute=dispute,
             ),
-            next_step=N_("answer the dispute at Stripe; or, if you are sure, add --force"),
+            next_step=N_(
+                "answer it at Stripe; if it has ended: procomp-pay status --payment %(payment)s --refresh; "
+                "or, if you are sure, add --force",
+                payment=locked.payment.id,
+            ),
             code=ErrorCode.PAYMENT_DISPUTED,
         )
     if not await numbers.counted_elsewhere(session, [locked.payment.id]):

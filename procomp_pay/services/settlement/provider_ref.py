@@ -19,4 +19,5 @@ def provider_ref_of(locked: OrmLockedPayment) -> ProviderRef:
     detail = locked.detail
     if detail.provider_ref is None:
         raise AssertionError(f"payment {locked.payment.id} is not open at its provider")
-    return ProviderRef(detail.channel, detail.provider_ref, locked.payment.stripe_payment_id)
+    payment = locked.payment
+    return ProviderRef(detail.channel, detail.provider_ref, payment.stripe_payment_id, payment.id)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from procomp_pay.domain.errors import NotFound, PaymentError, Refused
+from procomp_pay.domain.errors import Conflict, NotFound, PaymentError, Refused
 from procomp_pay.domain.redact import HIDDEN
+from procomp_pay.domain.text import N_
 from procomp_pay.services.context import Actor, AppContext
+from procomp_pay.services.webhooks import kaspi_bill
 from procomp_pay.services.webhooks.inbox import ATTEMPTS, handle_one
 from procomp_pay.storage.audit import chain as audit
 from procomp_pay.storage.models import exact_json
@@ -110,6 +112,8 @@ def _why(row: WebhookEvent) -> str:
         if not row.attempts:
             return "waiting to be handled"
         return f"attempt {row.attempts} of {ATTEMPTS} failed: {row.last_error}"
+    if row.state is EventState.FOREIGN and row.last_error is not None:
+        return row.last_error
     if row.state is EventState.FOREIGN and row.provider != "stripe":
         return _FOREIGN_AT_KASPI
     return _WHY[row.state]
@@ -143,13 +147,30 @@ async def replay_one(ctx: AppContext, name: str, actor: Actor, *, dry_run: bool)
     """Process an event again, whatever its state; settlement applies nothing twice.
 
     :raises NotFound: no such event. :raises Refused: its payload was dropped.
+    :raises Conflict: somebody decided about its money, and it settles no payment.
     """
     async with ctx.db.reading() as session:
         row = await inbox.find(session, name)
     if row is None:
         raise _unknown(name)
     _check_payload(row)
-    return Replayed(_view(row)) if dry_run else await _replay(ctx, _view(row), actor)
+    if dry_run:
+        return Replayed(_view(row))
+    replayed = await _replay(ctx, _view(row), actor)
+    if replayed.state is EventState.FOREIGN:
+        view, _ = await one(ctx, row.id)
+        if view.last_error is not None:
+            number = row.event_id if row.provider == kaspi_bill.PROVIDER else "N"
+            raise Conflict(
+                view.last_error,
+                next_step=N_(
+                    "check in the Kaspi Pay app that it was not given back; if it was not, an admin settles "
+                    "a payment with it: procomp-pay verify-kaspi PAYMENT --transaction-id %(number)s "
+                    '--override --reason "…"',
+                    number=number,
+                ),
+            )
+    return replayed
 
 
 async def replay_many(

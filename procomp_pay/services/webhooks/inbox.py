@@ -40,10 +40,10 @@ async def handle_one(ctx: AppContext, row_id: str) -> ProcessedEvent | None:
             if row is None:
                 return None
             claimed_id = row.id
+            row.last_error = None
             row.payment_id, row.state = await _apply(session, ctx, row)
             row.attempts += 1
             row.handled_at = ctx.clock()
-            row.last_error = None
             return _handled(row)
     except Exception as error:
         if claimed_id is None:

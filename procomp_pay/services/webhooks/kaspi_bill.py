@@ -20,6 +20,7 @@ from procomp_pay.domain.money import Currency, Money
 from procomp_pay.domain.operation_number import canonical
 from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement.side_effects import keep_unapplied
+from procomp_pay.services.webhooks.decided_money import was_decided_before
 from procomp_pay.services.webhooks.kaspi_bill_account import (
     Account,
     BillPayment,
@@ -144,13 +145,19 @@ async def _record(session: AsyncSession, ctx: AppContext, ask: BillAsk, row: Web
         result, comment = _obstacle(account, ask)
         await keep_unapplied(session, ctx, PROVIDER, ask.txn_id, {**ask.document(), "why": comment})
         return BillAnswer(ask.txn_id, result, comment, prv_txn, ask.money)
-    row.payment_id = await _apply(session, ctx, account, ask, ask.money)
-    row.state = EventState.DONE
+    row.payment_id, row.state = await _apply(session, ctx, account, ask, ask.money, row)
+    # OK also if it was decided about before: on a refusal Kaspi might give it back once more
     return BillAnswer(ask.txn_id, Result.OK, "OK", prv_txn, ask.money)
 
 
-async def _apply(session: AsyncSession, ctx: AppContext, account: Account, ask: BillAsk, money: Money) -> str:
-    """Record the money through settlement; return the id of its payment."""
+async def _apply(
+    session: AsyncSession, ctx: AppContext, account: Account, ask: BillAsk, money: Money, row: WebhookEvent
+) -> tuple[str | None, EventState]:
+    """Record the money through settlement; return the id of its payment and the state of its row.
+
+    Money that was nobody's, and about which somebody decided, is kept for manual review: it may have been
+    given back.
+    """
     fee = account.charged(money)
     if fee is None:
         raise ValueError("the tournament has no fee in tenge")
@@ -159,8 +166,11 @@ async def _apply(session: AsyncSession, ctx: AppContext, account: Account, ask: 
     await registrations.participant(session, account.participant.id, lock=True)
     used = await numbers.used_by(session, canonical(ask.txn_id))
     if used is not None and await _was_recorded_for(session, used.payment_id, account.participant.id):
-        return await confirm(session, ctx, used, received)  # an operator recorded the same money before
-    return await record_payment(session, ctx, account, Charge(fee, fee), received)
+        # an operator recorded the same money before
+        return await confirm(session, ctx, used, received), EventState.DONE
+    if used is None and await was_decided_before(session, ctx, row, canonical(ask.txn_id), ask.document()):
+        return None, EventState.FOREIGN
+    return await record_payment(session, ctx, account, Charge(fee, fee), received), EventState.DONE
 
 
 async def _was_recorded_for(session: AsyncSession, payment_id: str, participant_id: str) -> bool:
@@ -189,7 +199,7 @@ async def apply_again(
     account = await find(session, ask.account, row.occurred_at)
     if account is None or account.fee is None or ask.money is None:
         return None, EventState.FOREIGN
-    return await _apply(session, ctx, account, ask, ask.money), EventState.DONE
+    return await _apply(session, ctx, account, ask, ask.money, row)
 
 
 async def keep_unreadable(ctx: AppContext, query: str) -> None:

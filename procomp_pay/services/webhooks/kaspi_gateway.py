@@ -7,11 +7,14 @@ inbox.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import InvalidRequest, RetryLater
 from procomp_pay.domain.events import EventType, PaymentEvent, Source
+from procomp_pay.domain.operation_number import canonical
+from procomp_pay.domain.states import PAID_STATUSES
 from procomp_pay.domain.text import N_
 from procomp_pay.domain.topics import Topic
 from procomp_pay.providers.kaspi import gateway_signature
@@ -20,14 +23,18 @@ from procomp_pay.services.context import AppContext
 from procomp_pay.services.settlement import side_effects
 from procomp_pay.services.settlement.apply import apply_event_in
 from procomp_pay.services.settlement.side_effects import keep_unapplied
+from procomp_pay.services.webhooks.decided_money import was_decided_before
 from procomp_pay.storage.database.session import AsyncSession
 from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.payments import kaspi_operations as numbers
 from procomp_pay.storage.payments import lookup
 from procomp_pay.storage.payments import repository as payments
 from procomp_pay.storage.payments.repository import OrmLockedPayment
 from procomp_pay.storage.webhooks.intake import IncomingEvent, insert_events
+
+log = logging.getLogger(__name__)
 
 PROVIDER = "kaspi"
 #: Attempts at a callback of an unknown payment before it is kept for manual review: about half an hour, in
@@ -83,6 +90,10 @@ async def apply_callback(
         if callback.event_type is EventType.SUCCEEDED or callback.refunded:
             await keep_unapplied(session, ctx, PROVIDER, row.event_id, _details(callback))
         return None, EventState.FOREIGN
+    if callback.event_type is EventType.SUCCEEDED and locked.payment.status not in PAID_STATUSES:
+        number = canonical(callback.ids.kaspi_operation) if callback.ids.kaspi_operation else None
+        if await was_decided_before(session, ctx, row, number, _details(callback)):
+            return None, EventState.FOREIGN
     if callback.refunded:
         await _flag_refund(session, ctx, locked, callback, row)
     else:
@@ -91,8 +102,15 @@ async def apply_callback(
 
 
 async def _find_payment(session: AsyncSession, callback: ParsedCallback) -> OrmLockedPayment | None:
+    """Return the payment of a callback, locked; ``None`` if it names none of ours, or two."""
     payment_id = callback.ours if callback.ours and await lookup.exists(session, callback.ours) else None
-    payment_id = payment_id or await lookup.find_id(session, callback.ids)
+    if payment_id is None:
+        payment_id = await lookup.find_id(session, callback.ids)
+    elif callback.ids.kaspi_payment is not None:
+        at_gateway = await numbers.qr_of(session, callback.ids.kaspi_payment)
+        if at_gateway not in (None, payment_id):
+            log.error("a callback names two payments: %s and %s", payment_id, at_gateway)
+            return None
     return None if payment_id is None else await payments.lock_payment(session, payment_id)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Text, cast
 from sqlmodel import and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, DiscrepancyKind
+from procomp_pay.domain.discrepancies import ABOUT_AMOUNT, ABOUT_MONEY, DiscrepancyKind
 from procomp_pay.domain.errors import InvalidAmount, NotFound, Refused
 from procomp_pay.domain.labels import UnknownLabel
 from procomp_pay.domain.money import Currency, Money
@@ -116,8 +116,11 @@ def _update(row: Discrepancy, difference: Difference, run_id: str | None, now: d
     if row.state is DiscrepancyState.OPEN:
         row.detail, row.run_id = row.detail | difference.detail, run_id or row.run_id
         return "again"
+    # payments that fit are no longer looked for once it was decided
+    is_matched = "candidates" in (difference.detail.get("theirs") or {})
+    ignored = _OF_ONE_LOOK if is_matched else _OF_ONE_LOOK | {"candidates"}
     same = (
-        _comparable(old_detail) == _comparable(difference.detail)
+        _comparable(old_detail, ignored) == _comparable(difference.detail, ignored)
         if "ours" in old_detail
         else _is_same_amount(old_detail, difference.detail)
     )
@@ -145,6 +148,32 @@ def _earlier_operations(old_detail: dict[str, Any], detail: dict[str, Any]) -> d
     return {"earlier_operations": earlier} if earlier else {}
 
 
+async def other_money(
+    session: AsyncSession, payment_ids: Collection[str]
+) -> dict[str, dict[str, tuple[DiscrepancyKind, str]]]:
+    """Return the Kaspi numbers under which more money came for these payments, by payment, each with the kind
+    and the key of the discrepancy that tells of it first."""
+    query = (
+        select(Discrepancy)
+        .where(col(Discrepancy.payment_id).in_(payment_ids), _is_about_money())
+        .order_by(col(Discrepancy.opened_at).desc(), col(Discrepancy.id).desc())
+    )
+    of_payments: dict[str, dict[str, tuple[DiscrepancyKind, str]]] = {}
+    for row in (await session.exec(query)).all():
+        told = DiscrepancyKind(row.kind), row.fingerprint.split(":", 2)[2]
+        of_payments.setdefault(str(row.payment_id), {}).update(dict.fromkeys(operations_in(row.detail), told))
+    return of_payments
+
+
+def _is_about_money() -> Any:
+    return col(Discrepancy.kind).in_([kind.value for kind in ABOUT_MONEY])
+
+
+def operations_in(detail: Mapping[str, Any]) -> list[str]:
+    """Return the Kaspi numbers of money about which settlement opened a discrepancy of a payment."""
+    return [*filter(None, (detail.get("operation"),)), *detail.get("earlier_operations", [])]
+
+
 def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
     """Return whether a discrepancy was opened by settlement and is about the same received amount."""
     received, theirs = old_detail.get("paid") or {}, detail.get("theirs") or {}
@@ -152,10 +181,10 @@ def _is_same_amount(old_detail: dict[str, Any], detail: dict[str, Any]) -> bool:
     return all(received[name] == theirs[name] for name in names)
 
 
-def _comparable(detail: dict[str, Any]) -> list[dict[str, Any]]:
+def _comparable(detail: dict[str, Any], ignored: Collection[str]) -> list[dict[str, Any]]:
     """Return both sides without the details that depend on the reading: time, line and reference."""
     return [
-        {name: value for name, value in (detail.get(side) or {}).items() if name not in _OF_ONE_LOOK}
+        {name: value for name, value in (detail.get(side) or {}).items() if name not in ignored}
         for side in ("ours", "theirs")
     ]
 
@@ -351,16 +380,21 @@ async def holding_dispute(session: AsyncSession, payment: PaymentDetail) -> Disp
 
     The caller holds the lock of the payment.
     """
-    if payment.dispute_state is not None and payment.dispute_state.holds_refunds_back:
-        return payment.dispute_state
+    return next(iter((await holding_disputes(session, payment)).values()), None)
+
+
+async def holding_disputes(session: AsyncSession, payment: PaymentDetail) -> dict[str, DisputeState]:
+    """Return the disputes of :func:`holding_dispute` by their ids, that of the payment's row first."""
+    states = {payment.dispute_id: payment.dispute_state} if payment.dispute_id else {}
     result = await session.exec(
-        select(Discrepancy.detail).where(
+        select(Discrepancy).where(
             Discrepancy.payment_id == payment.payment_id,
             Discrepancy.kind == DiscrepancyKind.STATUS_MISMATCH.value,
         )
     )
-    states = (DisputeState(detail["dispute_state"]) for detail in result.all() if "dispute_state" in detail)
-    return next((state for state in states if state.holds_refunds_back), None)
+    for row in result.all():
+        states.setdefault(row.fingerprint.split(":", 2)[2], dispute_in(row)[0])
+    return {name: state for name, state in states.items() if state is not None and state.holds_refunds_back}
 
 
 async def of_disputes(
@@ -457,19 +491,38 @@ async def unapplied(session: AsyncSession, number: str, *, decided: bool = False
         cast(col(Discrepancy.detail), Text).contains(number, autoescape=True),
     )
     rows = (await session.exec(query.order_by(col(Discrepancy.fingerprint)).with_for_update())).all()
-    return [row for row in rows if number in _numbers_in(row.detail)]  # it may be an account or a sum, too
+    # the text may have it as an account or a sum, too
+    return [row for row in rows if number in unapplied_numbers(row.detail)]
+
+
+async def unapplied_decided_by(session: AsyncSession, key: str, number: str | None) -> str | None:
+    """Return who decided about money that belonged to no payment, and lock the rows; ``None`` if nobody did.
+
+    :param key: of the event that told of it, as in :func:`open_discrepancy`.
+    :param number: of its Kaspi operation, of which a statement may have told as well; ``None`` if unknown.
+    """
+    own = Discrepancy.fingerprint == _fingerprint(DiscrepancyKind.MISSING_LOCALLY, None, key)
+    rows = list((await session.exec(select(Discrepancy).where(own).with_for_update())).all())
+    if number is not None:
+        rows += await unapplied(session, number, decided=True)
+    return next(filter(None, map(decided_by, rows)), None)
 
 
 def decided_by(row: Discrepancy) -> str | None:
     """Return who decided about the money of such a discrepancy, also if it was found again and reopened."""
     if row.resolution in FINAL:
         return row.resolved_by
-    before = row.detail.get("before") or {}
-    return before.get("by") if before.get("resolution") in FINAL else None
+    return row.detail["before"].get("by") if was_decided(row.resolution, row.detail) else None
 
 
-def _numbers_in(detail: Mapping[str, Any]) -> set[str]:
-    """Return the numbers of the operation that brought money: of a statement's line, a bill or a callback."""
+def was_decided(resolution: str | None, detail: Mapping[str, Any]) -> bool:
+    """Return whether somebody decided about such a discrepancy, as :func:`decided_by`."""
+    return bool({resolution, (detail.get("before") or {}).get("resolution")} & FINAL)
+
+
+def unapplied_numbers(detail: Mapping[str, Any]) -> set[str]:
+    """Return the numbers of the operation that brought nobody's money: of a statement's line, a bill or a
+    callback."""
     line = detail.get("theirs") or {}
     # 0.1.0 wrote what a gateway told of a refund as "paid"
     went_back = "went_back" in detail or "refund" in str(detail.get("status")).lower()
@@ -494,12 +547,30 @@ def unapplied_money(detail: Mapping[str, Any]) -> Money | None:
 
 
 async def is_explained(session: AsyncSession, detail: Mapping[str, Any]) -> bool:
-    """Return whether a payment of ours was settled by the operation that such a discrepancy is about."""
-    for number in _numbers_in(detail):
+    """Return whether a payment of ours was settled by the operation that such a discrepancy is about, or has
+    one of its own about that money."""
+    money = unapplied_money(detail)
+    for number in unapplied_numbers(detail):
         used = await used_by(session, number)
-        if used is not None and unapplied_money(detail) in (None, Money(used.amount, Currency.KZT)):
+        if used is not None and money in (None, Money(used.amount, Currency.KZT)):
+            return True
+        if used is None and await _is_other_money(session, number, money):
             return True
     return False
+
+
+async def _is_other_money(session: AsyncSession, number: str, money: Money | None) -> bool:
+    query = select(Discrepancy).where(
+        col(Discrepancy.payment_id).is_not(None),
+        _is_about_money(),
+        cast(col(Discrepancy.detail), Text).contains(f'"{number}"', autoescape=True),
+    )
+    rows = [row for row in (await session.exec(query)).all() if number in operations_in(row.detail)]
+    paid = [row.detail.get("paid") or {} for row in rows]
+    return any(
+        money is None or (each.get("amount"), each.get("currency")) == (money.amount, str(money.currency))
+        for each in paid
+    )
 
 
 def _fingerprint(kind: DiscrepancyKind, payment_id: str | None, key: str) -> str:

@@ -26,6 +26,7 @@ from procomp_pay.storage.reconciliation import staging_sql as sql
 from procomp_pay.storage.reconciliation.staging_matches import (
     Repeats,
     match_by_amount_and_time,
+    match_by_discrepancy,
     match_by_order,
 )
 from procomp_pay.storage.reconciliation.staging_rows import Candidate, MovementPage, Scope, StagedRow
@@ -172,6 +173,7 @@ class Staging:
         if charges[0]:
             await engine.run(sql.BY_CHARGE, {})
         if self._provider == "kaspi":
+            await match_by_discrepancy(engine)
             if self._has_hints:
                 await match_by_order(engine)
             await match_by_amount_and_time(engine)

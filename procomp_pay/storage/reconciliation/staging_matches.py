@@ -13,7 +13,13 @@ from procomp_pay.domain.errors import NotFound
 from procomp_pay.domain.kaspi_schedule import schedule_for
 from procomp_pay.domain.reconciliation.amount_time_match import PossibleMatch, match_certain
 from procomp_pay.domain.states import Channel
+from procomp_pay.storage.models import exact_json
 from procomp_pay.storage.reconciliation import staging_sql as sql
+from procomp_pay.storage.reconciliation.discrepancies import (
+    operations_in,
+    unapplied_numbers,
+    was_decided,
+)
 
 if TYPE_CHECKING:
     from procomp_pay.storage.reconciliation.staging_engines import Engine
@@ -23,8 +29,16 @@ MOST_PAIRS = 100_000
 
 
 async def match_by_amount_and_time(engine: Engine) -> None:
-    """Assign a payment to each line if :func:`match_certain` is certain; otherwise store the candidates."""
-    for statement in (sql.UNMATCHED_LINES, *sql.unidentified_payments(engine.later)):
+    """Assign a payment to each line if :func:`match_certain` is certain; otherwise store the candidates.
+
+    Money about which somebody decided while it was nobody's is not assigned: it may have been given back.
+    """
+    await engine.run(sql.UNMATCHED_LINES, {})
+    for resolution, text in await engine.rows(sql.DECIDED_ROWS, {}):
+        if was_decided(resolution, detail := exact_json.loads(text)):
+            for number in unapplied_numbers(detail):
+                await engine.run(sql.DECIDED, {"match": number})
+    for statement in (sql.WITHOUT_DECIDED, *sql.unidentified_payments(engine.later)):
         await engine.run(statement, {})
     rows = await engine.rows(sql.pairs(engine.later), {"most": MOST_PAIRS})
     if len(rows) == MOST_PAIRS:
@@ -34,6 +48,15 @@ async def match_by_amount_and_time(engine: Engine) -> None:
         await engine.run(sql.RESOLVED, {"match": match, "id": payment_id})
     for match, names in doubtful.items():
         await engine.run(sql.CANDIDATES, {"match": match, "names": " ".join(names)})
+
+
+async def match_by_discrepancy(engine: Engine) -> None:
+    """Assign the payment for which a line's money came without settling it: a discrepancy tells of it, and as
+    money of nobody it would be given back a second time."""
+    for payment_id, detail in await engine.rows(sql.OTHER_MONEY_ROWS, {}):
+        for number in operations_in(exact_json.loads(detail)):
+            await engine.run(sql.OTHER_MONEY, {"match": number, "id": payment_id})
+    await engine.run(sql.BY_OTHER_MONEY, {})
 
 
 async def match_by_order(engine: Engine) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from procomp_pay.domain.discrepancies import ABOUT_MONEY
+
 _LINE = """kind, ref, match, stand, at, amount, currency, fee, net, hint, coalesce(number, seq), dispute,
     settlement_currency"""
 _COLUMN = {"stripe": '"stripePaymentId"', "kaspi": '"kaspiTransactionId"'}
@@ -36,6 +38,8 @@ def tables(*, amount: str, time: str, key: str) -> list[str]:
         f"CREATE TEMP TABLE candidate_key (key {key} PRIMARY KEY, payment_id TEXT)",
         "CREATE TEMP TABLE candidate_id (payment_id TEXT)",
         f"CREATE TEMP TABLE order_word (match {key}, word TEXT)",
+        f"CREATE TEMP TABLE decided_number (match {key} PRIMARY KEY)",
+        f"CREATE TEMP TABLE other_money (match {key} PRIMARY KEY, payment_id TEXT)",
         f"CREATE TEMP TABLE possible_duplicate (match {key})",
         f"""CREATE TEMP TABLE unmatched_line (match {key}, at {time}, amount {amount}, currency TEXT,
             has_qr BOOLEAN)""",
@@ -107,6 +111,13 @@ def resolve(provider: str) -> list[str]:
     return [by_id] if provider == "stripe" else [by_id, by_number, by_qr]
 
 
+#: Our discrepancies about money that did not settle its payment, and where a Kaspi line is of such money.
+OTHER_MONEY_ROWS = f"""SELECT payment_id, CAST(detail AS TEXT) FROM pay_discrepancy
+    WHERE payment_id IS NOT NULL AND kind IN ({", ".join(f"'{kind}'" for kind in ABOUT_MONEY)})
+    AND EXISTS (SELECT 1 FROM candidate WHERE payment_id IS NULL) ORDER BY opened_at DESC, id DESC"""
+OTHER_MONEY = "INSERT INTO other_money VALUES (:match, :id) ON CONFLICT DO NOTHING"
+BY_OTHER_MONEY = """UPDATE candidate SET payment_id = o.payment_id FROM other_money o
+    WHERE candidate.payment_id IS NULL AND o.match = candidate.match"""
 BY_HINT = """UPDATE candidate SET payment_id = d.payment_id FROM line l
     JOIN pay_payment_detail d ON d.payment_id = l.hint
     WHERE candidate.payment_id IS NULL AND l.match = candidate.match AND l.kind = 'payment'"""
@@ -176,6 +187,13 @@ UNMATCHED_LINES = """INSERT INTO unmatched_line
     SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
     FROM candidate s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'
     AND NOT EXISTS (SELECT 1 FROM candidate_match f WHERE f.match = l.match)"""
+#: What was nobody's money, and somebody may have decided about; and its lines, which fit no payment any more.
+DECIDED_ROWS = """SELECT resolution, CAST(detail AS TEXT) FROM pay_discrepancy
+    WHERE payment_id IS NULL AND kind = 'MISSING_LOCALLY' AND EXISTS (SELECT 1 FROM unmatched_line)
+    AND (resolution IS NOT NULL OR CAST(detail AS TEXT) LIKE '%"before"%')"""
+DECIDED = "INSERT INTO decided_number VALUES (:match) ON CONFLICT DO NOTHING"
+WITHOUT_DECIDED = """DELETE FROM unmatched_line WHERE match IN (SELECT match FROM decided_number)
+    OR match IN (SELECT l.match FROM line l JOIN decided_number d ON d.match = l.ref)"""
 #: Minutes from a payment's creation to the last moment at which money can arrive: for a QR or a link, and for
 #: an invoice, which the customer has a day to pay. They bound the range scan of the index by time.
 _LONGEST_QR, _LONGEST_LIFE, _BEFORE = 33, 25 * 60, 3

@@ -188,8 +188,40 @@ async def test_a_gateways_id_that_cannot_be_read_is_none(kaspi: Make, given: obj
     assert (made.provider_ref, made.ids.kaspi_payment) == ("order:pay1", None)
 
 
+@pytest.mark.parametrize(
+    ("named", "is_ours"),
+    [
+        ({}, True),  # it names no payment: it cannot be checked
+        ({"id": "inv_1"}, True),
+        ({"id": "inv_1", "external_order_id": "pay1"}, True),
+        ({"id": "inv_2"}, False),
+        ({"id": "inv_1", "external_order_id": "pay2"}, False),
+        ({"id": "inv_1", "externalOrderId": "pay2"}, False),
+        ({"external_order_id": "pay2"}, False),
+        ({"external_order_id": "pay1"}, True),
+        ({"id": 17, "invoice_id": "inv_1"}, True),  # two ids of its own
+        ({"id": "inv_2", "external_order_id": "pay1"}, True),  # a second one for our payment
+        ({"id": "inv_1", "order_id": "17"}, True),  # may be a number of its own
+        ({"order_id": "17"}, False),
+    ],
+)
+async def test_a_gateways_answer_about_another_payment_is_none(
+    kaspi: Make, named: dict[str, Any], *, is_ours: bool
+) -> None:
+    body = json.dumps(named | {"status": "partially_refunded", "amount": 24000, "refunded_amount": 9000})
+    service = kaspi(KaspiScheme.GATEWAY, _=body.encode())
+    ref = ProviderRef(Channel.KASPI_QR, "inv_1", payment_id="pay1")
+    if is_ours:
+        assert (await service.fetch(ref)).event_type is EventType.SUCCEEDED
+        assert (await service.list_refunds(ref)).total == Money.parse("9000", "KZT")
+        return
+    for ask in (service.fetch, service.list_refunds):
+        with pytest.raises(OutcomeUnknown, match="is about another payment"):
+            await ask(ref)
+
+
 async def test_a_gateways_unknown_currency_is_for_manual_review(kaspi: Make) -> None:
-    body = {"id": "1", "status": "paid", "amount": 24000, "currency": "XAU"}
+    body = {"id": HANDLE.provider_ref, "status": "paid", "amount": 24000, "currency": "XAU"}
     seen = await kaspi(KaspiScheme.GATEWAY, _=json.dumps(body).encode()).fetch(HANDLE)
     assert (seen.event_type, seen.money, seen.money_unreadable) == (EventType.SUCCEEDED, None, "24000 XAU")
 

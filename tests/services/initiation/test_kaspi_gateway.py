@@ -15,6 +15,7 @@ from procomp_pay.providers.kaspi.http import kaspi_http
 from procomp_pay.providers.kaspi.service import KaspiPaymentService
 from procomp_pay.sandbox.kaspi import gateway as gateway_of_the_sandbox
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
+from procomp_pay.services.lifecycle.polling import poll_payment
 from procomp_pay.services.views import payment as views
 from procomp_pay.storage.models.payments import PaymentDetail
 from tests.support import reconciliation
@@ -104,6 +105,43 @@ async def test_a_lost_payment_is_given_up(environment: ServiceEnvironment) -> No
     (detail,) = await environment.rows(PaymentDetail)
     assert (detail.create_state, detail.provider_open) == (CreateState.NEVER, False)
     assert (await environment.start(participant)).qr_payload
+
+
+async def test_an_answer_about_another_payment_settles_nothing(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache in front of the gateway answers each request with the payment that was paid."""
+    opened, paid = await environment.start(), await environment.start()
+    await act(environment, paid, "pay")
+    view = gateway_of_the_sandbox._view
+
+    def cached(book: Any, payment: Any, request: Any) -> dict[str, Any]:
+        return view(book, book.payment(int(str(paid.view.provider_ref))), request)
+
+    monkeypatch.setattr(gateway_of_the_sandbox, "_view", cached)
+    await environment.maintain(after=6)
+    assert await environment.status(paid) is S.COMPLETED
+    assert await environment.status(opened) is S.PENDING
+    with pytest.raises(OutcomeUnknown, match="is about another payment"):
+        await poll_payment(environment.ctx, opened.view.payment_id)
+    monkeypatch.undo()
+    await act(environment, opened, "pay")
+    await environment.maintain(after=60)
+    assert await environment.status(opened) is S.COMPLETED
+
+
+async def test_a_link_to_pay_for_another_payment_is_shown_to_nobody(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await environment.start()
+    view = gateway_of_the_sandbox._view
+
+    def cached(book: Any, payment: Any, request: Any) -> dict[str, Any]:
+        return view(book, book.payment(int(str(other.view.provider_ref))), request)
+
+    monkeypatch.setattr(gateway_of_the_sandbox, "_view", cached)
+    with pytest.raises(OutcomeUnknown):
+        await environment.start()
 
 
 async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> None:

@@ -311,6 +311,18 @@ async def test_one_line_of_the_bank_for_a_weekend(environment: ServiceEnvironmen
     assert {view.state for view in views} == {PayoutState.ARRIVED}
 
 
+async def test_a_credit_that_the_bank_takes_back_is_told(environment: ServiceEnvironment) -> None:
+    """Whether the bank corrects itself, or the provider asked for it, only a person knows."""
+    await keep_kaspi_report(environment.ctx, SALES, ALMATY)
+    credit = (date(2026, 5, 4), "47544.00", "KZT", "Kaspi Pay")
+    back = (date(2026, 5, 5), "-47544.00", "KZT", "Kaspi Pay, возврат")
+    assert (await matched(environment, bank(credit))).matches
+    for file in (bank(credit, back), bank(credit, back), None):
+        result = await matched(environment, file)
+        assert [line.amount for line in result.unexplained] == [Decimal("-47544.00")]
+        assert not result.is_clean
+
+
 async def test_what_did_not_arrive_is_missing_and_another_account_is_refused(
     environment: ServiceEnvironment,
 ) -> None:

@@ -16,17 +16,21 @@ from procomp_pay.domain.errors import Conflict, ManualReviewRequired, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
 from procomp_pay.domain.reconciliation.statement_line import ForeignMoney, LineKind
-from procomp_pay.domain.states import PaymentStatus
+from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
 from procomp_pay.domain.topics import Topic
 from procomp_pay.services.context import Actor
 from procomp_pay.services.kaspi_verification.verify import VerificationRequest, verify
 from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.settlement.side_effects import keep_unapplied
+from procomp_pay.services.webhooks import admin as events
 from procomp_pay.services.webhooks.kaspi_bill import pay
+from procomp_pay.services.webhooks.kaspi_bill_account import Result
 from procomp_pay.services.webhooks.kaspi_gateway import apply_callback
 from procomp_pay.storage.models.notifications import OutboxMessage
+from procomp_pay.storage.models.platform import Payment
 from procomp_pay.storage.models.reconciliation import Discrepancy
+from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support.environment import CLERK, ServiceEnvironment
@@ -136,6 +140,50 @@ async def test_a_decision_counts_also_when_the_money_was_found_again(environment
         await verify(environment.ctx, VerificationRequest(opened.view.payment_id, NUMBER), CLERK)
 
 
+async def test_a_replayed_bill_that_was_given_back_pays_no_fee(environment: ServiceEnvironment) -> None:
+    await came(environment, "bill")
+    [row] = await open_rows(environment)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    await environment.participant(id="nobody")
+    with pytest.raises(Conflict, match="dana decided about it") as refused:
+        await events.replay_one(environment.ctx, NUMBER, CLERK, dry_run=False)
+    assert f"--transaction-id {NUMBER} --override" in str(refused.value.next_step)
+    await events.replay_many(
+        environment.ctx, events.EventFilter(state=EventState.FOREIGN), CLERK, limit=9, dry_run=False
+    )
+    assert (await environment.read_participant("nobody")).status is ParticipantStatus.REGISTERED
+    assert await environment.rows(Payment) == []
+    event, _ = await events.one(environment.ctx, NUMBER)
+    assert (event.state, event.payment_id) == (EventState.FOREIGN, None)
+    assert "dana decided about it" in event.why
+    # it was not given back: an admin says so for a payment of the participant
+    opened = await environment.start("nobody")
+    await no_kaspi(environment)
+    override = VerificationRequest(opened.view.payment_id, NUMBER, override=True, reason="it was not")
+    assert (await verify(environment.ctx, override, CLERK)).status is S.COMPLETED
+    again = await events.replay_one(environment.ctx, NUMBER, CLERK, dry_run=False)
+    assert again.state is EventState.DONE
+    assert [payment.id for payment in await environment.rows(Payment)] == [opened.view.payment_id]
+
+
+async def test_a_bill_that_kaspi_reports_after_its_money_was_given_back_pays_no_fee(
+    environment: ServiceEnvironment,
+) -> None:
+    """Kaspi repeats a ``pay`` until it is answered: the statement may be read, and decided about, before."""
+    await came(environment, "statement")
+    [row] = await open_rows(environment)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    participant_id = await environment.participant()
+    answers = [await pay(environment.ctx, ask(participant_id, NUMBER)) for _ in range(2)]
+    assert [(answer.result, answer.comment) for answer in answers] == [(Result.OK, "OK")] * 2
+    assert (await environment.read_participant(participant_id)).status is ParticipantStatus.REGISTERED
+    [kept] = await open_rows(environment)
+    assert (kept.kind, kept.detail["account"]) == ("MISSING_LOCALLY", participant_id)
+    assert "dana decided about it" in kept.detail["why"]
+    alerts = [row for row in await environment.rows(OutboxMessage) if row.topic == Topic.ALERT_UNAPPLIED]
+    assert len(alerts) == 1
+
+
 @pytest.mark.parametrize("source", ["bill", "callback"])
 @pytest.mark.parametrize(("amount", "kinds"), [(24000, []), (500, ["MISSING_LOCALLY"])])
 async def test_money_that_settled_a_payment_before_it_was_told_is_not_nobodys(
@@ -226,3 +274,24 @@ async def test_what_an_earlier_version_left_open_is_known(
 
 async def closed_by(environment: ServiceEnvironment, provider: str) -> int:
     return (await run(environment, provider)).closed
+
+
+async def test_a_line_whose_money_was_given_back_pays_no_fee_when_it_is_read_again(
+    environment: ServiceEnvironment,
+) -> None:
+    """It fitted two payments, and somebody gave the money back; then it fits one of them alone."""
+    opened, other = await environment.start(), await environment.start()
+    lines = [line(5, NUMBER, environment.now(), "24000.00 KZT")]
+    await compare(environment, lines, "kaspi")
+    [row] = await open_rows(environment)
+    assert row.kind == "MISSING_LOCALLY"
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    await environment.phone(other)
+    environment.later(6)
+    await environment.poll_kaspi()
+    assert await environment.status(other) is S.COMPLETED
+    lines.append(line(6, str(other.view.provider_ref), environment.now(), "24000.00 KZT"))
+    for _ in range(2):
+        await compare(environment, lines, "kaspi")
+        assert await environment.status(opened) is S.PENDING
+    assert await open_rows(environment) == []

@@ -5,14 +5,15 @@ import pytest
 from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, ManualReviewRequired, Refused
 from procomp_pay.domain.refunds import DisputeState, RefundState
+from procomp_pay.services.lifecycle.polling import refresh_payment
 from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.settlement.move import move_payment
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.payments import PaymentDetail
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from procomp_pay.storage.payments.repository import lock_payment
-from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
+from procomp_pay.storage.payments.repository import load_payment, lock_payment
+from procomp_pay.storage.reconciliation.discrepancies import Difference, holding_dispute, keep
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.stripe_payments import back, disputed, paid
@@ -231,3 +232,40 @@ async def test_a_reconciliation_that_finds_the_difference_again_keeps_what_is_kn
     [row] = await reconciliation.open_rows(environment)
     assert (row.detail["what"], row.detail["dispute_state"]) == ("x", "won")
     assert (await back(environment, opened)).state is R.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+@pytest.mark.parametrize("stored", ["open", "lost"])
+async def test_a_refresh_learns_of_a_dispute_that_was_won_since(
+    environment: ServiceEnvironment, stored: str, *, is_beside: bool
+) -> None:
+    """The event of its end was missed, and ``reconcile`` lists disputes by the day on which they began."""
+    opened = await paid(environment)
+    if is_beside:  # after another one, by a discrepancy that somebody accepted
+        await disputed(environment, 1, "lost", "du_1")
+    intent = await reconciliation.intent_of(environment, opened)
+    url = f"/_sandbox/stripe/payment_intents/{intent}/dispute"
+    dispute = (await environment.http.post(url, json={})).json()["id"]
+    await environment.deliver()
+    if stored == "lost":
+        await disputed(environment, 2, "lost", dispute)
+    if is_beside:
+        await disputed(environment, 3, "won", "du_1", at=5)
+        for row in await reconciliation.open_rows(environment):
+            await discrepancies.resolve(environment.ctx, row.id, discrepancies.How.ACCEPT, "so it is", CLERK)
+    with pytest.raises(Conflict, match="twice") as refused:
+        await back(environment, opened)
+    command = f"procomp-pay status --payment {opened.view.payment_id} --refresh"
+    assert command in str(refused.value.next_step)
+    assert await refresh_payment(environment.ctx, opened.view.payment_id, CLERK)
+    with pytest.raises(Conflict, match="twice"):  # Stripe has not ended it, or not won
+        await back(environment, opened)
+    closed = await environment.http.post(f"/_sandbox/stripe/disputes/{dispute}/close", json={"won": True})
+    assert closed.status_code == 200
+    environment.later(2)
+    assert await refresh_payment(environment.ctx, opened.view.payment_id, CLERK)
+    async with environment.ctx.db.reading() as session:
+        detail = (await load_payment(session, opened.view.payment_id)).detail
+        assert await holding_dispute(session, detail) is None
+    with pytest.raises(Refused, match="has been charged back"):  # by the sandbox's Stripe, not by us
+        await back(environment, opened)

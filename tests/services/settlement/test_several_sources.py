@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import Conflict, PaymentError, Refused
 from procomp_pay.domain.events import EventType, PaymentEvent, ProviderIds, Source
 from procomp_pay.domain.money import Money
@@ -17,6 +19,8 @@ from procomp_pay.services.reconciliation import discrepancies
 from procomp_pay.services.reconciliation.discrepancies import How
 from procomp_pay.services.settlement.apply import apply_event
 from procomp_pay.services.webhooks.kaspi_bill import pay
+from procomp_pay.storage.payments.repository import load_payment
+from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support import reconciliation
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask, of
@@ -255,3 +259,114 @@ async def test_settlement_and_reconciliation_open_the_same_discrepancy_for_a_bil
     assert len(before) == 2
     await reconciliation.run(environment, "kaspi")
     assert {e.fingerprint for e in await reconciliation.open_rows(environment)} == before
+
+
+OTHER = "777000333"
+
+
+async def other_amount_by_bill(environment: ServiceEnvironment) -> tuple[str, str | None]:
+    participant_id = await environment.participant()
+    await pay(environment.ctx, ask(participant_id, OTHER, "500.00"))
+    [(payment, _)] = await of(environment, participant_id)
+    return payment.id, None
+
+
+async def other_amount_by_callback(environment: ServiceEnvironment) -> tuple[str, str | None]:
+    opened = await environment.start()
+    event = PaymentEvent(
+        opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_CALLBACK, "gateway",
+        money=Money.parse("500", "KZT"), ids=ProviderIds(kaspi_operation=OTHER),
+    )  # fmt: skip
+    await apply_event(environment.ctx, event)
+    return opened.view.payment_id, opened.view.provider_ref
+
+
+async def settled_since(environment: ServiceEnvironment, payment_id: str) -> None:
+    await environment.fault("/r1", "cut_before", times=99)
+    request = VerificationRequest(
+        payment_id, NUMBER, money=Money.parse("24000", "KZT"), override=True, reason="then the whole fee"
+    )
+    await verify(environment.ctx, request, CLERK)
+
+
+@pytest.mark.parametrize("names_qr", [False, True])
+@pytest.mark.parametrize("is_accepted", [False, True])
+@pytest.mark.parametrize(
+    "came", [other_amount_by_bill, other_amount_by_callback], ids=lambda each: each.__name__
+)
+async def test_a_line_of_money_beside_that_which_settled_the_payment_is_told_once(
+    environment: ServiceEnvironment, came: Any, *, is_accepted: bool, names_qr: bool
+) -> None:
+    payment_id, qr = await came(environment)
+    if is_accepted:
+        [row] = await reconciliation.open_rows(environment)
+        await discrepancies.resolve(environment.ctx, row.id, How.ACCEPT, "given back", CLERK)
+    await settled_since(environment, payment_id)
+    before = {row.fingerprint for row in await reconciliation.open_rows(environment)}
+    assert (f"AMOUNT_MISMATCH:{payment_id}:{OTHER}" in before) is not is_accepted
+    name = qr if names_qr else None
+    lines = [
+        line(5, OTHER, environment.now(), "500.00 KZT", payment_ref=name),
+        line(6, NUMBER, environment.now(), "24000.00 KZT", payment_ref=name),
+    ]
+    for file in (lines, lines, lines[:1]):
+        report = await compare(environment, file, "kaspi")
+        became = ("AMOUNT_MISMATCH", "accepted" if is_accepted else "again")
+        missing = {} if file is lines else {("MISSING_AT_PROVIDER", "opened"): 1}
+        assert reconciliation.kinds(report) == {became: 1} | missing
+    left = {row.fingerprint for row in await reconciliation.open_rows(environment)}
+    assert {each for each in left if "MISSING_AT_PROVIDER" not in each} == before
+
+
+@pytest.mark.parametrize(("amount", "left"), [("500.00", 0), ("501.00", 1)])
+async def test_other_money_that_an_earlier_version_listed_as_nobodys_is_not(
+    environment: ServiceEnvironment, amount: str, left: int
+) -> None:
+    payment_id, _ = await other_amount_by_bill(environment)
+    theirs = {"kind": "payment", "ref": OTHER, "amount": Decimal(amount), "currency": "KZT"}
+    kind = DiscrepancyKind.MISSING_LOCALLY
+    old = Difference(f"{kind}:-:{OTHER}", kind, "kaspi", None, {"ours": None, "theirs": theirs})
+    async with environment.ctx.db.writing() as session:
+        await keep(session, [old], ids=["d1"], run_id=None, now=environment.now())
+    await settled_since(environment, payment_id)
+    await environment.no_faults()
+    await reconciliation.run(environment, "kaspi")
+    kinds = [row.kind for row in await reconciliation.open_rows(environment)]
+    assert kinds.count("MISSING_LOCALLY") == left
+    assert "AMOUNT_MISMATCH" in kinds
+
+
+async def test_what_went_back_of_other_money_is_no_refund_of_the_payment(
+    environment: ServiceEnvironment,
+) -> None:
+    payment_id, _ = await other_amount_by_bill(environment)
+    await settled_since(environment, payment_id)
+    now = environment.now()
+    back = line(7, "888000111", now, "500.00 KZT", kind=LineKind.REFUND, payment_ref=OTHER)
+    lines = [line(5, OTHER, now, "500.00 KZT"), line(6, NUMBER, now, "24000.00 KZT"), back]
+    report = await compare(environment, lines, "kaspi")
+    assert reconciliation.kinds(report) == {
+        ("AMOUNT_MISMATCH", "again"): 1,
+        ("MISSING_LOCALLY", "opened"): 1,  # a refund that is not in our books
+    }
+    async with environment.ctx.db.reading() as session:
+        locked = await load_payment(session, payment_id)
+    assert (locked.payment.status, locked.detail.refunded_amount) == (S.COMPLETED, 0)
+
+
+async def test_a_line_of_a_second_object_is_told_once(environment: ServiceEnvironment) -> None:
+    opened = await reconciliation.paid_by_kaspi(environment)
+    event = PaymentEvent(
+        opened.view.payment_id, EventType.SUCCEEDED, environment.now(), Source.KASPI_CALLBACK, "gateway",
+        money=opened.view.charged, ids=ProviderIds(kaspi_payment="inv_2", kaspi_operation=OTHER),
+    )  # fmt: skip
+    await apply_event(environment.ctx, event)
+    before = {row.fingerprint for row in await reconciliation.open_rows(environment)}
+    assert before == {f"DUPLICATE_PAYMENT:{opened.view.payment_id}:inv_2"}
+    lines = [
+        line(5, str(opened.view.provider_ref), environment.now(), "24000.00 KZT"),
+        line(6, OTHER, environment.now(), "24000.00 KZT"),
+    ]
+    report = await compare(environment, lines, "kaspi")
+    assert reconciliation.kinds(report) == {("DUPLICATE_PAYMENT", "again"): 1}
+    assert {row.fingerprint for row in await reconciliation.open_rows(environment)} == before

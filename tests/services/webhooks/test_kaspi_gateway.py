@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from procomp_pay.domain.errors import BadSignature, Refused
+from procomp_pay.domain.errors import BadSignature, Conflict, Refused
+from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
+from procomp_pay.services.context import Actor
+from procomp_pay.services.reconciliation.discrepancies import How, resolve
 from procomp_pay.services.views.payment import Opening
+from procomp_pay.services.webhooks.admin import replay_one
 from procomp_pay.services.webhooks.kaspi_gateway import receive_callback
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.reconciliation import Discrepancy
 from procomp_pay.storage.models.states import EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
-from tests.support.environment import ServiceEnvironment
+from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus
 SECRET = "a secret made for this test"
@@ -189,6 +193,43 @@ async def test_money_for_a_payment_that_nobody_knows(environment: ServiceEnviron
     assert row.state is EventState.FOREIGN
     assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
     assert [message.topic for message in await environment.rows(OutboxMessage)] == ["alert.unapplied_money"]
+
+
+@pytest.mark.parametrize("is_decided", [True, False])
+async def test_replayed_money_that_was_given_back_pays_no_fee(
+    environment: ServiceEnvironment, *, is_decided: bool
+) -> None:
+    await receive(environment, json.dumps({"id": "inv_1", "status": "paid", "amount": 24000}).encode())
+    for _ in range(12):
+        await environment.maintain()
+        environment.later(2000)
+    [event] = await environment.rows(WebhookEvent)
+    if is_decided:
+        [row] = await environment.rows(Discrepancy)
+        dana = Actor("dana", Source.PERSON)
+        await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", dana)
+    opened = await environment.start()
+    await environment.sql(  # its gateway answered late
+        """UPDATE "Payment" SET "kaspiQrCode" = 'inv_1' WHERE id = :id""", id=opened.view.payment_id
+    )
+    if is_decided:
+        with pytest.raises(Conflict, match="dana decided about it"):
+            await replay_one(environment.ctx, event.event_id, CLERK, dry_run=False)
+    else:
+        await replay_one(environment.ctx, event.event_id, CLERK, dry_run=False)
+    assert await environment.status(opened) is (S.PENDING if is_decided else S.COMPLETED)
+
+
+async def test_a_callback_that_names_two_payments_settles_neither(environment: ServiceEnvironment) -> None:
+    opened, other = await environment.start(), await environment.start()
+    await receive(environment, invoice(opened, id=other.view.provider_ref))
+    for _ in range(12):
+        await environment.maintain()
+        environment.later(2000)
+    assert [await environment.status(each) for each in (opened, other)] == [S.EXPIRED] * 2
+    [row] = await environment.rows(WebhookEvent)
+    assert (row.state, row.payment_id) == (EventState.FOREIGN, None)
+    assert [discrepancy.kind for discrepancy in await environment.rows(Discrepancy)] == ["MISSING_LOCALLY"]
 
 
 async def test_a_stripe_payment_is_never_settled_by_it(environment: ServiceEnvironment) -> None:
