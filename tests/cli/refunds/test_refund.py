@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
-import pty
 import time
 from decimal import Decimal
 from typing import Any
@@ -23,7 +21,6 @@ from procomp_pay.services.webhooks.stripe import receive_stripe
 from tests.support.patience import PATIENCE_S, until
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
-from tests.support.warm_processes import WarmProcess
 
 WHY = ("--reason", "injured")
 
@@ -261,23 +258,13 @@ def test_a_terminal_asks_for_confirmation(
     sqlite_clerk: CommandLine, answer: str, code: int, cents: int
 ) -> None:
     view = paid(sqlite_clerk)
-    ours, theirs = pty.openpty()
-    process = WarmProcess(
-        ["refund", view["payment_id"], *WHY],
-        env=sqlite_clerk.environment(),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    text = b""
-    while b"[y/N]" not in text:
-        text += os.read(ours, 4096)
-    assert "Аида Нурланова" in text.decode()
-    assert "the participant will count as unpaid" in text.decode()
-    os.write(ours, f"{answer}\n".encode())
-    assert process.wait(PATIENCE_S) == code
-    os.close(ours)
+    before = "y\n" if answer == "n" else "n\n"
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"], *WHY, typed_ahead=before) as screen:
+        screen.wait_for("[y/N]: ")
+        assert "Аида Нурланова" in screen.output
+        assert "the participant will count as unpaid" in screen.output
+        screen.type(f"{answer}\n")
+        assert screen.ends() == code
     assert refunded_cents(sqlite_clerk, view) == cents
 
 
