@@ -448,6 +448,14 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
 
 
+async def test_a_refund_that_is_not_possible_is_told_before_its_reason_is_typed(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.pay(await start(desk, "timur", "p2"))
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record", "basic scheme has no refund by API")
+
+
 async def test_a_refund_by_the_policy_of_the_tournament(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2", "a")

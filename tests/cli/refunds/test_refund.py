@@ -173,6 +173,9 @@ def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: CommandLine) 
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "Kaspi Pay app" in output.err
     assert sqlite_clerk.ask("status", "p1")["refunds"] == []
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"]) as screen:
+        assert screen.ends() == 3  # no reason is asked for before
+    assert "Kaspi Pay app" in screen.output
     whole = sqlite_clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=6)
     [line] = whole["by_hand"]["payments"]
     assert (line["payment_id"], line["amount"]) == (view["payment_id"], Decimal("24000.00"))
@@ -266,6 +269,19 @@ def test_a_terminal_asks_for_confirmation(
         screen.type(f"{answer}\n")
         assert screen.ends() == code
     assert refunded_cents(sqlite_clerk, view) == cents
+
+
+def test_a_terminal_asks_for_the_reason(sqlite_clerk: CommandLine) -> None:
+    view = paid(sqlite_clerk)
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"]) as screen:
+        screen.wait_for("Reason, for the audit trail: ")
+        screen.type("torn ligament\n")
+        screen.wait_for("[y/N]: ")
+        assert "reason      torn ligament" in screen.output
+        screen.type("y\n")
+        assert screen.ends() == 0
+    [refund] = sqlite_clerk.ask("status", "p1")["refunds"]
+    assert refund["reason"] == "torn ligament"
 
 
 def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: CommandLine) -> None:
