@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.refunds import bulk
 from procomp_pay.config import load_settings
 from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
@@ -234,6 +236,11 @@ def test_refund_of_a_whole_tournament(clerk: CommandLine) -> None:
     assert (total["method"], total["currency"], total["count"]) == ("apple_pay", "USD", 3)
     assert total["amount"] == Decimal("130.00")
     assert dry["still_open"] == 1
+    assert [row["amount"] for row in dry["to_do"]["payments"]] == [50, 50, 30]
+    shown = clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--dry-run").out
+    for view in views:
+        assert f"{view['participant_name']} (Kata)  " in shown
+        assert view["payment_id"] in shown
     assert [refunded_cents(clerk, view) for view in views] == [2000, 0, 0]
     done = clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert "130.00" in done.out
@@ -242,6 +249,21 @@ def test_refund_of_a_whole_tournament(clerk: CommandLine) -> None:
     again = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert (again["to_do"]["count"], again["refunded_before"]) == (0, 3)
     clerk.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
+
+
+def test_what_a_bulk_refund_gives_back_is_shown_before_the_question(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [paid(sqlite_clerk, participant_id) for participant_id in ("p1", "p2")]
+    monkeypatch.setattr(bulk, "_MOST_SHOWN", 1)
+    monkeypatch.setattr(console, "is_interactive", lambda: True)
+    questions: list[str] = []
+    monkeypatch.setattr(console, "prompt", lambda question, **_: questions.append(question) or "n")
+    shown = sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, code=3).err
+    assert questions == ["Refund 100.00\N{NO-BREAK SPACE}USD of 2 payments? [y/N]"]
+    assert f"Timur (Kata)  50.00\N{NO-BREAK SPACE}USD  {views[1]['payment_id']}\n      … and 1 more" in shown
+    assert 'all of them: procomp-pay refund --tournament t1 --all --reason "…" --dry-run' in shown
+    assert [refunded_cents(sqlite_clerk, view) for view in views] == [0, 0]
 
 
 def test_a_bulk_refund_stops_when_the_provider_is_down(
