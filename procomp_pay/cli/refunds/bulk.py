@@ -168,14 +168,12 @@ def _show(report: Report, title: str, *, err: bool, most: int | None = _MOST_SHO
             lines.append(f"  {_(heading)}")
             lines += _totals(group)
             lines += _names(group, err=err, most=most)
-    if len(lines) == 1:
-        lines.append("  " + _("nothing is left to refund"))
+    notes = [_("nothing is left to refund")] if len(lines) == 1 else []
     if report.refunded_before:
-        lines.append("  " + _("%(n)s were refunded before", n=report.refunded_before))
+        notes.append(_("%(n)s were refunded before", n=report.refunded_before))
     if report.still_open:
-        lines.append(
-            "  " + _("%(n)s can still be paid: cancel them, or run this again later", n=report.still_open)
-        )
+        notes.append(_("%(n)s can still be paid: cancel them, or run this again later", n=report.still_open))
+    lines += [console.wrap(f"  {note}", "  ", err=err) for note in notes]
     console.print_lines(lines, err=err)
 
 
