@@ -40,10 +40,8 @@ MINOR_DIGITS: dict[Currency, int] = {
 LARGEST = Decimal("99999999.99")
 
 _CENT = Decimal("0.01")
-#: An amount with its thousands apart, or with a comma before one or two decimals.
-_AS_SHOWN = re.compile(r"([0-9]{1,3}(\s[0-9]{3})+|[0-9]+)([,.][0-9]{1,2})?")
-#: To Python 24 exactly; to many people twenty-four thousand.
-_THOUSANDS_OR_DECIMALS = re.compile(r"\d+\.\d{3,}")
+#: An amount as people write it: the thousands apart or not, and a comma or point before one or two decimals.
+_AS_WRITTEN = re.compile(r"([0-9]{1,3}(\s[0-9]{3})+|[0-9]+)([,.][0-9]{1,2})?")
 #: The power of ten of the largest amount's first digit.
 _MOST_DIGITS = LARGEST.adjusted()
 
@@ -107,10 +105,7 @@ class Money:
         try:
             number = Decimal(amount.strip() if isinstance(amount, str) else amount)
         except InvalidOperation:
-            raise InvalidAmount(
-                N_("%(amount)s is not an amount of money", amount=repr(str(amount)[:24])),
-                next_step=N_("write it as 50.00"),
-            ) from None
+            raise _no_amount(str(amount)) from None
         money = cls(number, known)
         if money.amount <= 0:
             raise InvalidAmount(
@@ -122,17 +117,13 @@ class Money:
     def typed(cls, amount: str, currency: str | Currency) -> Money:
         """Parse a positive amount as a person types it: also as it is shown, ``24 000`` or ``10 000,50``.
 
-        :raises InvalidAmount: as :meth:`parse`; also ``24,000`` and ``24.000``, which could be thousands or
-            decimals.
+        :raises InvalidAmount: as :meth:`parse`; also what people do not write (``1e3``), and ``24,000`` and
+            ``24.000``, which could be thousands or decimals.
         """
-        if _THOUSANDS_OR_DECIMALS.fullmatch(amount.strip()):
-            raise InvalidAmount(
-                N_("%(amount)s has more than two decimals", amount=amount.strip()[:24]),
-                next_step=N_("write it as 50.00"),
-            )
-        if _AS_SHOWN.fullmatch(amount.strip()):
-            amount = "".join(amount.split()).replace(",", ".")
-        return cls.parse(amount, currency)
+        if _AS_WRITTEN.fullmatch(amount.strip()):
+            return cls.parse("".join(amount.split()).replace(",", "."), currency)
+        cls.parse(amount, currency)  # tells what else is wrong
+        raise _no_amount(amount.strip())
 
     @classmethod
     def from_minor_units(cls, units: int, currency: str | Currency) -> Money:
@@ -191,3 +182,9 @@ class Money:
     def __str__(self) -> str:
         """Format as ``24 000.00 KZT``, with no-break spaces so that an amount stays on one line."""
         return f"{self.amount:,.2f} {self.currency}".replace(",", "\u00a0").replace(" ", "\u00a0")
+
+
+def _no_amount(text: str) -> InvalidAmount:
+    return InvalidAmount(
+        N_("%(amount)s is not an amount of money", amount=repr(text[:24])), next_step=N_("write it as 50.00")
+    )

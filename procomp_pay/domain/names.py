@@ -34,6 +34,7 @@ _PATRONYMIC = re.compile(
 )
 _CHILD_OF = re.compile(r"[ұу]лы|[қк]ызы|оглы|кизи|uly|ulu|[kq]yzy|ogl[iy]|qizi", re.IGNORECASE)
 _NOTHING = frozenset({"-", "–", "—"})
+_BORN = re.compile(r"(.*[^\W\d][.]?)[\s,(]+((?:19|20)[0-9]{2})\)?")
 _EMAIL = re.compile(
     r"[a-z0-9_][a-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]"
 )
@@ -166,6 +167,12 @@ def birth_year(text: str | None) -> int | None:
     if len(years) != 1 or not 1900 <= min(years) <= 2100:
         raise Refused(N_("the birth year %(text)s is not a year such as 2012", text=_short(cleaned)))
     return years.pop()
+
+
+def name_and_birth_year(typed: str) -> tuple[str, int | None]:
+    """Return a name without the year of birth that is typed after it, ``Асан 2008``, and that year."""
+    match = _BORN.fullmatch(typed.strip())
+    return (match[1], int(match[2])) if match else (typed, None)
 
 
 def clean_email(text: str | None) -> str | None:

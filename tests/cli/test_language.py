@@ -174,6 +174,8 @@ def test_registrations(clerk: CommandLine) -> None:
         (("stat",), 2),
         (("list", "--since", "завтра"), 3),
         (("list", "--limit", "x"), 2),
+        (("list", "--limit", "0"), 2),
+        (("events", "replay", "--all-dead", "--limit", "0"), 2),
         (("list", "--tournament", "t9"), 4),
         (("initiate", "p1", "--method", "kaspi_qr", "--amount", "1"), 3),
         (("initiate", "p5", "--method", "kaspi_qr"), 3),

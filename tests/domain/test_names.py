@@ -13,10 +13,23 @@ from procomp_pay.domain.names import (
     clean_person,
     first_name_and_initial,
     is_placeholder,
+    name_and_birth_year,
     placeholder_email,
     same_key,
     search_key,
 )
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "year"),
+    [
+        ("Асан 2008", "Асан", 2008), (" Асан А. 1998 ", "Асан А.", 1998), ("Асан (2008)", "Асан", 2008),
+        ("Асан2008", "Асан2008", None), ("2008", "2008", None), ("Асан 2108", "Асан 2108", None),
+        ("K7Q2 2008", "K7Q2 2008", None), ("Асан 12008", "Асан 12008", None),
+    ],
+)  # fmt: skip
+def test_a_year_of_birth_behind_a_name(typed: str, name: str, year: int | None) -> None:
+    assert name_and_birth_year(typed) == (name, year)
 
 
 def test_name_is_cleaned_to_one_line() -> None:

@@ -73,15 +73,22 @@ class PseudoTerminal:
 
 @contextmanager
 def pseudo_terminal(
-    clerk: CommandLine, *words: str, columns: int = 80, lines: int = 24, warm: bool = True
+    clerk: CommandLine,
+    *words: str,
+    columns: int = 80,
+    lines: int = 24,
+    typed_ahead: str = "",
+    warm: bool = True,
 ) -> Iterator[PseudoTerminal]:
     """Run a command in a pseudo-terminal.
 
+    :param typed_ahead: typed before the command starts.
     :param warm: False for an interpreter of its own, which is a child of this process.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     before = termios.tcgetattr(theirs)
+    os.write(ours, typed_ahead.encode())
     environment = clerk.environment() | {
         "TERM": "xterm-256color",
         "COLUMNS": str(columns),

@@ -76,6 +76,7 @@ class PersonScreen(DeskScreen):
         self._has_acted = False
         self._drawn: tuple[str, Size] | None = None
         self._again: Timer | None = None
+        self._again_in_s = 0
 
     # What is shown
 
@@ -179,7 +180,8 @@ class PersonScreen(DeskScreen):
         if amount.value != figure:
             amount.update(figure)
         self.put("state", self._state(payment, now))
-        self.put("note", Text(self._trouble(now) or self._note, "bold yellow"))
+        again = "" if self._again is None else " " + _("Next try in %(n)s s.", n=self._again_in_s)
+        self.put("note", Text(self._trouble(now) or self._note + again, "bold yellow"))
         self.refresh_keys()
 
     def _who(self) -> Text:
@@ -340,7 +342,6 @@ class PersonScreen(DeskScreen):
 
     def _start(self, method: PaymentMethod) -> None:
         """Start a payment, or take up the open one. Nothing else can be started before the answer."""
-        self._stop_again()
         channel = Channel.KASPI_QR if method.is_kaspi else Channel.STRIPE_CHECKOUT
         self._begin(_("Asking %(provider)s …", provider=provider(channel)))
         self.desk.call(self._charge(InitiateRequest(self.record.person.participant_id, method, channel)))
@@ -352,9 +353,8 @@ class PersonScreen(DeskScreen):
         except PaymentError as error:
             await self._refused(error)
             if isinstance(error, Unavailable) and self.is_attached:
-                wait = min(error.retry_after or _AGAIN_S, 30)
-                self._note += " " + _("Next try in %(n)s s.", n=wait)
-                self._again = self.set_timer(wait, lambda: self._start(request.method))
+                self._again_in_s = min(error.retry_after or _AGAIN_S, 30)
+                self._again = self.set_interval(1, lambda: self._count_down(request.method))
                 self.show()
             return
         self._end()
@@ -396,6 +396,7 @@ class PersonScreen(DeskScreen):
         self.show()
 
     def _begin(self, text: str) -> None:
+        self._stop_again()
         self._busy, self._note, self._has_acted = text, "", True
         self.show()
 
@@ -437,6 +438,15 @@ class PersonScreen(DeskScreen):
             note, self._opening = self._note, None  # once: a payment that cannot be shown is not tried again
             self._resume(payment)
             self._note = note
+
+    def _count_down(self, method: PaymentMethod) -> None:
+        """Count a second of the wait for the next try; start it after the last one."""
+        self._again_in_s -= 1
+        if self.is_paid:
+            self._stop_again()
+        elif self._again_in_s == 0:
+            self._start(method)
+        self.show()
 
     def _stop_again(self) -> None:
         if self._again is not None:

@@ -64,17 +64,21 @@ class RefundDialog(Dialog):
         self.desk.call(self._show_policy())
 
     async def _show_policy(self) -> None:
+        """Show what goes back by the policy, and what is against a refund before its reason is typed."""
+        payment_id = self._payment.payment_id
         try:
-            proposal = await propose(self.desk.ctx, self._payment.payment_id)
+            proposal = await propose(self.desk.ctx, payment_id)
+            if proposal is not None and self.is_drawn:
+                self.query_one("#sum", Input).placeholder = _(
+                    "Amount; empty for %(money)s (%(rule)s)",
+                    money=money(proposal.money),
+                    rule=translated(proposal.rule),
+                )
+            proposed = proposal.money if proposal else None
+            await plan(self.desk.ctx, RefundCommand(payment_id, "…", at_desk=True, proposed=proposed))
         except PaymentError as error:
-            self._problem(self._explain(error))
-            return
-        if proposal is not None and self.is_drawn:
-            self.query_one("#sum", Input).placeholder = _(
-                "Amount; empty for %(money)s (%(rule)s)",
-                money=money(proposal.money),
-                rule=translated(proposal.rule),
-            )
+            if self._command is None:
+                self._problem(self._explain(error))
 
     def _head(self) -> Text:
         payment = self._payment

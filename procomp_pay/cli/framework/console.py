@@ -421,7 +421,11 @@ def choose(message: str, choices: Sequence[Choice]) -> Choice:
 
 
 def prompt(question: str, *, optional: bool = False) -> str:
-    """Ask for a line of text, on stderr; it may be empty where it is optional."""
+    """Ask for a line of text, on stderr; it may be empty where it is optional.
+
+    What was typed before is dropped: it answered another question, or none.
+    """
+    _drop_typed_ahead()
     given: dict[str, Any] = {"default": "", "show_default": False} if optional else {}
     with _ctrl_c_interrupts():
         return str(typer.prompt(wrap(question, "", err=True), err=True, **given))
@@ -430,7 +434,16 @@ def prompt(question: str, *, optional: bool = False) -> str:
 def prompt_hidden(question: str) -> str:
     """Ask for a secret, on stderr; what is typed is not shown."""
     with _ctrl_c_interrupts():
-        return str(typer.prompt(question, err=True, hide_input=True))
+        return str(typer.prompt(question, err=True, hide_input=True))  # drops what was typed ahead
+
+
+def _drop_typed_ahead() -> None:
+    """Drop what a terminal has received and nobody has read (not on Windows)."""
+    with suppress(ImportError):
+        import termios
+
+        if sys.stdin.isatty():
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 @contextmanager

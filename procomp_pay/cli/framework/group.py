@@ -38,14 +38,28 @@ class PlainParam(RuntimeParam):
         if issubclass(kind, Enum):
             return _member(kind, str(value), self.parameter_info.case_sensitive, param=param, ctx=ctx)
         try:
-            return _FLAGS[str(value).lower()] if kind is bool else kind(value)
+            result = _FLAGS[str(value).lower()] if kind is bool else kind(value)
         except KeyError:
             raise typer.BadParameter(
                 N_("%(value)s is neither yes nor no", value=repr(value)), ctx=ctx, param=param
             ) from None
         except ValueError:
             message = N_("%(value)s is not a whole number", value=repr(value))
+            if kind is float:
+                message = N_("%(value)s is not a number", value=repr(value))
             raise typer.BadParameter(message, ctx=ctx, param=param) from None
+        least, most = self.parameter_info.min, self.parameter_info.max
+        if least is not None and not (least <= result and (most is None or result <= most)):
+            message = N_("%(value)s is less than %(least)s", value=value, least=f"{least:g}")
+            if most is not None:
+                message = N_(
+                    "%(value)s is not from %(least)s to %(most)s",
+                    value=value,
+                    least=f"{least:g}",
+                    most=f"{most:.0f}",
+                )
+            raise typer.BadParameter(message, ctx=ctx, param=param)
+        return result
 
 
 def _member(kind: type[Enum], word: str, case_sensitive: bool, *, param: Any, ctx: Any) -> Enum:
@@ -76,8 +90,8 @@ def _replace(param: Any) -> None:
     if descriptor is None or param.multiple or param.nargs != 1:
         return
     kind, info = descriptor.annotation, descriptor.parameter_info
-    is_plain = kind in (str, int, bool, Path) or (isinstance(kind, type) and issubclass(kind, Enum))
-    if is_plain and not (info.parser or descriptor.is_ranged or _needs_typer(info)):
+    is_plain = kind in (str, int, float, bool, Path) or (isinstance(kind, type) and issubclass(kind, Enum))
+    if is_plain and not (info.parser or _needs_typer(info)):
         param._runtime_param = PlainParam(parameter_info=info, annotation=kind)
 
 

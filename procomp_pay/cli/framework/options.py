@@ -71,7 +71,7 @@ SinceOption = Annotated[
     str | None, typer.Option(metavar="DAY", help="From this day: 2026-05-01, today, yesterday or monday.")
 ]
 UntilOption = Annotated[str | None, typer.Option(metavar="DAY", help="Up to and including this day.")]
-LimitOption = Annotated[int, typer.Option(metavar="N", help="Lines on a page, 1 to 200.")]
+LimitOption = Annotated[int, typer.Option(metavar="N", help="Lines on a page.", min=1, max=200)]
 CursorOption = Annotated[str | None, typer.Option(metavar="C", help="Cursor from the previous page.")]
 NextOption = Annotated[
     bool, typer.Option("--next", help="The next page of the last list in this terminal; no other options.")

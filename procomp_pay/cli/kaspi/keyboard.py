@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-ENTER, BACK, ESCAPE = "\n", "\x7f", "\x1b"
+ENTER, BACK, ESCAPE, END = "\n", "\x7f", "\x1b", "\x04"
 #: Longest line that can be typed; a longer paste is cut.
 LONGEST = 60
 
@@ -30,14 +30,19 @@ class Keys:
         if text.startswith(ESCAPE):
             return
         for c in text.replace("\r\n", ENTER).replace("\r", ENTER).replace("\b", BACK):
-            if c in (ENTER, BACK) or c.isprintable() or c == "\N{NO-BREAK SPACE}":
+            if c in (ENTER, BACK, END) or c.isprintable() or c == "\N{NO-BREAK SPACE}":
                 self._queue.put_nowait(c)
 
     async def next(self, seconds: float) -> str | None:
-        """Wait for the next key; return None if none was pressed in time."""
+        """Wait for the next key; return None if none was pressed in time.
+
+        :raises EOFError: Ctrl-D, the end of the input.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                return await self._queue.get()
+                if (key := await self._queue.get()) == END:
+                    raise EOFError
+                return key
         return None
 
 

@@ -42,7 +42,7 @@ _POLLED = 16
 
 
 async def attend(ctx: AppContext, actor: Actor, notice: str | None) -> None:
-    """Run the queue in a terminal until Esc.
+    """Run the queue in a terminal until Esc in the list, or Ctrl-D anywhere.
 
     :param notice: the first line while no real money moves.
     :raises DatabaseUnavailable: at the first read.
@@ -54,7 +54,7 @@ async def attend(ctx: AppContext, actor: Actor, notice: str | None) -> None:
         return
     polling = asyncio.create_task(_poll(ctx))
     try:
-        with screen.Board(console.err(), notice) as board, keyboard() as keys:
+        with suppress(EOFError), screen.Board(console.err(), notice) as board, keyboard() as keys:
             message = None
             while (picked := await _pick(queue, board, keys, message)) is not None:
                 message = await _attend_one(ctx, actor, picked, board, keys, queue)

@@ -73,7 +73,7 @@ def list_messages(
         typer.Option(metavar="TEXT", help="Only topics that start with this: payment, alert.dispute."),
     ] = None,
     payment: PaymentFilter = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages, up to 500.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", help="Show at most N messages.", min=1, max=500)] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List messages, newest first, with their deliveries."""

@@ -33,7 +33,7 @@ from procomp_pay.services.registrations.tournaments import tournament_view
 if TYPE_CHECKING:
     from procomp_pay.services.context import AppContext
 
-#: Payments shown of each outcome; ``--json`` has more.
+#: Payments shown of each outcome; a dry run and ``--json`` have more.
 _MOST_SHOWN = 20
 _TITLES = {
     Ending.TO_DO: N_("to refund"),
@@ -65,11 +65,12 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
                 preview,
                 _("%(name)s: what would happen (%(reason)s)", name=view.name, reason=options.reason),
                 err=not options.dry_run,
+                most=None if options.dry_run else _MOST_SHOWN,
             )
         if options.dry_run:
             return None
         if total and not options.yes:
-            console.confirm(_("Refund %(total)s payments?", total=total))
+            _confirm(preview, view.tournament_id)
         approval = _approval(request, view.name, preview)
         acting = await approved(ctx, settings, actor, approval, options.approver)
         with _until_ctrl_c() as stop, bar(_("refunding"), lambda: total, quiet=options.as_json) as show_count:
@@ -92,15 +93,45 @@ def refund_all(tournament: str, options: RefundOptions) -> None:
         raise typer.Exit(code)
 
 
+def _confirm(preview: Report, tournament_id: str) -> None:
+    """Ask whether to refund what was shown, and tell how to see what was not.
+
+    :raises typer.Exit: code 3, the answer was no.
+    """
+    total = preview.of(Ending.TO_DO).count
+    if total > _MOST_SHOWN:
+        console.hint(
+            N_(
+                'all of them: procomp-pay refund --tournament %(id)s --all --reason "…" --dry-run',
+                id=tournament_id,
+            )
+        )
+    sums = " + ".join(
+        f"{formats.amount(amount)}\N{NO-BREAK SPACE}{currency}"
+        for currency, amount in sorted(_sums(preview).items())
+    )
+    console.confirm(_("Refund %(sums)s of %(total)s payments?", sums=sums, total=total))
+
+
 def _approval(request: bulk.BulkRefundRequest, name: str, preview: Report) -> ApprovalRequest:
     """Return what a second operator approves: the tournament, the reason, and these payments and sums."""
+    subject = {"tournament": name, "id": request.tournament_id, "reason": request.reason}
+    return ApprovalRequest(
+        ApprovalAction.REFUND_ALL,
+        subject,
+        _sums(preview),
+        Right.FINANCE,
+        request.tournament_id,
+        preview.to_do,
+    )
+
+
+def _sums(preview: Report) -> dict[str, Decimal]:
+    """Return what is to be refunded by currency."""
     sums: dict[str, Decimal] = {}
     for (_method, currency), total in preview.of(Ending.TO_DO).sums.items():
         sums[str(currency)] = sums.get(str(currency), Decimal(0)) + total.amount
-    subject = {"tournament": name, "id": request.tournament_id, "reason": request.reason}
-    return ApprovalRequest(
-        ApprovalAction.REFUND_ALL, subject, sums, Right.FINANCE, request.tournament_id, preview.to_do
-    )
+    return sums
 
 
 def _print_document(report: Report, request: bulk.BulkRefundRequest, *, dry_run: bool) -> None:
@@ -129,22 +160,20 @@ def exit_code(report: Report) -> int:
     return 6 if report.needs_person else 0
 
 
-def _show(report: Report, title: str, *, err: bool) -> None:
+def _show(report: Report, title: str, *, err: bool, most: int | None = _MOST_SHOWN) -> None:
     lines = [console.bold(console.clean(title))]
     for ending, heading in _TITLES.items():
         group = report.of(ending)
         if group.count:
             lines.append(f"  {_(heading)}")
             lines += _totals(group)
-            lines += _names(group, err=err)
-    if len(lines) == 1:
-        lines.append("  " + _("nothing is left to refund"))
+            lines += _names(group, err=err, most=most)
+    notes = [_("nothing is left to refund")] if len(lines) == 1 else []
     if report.refunded_before:
-        lines.append("  " + _("%(n)s were refunded before", n=report.refunded_before))
+        notes.append(_("%(n)s were refunded before", n=report.refunded_before))
     if report.still_open:
-        lines.append(
-            "  " + _("%(n)s can still be paid: cancel them, or run this again later", n=report.still_open)
-        )
+        notes.append(_("%(n)s can still be paid: cancel them, or run this again later", n=report.still_open))
+    lines += [console.wrap(f"  {note}", "  ", err=err) for note in notes]
     console.print_lines(lines, err=err)
 
 
@@ -155,24 +184,25 @@ def _totals(group: Group) -> list[str]:
     ]
 
 
-def _names(group: Group, *, err: bool) -> list[str]:
+def _names(group: Group, *, err: bool, most: int | None) -> list[str]:
     reasons = {line.why for line in group.named}
     lines = []
-    if len(reasons) == 1:
+    if len(reasons) == 1 and "" not in reasons:
         why = "    " + console.clean(translated(next(iter(reasons))))
         lines = [console.dim(line) for line in console.wrap(why, "    ", err=err).split("\n")]
-    lines += [
-        f"      {_payment(line)}"
-        + (f"  {console.dim(console.clean(translated(line.why)))}" if len(reasons) > 1 else "")
-        for line in group.named[:_MOST_SHOWN]
-    ]
-    if group.named and group.count > _MOST_SHOWN:
-        lines.append(console.dim("      " + _("… and %(n)s more", n=group.count - _MOST_SHOWN)))
+    shown = group.named[:most]
+    for line in shown:
+        why = f"  {console.dim(console.clean(translated(line.why)))}" if len(reasons) > 1 else ""
+        lines += console.wrap(f"      {_payment(line)}{why}", "        ", err=err).split("\n")
+    if shown and group.count > len(shown):
+        lines.append(console.dim("      " + _("… and %(n)s more", n=group.count - len(shown))))
     return lines
 
 
 def _payment(line: Line) -> str:
-    return f"{console.clean(line.view.participant_name)}  {formats.money(line.money)}  {line.view.payment_id}"
+    category = f" ({console.clean(line.view.category)})" if line.view.category else ""
+    name = f"{console.clean(line.view.participant_name)}{category}"
+    return f"{name}  {formats.money(line.money)}  {line.view.payment_id}"
 
 
 def _show_next_step(report: Report) -> None:

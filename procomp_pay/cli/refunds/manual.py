@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from procomp_pay.cli.framework import console
@@ -40,6 +41,7 @@ def record(payment: str, number: str, options: RefundOptions) -> None:
         refund = use.MadeInApp(view.payment_id, number, options.reason, options.money(view))
         money = await use.check_made(ctx, refund)
         show_mode_notice(settings, kaspi=True, as_json=options.as_json)
+        refund = replace(refund, reason=options.with_reason().reason)
         if not options.yes:
             _ask(view, number, money)
         return view, await use.record_made(ctx, refund, actor)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from procomp_pay.cli.framework import console
+from procomp_pay.cli.framework.language import _
 from procomp_pay.domain.text import N_
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RefundOptions:
-    """The options as they were typed."""
+    """The options as they were typed.
+
+    :param reason: something printable where ``asks_reason``.
+    :param asks_reason: the reason is asked for, once it is known that there is something to refund.
+    """
 
     payment: str | None
     reason: str
@@ -33,6 +38,20 @@ class RefundOptions:
     acting: str | None
     as_json: bool
     approver: str | None = None
+    asks_reason: bool = False
+
+    def with_reason(self) -> RefundOptions:
+        """Return the options with the reason that is typed now, where it was left out.
+
+        :raises Refused: it cannot be one.
+        """
+        from procomp_pay.services.refunds.create import check_reason
+
+        if not self.asks_reason:
+            return self
+        reason = console.prompt(_("Reason, for the audit trail"))
+        check_reason(reason)
+        return replace(self, reason=reason, asks_reason=False)
 
     def money(self, view: PaymentView) -> Money | None:
         """Return the amount to refund, by default in the payment's currency; None for all that is left.

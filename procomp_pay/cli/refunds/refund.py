@@ -109,13 +109,12 @@ def refund(
 
     Shows a summary and asks for confirmation.
     """
-    if reason is None and not yes and not as_json and console.is_interactive():
-        reason = console.prompt(_("Reason, for the audit trail"))
-    if reason is None:
+    asks_reason = reason is None and not yes and not as_json and console.is_interactive()
+    if reason is None and not asks_reason:
         raise typer.BadParameter(N_('give the reason, for the audit trail: --reason "…"'))
     options = RefundOptions(
-        payment, reason, amount, currency, tournament, everything, dry_run, yes, force, idempotency_key,
-        made_in_app, acting, as_json, approve,
+        payment, "…" if reason is None else reason, amount, currency, tournament, everything, dry_run, yes,
+        force, idempotency_key, made_in_app, acting, as_json, approve, asks_reason,
     )  # fmt: skip
     check(options)
     if made_in_app is not None:
@@ -125,22 +124,24 @@ def refund(
     elif tournament is not None:
         from procomp_pay.cli.refunds.bulk import refund_all
 
-        refund_all(tournament, options)
+        refund_all(tournament, options.with_reason())
     else:
         _refund_one(str(payment), options)
 
 
-def _refund_one(payment: str, options: RefundOptions) -> None:
+def _refund_one(payment: str, given: RefundOptions) -> None:
     from procomp_pay.cli.refunds import output
 
     settings = load_settings()
-    actor = operator(options.acting)
+    actor, options = operator(given.acting), given
     errors: list[Unavailable] = []
     sent: list[str] = []
 
     async def work(ctx: AppContext) -> tuple[PaymentView, Refunded | None] | None:
-        view, command, plan, proposal = await _plan(ctx, payment, options)
-        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=options.as_json)
+        nonlocal options
+        view, command, plan, proposal = await _plan(ctx, payment, given)
+        show_mode_notice(settings, kaspi=view.channel.is_kaspi, as_json=given.as_json)
+        options = given.with_reason()
         if plan is not None and options.dry_run:
             output.show_dry_run(view, plan, options, settings, proposal)
             return None
@@ -148,7 +149,7 @@ def _refund_one(payment: str, options: RefundOptions) -> None:
             console.print_lines(output.summary(view, plan, options.reason, proposal), err=True)
             console.confirm(_("Refund %(money)s?", money=plan.money))
         sent.append(view.payment_id)
-        command = replace(command, before=plan.before if plan else None)
+        command = replace(command, reason=options.reason, before=plan.before if plan else None)
         return view, await _send(
             ctx, command, actor, errors, name="Kaspi" if view.channel.is_kaspi else "Stripe"
         )

@@ -205,7 +205,7 @@ def list_participants(
     ] = None,
     paid: Annotated[bool, typer.Option("--paid", help="Only participants who have paid.")] = False,
     unpaid: Annotated[bool, typer.Option("--unpaid", help="Only those whose fee is still due.")] = False,
-    limit: Annotated[int, typer.Option(help="The most to show (1 to 10000).")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", help="The most to show.", min=1, max=10000)] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List participants by name, with their ids.

@@ -62,7 +62,7 @@ def add_tournament(
 @tournaments.command("list")
 def list_tournaments(
     archived: Annotated[bool, typer.Option("--archived", help="Those that are archived.")] = False,
-    limit: Annotated[int, typer.Option(help="The most to show (1 to 10000).")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", help="The most to show.", min=1, max=10000)] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List tournaments, the latest first, with the numbers of registered and paid participants."""

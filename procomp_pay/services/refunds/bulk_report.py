@@ -11,7 +11,7 @@ from procomp_pay.domain.money import AnyCurrency, Money
 from procomp_pay.domain.states import AnyMethod
 from procomp_pay.services.views.payment import PaymentView
 
-#: Payments listed by name; further ones are only counted.
+#: Payments of a group that are listed by name; further ones are only counted. A preview lists all to refund.
 MOST_NAMED = 500
 
 
@@ -57,7 +57,8 @@ class Sum:
 
 @dataclass(slots=True)
 class Group:
-    """Payments with the same ending: totals, and the first ones by name where they need manual review."""
+    """Payments with the same ending: totals, and by name those to refund, and the first that need manual
+    review."""
 
     sums: dict[tuple[AnyMethod, AnyCurrency], Sum] = field(default_factory=dict)
     named: list[Line] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Group:
         entry = self.sums.setdefault((line.view.method, line.money.currency), Sum())
         entry.count += 1
         entry.amount += line.money.amount
-        if name and len(self.named) < MOST_NAMED:
+        if name and (line.ending is Ending.TO_DO or len(self.named) < MOST_NAMED):
             self.named.append(line)
 
     def full(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Group:
         return {"count": self.count, "totals": totals, "payments": [line.full() for line in self.named]}
 
 
-_NAMED = frozenset({Ending.UNKNOWN, Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND})
+_NAMED = frozenset({Ending.TO_DO, Ending.UNKNOWN, Ending.FAILED, Ending.DISPUTED, Ending.BY_HAND})
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from procomp_pay.domain.almaty import almaty_time
 from procomp_pay.domain.errors import Ambiguous, Choice, ErrorCode, NotFound
 from procomp_pay.domain.identifiers import is_identifier
 from procomp_pay.domain.name_search import Meant, meant, nearest
-from procomp_pay.domain.names import same_key, search_key
+from procomp_pay.domain.names import name_and_birth_year, same_key, search_key
 from procomp_pay.domain.states import method_name
 from procomp_pay.domain.text import N_, joined
 from procomp_pay.services.context import AppContext
@@ -53,18 +53,18 @@ async def find_participant(ctx: AppContext, wanted: str, *, whole_name: bool = F
     if (payment := await find_by_id_or_code(ctx, wanted)) is not None:
         return Found(payment.participant_id)
     # the search has tables of its own, which an id or a code need not wait for
-    from procomp_pay.services.registrations.participants import views_of
+    from procomp_pay.services.registrations.participants import names_like, views_of
     from procomp_pay.storage.registrations import participants as repository
 
     async with ctx.db.reading() as session:
-        ids, names = await repository.all_names(session, typed=wanted)
-        found = meant(names, wanted)
+        ids, names, name = await names_like(session, wanted)
+        found = meant(names, name)
         views = await views_of(session, ctx, [ids[number] for number in found.numbers[:MOST_CHOICES]])
         if not views:
             ids, names = await repository.all_names(session)
             close = await views_of(session, ctx, [ids[number] for number in nearest(names, wanted)])
             raise Nobody(wanted, joined([_described(_participant(view)) for view in close], "; "))
-    return _only(wanted, found, [_participant(view) for view in views], whole_name)
+    return _only(name, found, [_participant(view) for view in views], whole_name)
 
 
 async def find_payment(
@@ -166,9 +166,9 @@ async def find_by_id_or_code(ctx: AppContext, wanted: str) -> payment_views.Paym
     try:
         return await payment_views.one(ctx, wanted)
     except NotFound:
-        if payment_code.looks_like_one(wanted) and payment_code.has_digit(wanted):
+        if payment_code.looks_like_one(wanted) and payment_code.has_digit(name_and_birth_year(wanted)[0]):
             raise
-        return None
+        return None  # a name, or one with a year of birth: Асан 2008
 
 
 class Nobody(NotFound):

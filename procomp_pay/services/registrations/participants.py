@@ -17,6 +17,7 @@ from procomp_pay.domain.names import (
     clean_person,
     clean_phone,
     is_placeholder,
+    name_and_birth_year,
     placeholder_email,
     same_key,
     search_key,
@@ -252,10 +253,22 @@ async def _search(
     paid: bool | None,
     limit: int,
 ) -> ParticipantPage:
-    ids, names = await repository.all_names(session, tournament_id, paid, typed=text)
+    ids, names, text = await names_like(session, text, tournament_id, paid)
     found = matches(names, text)
     best = [ids[match.number] for match in heapq.nsmallest(limit, found)]
     return ParticipantPage(await views_of(session, ctx, best), len(found))
+
+
+async def names_like(
+    session: AsyncSession, typed: str, tournament_id: str | None = None, paid: bool | None = None
+) -> tuple[list[str], list[str], str]:
+    """Return the ids and names of participants among which a typed name has its matches, and what of it to
+    match: without the year of birth, where nobody has it in the name."""
+    ids, names = await repository.all_names(session, tournament_id, paid, typed=typed)
+    name, year = name_and_birth_year(typed)
+    if year is None or matches(names, typed):
+        return ids, names, typed
+    return *await repository.all_names(session, tournament_id, paid, typed=name, born=year), name
 
 
 async def views_of(

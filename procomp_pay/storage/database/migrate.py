@@ -245,7 +245,7 @@ def ensure_sqlite(url: str) -> None:
 
     When the database is up to date this costs one read and imports no Alembic.
 
-    :raises ConfigurationError: a newer procomp-pay made the database.
+    :raises ConfigurationError: a newer procomp-pay made the database, or the file is another program's.
     :raises DatabaseUnavailable: the file cannot be made or opened.
     """
     parsed = urls.parse(url)
@@ -275,6 +275,7 @@ def exclusive(url: str) -> Iterator[Connection]:
     On SQLite a lock file beside the database ensures it; on PostgreSQL :func:`lock_in_transaction` does.
 
     :raises DatabaseBusy: another migration has run for over 60 s (SQLite).
+    :raises ConfigurationError: the file is another program's (SQLite).
     """
     parsed = urls.parse(url)
     if not urls.is_sqlite(parsed):
@@ -284,9 +285,10 @@ def exclusive(url: str) -> Iterator[Connection]:
     from filelock import FileLock, Timeout
 
     from procomp_pay.storage.database.errors import DatabaseBusy
-    from procomp_pay.storage.database.sqlite import make_private_file
+    from procomp_pay.storage.database.sqlite import make_private_file, refuse_foreign
 
     path = urls.sqlite_path(parsed)
+    refuse_foreign(path)  # before a lock file is laid beside it
     make_private_file(path)
     try:
         with FileLock(f"{path}-migrate.lock", timeout=60, mode=0o600), _connected(parsed) as connection:

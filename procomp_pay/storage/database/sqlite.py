@@ -16,7 +16,8 @@ from weakref import WeakSet
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.config import platform_map
+from procomp_pay.domain.errors import ConfigurationError, DatabaseUnavailable
 
 #: Seconds that a connection waits for another's write.
 BUSY_TIMEOUT_S = 30
@@ -47,12 +48,35 @@ def make_private_file(path: Path) -> None:
         ) from error
 
 
+def refuse_foreign(path: Path) -> None:
+    """Check that a file is no other program's, before anything is written into it.
+
+    :raises ConfigurationError: it has tables, and none of them is ours or the platform's.
+    """
+    if not path.exists():
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        tables = (
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        )
+        names = sorted(name for (name,) in connection.execute(tables))
+        known = {platform_map.current().table(name) for name in platform_map.COLUMNS}
+        if names and not any(name in known or name.startswith("pay_") for name in names):
+            raise ConfigurationError(
+                f"The database {path} belongs to another program: it has the table {names[0]}, "
+                "and none of procomp-pay's. Nothing was written into it",
+                next_step="set DATABASE_URL to a file that does not exist yet, or to procomp-pay's own",
+            )
+
+
 def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:
     """Set up the engine's connections and begin its transactions: readers cannot write, and there is one
     writer at a time.
 
     :returns: the threads of the driver's connections, for :func:`finished`; grows as they are opened.
+    :raises ConfigurationError: as :func:`refuse_foreign`.
     """
+    refuse_foreign(path)
     threads: WeakSet[Thread] = WeakSet()
 
     @event.listens_for(engine, "do_connect")

@@ -158,6 +158,7 @@ async def all_names(
     paid: bool | None = None,
     *,
     typed: str = "",
+    born: int | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return the ids and the names of participants as two lists, by their ids.
 
@@ -165,6 +166,7 @@ async def all_names(
 
     :param tournament_id, paid: as in :func:`names`.
     :param typed: leave out names that cannot match it.
+    :param born: leave out who is not known to be born in this year.
     """
     # an aggregate leaves out NULL: the ids would no longer stand beside their names
     plain = func.replace(func.coalesce(col(Participant.full_name), ""), _BETWEEN, " ")
@@ -172,6 +174,9 @@ async def all_names(
         func.aggregate_strings(col(Participant.id), _BETWEEN), func.aggregate_strings(plain, _BETWEEN)
     )
     query = search_keys.narrowed(query.select_from(Participant), typed)
+    if born is not None:
+        of_the_year = select(ParticipantDetail.participant_id).where(ParticipantDetail.birth_year == born)
+        query = query.where(col(Participant.id).in_(of_the_year))
     ids, full_names = (await session.exec(_chosen(query, tournament_id, paid))).one()
     if ids is None:
         return [], []

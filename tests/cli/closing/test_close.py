@@ -147,6 +147,16 @@ def test_a_step_is_skipped_with_a_reason(sqlite_clerk: CommandLine) -> None:
     assert sqlite_clerk.ask(*CLOSE, "--sign")["state"] == "closed"
 
 
+def test_what_was_typed_before_a_question_is_no_answer_to_it(sqlite_clerk: CommandLine) -> None:
+    pay(sqlite_clerk, "p1", "kaspi_qr")
+    with pseudo_terminal(sqlite_clerk, "close", typed_ahead="\nall is well\n" * 9) as screen:
+        screen.wait_for("Statement file (Enter for none): ")
+        screen.type("\n")
+        screen.wait_for("Reason to skip this step (Enter to leave it open): ")
+        assert screen.interrupt() == 130
+    assert "skipped" not in states(sqlite_clerk.ask("close", code=6)).values()
+
+
 def test_a_closing_goes_on_in_the_time_zone_in_which_it_was_begun(
     sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
@@ -13,7 +14,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Footer
 
-from procomp_pay.cli.desk import reads
+from procomp_pay.cli.desk import person, reads
 from procomp_pay.cli.desk import refund as refund_dialog
 from procomp_pay.cli.desk.app import DeskScreen
 from procomp_pay.cli.desk.person import PersonScreen
@@ -447,6 +448,14 @@ async def test_refund_with_its_questions(open_desk: OpenDesk) -> None:
         assert (refund.reason, refund.requested_by) == ("injured", "aigerim")
 
 
+async def test_a_refund_that_is_not_possible_is_told_before_its_reason_is_typed(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.pay(await start(desk, "timur", "p2"))
+        await desk.sees("✓ PAID")
+        await desk.press("r")
+        await desk.sees("Reason, for the record", "basic scheme has no refund by API")
+
+
 async def test_a_refund_by_the_policy_of_the_tournament(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2", "a")
@@ -537,6 +546,25 @@ async def test_a_provider_that_is_away_is_told_and_the_payment_taken_up_again(op
         [payment] = await desk.payments("p2")
         await desk.pay(payment, "apple_pay")
         await desk.sees("✓ PAID")
+
+
+async def test_the_seconds_until_the_next_try_are_counted_down(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(person, "_AGAIN_S", 30)
+    seen: list[int] = []
+    async with open_desk() as desk:
+
+        def counted() -> bool:
+            seen.extend(int(n) for n in re.findall(r"Next try in (\d+) s", desk.text))
+            return seen[-1:] != seen[:1]
+
+        desk.clerk.providers.fault(path="/v1", kind="cut_before", times=999)
+        await desk.opens("timur")
+        await desk.press("a")
+        await desk.sees("Next try in")
+        await desk.until(counted, "the seconds stand still")
+        assert seen[-1] < seen[0]
 
 
 async def test_todays_payments(open_desk: OpenDesk) -> None:

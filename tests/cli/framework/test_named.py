@@ -65,6 +65,20 @@ def test_nobody_is_exit_code_4_with_the_nearest_names(sqlite_clerk: CommandLine)
     assert "the nearest names: Аида Нурланова (Kata, Кубок Алматы, unpaid)" in output.err
 
 
+def test_a_name_with_a_year_of_birth_is_no_mistyped_code(clerk: CommandLine) -> None:
+    for year in ("2008", "2009"):
+        clerk.type("participant", "add", "Open", f"Асан Ким{year[-1] * 2}", "--birth-year", year)
+    payment = clerk.ask("initiate", "Асан 2008", "-m", "apple_pay")
+    assert clerk.ask("status", "Асан 2008")["payment_id"] == payment["payment_id"]
+    assert clerk.ask("status", "--payment", "асан (2008)")["payment_id"] == payment["payment_id"]
+    assert payment["payment_id"] in clerk.type("history", "asan, 2008").out
+    [listed] = clerk.ask("participant", "list", "--search", "ким 2009")["items"]
+    assert listed["birth_year"] == 2009
+    assert "the nearest names: Асан Ким" in clerk.type("status", "Асан 2010", code=4).err
+    assert "only a part of the name" in clerk.type("cancel", "Асан 2008", "--yes", code=2).err
+    assert "is mistyped" in clerk.type("status", "АС2Н 2008", code=4).err
+
+
 def test_terminal_lets_the_clerk_choose(sqlite_clerk: CommandLine) -> None:
     sqlite_clerk.type("participant", "add", "Open", "Аида Ким")
     with pseudo_terminal(sqlite_clerk, "status", "aida") as terminal:
@@ -73,6 +87,7 @@ def test_terminal_lets_the_clerk_choose(sqlite_clerk: CommandLine) -> None:
         terminal.wait_for("Number (Enter for none)")
         terminal.type("7\r")
         terminal.wait_for("Type 1 to 2")
+        terminal.wait_for("Number (Enter for none)")
         terminal.type("2\r")
         terminal.wait_for("Аида Нурланова has no payment yet")
         assert terminal.ends() == 4

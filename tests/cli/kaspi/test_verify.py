@@ -160,6 +160,18 @@ def test_ctrl_c_restores_the_terminal(sqlite_clerk: CommandLine) -> None:
         assert screen.interrupt() == 130
 
 
+@pytest.mark.parametrize("chosen", ["", "1\n"])
+def test_ctrl_d_leaves_the_live_queue(sqlite_clerk: CommandLine, chosen: str) -> None:
+    start(sqlite_clerk)
+    with pseudo_terminal(sqlite_clerk, *VERIFY) as screen:
+        screen.wait_for("1  Аида Нурланова")
+        if chosen:
+            screen.type(chosen)
+            screen.wait_for("Receipt's number")
+        screen.type("12\x04")
+        assert screen.ends() == 0
+
+
 @pytest.mark.parametrize(
     ("text", "utc"),
     [

@@ -124,7 +124,7 @@ def test_list_and_show(filled: CommandLine) -> None:
     assert "procomp-pay outbox replay m1" in output.err
     assert "\x1b" not in output.out
     assert "There is no message" in filled.type("outbox", "show", "nothing", code=4).err
-    filled.type("outbox", "list", "--limit", "501", code=3)
+    filled.type("outbox", "list", "--limit", "501", code=2)
 
 
 def test_replay(filled: CommandLine, neighbours: Neighbours) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
-import pty
 import time
 from decimal import Decimal
 from typing import Any
@@ -15,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from procomp_pay.cli.framework import console
+from procomp_pay.cli.refunds import bulk
 from procomp_pay.config import load_settings
 from procomp_pay.providers.resilience import retry
 from procomp_pay.services.bootstrap import open_context
@@ -23,7 +23,6 @@ from procomp_pay.services.webhooks.stripe import receive_stripe
 from tests.support.patience import PATIENCE_S, until
 from tests.support.pseudo_terminal import pseudo_terminal
 from tests.support.terminal import CommandLine, paid
-from tests.support.warm_processes import WarmProcess
 
 WHY = ("--reason", "injured")
 
@@ -176,6 +175,9 @@ def test_scheme_basic_explains_the_refund_in_the_app(sqlite_clerk: CommandLine) 
     output = sqlite_clerk.type("refund", view["payment_id"], *WHY, "--yes", code=3)
     assert "Kaspi Pay app" in output.err
     assert sqlite_clerk.ask("status", "p1")["refunds"] == []
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"]) as screen:
+        assert screen.ends() == 3  # no reason is asked for before
+    assert "Kaspi Pay app" in screen.output
     whole = sqlite_clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes", code=6)
     [line] = whole["by_hand"]["payments"]
     assert (line["payment_id"], line["amount"]) == (view["payment_id"], Decimal("24000.00"))
@@ -234,6 +236,11 @@ def test_refund_of_a_whole_tournament(clerk: CommandLine) -> None:
     assert (total["method"], total["currency"], total["count"]) == ("apple_pay", "USD", 3)
     assert total["amount"] == Decimal("130.00")
     assert dry["still_open"] == 1
+    assert [row["amount"] for row in dry["to_do"]["payments"]] == [50, 50, 30]
+    shown = clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--dry-run").out
+    for view in views:
+        assert f"{view['participant_name']} (Kata)  " in shown
+        assert view["payment_id"] in shown
     assert [refunded_cents(clerk, view) for view in views] == [2000, 0, 0]
     done = clerk.type("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert "130.00" in done.out
@@ -242,6 +249,21 @@ def test_refund_of_a_whole_tournament(clerk: CommandLine) -> None:
     again = clerk.ask("refund", "--tournament", "t1", "--all", *WHY, "--yes")
     assert (again["to_do"]["count"], again["refunded_before"]) == (0, 3)
     clerk.type("refund", "--tournament", "nowhere", "--all", *WHY, "--yes", code=4)
+
+
+def test_what_a_bulk_refund_gives_back_is_shown_before_the_question(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [paid(sqlite_clerk, participant_id) for participant_id in ("p1", "p2")]
+    monkeypatch.setattr(bulk, "_MOST_SHOWN", 1)
+    monkeypatch.setattr(console, "is_interactive", lambda: True)
+    questions: list[str] = []
+    monkeypatch.setattr(console, "prompt", lambda question, **_: questions.append(question) or "n")
+    shown = sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, code=3).err
+    assert questions == ["Refund 100.00\N{NO-BREAK SPACE}USD of 2 payments? [y/N]"]
+    assert f"Timur (Kata)  50.00\N{NO-BREAK SPACE}USD  {views[1]['payment_id']}\n      … and 1 more" in shown
+    assert 'all of them: procomp-pay refund --tournament t1 --all --reason "…" --dry-run' in shown
+    assert [refunded_cents(sqlite_clerk, view) for view in views] == [0, 0]
 
 
 def test_a_bulk_refund_stops_when_the_provider_is_down(
@@ -261,24 +283,27 @@ def test_a_terminal_asks_for_confirmation(
     sqlite_clerk: CommandLine, answer: str, code: int, cents: int
 ) -> None:
     view = paid(sqlite_clerk)
-    ours, theirs = pty.openpty()
-    process = WarmProcess(
-        ["refund", view["payment_id"], *WHY],
-        env=sqlite_clerk.environment(),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    text = b""
-    while b"[y/N]" not in text:
-        text += os.read(ours, 4096)
-    assert "Аида Нурланова" in text.decode()
-    assert "the participant will count as unpaid" in text.decode()
-    os.write(ours, f"{answer}\n".encode())
-    assert process.wait(PATIENCE_S) == code
-    os.close(ours)
+    before = "y\n" if answer == "n" else "n\n"
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"], *WHY, typed_ahead=before) as screen:
+        screen.wait_for("[y/N]: ")
+        assert "Аида Нурланова" in screen.output
+        assert "the participant will count as unpaid" in screen.output
+        screen.type(f"{answer}\n")
+        assert screen.ends() == code
     assert refunded_cents(sqlite_clerk, view) == cents
+
+
+def test_a_terminal_asks_for_the_reason(sqlite_clerk: CommandLine) -> None:
+    view = paid(sqlite_clerk)
+    with pseudo_terminal(sqlite_clerk, "refund", view["payment_id"]) as screen:
+        screen.wait_for("Reason, for the audit trail: ")
+        screen.type("torn ligament\n")
+        screen.wait_for("[y/N]: ")
+        assert "reason      torn ligament" in screen.output
+        screen.type("y\n")
+        assert screen.ends() == 0
+    [refund] = sqlite_clerk.ask("status", "p1")["refunds"]
+    assert refund["reason"] == "torn ligament"
 
 
 def test_ctrl_c_at_the_question_ends_the_command_at_once(sqlite_clerk: CommandLine) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +340,22 @@ async def test_sqlite_is_migrated_at_first_use(tmp_path: Path) -> None:
     async with service.writing():
         pass
     await service.dispose()
+
+
+def test_another_program_s_sqlite_file_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "shop.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+        connection.commit()
+    before, url = path.read_bytes(), f"sqlite:///{path}"
+    calls: list[Callable[[str], object]] = [
+        migrate.ensure_sqlite, migrate.upgrade, migrate.current, PaymentDatabaseService,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="belongs to another program: it has the table orders"):
+            call(url)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["shop.sqlite3"]
 
 
 def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
