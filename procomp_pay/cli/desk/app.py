@@ -13,7 +13,7 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Footer, Static
 
 from procomp_pay.cli.desk import reads
 from procomp_pay.cli.desk.wording import money
@@ -29,6 +29,7 @@ from procomp_pay.services.maintenance.run import PROVIDER_CHANNELS, Pass, work_w
 from procomp_pay.services.views.payment import PaymentView
 
 if TYPE_CHECKING:
+    from textual.app import ComposeResult
     from textual.binding import ActiveBinding
     from textual.events import Key
 
@@ -146,11 +147,20 @@ class DeskScreen(Screen[Any]):
         """Take a scanned text; most screens have no use for one."""
 
 
+class Keys(Footer):
+    """The line of keys; three keys a line where the terminal is narrow, so that none is cut."""
+
+    def compose(self) -> ComposeResult:
+        yield from super().compose()
+        self.styles.grid_size_columns = 3  # desk.tcss makes a grid of a narrow one
+
+
 class DeskApp(App[None]):
     """One desk: its operator, its screens, and the payments that it follows."""
 
     CSS_PATH = "desk.tcss"
     ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide")]  # noqa: RUF012 - declared so by Textual
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q,ctrl+c", "leave", N_("Quit"), key_display="Ctrl+Q", priority=True)
     ]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Digits, Footer, Static
+from textual.widgets import Digits, Static
 
 from procomp_pay.cli.desk import reads
-from procomp_pay.cli.desk.app import DeskScreen, qr_text
+from procomp_pay.cli.desk.app import DeskScreen, Keys, qr_text
 from procomp_pay.cli.desk.dialogs import Ask, Confirm
 from procomp_pay.cli.desk.keys import key, read_scan
 from procomp_pay.cli.desk.refund import RefundDialog
@@ -90,7 +90,7 @@ class PersonScreen(DeskScreen):
                 yield Digits(id="amount")
                 yield Static(id="state")
                 yield Static(id="note")
-        yield Footer(compact=True)
+        yield Keys(compact=True)
 
     def begin(self) -> None:
         if (payment := self.record.open) is not None and not self.is_paid:

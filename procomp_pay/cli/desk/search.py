@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from procomp_pay.cli.desk import reads
-from procomp_pay.cli.desk.app import DeskScreen
+from procomp_pay.cli.desk.app import DeskScreen, Keys
 from procomp_pay.cli.desk.keys import mistyped_code, read_scan, row_number
 from procomp_pay.cli.desk.person import PersonScreen
 from procomp_pay.cli.desk.reads import Person
@@ -82,7 +82,7 @@ class SearchScreen(DeskScreen):
         yield Static(id="title")
         yield OptionList(id="rows", compact=True, markup=False)
         yield Static(id="message")
-        yield Footer(compact=True)
+        yield Keys(compact=True)
 
     def begin(self) -> None:
         self.query_one("#rows", OptionList).can_focus = False

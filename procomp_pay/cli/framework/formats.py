@@ -133,6 +133,12 @@ def amount(value: Decimal) -> str:
     return text if language() is Language.ENGLISH else text.replace(".", ",")
 
 
+def total(value: Decimal, currency: str) -> str:
+    """Format an amount with its currency as sums are shown, which may exceed what :func:`money` takes:
+    ``24 000,00 KZT``."""
+    return f"{amount(value)}{_SPACE}{currency}"
+
+
 def count(number: int) -> str:
     """Format a count: ``24 000``, with no-break spaces."""
     return f"{number:,}".replace(",", _SPACE)

@@ -37,29 +37,29 @@ class PlainParam(RuntimeParam):
             return value
         if issubclass(kind, Enum):
             return _member(kind, str(value), self.parameter_info.case_sensitive, param=param, ctx=ctx)
+        why: str | None
         try:
             result = _FLAGS[str(value).lower()] if kind is bool else kind(value)
         except KeyError:
-            raise typer.BadParameter(
-                N_("%(value)s is neither yes nor no", value=repr(value)), ctx=ctx, param=param
-            ) from None
+            why = N_("%(value)s is neither yes nor no", value=repr(value))
         except ValueError:
-            message = N_("%(value)s is not a whole number", value=repr(value))
+            why = N_("%(value)s is not a whole number", value=repr(value))
             if kind is float:
-                message = N_("%(value)s is not a number", value=repr(value))
-            raise typer.BadParameter(message, ctx=ctx, param=param) from None
-        least, most = self.parameter_info.min, self.parameter_info.max
-        if least is not None and not (least <= result and (most is None or result <= most)):
-            message = N_("%(value)s is less than %(least)s", value=value, least=f"{least:g}")
-            if most is not None:
-                message = N_(
-                    "%(value)s is not from %(least)s to %(most)s",
-                    value=value,
-                    least=f"{least:g}",
-                    most=f"{most:.0f}",
-                )
-            raise typer.BadParameter(message, ctx=ctx, param=param)
-        return result
+                why = N_("%(value)s is not a number", value=repr(value))
+        else:
+            if (why := _outside(self.parameter_info, result)) is None:
+                return result
+        raise typer.BadParameter(why, ctx=ctx, param=param)
+
+
+def _outside(info: Any, number: Any) -> str | None:
+    """Return why a number is outside an option's limits; ``None`` if it is inside, or the option has none."""
+    least, most = info.min, info.max
+    if least is None or (least <= number and (most is None or number <= most)):  # nan never is
+        return None
+    if most is None:
+        return N_("%(value)s is less than %(least)s", value=number, least=least)
+    return N_("%(value)s is not from %(least)s to %(most)s", value=number, least=least, most=most)
 
 
 def _member(kind: type[Enum], word: str, case_sensitive: bool, *, param: Any, ctx: Any) -> Enum:
@@ -96,9 +96,12 @@ def _replace(param: Any) -> None:
 
 
 def _needs_typer(info: Any) -> bool:
-    """Return whether a path must exist, be resolved and the like."""
-    return any((info.exists, info.writable, info.resolve_path, info.allow_dash, info.path_type)) or not (
-        info.file_okay and info.dir_okay
+    """Return whether a path must exist, be resolved and the like, or a number has limits of another kind
+    than :func:`_outside` knows."""
+    return (
+        any((info.exists, info.writable, info.resolve_path, info.allow_dash, info.path_type, info.clamp))
+        or not (info.file_okay and info.dir_okay)
+        or (info.min is None and info.max is not None)
     )
 
 

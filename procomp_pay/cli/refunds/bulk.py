@@ -106,10 +106,7 @@ def _confirm(preview: Report, tournament_id: str) -> None:
                 id=tournament_id,
             )
         )
-    sums = " + ".join(
-        f"{formats.amount(amount)}\N{NO-BREAK SPACE}{currency}"
-        for currency, amount in sorted(_sums(preview).items())
-    )
+    sums = " + ".join(formats.total(amount, currency) for currency, amount in sorted(_sums(preview).items()))
     console.confirm(_("Refund %(sums)s of %(total)s payments?", sums=sums, total=total))
 
 
@@ -202,7 +199,8 @@ def _names(group: Group, *, err: bool, most: int | None) -> list[str]:
 def _payment(line: Line) -> str:
     category = f" ({console.clean(line.view.category)})" if line.view.category else ""
     name = f"{console.clean(line.view.participant_name)}{category}"
-    return f"{name}  {formats.money(line.money)}  {line.view.payment_id}"
+    money = formats.total(line.money.amount, line.money.currency)  # as the totals beside it
+    return f"{name}  {money}  {line.view.payment_id}"
 
 
 def _show_next_step(report: Report) -> None:

@@ -56,10 +56,12 @@ def refuse_foreign(path: Path) -> None:
     if not path.exists():
         return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        # SQLite's own tables and Prisma's list of migrations tell nothing of the program
         tables = (
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> '_prisma_migrations' "
+            "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
         )
-        names = sorted(name for (name,) in connection.execute(tables))
+        names = [name for (name,) in connection.execute(tables)]
         known = {platform_map.current().table(name) for name in platform_map.COLUMNS}
         if names and not any(name in known or name.startswith("pay_") for name in names):
             raise ConfigurationError(

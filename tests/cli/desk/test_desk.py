@@ -567,6 +567,19 @@ async def test_the_seconds_until_the_next_try_are_counted_down(
         assert seen[-1] < seen[0]
 
 
+async def test_all_keys_are_shown_in_a_narrow_terminal(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    async with open_desk(size=(50, 30)) as desk:
+        await desk.type("timur")
+        await desk.sees("Tab Платежи за сегодня", "Esc Очистить", "Ctrl+Q Выход")
+        await desk.press("enter")
+        await desk.sees("Назад")
+        await desk.press("k")
+        await desk.sees("g Google Pay", "v Чек", "c Отменить", "Esc Назад", "Ctrl+Q Выход")
+
+
 async def test_todays_payments(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         payment = await start(desk, "timur", "p2")

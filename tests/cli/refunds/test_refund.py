@@ -266,6 +266,20 @@ def test_what_a_bulk_refund_gives_back_is_shown_before_the_question(
     assert [refunded_cents(sqlite_clerk, view) for view in views] == [0, 0]
 
 
+def test_a_bulk_refund_writes_all_amounts_alike(
+    sqlite_clerk: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid(sqlite_clerk)
+    monkeypatch.setenv("PROCOMP_LANGUAGE", "ru")
+    monkeypatch.setattr(console, "is_interactive", lambda: True)
+    questions: list[str] = []
+    monkeypatch.setattr(console, "prompt", lambda question, **_: questions.append(question) or "n")
+    shown = sqlite_clerk.type("refund", "--tournament", "t1", "--all", *WHY, code=3).err
+    assert shown.count("50,00\N{NO-BREAK SPACE}USD") == 1  # the payment's row
+    assert "50,00 USD" in shown  # the total
+    assert questions == ["Вернуть 50,00\N{NO-BREAK SPACE}USD, платежей: 1? [д/Н]"]
+
+
 def test_a_bulk_refund_stops_when_the_provider_is_down(
     sqlite_clerk: CommandLine, short_timeout: None
 ) -> None:

@@ -358,6 +358,29 @@ def test_another_program_s_sqlite_file_is_left_as_it_is(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["shop.sqlite3"]
 
 
+def test_a_sqlite_file_with_the_platform_s_tables_alone_is_taken(tmp_path: Path) -> None:
+    """Also one that Prisma has opened and not yet given any table, and an empty one."""
+    made = tmp_path / "made.sqlite3"
+    migrate.ensure_sqlite(f"sqlite:///{made}")
+    with closing(sqlite3.connect(made)) as connection:
+        tables = [
+            sql
+            for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")
+            if name in ("User", "Tournament", "Participant", "Payment")
+        ]
+    assert len(tables) == 4
+    prisma = "CREATE TABLE _prisma_migrations (id TEXT)"
+    for number, statements in enumerate(([*tables, prisma], tables, [prisma], [])):
+        path = tmp_path / f"{number}.sqlite3"
+        path.touch()
+        with closing(sqlite3.connect(path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+        migrate.ensure_sqlite(f"sqlite:///{path}")
+        assert migrate.current(f"sqlite:///{path}") == migrate.HEAD
+
+
 def test_the_common_path_imports_no_alembic(sqlite_url: str) -> None:
     code = (
         "import os, sys\n"
