@@ -352,7 +352,8 @@ class PersonScreen(DeskScreen):
             opening = await views.opening(self.desk.ctx, started.payment_id)
         except PaymentError as error:
             await self._refused(error)
-            if isinstance(error, Unavailable) and self.is_attached:
+            # unless a payment that was opened elsewhere is being taken up instead
+            if isinstance(error, Unavailable) and self.is_attached and self._busy is None:
                 self._again_in_s = min(error.retry_after or _AGAIN_S, 30)
                 self._again = self.set_interval(1, lambda: self._count_down(request.method))
                 self.show()

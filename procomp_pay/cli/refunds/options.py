@@ -21,7 +21,7 @@ class RefundOptions:
     """The options as they were typed.
 
     :param reason: something printable where ``asks_reason``.
-    :param asks_reason: the reason is asked for, once it is known that there is something to refund.
+    :param asks_reason: the reason is asked for; that of one payment once it is known that it can be refunded.
     """
 
     payment: str | None
