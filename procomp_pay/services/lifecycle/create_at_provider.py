@@ -103,12 +103,7 @@ async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor
             await retrying(lambda: _not_sent(ctx, request.payment_id))
         raise _with_payment(error, request.payment_id) from error
     except OutcomeUnknown as error:
-        if request.channel is Channel.KASPI_REMOTE:
-            raise _invoice_outcome_unknown(error, request.payment_id) from error
-        if request.channel.is_kaspi:
-            await retrying(lambda: give_up_lost(ctx, request.payment_id, actor))
-            raise _lost(error, request.payment_id) from error
-        raise _with_payment(error, request.payment_id) from error
+        raise await _outcome_unknown(ctx, request, actor, error) from error
     except (Refused, NotFound, ConfigurationError) as error:
         earlier = await _find_created_before(ctx, request, error) if request.again else None
         if earlier is None:
@@ -116,7 +111,22 @@ async def open_at_provider(ctx: AppContext, request: CreateRequest, actor: Actor
             await retrying(lambda: mark_rejected(ctx, request.payment_id, actor, reason))
             raise
         created = earlier
-    return await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
+    try:
+        return await retrying(lambda: store_created(ctx, request.payment_id, created, actor))
+    except OutcomeUnknown as error:  # it has the id of another payment
+        raise await _outcome_unknown(ctx, request, actor, error) from error
+
+
+async def _outcome_unknown(
+    ctx: AppContext, request: CreateRequest, actor: Actor, error: OutcomeUnknown
+) -> Exception:
+    """Give up a QR or link of which no response can be used; return the error to raise."""
+    if request.channel is Channel.KASPI_REMOTE:
+        return _invoice_outcome_unknown(error, request.payment_id)
+    if request.channel.is_kaspi:
+        await retrying(lambda: give_up_lost(ctx, request.payment_id, actor))
+        return _lost(error, request.payment_id)
+    return _with_payment(error, request.payment_id)
 
 
 async def _find_created_before(
@@ -135,7 +145,10 @@ async def _find_created_before(
 async def store_created(
     ctx: AppContext, payment_id: str, created: Created, actor: Actor
 ) -> PaymentWithSecrets:
-    """Store the object that the provider created; return the rows as they are stored."""
+    """Store the object that the provider created; return the rows as they are stored.
+
+    :raises OutcomeUnknown: its id is another payment's; nothing was written.
+    """
     async with ctx.db.writing() as session:
         opened = await lock_opened(session, payment_id)
         if opened is None:

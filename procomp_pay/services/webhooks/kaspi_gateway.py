@@ -90,9 +90,13 @@ async def apply_callback(
         if callback.event_type is EventType.SUCCEEDED or callback.refunded:
             await keep_unapplied(session, ctx, PROVIDER, row.event_id, _details(callback))
         return None, EventState.FOREIGN
-    if callback.event_type is EventType.SUCCEEDED and locked.payment.status not in PAID_STATUSES:
+    if callback.event_type is EventType.SUCCEEDED:
         number = canonical(callback.ids.kaspi_operation) if callback.ids.kaspi_operation else None
-        if await was_decided_before(session, ctx, row, number, _details(callback)):
+        # more money of a paid payment would be told as a duplicate, and given back a second time
+        is_known = (
+            await numbers.used_by(session, number) if number else locked.payment.status in PAID_STATUSES
+        )
+        if not is_known and await was_decided_before(session, ctx, row, number, _details(callback)):
             return None, EventState.FOREIGN
     if callback.refunded:
         await _flag_refund(session, ctx, locked, callback, row)

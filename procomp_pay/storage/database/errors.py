@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from procomp_pay.domain.errors import DatabaseUnavailable, PaymentError, Refused
+from procomp_pay.domain.errors import DatabaseUnavailable, OutcomeUnknown, PaymentError, Refused
+from procomp_pay.domain.text import N_
 
 
 class DatabaseBusy(DatabaseUnavailable):
@@ -36,6 +39,8 @@ _BUSY = {
 
 #: Violated by the second of two transactions that append to one audit chain and have both read the same end.
 _CHAIN = "pay_audit_entry_payment_id_seq_key"
+#: Violated by a payment to which a gateway gives the id of another one, as PostgreSQL and SQLite name it.
+_PROVIDER_REF = r"\bpay_payment_detail[._]provider_ref(_key)?\b"
 
 _NO_ANSWER = "no answer in time"
 _SHORTLY = "try again shortly"
@@ -174,11 +179,11 @@ def _is_our_write(error: BaseException | None) -> bool:
     return getattr(error, "sqlstate", None) == "25006"  # libpq, while connecting, gives none
 
 
-def _by_code(
-    error: DBAPIError, code: str, message: str, start: str, *, pooled: bool
-) -> DatabaseUnavailable | None:
+def _by_code(error: DBAPIError, code: str, message: str, start: str, *, pooled: bool) -> PaymentError | None:
     if code in _BUSY:
         return _busy(start)
+    if code in ("23505", "SQLITE_CONSTRAINT_UNIQUE") and re.search(_PROVIDER_REF, message):
+        return OutcomeUnknown(N_("The gateway's answer is about another payment"))
     if code == "42P01" or "no such table" in message:
         return NoTables(f"{start} has no tables of procomp-pay yet", next_step=_UPGRADE)
     for known in (code, code[:3], code[:2]):

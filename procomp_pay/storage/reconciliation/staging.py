@@ -153,7 +153,7 @@ class Staging:
         if (names := self._names.repeated) is None:
             await engine.run(sql.ALL_REPEATED, {})
         else:
-            await engine.names(names)
+            await engine.fill("possible_duplicate", [(name,) for name in names])
             await engine.run(sql.REPEATED, {})
         await self._resolve()
         await engine.run(sql.NAMED, {})

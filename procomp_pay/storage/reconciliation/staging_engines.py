@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -57,8 +57,8 @@ class Engine(Protocol):
     async def copy_blocks(self, blocks: Iterable[LineBlock], on_progress: Callable[[int], None]) -> None:
         """Only where ``takes_blocks``."""
 
-    async def names(self, names: set[str]) -> None:
-        """Fill the table ``possible_duplicate``."""
+    async def fill(self, table: str, rows: Collection[tuple[str, ...]]) -> None:
+        """Fill a temporary table whose columns are texts."""
 
     async def movements(self, place: int) -> MovementPage | None:
         """Return a page of movements, of which the payment is known, by its place; ``None`` after the last
@@ -159,10 +159,10 @@ class _Postgres:
                 await sink.write("".join(lines))
                 on_progress(len(lines))
 
-    async def names(self, names: set[str]) -> None:
-        async with self._driver.cursor() as cursor, cursor.copy("COPY possible_duplicate FROM STDIN") as sink:
-            await sink.write("".join(f"{_escaped(name)}\n" for name in names))
-        await self.run("ANALYZE possible_duplicate", {})
+    async def fill(self, table: str, rows: Collection[tuple[str, ...]]) -> None:
+        async with self._driver.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN".encode()) as sink:
+            await sink.write("".join("\t".join(map(_escaped, row)) + "\n" for row in rows))
+        await self.run(f"ANALYZE {table}", {})
 
     async def movements(self, place: int) -> MovementPage | None:
         first, last = place * _PAGE_BLOCKS, (place + 1) * _PAGE_BLOCKS
@@ -277,8 +277,9 @@ class _Sqlite:
     async def copy_blocks(self, blocks: Iterable[LineBlock], on_progress: Callable[[int], None]) -> None:
         raise NotImplementedError
 
-    async def names(self, names: set[str]) -> None:
-        self._connection.executemany("INSERT INTO possible_duplicate VALUES (?)", ((name,) for name in names))
+    async def fill(self, table: str, rows: Collection[tuple[str, ...]]) -> None:
+        marks = ", ".join("?" for _ in next(iter(rows), ("",)))
+        self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
 
     async def movements(self, place: int) -> MovementPage | None:
         where = "rowid > :first AND rowid <= :last AND payment_id IS NOT NULL"

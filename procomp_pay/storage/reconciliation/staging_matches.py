@@ -33,12 +33,14 @@ async def match_by_amount_and_time(engine: Engine) -> None:
 
     Money about which somebody decided while it was nobody's is not assigned: it may have been given back.
     """
-    await engine.run(sql.UNMATCHED_LINES, {})
+    decided: set[str] = set()
     for resolution, text in await engine.rows(sql.DECIDED_ROWS, {}):
         if was_decided(resolution, detail := exact_json.loads(text)):
-            for number in unapplied_numbers(detail):
-                await engine.run(sql.DECIDED, {"match": number})
-    for statement in (sql.WITHOUT_DECIDED, *sql.unidentified_payments(engine.later)):
+            decided |= unapplied_numbers(detail)
+    if decided:
+        await engine.fill("decided_number", [(number,) for number in decided])
+        await engine.run(sql.DECIDED, {})
+    for statement in (sql.UNMATCHED_LINES, *sql.unidentified_payments(engine.later)):
         await engine.run(statement, {})
     rows = await engine.rows(sql.pairs(engine.later), {"most": MOST_PAIRS})
     if len(rows) == MOST_PAIRS:
@@ -53,10 +55,14 @@ async def match_by_amount_and_time(engine: Engine) -> None:
 async def match_by_discrepancy(engine: Engine) -> None:
     """Assign the payment for which a line's money came without settling it: a discrepancy tells of it, and as
     money of nobody it would be given back a second time."""
-    for payment_id, detail in await engine.rows(sql.OTHER_MONEY_ROWS, {}):
-        for number in operations_in(exact_json.loads(detail)):
-            await engine.run(sql.OTHER_MONEY, {"match": number, "id": payment_id})
-    await engine.run(sql.BY_OTHER_MONEY, {})
+    other_money = {
+        number: payment_id
+        for payment_id, detail in await engine.rows(sql.OTHER_MONEY_ROWS, {})
+        for number in operations_in(exact_json.loads(detail))
+    }
+    if other_money:
+        await engine.fill("other_money", list(other_money.items()))
+        await engine.run(sql.BY_OTHER_MONEY, {})
 
 
 async def match_by_order(engine: Engine) -> None:

@@ -114,8 +114,7 @@ def resolve(provider: str) -> list[str]:
 #: Our discrepancies about money that did not settle its payment, and where a Kaspi line is of such money.
 OTHER_MONEY_ROWS = f"""SELECT payment_id, CAST(detail AS TEXT) FROM pay_discrepancy
     WHERE payment_id IS NOT NULL AND kind IN ({", ".join(f"'{kind}'" for kind in ABOUT_MONEY)})
-    AND EXISTS (SELECT 1 FROM candidate WHERE payment_id IS NULL) ORDER BY opened_at DESC, id DESC"""
-OTHER_MONEY = "INSERT INTO other_money VALUES (:match, :id) ON CONFLICT DO NOTHING"
+    AND EXISTS (SELECT 1 FROM candidate WHERE payment_id IS NULL) ORDER BY opened_at, id"""
 BY_OTHER_MONEY = """UPDATE candidate SET payment_id = o.payment_id FROM other_money o
     WHERE candidate.payment_id IS NULL AND o.match = candidate.match"""
 BY_HINT = """UPDATE candidate SET payment_id = d.payment_id FROM line l
@@ -182,18 +181,21 @@ def other_names(provider: str) -> list[str]:
     ]
 
 
+#: What was nobody's money, and somebody may have decided about.
+DECIDED_ROWS = """SELECT resolution, CAST(detail AS TEXT) FROM pay_discrepancy
+    WHERE payment_id IS NULL AND kind = 'MISSING_LOCALLY'
+    AND EXISTS (SELECT 1 FROM candidate WHERE payment_id IS NULL)
+    AND (resolution IS NOT NULL OR CAST(detail AS TEXT) LIKE '%"before"%')"""
+#: Its lines: they are known, and fit no payment.
+DECIDED = """INSERT INTO candidate_match SELECT DISTINCT l.match, '' FROM candidate s
+    JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment' AND (
+        l.match IN (SELECT match FROM decided_number) OR l.ref IN (SELECT match FROM decided_number)
+    ) ON CONFLICT DO NOTHING"""
 #: Lines without a payment that is known by number.
 UNMATCHED_LINES = """INSERT INTO unmatched_line
     SELECT DISTINCT l.match, l.at, l.amount, l.currency, l.match <> l.ref
     FROM candidate s JOIN line l ON l.match = s.match WHERE s.payment_id IS NULL AND l.kind = 'payment'
     AND NOT EXISTS (SELECT 1 FROM candidate_match f WHERE f.match = l.match)"""
-#: What was nobody's money, and somebody may have decided about; and its lines, which fit no payment any more.
-DECIDED_ROWS = """SELECT resolution, CAST(detail AS TEXT) FROM pay_discrepancy
-    WHERE payment_id IS NULL AND kind = 'MISSING_LOCALLY' AND EXISTS (SELECT 1 FROM unmatched_line)
-    AND (resolution IS NOT NULL OR CAST(detail AS TEXT) LIKE '%"before"%')"""
-DECIDED = "INSERT INTO decided_number VALUES (:match) ON CONFLICT DO NOTHING"
-WITHOUT_DECIDED = """DELETE FROM unmatched_line WHERE match IN (SELECT match FROM decided_number)
-    OR match IN (SELECT l.match FROM line l JOIN decided_number d ON d.match = l.ref)"""
 #: Minutes from a payment's creation to the last moment at which money can arrive: for a QR or a link, and for
 #: an invoice, which the customer has a day to pay. They bound the range scan of the index by time.
 _LONGEST_QR, _LONGEST_LIFE, _BEFORE = 33, 25 * 60, 3

@@ -144,6 +144,28 @@ async def test_a_link_to_pay_for_another_payment_is_shown_to_nobody(
         await environment.start()
 
 
+async def test_an_id_that_another_payment_has_opens_nothing(
+    environment: ServiceEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await environment.start()
+    participant = await environment.participant()
+    view = gateway_of_the_sandbox._view
+
+    def cached(book: Any, payment: Any, request: Any) -> dict[str, Any]:
+        fields = view(book, book.payment(int(str(other.view.provider_ref))), request)
+        return {name: value for name, value in fields.items() if name != "external_order_id"}
+
+    monkeypatch.setattr(gateway_of_the_sandbox, "_view", cached)
+    with pytest.raises(OutcomeUnknown, match="is about another payment"):
+        await environment.start(participant)
+    monkeypatch.undo()
+    again = await environment.start(participant)
+    assert again.view.provider_ref != other.view.provider_ref
+    await act(environment, other, "pay")
+    await environment.maintain(after=6)
+    assert [await environment.status(each) for each in (other, again)] == [S.COMPLETED, S.PENDING]
+
+
 async def test_a_wrong_key_is_configuration(environment: ServiceEnvironment) -> None:
     stranger = gateway(environment, "wrong")
     with pytest.raises(ConfigurationError, match="denies access"):

@@ -35,7 +35,7 @@ from procomp_pay.storage.models.webhooks import WebhookEvent
 from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support.environment import CLERK, ServiceEnvironment
 from tests.support.kaspi_bill import ask
-from tests.support.reconciliation import compare, line, open_rows, run
+from tests.support.reconciliation import compare, kinds, line, open_rows, run
 
 S = PaymentStatus
 NUMBER = "19000000001"
@@ -295,3 +295,18 @@ async def test_a_line_whose_money_was_given_back_pays_no_fee_when_it_is_read_aga
         await compare(environment, lines, "kaspi")
         assert await environment.status(opened) is S.PENDING
     assert await open_rows(environment) == []
+
+
+@pytest.mark.parametrize("names_qr", [False, True])
+async def test_a_statement_of_decided_money_alone_is_still_ours(
+    environment: ServiceEnvironment, *, names_qr: bool
+) -> None:
+    for _ in range(2):
+        await environment.start()
+    name = "77" if names_qr else None
+    lines = [line(5, NUMBER, environment.now(), "24000.00 KZT", payment_ref=name)]
+    await compare(environment, lines, "kaspi", is_ours=names_qr)
+    [row] = await open_rows(environment)
+    await resolve(environment.ctx, row.id, How.ACCEPT, "given back in the Kaspi Pay app", DANA)
+    report = await compare(environment, lines, "kaspi")
+    assert kinds(report) == {("MISSING_LOCALLY", "accepted"): 1}

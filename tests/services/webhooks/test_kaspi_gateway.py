@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from procomp_pay.domain.discrepancies import DiscrepancyKind
 from procomp_pay.domain.errors import BadSignature, Conflict, Refused
 from procomp_pay.domain.events import Source
 from procomp_pay.domain.states import ParticipantStatus, PaymentStatus
@@ -19,11 +21,13 @@ from procomp_pay.services.webhooks.admin import replay_one
 from procomp_pay.services.webhooks.kaspi_gateway import receive_callback
 from procomp_pay.storage.models.notifications import OutboxMessage
 from procomp_pay.storage.models.reconciliation import Discrepancy
-from procomp_pay.storage.models.states import EventState
+from procomp_pay.storage.models.states import DiscrepancyState, EventState
 from procomp_pay.storage.models.webhooks import WebhookEvent
+from procomp_pay.storage.reconciliation.discrepancies import Difference, keep
 from tests.support.environment import CLERK, ServiceEnvironment
 
 S = PaymentStatus
+NUMBER = "19000000001"
 SECRET = "a secret made for this test"
 
 
@@ -218,6 +222,27 @@ async def test_replayed_money_that_was_given_back_pays_no_fee(
     else:
         await replay_one(environment.ctx, event.event_id, CLERK, dry_run=False)
     assert await environment.status(opened) is (S.PENDING if is_decided else S.COMPLETED)
+
+
+async def test_money_that_was_given_back_is_no_second_payment(environment: ServiceEnvironment) -> None:
+    """Told as one, it would be given back once more."""
+    opened = await environment.start()
+    theirs = {"kind": "payment", "ref": NUMBER, "amount": Decimal(24000), "currency": "KZT"}
+    kind = DiscrepancyKind.MISSING_LOCALLY
+    nobodys = Difference(f"{kind}:-:{NUMBER}", kind, "kaspi", None, {"ours": None, "theirs": theirs})
+    async with environment.ctx.db.writing() as session:
+        await keep(session, [nobodys], ids=["d1"], run_id=None, now=environment.now())
+    dana = Actor("dana", Source.PERSON)
+    await resolve(environment.ctx, "d1", How.ACCEPT, "given back in the Kaspi Pay app", dana)
+    await receive(environment, invoice(opened, transaction_id="19000000002"))
+    await environment.maintain()
+    assert await environment.status(opened) is S.COMPLETED
+    for id_ in ("inv_2", opened.view.provider_ref):
+        await receive(environment, invoice(opened, id=id_, transaction_id=NUMBER))
+    await environment.maintain()
+    rows = [row for row in await environment.rows(Discrepancy) if row.state is DiscrepancyState.OPEN]
+    assert {row.kind for row in rows} == {"MISSING_LOCALLY"}
+    assert all("dana decided about it" in row.detail["why"] for row in rows)
 
 
 async def test_a_callback_that_names_two_payments_settles_neither(environment: ServiceEnvironment) -> None:
