@@ -53,22 +53,23 @@ def refuse_foreign(path: Path) -> None:
 
     :raises ConfigurationError: it has tables, and none of them is ours or the platform's.
     """
-    if not path.exists():
-        return
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
-        # SQLite's own tables and Prisma's list of migrations tell nothing of the program
-        tables = (
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> '_prisma_migrations' "
-            "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
+    names: list[str] = []
+    with contextlib.suppress(OSError, sqlite3.Error):  # what cannot be opened is told where the file is made
+        if path.exists():
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                # SQLite's own tables and Prisma's list of migrations tell nothing of the program
+                tables = connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> '_prisma_migrations' "
+                    "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
+                )
+                names = [name for (name,) in tables]
+    known = {platform_map.current().table(name) for name in platform_map.COLUMNS}
+    if names and not any(name in known or name.startswith("pay_") for name in names):
+        raise ConfigurationError(
+            f"The database {path} belongs to another program: it has the table {names[0]}, "
+            "and none of procomp-pay's. Nothing was written into it",
+            next_step="set DATABASE_URL to a file that does not exist yet, or to procomp-pay's own",
         )
-        names = [name for (name,) in connection.execute(tables)]
-        known = {platform_map.current().table(name) for name in platform_map.COLUMNS}
-        if names and not any(name in known or name.startswith("pay_") for name in names):
-            raise ConfigurationError(
-                f"The database {path} belongs to another program: it has the table {names[0]}, "
-                "and none of procomp-pay's. Nothing was written into it",
-                next_step="set DATABASE_URL to a file that does not exist yet, or to procomp-pay's own",
-            )
 
 
 def prepare(engine: Engine, path: Path) -> WeakSet[Thread]:

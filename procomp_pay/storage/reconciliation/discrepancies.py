@@ -380,11 +380,13 @@ async def holding_dispute(session: AsyncSession, payment: PaymentDetail) -> Disp
 
     The caller holds the lock of the payment.
     """
+    if payment.dispute_state is not None and payment.dispute_state.holds_refunds_back:
+        return payment.dispute_state  # also of a dispute whose id is not known
     return next(iter((await holding_disputes(session, payment)).values()), None)
 
 
 async def holding_disputes(session: AsyncSession, payment: PaymentDetail) -> dict[str, DisputeState]:
-    """Return the disputes of :func:`holding_dispute` by their ids, that of the payment's row first."""
+    """Return the disputes that hold a payment's money back, by their ids."""
     states = {payment.dispute_id: payment.dispute_state} if payment.dispute_id else {}
     result = await session.exec(
         select(Discrepancy).where(
