@@ -99,7 +99,7 @@ class Load:
         """Send each event until it is answered 200."""
         secret = str(self.sandbox.info()["webhook_secret"])
         async with httpx.AsyncClient(verify=False, timeout=60) as http, asyncio.TaskGroup() as events:
-            begun: set[str] = set()
+            begun = set(self.acknowledged)  # those of a load before this one
             while True:
                 for event in list(self.sandbox.stripe.core.tables["events"].values()):
                     if event["id"] not in begun and event["type"] in READERS:
