@@ -104,32 +104,34 @@ def compare_payment(ours: LocalRecord, group: list[ProviderRecord]) -> Iterator[
     """Yield the mismatches of one payment."""
     if ours.changed_since_read:
         return
-    records = list(_once(group))
-    others = [record for record in records if _number_of_other(ours, record) is not None]
     of_kind: dict[LineKind, list[ProviderRecord]] = {}
-    for record in records:
-        if record in others:
-            continue
-        of_kind.setdefault(record.kind, []).append(record)
+    of_others: list[ProviderRecord] = []
+    for record in _once(group):
+        if _difference_told(ours, record):
+            of_others.append(record)
+        else:
+            of_kind.setdefault(record.kind, []).append(record)
     yield from _payment(ours, of_kind.get(LineKind.PAYMENT, []))
     failed = {record.ref for record in of_kind.get(LineKind.REFUND_FAILED, [])}
     yield from _refunds(ours, _after_failures(of_kind.get(LineKind.REFUND, []), failed))
     yield from _disputes(ours, of_kind)
     yield from _alone(ours)
-    yield from _other_money(ours, others)
+    yield from _other_money(ours, of_others)
 
 
-def _number_of_other(ours: LocalRecord, theirs: ProviderRecord) -> str | None:
-    """Return the number of an operation whose money did not settle the payment; ``None`` for its own."""
-    return next((name for name in (theirs.ref, theirs.reference) if name in ours.other_money), None)
+def _difference_told(ours: LocalRecord, theirs: ProviderRecord) -> tuple[DiscrepancyKind, str] | None:
+    """Return the kind and reference of the discrepancy that tells of an operation's money already, which did
+    not settle the payment; ``None`` for the payment's own operations."""
+    return ours.other_money.get(theirs.ref) or ours.other_money.get(theirs.reference)
 
 
 def _other_money(ours: LocalRecord, theirs: list[ProviderRecord]) -> Iterator[Mismatch]:
     """Yield what came by other operations as the differences that tell of it already. What of it went back
     is no refund of the payment."""
     for record in theirs:
-        if record.kind is LineKind.PAYMENT and record.stand is ProviderState.PAID:
-            kind, reference = ours.other_money[_number_of_other(ours, record) or ""]
+        told = _difference_told(ours, record)
+        if told and record.kind is LineKind.PAYMENT and record.stand is ProviderState.PAID:
+            kind, reference = told
             yield Mismatch(kind, _OTHER_MONEY[kind], reference, ours, record)
     yield from _unknown([record for record in theirs if record.kind is not LineKind.PAYMENT])
 
