@@ -139,7 +139,7 @@ def _row(view: DiscrepancyView) -> list[str]:
 
 def amount(view: DiscrepancyView) -> str:
     """Return the amount that a discrepancy is about; nothing if no side reports one."""
-    return f"{formats.amount(view.money[0])}\N{NO-BREAK SPACE}{view.money[1]}" if view.money else ""
+    return formats.total(*view.money) if view.money else ""
 
 
 def _detail(view: DiscrepancyView) -> str:
@@ -251,7 +251,7 @@ def _money(document: dict[str, Any] | str | None) -> str:
         return document
     if not document or document.get("amount") is None:
         return "?"
-    return f"{formats.amount(Decimal(str(document['amount'])))}\N{NO-BREAK SPACE}{document.get('currency')}"
+    return formats.total(Decimal(str(document["amount"])), str(document.get("currency")))
 
 
 def _others(view: DiscrepancyView) -> list[tuple[str, str]]:

@@ -92,7 +92,7 @@ def _counted(number: int, things: str) -> str:
 def _sums(sums: SumsOfKind) -> str:
     """Return the sums of both sides and their difference."""
     ours, theirs, difference = (
-        f"{formats.amount(amount)}\N{NO-BREAK SPACE}{console.clean(sums.currency)}"
+        formats.total(amount, console.clean(sums.currency))
         for amount in (sums.our_sum, sums.their_sum, sums.difference)
     )
     here, there = formats.count(sums.our_count), formats.count(sums.their_count)
@@ -240,8 +240,8 @@ def difference(finding: Mismatch) -> str:
 
 
 def _provider_side(theirs: ProviderRecord) -> str:
-    amount = formats.amount(theirs.amount) if theirs.amount is not None else ""
     line = ", " + _("line %(n)s", n=theirs.number) if theirs.number else ""
-    money = f"{amount}\N{NO-BREAK SPACE}{console.clean(theirs.currency)}" if amount else ""
+    amount = theirs.amount
+    money = "" if amount is None else formats.total(amount, console.clean(theirs.currency))
     stand = in_words(theirs.stand, wording.STANDS)
     return f"{wording.code(theirs.kind)} {money} {stand}{line}".replace("  ", " ")
