@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import islice
 
 from procomp_pay.services.context import AppContext
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.registrations import search_keys
 from procomp_pay.storage.webhooks import cursors
 
@@ -33,10 +33,9 @@ async def catch_up(ctx: AppContext, on_progress: Callable[[], None] = lambda: No
             return None
     async with ctx.db.reading() as session:
         names = await search_keys.stale(session, limit=_MOST)
-    rest = iter(names.items())
-    while batch := dict(islice(rest, BATCH)):
+    for batch in chunks(names.items(), BATCH):
         async with ctx.db.writing() as session:
-            await search_keys.store(session, batch)
+            await search_keys.store(session, dict(batch))
         on_progress()
     async with ctx.db.writing() as session:
         await search_keys.forget_removed(session)

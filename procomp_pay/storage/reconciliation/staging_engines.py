@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from procomp_pay.config import platform_map
 from procomp_pay.domain.errors import DatabaseUnavailable
+from procomp_pay.storage.database.chunks import chunks
 from procomp_pay.storage.reconciliation import staging_sql as sql
 from procomp_pay.storage.reconciliation.staging_rows import MovementPage
 
@@ -155,7 +155,7 @@ class _Postgres:
 
     async def _send(self, texts: Iterator[str], batch: int, on_progress: Callable[[int], None]) -> None:
         async with self._driver.cursor() as cursor, cursor.copy("COPY line FROM STDIN") as sink:
-            while lines := list(islice(texts, batch)):
+            for lines in chunks(texts, batch):
                 await sink.write("".join(lines))
                 on_progress(len(lines))
 
@@ -262,8 +262,7 @@ class _Sqlite:
         return self._connection.execute(statement, values).fetchall()
 
     async def copy(self, rows: Iterable[StagedRow], batch: int, on_progress: Callable[[int], None]) -> None:
-        source = iter(rows)
-        while lines := list(self._tuples(islice(source, batch))):
+        for lines in chunks(self._tuples(rows), batch):
             self._connection.execute("BEGIN")
             self._connection.executemany(_INSERT, lines)
             self._connection.execute("COMMIT")
